@@ -1,0 +1,158 @@
+"""Between arrays and torch: DLPack without its traps, stream order, and a critic seen as a function of arrays.
+
+With :mod:`fluogan_core.critic` the only module that imports torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from .backend import Backend, backend_of
+from .critic import Critic
+
+__all__ = [
+    "activation_bytes",
+    "critic_input_gradient",
+    "critic_values",
+    "on_torch_stream",
+    "slim_arrays",
+    "to_array",
+    "to_tensor",
+]
+
+
+def to_tensor(array: Any) -> torch.Tensor:
+    """Return a tensor that shares the memory of a NumPy or CuPy array.
+
+    Raises
+    ------
+    ValueError
+        For an array with a negative stride (torch would abort the process) or a read-only one (torch would hand out a
+        writable tensor of it): pass a copy.
+    """
+    backend_of(array=array)
+    if any(stride < 0 for stride in array.strides):
+        raise ValueError("an array with a negative stride cannot be shared with torch; pass numpy.ascontiguousarray(array)")
+    if isinstance(array, np.ndarray):
+        if not array.flags.writeable:
+            raise ValueError("a read-only array cannot be shared with torch, which would write to it; pass array.copy()")
+        if not array.dtype.isnative:
+            raise ValueError(f"torch knows the machine's own byte order only, got dtype {array.dtype.str}; convert with astype")
+    return torch.from_dlpack(array)
+
+
+def to_array(tensor: torch.Tensor, backend: Backend) -> Any:
+    """Return an array of ``backend`` that shares the memory of a tensor on its device.
+
+    Raises
+    ------
+    ValueError
+        If the tensor lives elsewhere.
+    TypeError
+        For bfloat16, which NumPy does not know.
+    """
+    tensor = tensor.detach().resolve_conj().resolve_neg()
+    if tensor.dtype == torch.bfloat16:
+        raise TypeError("bfloat16 has no NumPy counterpart; convert the tensor with .float() first")
+    home = "cpu" if tensor.device.type == "cpu" else f"cuda:{tensor.device.index or 0}"
+    if home != backend.device:
+        raise ValueError(f"the tensor is on {home} but the arrays are on {backend.device}; move the critic with .to()")
+    return backend.xp.from_dlpack(tensor)
+
+
+@contextlib.contextmanager
+def on_torch_stream(backend: Backend) -> Iterator[None]:
+    """Run array work on torch's current stream, so that neither side overtakes the other; nothing to do on the CPU."""
+    if backend.name != "cupy":
+        yield
+        return
+    stream = torch.cuda.current_stream(torch.device(backend.device)).cuda_stream
+    with backend.xp.cuda.ExternalStream(stream):
+        yield
+
+
+def _prepared(critic: nn.Module, frames: Any) -> tuple[torch.Tensor, Backend]:
+    """Frames as a tensor of the critic's dtype, and the backend to return to."""
+    backend = backend_of(frames=frames)
+    if isinstance(frames, np.ndarray) and not (frames.flags.writeable and all(s >= 0 for s in frames.strides)):
+        frames = frames.copy()
+    tensor = to_tensor(frames)
+    first = next(critic.parameters(), None)
+    if first is not None:
+        if first.device != tensor.device:
+            raise ValueError(f"the critic is on {first.device} but the frames are on {tensor.device}; move it with critic.to()")
+        tensor = tensor.to(first.dtype)
+    return tensor, backend
+
+
+def _scores(critic: nn.Module, tensor: torch.Tensor) -> torch.Tensor:
+    score = critic(tensor)
+    if score.shape == (len(tensor), 1):
+        score = score[:, 0]
+    if score.shape != (len(tensor),):
+        raise ValueError(f"a critic must map (S, M1, M2) to (S,), got {tuple(score.shape)} for {tuple(tensor.shape)}")
+    return score
+
+
+def critic_values(critic: nn.Module, frames: Any) -> Any:
+    """Return D(y) for frames (S, M1, M2), as an array (S,) in the critic's precision."""
+    tensor, backend = _prepared(critic, frames)
+    with torch.no_grad():
+        return to_array(_scores(critic, tensor), backend)
+
+
+def critic_input_gradient(critic: nn.Module, frames: Any) -> Any:
+    """Return the gradient of D with respect to each frame, (S, M1, M2), by one backward pass."""
+    tensor, backend = _prepared(critic, frames)
+    tensor = tensor.detach().requires_grad_(True)
+    with torch.enable_grad():
+        (slope,) = torch.autograd.grad(_scores(critic, tensor).sum(), tensor)
+    return to_array(slope, backend)
+
+
+def activation_bytes(critic: nn.Module, shape: tuple[int, int]) -> int:
+    """Return the bytes that one frame of ``shape`` takes in all layers of a critic together, by running one."""
+    total = 0
+
+    def count(module: nn.Module, inputs: Any, output: Any) -> None:
+        nonlocal total
+        if isinstance(output, torch.Tensor) and not list(module.children()):
+            total += output.numel() * output.element_size()
+
+    handles = [module.register_forward_hook(count) for module in critic.modules()]
+    try:
+        first = next(critic.parameters(), torch.empty(0))
+        with torch.no_grad():
+            critic(torch.zeros((1, *shape), dtype=first.dtype, device=first.device))
+    finally:
+        for handle in handles:
+            handle.remove()
+    # functional activations and pooling leave no module output behind: as much again, and the frame itself
+    return 3 * total + 8 * shape[0] * shape[1]
+
+
+def slim_arrays(critic: nn.Module) -> dict[str, Any] | None:
+    """Return the weights of a float32 :class:`Critic` on the CPU for the hand-written kernels, or None for any other module."""
+    if type(critic) is not Critic or critic.head.weight.dtype != torch.float32 or critic.head.weight.device.type != "cpu":
+        return None
+
+    def host(tensor: torch.Tensor) -> np.ndarray:
+        return tensor.detach().numpy()
+
+    return {
+        "weights": [host(layer.weight) for layer in critic.convolutions],
+        "biases": [host(layer.bias) for layer in critic.convolutions],
+        "head": host(critic.head.weight)[0],
+        "head_bias": float(critic.head.bias.detach()),
+        "kernel_size": critic.kernel_size,
+        "pool": critic.pool,
+        "slope": critic.negative_slope,
+        "mean": host(critic.input_mean),
+        "std": host(critic.input_std),
+    }

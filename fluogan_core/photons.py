@@ -1,0 +1,107 @@
+r"""The photons of one more emission, :math:`P(C_i)`, drawn for every fine pixel i: the perturbations of eq. (12).
+
+A Poisson image of mean C_i is a Poisson number of photons, each placed by the polyphase table: one draw and about kappa
+placements instead of one draw per pixel of the PSF.  Photons that fall outside the field are lost, which is exactly what
+cutting the column at the border means.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import random
+from .psi import Psi
+from .random import Stage
+
+__all__ = ["PhotonSets", "PlacementTable", "draw_photons"]
+
+
+@dataclass(frozen=True)
+class PhotonSets:
+    """Sets of photons in compressed rows: set p holds ``pixels[starts[p] : starts[p + 1]]``.
+
+    Attributes
+    ----------
+    starts : (P + 1,) int64
+    pixels : (starts[-1],) int32
+        Flat camera pixels ``m1 * M2 + m2``; a pixel may occur more than once.
+    """
+
+    starts: np.ndarray
+    pixels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def dense(self, shape: tuple[int, int], first: int, last: int) -> np.ndarray:
+        """Return the sets ``first`` to ``last`` as (last - first, M1, M2) float64 photon counts."""
+        start, stop = self.starts[first], self.starts[last]
+        owner = np.repeat(np.arange(last - first), np.diff(self.starts[first : last + 1]))
+        images = np.zeros((last - first, shape[0] * shape[1]))
+        np.add.at(images, (owner, self.pixels[start:stop]), 1.0)
+        return images.reshape(-1, *shape)
+
+
+class PlacementTable:
+    """What drawing P(C_i) needs to know of Psi, on the host.
+
+    Attributes
+    ----------
+    totals : (L * L,) float64
+        Expected photons of one emission per phase, before the border takes its share.
+    cumulative : (L * L, K) float64
+        Per phase, the distribution function over the K places of the table.
+    rows, columns : (K,) int32
+        Camera-pixel offset of each place from the emitter's own pixel.
+    """
+
+    def __init__(self, psi: Psi) -> None:
+        l1, l2, k1, k2 = psi.table.shape
+        flat = psi.table.reshape(l1 * l2, k1 * k2)
+        self.totals = flat.sum(axis=1)
+        self.cumulative = np.cumsum(flat, axis=1) / np.maximum(self.totals, 1e-300)[:, None]
+        self.cumulative[:, -1] = 1.0
+        places = np.arange(k1 * k2)
+        self.rows = (places // k2 + psi.origin[0]).astype(np.int32)
+        self.columns = (places % k2 + psi.origin[1]).astype(np.int32)
+        self.shape, self.factor = psi.shape, psi.factor
+
+    def phase_and_pixel(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Phase and camera pixel (row, column) of flat fine pixels."""
+        width = self.shape[1] * self.factor
+        n1, n2 = indices // width, indices % width
+        phase = (n1 % self.factor) * self.factor + n2 % self.factor
+        return phase, n1 // self.factor, n2 // self.factor
+
+
+def draw_photons(table: PlacementTable, indices: Any, frame: int, *, seed: int, step: int) -> PhotonSets:
+    """Draw P(C_i) for the fine pixels ``indices`` and one frame.
+
+    Parameters
+    ----------
+    table : PlacementTable
+    indices : (P,) integers
+        Flat fine pixels ``n1 * N2 + n2``.
+    frame, seed, step : int
+        Counters; the photon number of i depends on ``(seed, step, frame, i)``, its k-th place on k as well.
+    """
+    indices = np.asarray(indices, dtype=np.int64)
+    phase, top, left = table.phase_and_pixel(indices)
+    count = random.poisson(table.totals[phase], seed, Stage.COUPLED_COUNT, step, frame, indices).astype(np.int64)
+    owner = np.repeat(np.arange(len(indices)), count)
+    ends = np.cumsum(count)
+    number = np.arange(int(ends[-1]) if len(ends) else 0) - np.repeat(ends - count, count)
+    u, _ = random.uniform(seed, Stage.COUPLED_PLACE, step, frame, indices[owner], block=number)
+    place = np.empty(len(owner), dtype=np.int64)
+    for p in np.unique(phase):
+        mine = phase[owner] == p
+        place[mine] = np.searchsorted(table.cumulative[p], u[mine], side="left")
+    row, column = top[owner] + table.rows[place], left[owner] + table.columns[place]
+    inside = (row >= 0) & (row < table.shape[0]) & (column >= 0) & (column < table.shape[1])
+    starts = np.zeros(len(indices) + 1, dtype=np.int64)
+    np.cumsum(np.bincount(owner[inside], minlength=len(indices)), out=starts[1:])
+    pixels = (row[inside] * table.shape[1] + column[inside]).astype(np.int32)
+    return PhotonSets(starts, pixels)

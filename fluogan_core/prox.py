@@ -1,0 +1,60 @@
+"""Proximal operators of the terms of (11), and the fused step that the solver takes."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from .backend import backend_of
+
+__all__ = ["ProxStep", "prox_l1_nonnegative", "prox_nonnegative", "prox_step"]
+
+
+class ProxStep(NamedTuple):
+    """What :func:`prox_step` returns: the new image and the norms that a stopping rule needs."""
+
+    x: Any
+    change: float
+    size: float
+    total: float
+
+
+def prox_nonnegative(v: Any) -> Any:
+    """Return the projection of v on the non-negative orthant."""
+    return backend_of(v=v).xp.maximum(v, 0)
+
+
+def prox_l1_nonnegative(v: Any, threshold: float) -> Any:
+    """Return argmin over x >= 0 of 1/2 ||x - v||^2 + threshold * ||x||_1, that is max(v - threshold, 0)."""
+    return backend_of(v=v).xp.maximum(v - threshold, 0)
+
+
+def prox_step(x: Any, grad: Any, *, step: float, threshold: float = 0.0, out: Any = None) -> ProxStep:
+    """Take one proximal gradient step of an image, ``max(x - step * grad - step * threshold, 0)``.
+
+    Parameters
+    ----------
+    x, grad : arrays of one shape and dtype
+        The image and the gradient of the smooth part.
+    step : float
+        Step size.
+    threshold : float
+        Weight of the l1 term; 0 leaves the projection alone.
+    out : array, optional
+        Receives the new image; may be x itself.
+
+    Returns
+    -------
+    ProxStep
+        ``x`` the new image, ``change`` = ||new - old||, ``size`` = ||new||, ``total`` = sum of the new image.
+    """
+    backend = backend_of(x=x, grad=grad, out=out)
+    if x.shape != grad.shape:
+        raise ValueError(f"x and grad must have one shape, got {x.shape} and {grad.shape}")
+    xp = backend.xp
+    new = xp.maximum(x - step * (grad + threshold), 0).astype(x.dtype, copy=False)
+    change, size = float(xp.linalg.norm((new - x).ravel())), float(xp.linalg.norm(new.ravel()))
+    total = float(new.sum(dtype="float64"))
+    if out is not None:
+        out[...] = new
+        new = out
+    return ProxStep(new, change, size, total)

@@ -1,0 +1,126 @@
+"""Point spread functions, sampled on the fine grid: centred on a pixel exactly, non-negative, sum 1."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ._checks import real_number, whole_number
+
+__all__ = ["airy_psf", "gaussian_psf", "measured_psf"]
+
+#: FWHM of a Gaussian in units of its standard deviation, 2 sqrt(2 ln 2).
+FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
+
+
+def gaussian_psf(fwhm_nm: float, pixel_size_nm: float, factor: int, *, truncate: float = 5.0) -> np.ndarray:
+    """Return a Gaussian PSF on the fine grid.
+
+    Parameters
+    ----------
+    fwhm_nm : float
+        Full width at half maximum in the object plane, nm.
+    pixel_size_nm : float
+        Camera pixel in the object plane, nm; the fine pixel is ``pixel_size_nm / factor``.
+    factor : int
+        Super-resolution factor L.
+    truncate : float
+        Radius of the support in standard deviations.
+
+    Returns
+    -------
+    psf : (K, K) float64, K odd, sum 1
+
+    Raises
+    ------
+    ValueError
+        If a length is not positive, or the FWHM is so far below a fine pixel that the PSF would be one pixel.
+    """
+    fwhm_nm = real_number(fwhm_nm, "fwhm_nm", low=0, open_low=True)
+    pixel_size_nm = real_number(pixel_size_nm, "pixel_size_nm", low=0, open_low=True)
+    factor = whole_number(factor, "factor", low=1)
+    truncate = real_number(truncate, "truncate", low=1)
+    sigma = fwhm_nm / FWHM_PER_SIGMA * factor / pixel_size_nm
+    radius = max(1, math.ceil(truncate * sigma))
+    line = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+    return np.outer(line, line) / line.sum() ** 2
+
+
+def airy_psf(
+    wavelength_nm: float, na: float, pixel_size_nm: float, factor: int, *, radius_nm: float | None = None
+) -> np.ndarray:
+    r"""Return the in-focus Airy PSF, :math:`(2 J_1(v)/v)^2` with :math:`v = 2\pi\,\mathrm{NA}\,r/\lambda`, on the fine grid.
+
+    Parameters
+    ----------
+    wavelength_nm : float
+        Emission wavelength, nm.
+    na : float
+        Numerical aperture of the objective.
+    pixel_size_nm, factor
+        As in :func:`gaussian_psf`.
+    radius_nm : float, optional
+        Radius of the support; four Airy radii (0.61 wavelength / NA each) by default, which holds 95 % of the light.
+
+    Returns
+    -------
+    psf : (K, K) float64, K odd, sum 1
+    """
+    from scipy.special import j1
+
+    wavelength_nm = real_number(wavelength_nm, "wavelength_nm", low=0, open_low=True)
+    na = real_number(na, "na", low=0, open_low=True)
+    pixel_size_nm = real_number(pixel_size_nm, "pixel_size_nm", low=0, open_low=True)
+    factor = whole_number(factor, "factor", low=1)
+    if radius_nm is None:
+        radius_nm = 4 * 0.61 * wavelength_nm / na
+    radius_nm = real_number(radius_nm, "radius_nm", low=0, open_low=True)
+    fine_nm = pixel_size_nm / factor
+    radius = max(1, math.ceil(radius_nm / fine_nm))
+    axis = np.arange(-radius, radius + 1) * fine_nm
+    v = 2 * math.pi * na / wavelength_nm * np.hypot(axis[:, None], axis[None, :])
+    v[radius, radius] = 1.0
+    psf = (2 * j1(v) / v) ** 2
+    psf[radius, radius] = 1.0
+    return psf / psf.sum()
+
+
+def measured_psf(image: Any, *, background: float | None = None) -> np.ndarray:
+    """Make a PSF of a measured image already sampled on the fine grid (an averaged bead, say).
+
+    The background is removed, negative values are cut to zero, the image is shifted by whole pixels so that its centroid
+    lies on the central pixel, trimmed to odd sizes and normalised.
+
+    Parameters
+    ----------
+    image : (R, C) array_like
+        The measured PSF on the fine grid (pixel ``pixel_size_nm / factor``).
+    background : float, optional
+        Level to remove; the median of the image's border by default.
+
+    Returns
+    -------
+    psf : (K1, K2) float64, both odd, sum 1
+
+    Raises
+    ------
+    ValueError
+        If the image is not 2-D, not finite, or dark after the background is removed.
+    """
+    image = np.array(image, dtype=np.float64)
+    if image.ndim != 2 or min(image.shape) < 3:
+        raise ValueError(f"a measured PSF must be a 2-D image of at least 3 x 3 pixels, got shape {image.shape}")
+    if not np.isfinite(image).all():
+        raise ValueError("the measured PSF holds NaN or infinite values")
+    if background is None:
+        background = float(np.median(np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])))
+    image = np.maximum(image - background, 0.0)
+    total = image.sum()
+    if total <= 0:
+        raise ValueError("the measured PSF is dark once its background is removed; pass background=0 or another image")
+    centre = [round(float((image.sum(axis=1 - axis) * np.arange(image.shape[axis])).sum() / total)) for axis in (0, 1)]
+    radii = [min(c, n - 1 - c) for c, n in zip(centre, image.shape)]
+    image = image[tuple(slice(c - r, c + r + 1) for c, r in zip(centre, radii))]
+    return image / image.sum()

@@ -1,0 +1,357 @@
+r"""The operator :math:`\Psi = D H` (blur, then bring the fine grid to the camera grid), its adjoint, columns and norms.
+
+Up to translation :math:`\Psi` has only :math:`L^2` distinct columns, one per phase ``p`` of a fine pixel inside its camera
+pixel.  The polyphase table ``T[p1, p2, k1, k2]`` (light of phase ``p`` that reaches the camera pixel ``k + origin`` away) is
+therefore the whole operator:
+
+.. math:: (\Psi x)_m = \sum_{p} \sum_{k} T_{p,k}\, x_{p,\, m - k - \mathrm{origin}},
+
+a sum of :math:`L^2` camera-sized convolutions.  Transforming the phases at camera size is spectral folding done before the
+transform instead of after it: the aliases of a fine spectrum are never computed, and no frequency needs special care.  Where
+the PSF is separable and the field small, two matrix products are faster than any FFT.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ._checks import image_shape, one_of, real_number, trailing_shape, whole_number
+from .backend import Backend, backend_of, get_backend
+
+__all__ = ["Psi"]
+
+# A matrix product does this many times more operations per second than an FFT of these sizes (benchmarks/bench_psi.py).
+_GEMM_OVER_FFT = 12.0
+
+
+def _line_table(line: np.ndarray, factor: int, binning: str) -> tuple[np.ndarray, int]:
+    """Polyphase table ``(L, K)`` of a centred 1-D profile and its origin (offset in camera pixels of the first entry)."""
+    table, origin, _ = _plane_table(line[:, None], (factor, 1), binning)
+    return table[:, 0, :, 0], origin
+
+
+def _plane_table(psf: np.ndarray, factors: tuple[int, int], binning: str) -> tuple[np.ndarray, int, int]:
+    """Polyphase table ``(L1, L2, K1, K2)`` of a centred 2-D profile and its two origins."""
+    spans = []
+    for size, factor in zip(psf.shape, factors):
+        radius = size // 2
+        low, high = (-radius) // factor, (factor - 1 + radius) // factor
+        spans.append((radius, low, high - low + 1))
+    (r1, low1, k1), (r2, low2, k2) = spans
+    f1, f2 = factors
+    table = np.empty((f1, f2, k1, k2))
+    for p1 in range(f1):
+        for p2 in range(f2):
+            spread = np.zeros((k1 * f1, k2 * f2))
+            top, left = p1 - r1 - low1 * f1, p2 - r2 - low2 * f2
+            spread[top : top + psf.shape[0], left : left + psf.shape[1]] = psf
+            blocks = spread.reshape(k1, f1, k2, f2)
+            table[p1, p2] = blocks.sum(axis=(1, 3)) if binning == "sum" else blocks[:, f1 // 2, :, f2 // 2]
+    return table, low1, low2
+
+
+class _Convolutions:
+    """The polyphase sum by FFT at camera size; any table."""
+
+    def __init__(self, backend: Backend, table: np.ndarray, origin: tuple[int, int], shape: tuple[int, int]) -> None:
+        self.backend, self.shape = backend, shape
+        self.factors = table.shape[:2]
+        spans = [(o, o + k - 1) for o, k in zip(origin, table.shape[2:])]
+        # Wrap-around may only reach what is cropped away.
+        self.size = tuple(backend.fft.next_fast_len(m + max(-low, high), True) for m, (low, high) in zip(shape, spans))
+        kernel = np.zeros((*self.factors, *self.size))
+        rows = (np.arange(table.shape[2]) + origin[0]) % self.size[0]
+        columns = (np.arange(table.shape[3]) + origin[1]) % self.size[1]
+        for k1, row in enumerate(rows):
+            for k2, column in enumerate(columns):
+                # added, not set: a PSF wider than the transform folds onto itself, but only outside the field
+                kernel[:, :, row, column] += table[:, :, k1, k2]
+        self._kernel = kernel
+        self._spectra: dict[Any, Any] = {}
+        self._workers = {} if backend.name == "cupy" else {"workers": os.cpu_count() or 1}
+
+    def _spectrum(self, dtype: Any) -> Any:
+        if dtype not in self._spectra:
+            fft, xp = self.backend.fft, self.backend.xp
+            self._spectra[dtype] = fft.rfft2(xp.asarray(self._kernel, dtype=dtype))
+        return self._spectra[dtype]
+
+    def _chunk(self, dtype: Any, budget: int) -> int:
+        phases = self.factors[0] * self.factors[1]
+        per_frame = 4 * phases * self.size[0] * self.size[1] * np.dtype(dtype).itemsize
+        return max(1, budget // per_frame)
+
+    def forward(self, x: Any, budget: int) -> Any:
+        (m1, m2), (f1, f2), xp, fft = self.shape, self.factors, self.backend.xp, self.backend.fft
+        spectrum = self._spectrum(x.dtype)
+        y = xp.empty((x.shape[0], m1, m2), dtype=x.dtype)
+        step = self._chunk(x.dtype, budget)
+        for start in range(0, x.shape[0], step):
+            part = x[start : start + step].reshape(-1, m1, f1, m2, f2).transpose(0, 2, 4, 1, 3)
+            folded = (fft.rfft2(part, self.size, **self._workers) * spectrum).sum(axis=(1, 2))
+            y[start : start + step] = fft.irfft2(folded, self.size, **self._workers)[:, :m1, :m2]
+        return y
+
+    def adjoint(self, y: Any, budget: int) -> Any:
+        (m1, m2), (f1, f2), xp, fft = self.shape, self.factors, self.backend.xp, self.backend.fft
+        spectrum = self._spectrum(y.dtype).conj()
+        x = xp.empty((y.shape[0], m1, f1, m2, f2), dtype=y.dtype)
+        step = self._chunk(y.dtype, budget)
+        for start in range(0, y.shape[0], step):
+            tiled = fft.rfft2(y[start : start + step], self.size, **self._workers)[:, None, None] * spectrum
+            part = fft.irfft2(tiled, self.size, **self._workers)[..., :m1, :m2]
+            x[start : start + step] = part.transpose(0, 3, 1, 4, 2)
+        return x.reshape(-1, m1 * f1, m2 * f2)
+
+
+class _Products:
+    """The polyphase sum of a separable table as two small matrix products."""
+
+    def __init__(
+        self, backend: Backend, lines: tuple[np.ndarray, np.ndarray], origin: tuple[int, int], shape: tuple[int, int]
+    ) -> None:
+        self.backend = backend
+        self._matrices = tuple(self._matrix(line, o, m) for line, o, m in zip(lines, origin, shape))
+        self._cast: dict[Any, Any] = {}
+
+    @staticmethod
+    def _matrix(line: np.ndarray, origin: int, size: int) -> np.ndarray:
+        factor, taps = line.shape
+        matrix = np.zeros((size, size, factor))
+        for k in range(taps):
+            shift = k + origin
+            blocks = np.arange(max(0, -shift), min(size, size - shift))
+            matrix[blocks + shift, blocks] = line[:, k]
+        return matrix.reshape(size, size * factor)
+
+    def _pair(self, dtype: Any) -> Any:
+        if dtype not in self._cast:
+            self._cast[dtype] = tuple(self.backend.xp.asarray(a, dtype=dtype) for a in self._matrices)
+        return self._cast[dtype]
+
+    def forward(self, x: Any, budget: int) -> Any:
+        rows, columns = self._pair(x.dtype)
+        return rows @ (x @ columns.T)
+
+    def adjoint(self, y: Any, budget: int) -> Any:
+        rows, columns = self._pair(y.dtype)
+        return (rows.T @ y) @ columns
+
+
+class Psi:
+    r"""The operator :math:`\Psi = \kappa\, D H` of eq. (1), on one backend.
+
+    Nothing outside the field emits (zero boundary, linear convolution).
+
+    Parameters
+    ----------
+    psf : (K1, K2) array_like, both odd
+        PSF on the fine grid, centred, non-negative; normalised to sum 1 here.  See :func:`gaussian_psf`.
+    shape : (M1, M2)
+        Camera pixels.
+    factor : int
+        Super-resolution factor L; the fine grid is (L M1, L M2).
+    binning : {"sum", "point"}
+        ``"sum"``: a camera pixel integrates its L x L fine pixels, columns sum to kappa inside the field.  ``"point"``: it
+        takes one sample (offset L // 2), columns sum to about kappa / L**2: the paper's "subset of the elements".
+    photons_per_emitter : float
+        kappa, detected photons per emission; 1 is the paper's model.
+    backend : {"auto", "numpy", "cupy"} or Backend
+        Where the operator computes; inputs must live there.
+    method : {"auto", "products", "convolutions"}
+        Two matrix products (separable PSF only) or FFTs at camera size; ``"auto"`` takes the one with less work.
+    memory_budget : int, optional
+        Bytes that intermediates may take; batches are cut to fit.
+
+    Attributes
+    ----------
+    shape, fine_shape : (int, int)
+        (M1, M2) and (N1, N2).
+    table : (L, L, K1, K2) float64 on the host
+        The polyphase table, kappa included: light from phase p reaching the camera pixel ``k + origin`` away.
+    origin : (int, int)
+        Camera-pixel offset of ``table[..., 0, 0]``.
+    method : str
+        ``"products"`` or ``"convolutions"``, whichever is used.
+
+    Raises
+    ------
+    ValueError
+        If the PSF is not 2-D, odd-sized, finite and non-negative, or is larger than the fine field.
+    """
+
+    def __init__(
+        self,
+        psf: Any,
+        shape: tuple[int, int],
+        factor: int,
+        *,
+        binning: str = "sum",
+        photons_per_emitter: float = 1.0,
+        backend: str | Backend = "auto",
+        method: str = "auto",
+        memory_budget: int | None = None,
+    ) -> None:
+        self.shape = image_shape(shape)
+        self.factor = whole_number(factor, "factor", low=1)
+        self.fine_shape = (self.shape[0] * self.factor, self.shape[1] * self.factor)
+        self.binning = one_of(binning, "binning", ("sum", "point"))
+        self.photons_per_emitter = real_number(photons_per_emitter, "photons_per_emitter", low=0, open_low=True)
+        self.psf = _valid_psf(psf, self.fine_shape)
+        one_of(method, "method", ("auto", "products", "convolutions"))
+        self.backend = get_backend(backend)
+        self.memory_budget = self.backend.memory_budget() if memory_budget is None else int(memory_budget)
+
+        table, *origin = _plane_table(self.psf, (self.factor, self.factor), self.binning)
+        self.table = table * self.photons_per_emitter
+        self.origin = (origin[0], origin[1])
+        self._lines = self._separable_lines()
+        self.method = self._choose() if method == "auto" else method
+        if self.method == "products" and self._lines is None:
+            raise ValueError("method='products' needs a separable PSF; use 'convolutions' or 'auto'")
+        self._engine = self._make_engine(1)
+
+    def __repr__(self) -> str:
+        return (
+            f"Psi({self.fine_shape[0]} x {self.fine_shape[1]} -> {self.shape[0]} x {self.shape[1]}, binning={self.binning!r}, "
+            f"photons_per_emitter={self.photons_per_emitter:g}, method={self.method!r}, backend={self.backend.name!r})"
+        )
+
+    # -- how to compute ---------------------------------------------------------------------------------------------------
+
+    def _separable_lines(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """The two 1-D tables if the PSF is a product of lines (to 1e-9 of its peak), else None."""
+        down, across = self.psf.sum(axis=1), self.psf.sum(axis=0)
+        if np.abs(self.psf - np.outer(down, across)).max() > 1e-9 * self.psf.max():
+            return None
+        first, _ = _line_table(down, self.factor, self.binning)
+        second, _ = _line_table(across, self.factor, self.binning)
+        return first * self.photons_per_emitter, second
+
+    def _choose(self) -> str:
+        if self._lines is None:
+            return "convolutions"
+        (m1, m2), (n1, n2) = self.shape, self.fine_shape
+        products = 2.0 * (n1 * n2 * m2 + m1 * n1 * m2)
+        q1, q2 = (m + k for m, k in zip(self.shape, self.table.shape[2:]))
+        convolutions = (self.factor**2 + 1) * q1 * q2 * (2.5 * math.log2(q1 * q2) + 4)
+        return "products" if products < _GEMM_OVER_FFT * convolutions else "convolutions"
+
+    def _make_engine(self, power: int) -> _Convolutions | _Products:
+        """The operator whose entries are those of Psi to the given power."""
+        if self.method == "products" and self._lines is not None:
+            lines = (self._lines[0] ** power, self._lines[1] ** power)
+            return _Products(self.backend, lines, self.origin, self.shape)
+        return _Convolutions(self.backend, self.table**power, self.origin, self.shape)
+
+    @cached_property
+    def _squared_engine(self) -> _Convolutions | _Products:
+        return self._make_engine(2)
+
+    def _checked(self, array: Any, shape: tuple[int, int], name: str, meaning: str) -> tuple[Any, tuple[int, ...]]:
+        """Validate and flatten the leading axes; integers become float32."""
+        trailing_shape(array, shape, name, meaning)
+        if backend_of(array=array) is not self.backend:
+            raise ValueError(
+                f"{name} is not on {self.backend.device}, where this Psi lives; move it with psi.backend.asarray({name})"
+            )
+        if array.dtype.kind == "c":
+            raise TypeError(f"{name} must be real, got dtype {array.dtype}")
+        dtype = np.dtype(np.float64 if array.dtype == np.float64 else np.float32)
+        return array.reshape(-1, *shape).astype(dtype, copy=False), tuple(array.shape[:-2])
+
+    # -- the operator -----------------------------------------------------------------------------------------------------
+
+    def forward(self, x: Any) -> Any:
+        """Return Psi x.
+
+        Parameters
+        ----------
+        x : (..., N1, N2) float32 or float64
+            Expected emission per fine pixel; any other real dtype is taken as float32.
+
+        Returns
+        -------
+        (..., M1, M2) of the same dtype, expected photons per camera pixel
+        """
+        flat, lead = self._checked(x, self.fine_shape, "x", "the fine grid")
+        return self._engine.forward(flat, self.memory_budget).reshape(*lead, *self.shape)
+
+    def adjoint(self, y: Any) -> Any:
+        """Return Psi^T y, of shape (..., N1, N2), for y of shape (..., M1, M2)."""
+        flat, lead = self._checked(y, self.shape, "y", "the camera grid")
+        return self._engine.adjoint(flat, self.memory_budget).reshape(*lead, *self.fine_shape)
+
+    def squared_forward(self, x: Any) -> Any:
+        r"""Return :math:`\sum_i \Psi_{ji}^2 x_i`, the variance that the emission adds per pixel (for eq. 10)."""
+        flat, lead = self._checked(x, self.fine_shape, "x", "the fine grid")
+        return self._squared_engine.forward(flat, self.memory_budget).reshape(*lead, *self.shape)
+
+    def squared_adjoint(self, y: Any) -> Any:
+        r"""Return :math:`\sum_j \Psi_{ji}^2 y_j`, the adjoint of :meth:`squared_forward`."""
+        flat, lead = self._checked(y, self.shape, "y", "the camera grid")
+        return self._squared_engine.adjoint(flat, self.memory_budget).reshape(*lead, *self.fine_shape)
+
+    def column(self, index: tuple[int, int]) -> Any:
+        """Return C_i, the (M1, M2) float64 camera image of one emission at the fine pixel ``index``, cut at the border."""
+        n1, n2 = index
+        for n, size, axis in ((n1, self.fine_shape[0], "row"), (n2, self.fine_shape[1], "column")):
+            if not 0 <= n < size:
+                raise IndexError(f"fine {axis} {n} is outside the field of {self.fine_shape[0]} x {self.fine_shape[1]}")
+        patch = self.table[n1 % self.factor, n2 % self.factor]
+        image = np.zeros(self.shape)
+        inside = []
+        for n, low, taps, size in zip((n1, n2), self.origin, patch.shape, self.shape):
+            start = n // self.factor + low
+            inside.append((slice(max(start, 0), min(start + taps, size)), slice(max(-start, 0), min(taps, size - start))))
+        image[inside[0][0], inside[1][0]] = patch[inside[0][1], inside[1][1]]
+        return self.backend.asarray(image)
+
+    @cached_property
+    def column_sums(self) -> Any:
+        r""":math:`\|\Psi_i\|_1`, the photons of one emission that the field catches, (N1, N2) float64."""
+        return self.adjoint(self.backend.xp.ones(self.shape, dtype=np.float64))
+
+    @cached_property
+    def column_energies(self) -> Any:
+        r""":math:`\|\Psi_i\|_2^2`, (N1, N2) float64."""
+        return self.squared_adjoint(self.backend.xp.ones(self.shape, dtype=np.float64))
+
+    @cached_property
+    def norm(self) -> float:
+        r"""The largest singular value :math:`\|\Psi\|`, by power iteration on :math:`\Psi^T \Psi` (to 1e-7)."""
+        xp = self.backend.xp
+        # Psi is non-negative, so its leading singular vector is too: ones is never orthogonal to it.
+        x = xp.ones(self.fine_shape, dtype=np.float64)
+        value = 0.0
+        for _ in range(1000):
+            x = self.adjoint(self.forward(x))
+            previous, value = value, float(xp.linalg.norm(x))
+            x /= value
+            if abs(value - previous) <= 2e-8 * value:
+                break
+        return math.sqrt(value)
+
+
+def _valid_psf(psf: Any, fine_shape: tuple[int, int]) -> np.ndarray:
+    """Check a PSF and return it as a float64 array of sum 1 on the host."""
+    psf = np.asarray(psf.get() if hasattr(psf, "get") else psf, dtype=np.float64)
+    if psf.ndim != 2:
+        raise ValueError(f"psf must be 2-D (rows, columns) on the fine grid, got shape {psf.shape}")
+    if psf.shape[0] % 2 == 0 or psf.shape[1] % 2 == 0:
+        raise ValueError(
+            f"psf must have odd sizes, so that its centre is a pixel, got {psf.shape}; fluogan_core.measured_psf trims one"
+        )
+    if not np.isfinite(psf).all() or (psf < 0).any() or psf.sum() <= 0:
+        raise ValueError("psf must be finite, non-negative and not all zero; fluogan_core.measured_psf cleans a measured one")
+    if psf.shape[0] > fine_shape[0] or psf.shape[1] > fine_shape[1]:
+        raise ValueError(
+            f"psf of {psf.shape[0]} x {psf.shape[1]} fine pixels is larger than the field of {fine_shape[0]} x "
+            f"{fine_shape[1]}: take a larger region of interest, or a PSF with a smaller support (truncate=)"
+        )
+    return psf / psf.sum()
