@@ -6,7 +6,9 @@ With :mod:`fluogan_core.critic` the only module that imports torch.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,14 +18,19 @@ from torch import nn
 from .backend import Backend, backend_of
 from .critic import Critic
 
+#: Marks the tensors of a written state that were arrays.
+_ARRAY = "__array__"
+
 __all__ = [
     "activation_bytes",
     "critic_input_gradient",
     "critic_values",
     "on_torch_stream",
+    "read_state",
     "slim_arrays",
     "to_array",
     "to_tensor",
+    "write_state",
 ]
 
 
@@ -156,3 +163,49 @@ def slim_arrays(critic: nn.Module) -> dict[str, Any] | None:
         "mean": host(critic.input_mean),
         "std": host(critic.input_std),
     }
+
+
+def write_state(state: dict[str, Any], path: Path) -> None:
+    """Write a nested dict of arrays, tensors, numbers and strings to ``path``, which is replaced in one move."""
+    temporary = path.with_name(path.name + ".part")
+    torch.save(_tensors(state), temporary)
+    os.replace(temporary, path)
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """Read what :func:`write_state` wrote; arrays come back as NumPy arrays, a critic's tensors as tensors.
+
+    Raises
+    ------
+    ValueError
+        If the file is not such a file, or was cut short.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{path} is not a checkpoint, or was cut short ({type(error).__name__}); start without it") from error
+    return _arrays(state)
+
+
+def _tensors(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _tensors(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_tensors(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return {_ARRAY: torch.from_numpy(value.copy())}
+    if hasattr(value, "__cuda_array_interface__") and not isinstance(value, torch.Tensor):
+        return {_ARRAY: torch.from_numpy(value.get())}
+    return value
+
+
+def _arrays(value: Any) -> Any:
+    if isinstance(value, dict):
+        if set(value) == {_ARRAY}:
+            return value[_ARRAY].numpy()
+        return {key: _arrays(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_arrays(item) for item in value]
+    return value

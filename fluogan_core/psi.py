@@ -255,11 +255,11 @@ class Psi:
 
     def _checked(self, array: Any, shape: tuple[int, int], name: str, meaning: str) -> tuple[Any, tuple[int, ...]]:
         """Validate and flatten the leading axes; integers become float32."""
-        trailing_shape(array, shape, name, meaning)
-        if backend_of(array=array) is not self.backend:
+        if backend_of(**{name: array}) is not self.backend:
             raise ValueError(
                 f"{name} is not on {self.backend.device}, where this Psi lives; move it with psi.backend.asarray({name})"
             )
+        trailing_shape(array, shape, name, meaning)
         if array.dtype.kind == "c":
             raise TypeError(f"{name} must be real, got dtype {array.dtype}")
         dtype = np.dtype(np.float64 if array.dtype == np.float64 else np.float32)

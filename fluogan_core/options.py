@@ -1,0 +1,86 @@
+"""What the solver can be told, with defaults that need no tuning by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from ._checks import one_of, real_number, whole_number
+from .differences import METHODS
+
+__all__ = ["SolverOptions"]
+
+
+@dataclass(frozen=True)
+class SolverOptions:
+    r"""Options of :class:`fluogan_core.Solver`; all weights are dimensionless.
+
+    Attributes
+    ----------
+    method : {"corrected", "coupled", "photon", "linear", "direct", "none"}
+        Estimator of the critic's gradient (see :func:`fluogan_core.critic_gradient`); ``"none"`` fits the mean alone.
+    warm_steps : int
+        At most so many FISTA steps on the mean before the critic is switched on.
+    steps : int
+        Image steps with the critic.
+    critic_steps : int
+        Adam steps of the critic before each image step.
+    batch : int
+        Frames per critic step, real and simulated each.
+    gradient_frames : int
+        Simulated frames per image step.
+    fidelity : float
+        Weight of the mean's fit against the critic:
+        :math:`\gamma = \mathrm{fidelity}\,\sqrt{T / M_1 M_2} / \bar v`, with :math:`\bar v` the mean temporal variance in
+        photons^2.  At 1, a residual at the noise of the mean pulls as hard as a critic of slope 1.
+    sparsity : float
+        :math:`\lambda_1` in units of the noise that the mean frame's own noise leaves in the gradient of x,
+        :math:`\gamma\,\max_i\|\Psi_i\|_2 \sqrt{\bar v / T}`.
+    smoothness : float
+        Length scale of the background in camera pixels: :math:`\lambda_2 = \gamma\,\mathrm{smoothness}^2`.
+    learning_rate, penalty : float
+        Adam's step and the weight of the gradient penalty.
+    channels, depth : int
+        Size of the critic; the depth is cut on fields too small for it.
+    held_out : float
+        Fraction of the frames kept from the critic, for an honest Wasserstein estimate.
+    tolerance : float
+        The mean fit ends when the relative change of x per step falls below it.
+    seed : int
+        Seed of everything random.
+    """
+
+    method: str = "corrected"
+    warm_steps: int = 1000
+    steps: int = 60
+    critic_steps: int = 5
+    batch: int = 32
+    gradient_frames: int = 64
+    fidelity: float = 1.0
+    sparsity: float = 1.0
+    smoothness: float = 5.0
+    learning_rate: float = 1e-3
+    penalty: float = 10.0
+    channels: int = 32
+    depth: int = 3
+    held_out: float = 0.1
+    tolerance: float = 2e-3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        one_of(self.method, "method", (*METHODS, "none"))
+        for name, low in (("warm_steps", 0), ("steps", 0), ("critic_steps", 1), ("batch", 2), ("gradient_frames", 1)):
+            whole_number(getattr(self, name), name, low=low)
+        for name in ("channels", "depth"):
+            whole_number(getattr(self, name), name, low=1)
+        for name in ("fidelity", "learning_rate"):
+            real_number(getattr(self, name), name, low=0, open_low=True)
+        for name in ("sparsity", "smoothness", "penalty", "tolerance"):
+            real_number(getattr(self, name), name, low=0)
+        real_number(self.held_out, "held_out", low=0, high=0.5)
+        whole_number(self.seed, "seed", low=0, high=2**64 - 1)
+
+    def differences_from(self, other: dict[str, object]) -> list[str]:
+        """Name the options, ``steps`` apart, in which ``other`` (a dict of options) differs."""
+        mine = dataclasses.asdict(self)
+        return [name for name, value in mine.items() if name != "steps" and other.get(name) != value]

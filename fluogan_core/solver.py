@@ -1,0 +1,443 @@
+"""The alternating solver of (5) and (11): a fit of the mean, then critic steps and proximal steps in turn."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+import time
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ._checks import finite_stack
+from .adversary import Adversary
+from .camera import Camera, estimate_camera
+from .forward import ForwardModel
+from .history import History
+from .mean_fit import MeanFit
+from .objective import Objective
+from .options import SolverOptions
+from .progress import progress_reporter
+from .prox import prox_step
+from .psi import Psi
+
+__all__ = ["Result", "Solver", "SolverOptions", "reconstruct"]
+
+log = logging.getLogger("fluogan_core")
+
+Callback = Callable[["Solver", dict[str, float]], Any]
+
+
+@dataclass
+class Result:
+    """What a reconstruction found, on the host.
+
+    Attributes
+    ----------
+    x : (N1, N2) float32
+        Expected emissions per fine pixel per frame; times ``psi.photons_per_emitter`` it is expected photons.
+    b : (M1, M2) float32
+        Background, expected photons per camera pixel per frame.
+    x_mean_fit, b_mean_fit : like x and b
+        Where the adversarial phase started from: the fit of the mean alone.
+    mean : (M1, M2) float32
+        The mean frame, photons.
+    history : dict of arrays
+        One entry per step for each of :data:`fluogan_core.history.QUANTITIES`; ``phase`` is 0 while the mean is fitted, 1 with
+        the critic.
+    options, camera, psi
+        What it was found with.
+    timings : dict of float
+        Seconds: total, and per stage.
+    device : str
+        Where it was computed.
+    stop_reason : str
+        Why each phase ended, in words.
+    """
+
+    x: np.ndarray
+    b: np.ndarray
+    x_mean_fit: np.ndarray
+    b_mean_fit: np.ndarray
+    mean: np.ndarray
+    history: dict[str, np.ndarray]
+    options: SolverOptions
+    camera: Camera
+    psi: Psi
+    timings: dict[str, float] = field(default_factory=dict)
+    device: str = "cpu"
+    stop_reason: str = ""
+
+
+class Solver:
+    """The reconstruction of one stack, step by step.
+
+    Parameters
+    ----------
+    stack : (T, M1, M2) array or Stack
+        Recorded frames, counts.
+    psi : Psi
+        The operator, ``photons_per_emitter`` included; its backend does the work.
+    camera : Camera
+        Gain, offset and noise of the counts.
+    options : SolverOptions
+    critic : torch.nn.Module, optional
+        Maps (S, M1, M2) counts above the offset to (S,); trained in place.  A slim :class:`fluogan_core.Critic` by default.
+
+    Attributes
+    ----------
+    x, b : current images on the backend
+    x_average, b_average : running averages over the critic's phase, weighted towards its end
+    phase : {"mean", "critic", "done"}
+    steps_done, total_steps : int
+        Steps taken and (at most) to take, both phases together.
+
+    Raises
+    ------
+    ValueError
+        If the stack is not (T, M1, M2) with psi's field, has fewer than two frames, or holds NaN.
+    """
+
+    def __init__(
+        self, stack: Any, *, psi: Psi, camera: Camera, options: SolverOptions | None = None, critic: Any | None = None
+    ) -> None:
+        frames = getattr(stack, "frames", stack)
+        frames = frames if hasattr(frames, "__cuda_array_interface__") else np.asanyarray(frames)
+        finite_stack(frames)
+        if tuple(frames.shape[1:]) != psi.shape:
+            raise ValueError(
+                f"the stack's frames are {frames.shape[1]} x {frames.shape[2]} pixels but psi's field is {psi.shape[0]} x "
+                f"{psi.shape[1]}; build psi with shape=stack.shape[1:]"
+            )
+        self.options = options = SolverOptions() if options is None else options
+        self.psi, self.camera = psi, camera
+        backend = psi.backend
+        self.model = ForwardModel(psi, gain=camera.gain, noise_std=camera.noise_std)
+        counts = backend.asarray(frames, dtype=np.float32) - np.float32(camera.offset)
+        self.fingerprint = f"{tuple(frames.shape)} crc32 {zlib.crc32(backend.to_host(counts).tobytes()):08x}"
+        self.mean = (counts.mean(axis=0, dtype=np.float64) / camera.gain).astype(np.float32)
+        if float(self.mean.max()) <= 0:
+            raise ValueError(
+                f"no pixel is brighter than the camera's offset of {camera.offset:g} counts on average: the offset is too high"
+            )
+        self.objective = self._weighted(counts, psi, camera.gain, options)
+        self.adversary = None if options.method == "none" else Adversary(counts, self.model, options, critic)
+        self.mean_fit = MeanFit(self.objective)
+        self.x, self.b = self.mean_fit.x, self.mean_fit.b
+        self.x_average, self.b_average = self.x, self.b
+        self.x_mean_fit, self.b_mean_fit = self.x, self.b
+        self.phase = "mean" if options.warm_steps else self._after_mean()
+        self.mean_steps = self.critic_phase_steps = 0
+        self.stop_reason = ""
+        self.history = History()
+        self.timings = {"total": 0.0, "mean fit": 0.0, "prox": 0.0}
+
+    @staticmethod
+    def _weighted(counts: Any, psi: Psi, gain: float, options: SolverOptions) -> Objective:
+        """The objective with the options' dimensionless weights made real by the stack's own noise."""
+        frames, pixels = counts.shape[0], psi.shape[0] * psi.shape[1]
+        # half the mean square of temporal differences: noise and flicker, no bleaching
+        steps = counts[1:] - counts[:-1]
+        variance = 0.5 * float((steps * steps).mean(dtype=np.float64)) / gain**2
+        if variance <= 0:
+            raise ValueError("the frames do not change at all; a stack of identical frames holds no fluctuations")
+        fidelity = options.fidelity * math.sqrt(frames / pixels) / variance
+        noise = math.sqrt(float(psi.column_energies.max()) * variance / frames)
+        return Objective(
+            psi,
+            (counts.mean(axis=0, dtype=np.float64) / gain).astype(np.float32),
+            fidelity=fidelity,
+            sparsity=options.sparsity * fidelity * noise,
+            smoothness=fidelity * options.smoothness**2,
+        )
+
+    def _after_mean(self) -> str:
+        return "done" if self.options.method == "none" or self.options.steps == 0 else "critic"
+
+    @property
+    def steps_done(self) -> int:
+        return self.mean_steps + self.critic_phase_steps
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of both phases: as planned, or as taken where the mean fit ended early."""
+        mean = self.options.warm_steps if self.phase == "mean" else self.mean_steps
+        return mean + (0 if self.adversary is None else self.options.steps)
+
+    # -- one step ---------------------------------------------------------------------------------------------------------
+
+    def step(self) -> dict[str, float]:
+        """Take one step of the current phase and return its record.
+
+        Raises
+        ------
+        FloatingPointError
+            If x, b or the critic's gradient stop being finite.
+        RuntimeError
+            If there is nothing left to do.
+        """
+        if self.phase == "done":
+            raise RuntimeError("the reconstruction is done; ask for more steps in the options to go on")
+        started = time.perf_counter()
+        record = self._mean_step() if self.phase == "mean" else self._critic_step()
+        record["seconds"] = time.perf_counter() - started
+        self.timings["total"] += record["seconds"]
+        return self.history.append(**record)
+
+    def _mean_step(self) -> dict[str, float]:
+        started = time.perf_counter()
+        taken = self.mean_fit.step()
+        self.x, self.b = self.mean_fit.x, self.mean_fit.b
+        self.mean_steps += 1
+        residual = self.objective.residual(self.x, self.b)
+        record = self._record(0, residual, taken.change, math.nan, self.objective.terms(self.x, self.b, residual))
+        relative = taken.change / max(taken.size, 1e-30)
+        if relative < self.options.tolerance or self.mean_steps >= self.options.warm_steps:
+            if relative < self.options.tolerance:
+                self.stop_reason = f"mean fit: converged after {self.mean_steps} steps"
+            else:
+                self.stop_reason = f"mean fit: all {self.mean_steps} steps taken"
+            self.x_average, self.b_average = self.x_mean_fit, self.b_mean_fit = self.x, self.b
+            self.phase = self._after_mean()
+        self.timings["mean fit"] += time.perf_counter() - started
+        return record
+
+    def _critic_step(self) -> dict[str, float]:
+        o, xp = self.objective, self.psi.backend.xp
+        adversary = self.adversary
+        if adversary is None:
+            raise RuntimeError("there is no critic: the options say method='none'")
+        number = self.critic_phase_steps
+        w_train, penalty = adversary.learn(self.x, self.b, number)
+        w_held_out, mean_score = adversary.judge(self.x, self.b, number)
+        slope_x, slope_b = (g.astype(np.float32) for g in adversary.gradient(self.x, self.b, number))
+        if not (bool(xp.isfinite(slope_x).all()) and bool(xp.isfinite(slope_b).all()) and math.isfinite(penalty)):
+            raise FloatingPointError(
+                f"the critic's gradient is not finite at step {number}: lower learning_rate or raise penalty; "
+                "the last checkpoint holds the steps before"
+            )
+        started = time.perf_counter()
+        residual = o.residual(self.x, self.b)
+        taken = prox_step(self.x, o.gradient_x(residual) - slope_x, step=o.step_x, threshold=o.sparsity)
+        self.x = taken.x
+        residual = o.residual(self.x, self.b)
+        taken_b = prox_step(self.b, o.gradient_b(residual, self.b) - slope_b, step=o.step_b)
+        self.b = taken_b.x
+        self.critic_phase_steps += 1
+        # weights grow as k^3, so that the average forgets where the phase started without knowing where it ends
+        share = 4.0 / (self.critic_phase_steps + 3.0)
+        self.x_average = self.x_average + np.float32(share) * (self.x - self.x_average)
+        self.b_average = self.b_average + np.float32(share) * (self.b - self.b_average)
+        residual = o.residual(self.x, self.b)
+        terms = o.terms(self.x, self.b, residual) | {"adversarial": -mean_score}
+        record = self._record(1, residual, taken.change, taken_b.change, terms)
+        self.timings["prox"] += time.perf_counter() - started
+        if self.critic_phase_steps >= self.options.steps:
+            self._finish_critic()
+        return record | {"w_train": w_train, "w_held_out": w_held_out, "gradient_penalty": penalty}
+
+    def _finish_critic(self) -> None:
+        self.phase = "done"
+        first = self.stop_reason.split("; critic")[0]
+        self.stop_reason = f"{first}; critic: all {self.critic_phase_steps} steps taken"
+
+    def _record(self, phase: int, residual: Any, change_x: float, change_b: float, terms: dict[str, float]) -> dict[str, float]:
+        xp = self.psi.backend.xp
+        return terms | {
+            "step": self.steps_done,
+            "phase": phase,
+            "objective": sum(value for value in terms.values() if not math.isnan(value)),
+            "step_x": self.objective.step_x,
+            "step_b": self.objective.step_b if phase else math.nan,
+            "residual": float(xp.linalg.norm(residual.ravel())),
+            "change_x": change_x,
+            "change_b": change_b,
+        }
+
+    # -- all steps --------------------------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        *,
+        callback: Callback | None = None,
+        progress: bool | None = None,
+        checkpoint: str | Path | None = None,
+        checkpoint_seconds: float = 20.0,
+    ) -> Result:
+        """Take all remaining steps.
+
+        Parameters
+        ----------
+        callback : callable, optional
+            Called as ``callback(solver, record)`` after every step.
+        progress : bool, optional
+            Show a progress bar on standard error; by default if that is a terminal.
+        checkpoint : path, optional
+            File to which the state is written now and then, at the end, and when the run is interrupted or fails.
+        checkpoint_seconds : float
+            Least time between two writes.
+        """
+        path = None if checkpoint is None else Path(checkpoint)
+        last = time.monotonic()
+        saved = -1
+        with progress_reporter(self.total_steps, self.steps_done, progress) as report:
+            try:
+                while self.phase != "done":
+                    record = self.step()
+                    report(self.steps_done, self.total_steps, self._headline(record))
+                    if callback is not None:
+                        callback(self, record)
+                    if path is not None and time.monotonic() - last >= checkpoint_seconds:
+                        self.save(path)
+                        last, saved = time.monotonic(), self.steps_done
+            finally:
+                if path is not None and saved != self.steps_done:
+                    self.save(path)
+        return self.result()
+
+    def _headline(self, record: dict[str, float]) -> str:
+        if not record["phase"]:
+            return f"fit of the mean, residual {record['residual']:.3g}"
+        return f"critic, W {record['w_train']:.3g}, held out {record['w_held_out']:.3g}"
+
+    def result(self) -> Result:
+        """Return the images as they stand: the running average in the critic's phase, else the mean fit."""
+        host = self.psi.backend.to_host
+        x, b = (self.x, self.b) if not self.critic_phase_steps else (self.x_average, self.b_average)
+        timings = self.timings | ({} if self.adversary is None else self.adversary.timings)
+        return Result(
+            x=host(x),
+            b=host(b),
+            x_mean_fit=host(self.x_mean_fit if self.phase != "mean" else self.x),
+            b_mean_fit=host(self.b_mean_fit if self.phase != "mean" else self.b),
+            mean=host(self.mean),
+            history=self.history.arrays(),
+            options=self.options,
+            camera=self.camera,
+            psi=self.psi,
+            timings=dict(timings),
+            device=self.psi.backend.device,
+            stop_reason=self.stop_reason or "not finished",
+        )
+
+    # -- state ------------------------------------------------------------------------------------------------------------
+
+    _IMAGES = ("x", "b", "x_average", "b_average", "x_mean_fit", "b_mean_fit")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that a resumed run needs to equal an uninterrupted one, bit for bit on one machine."""
+        return {
+            "version": 1,
+            "fingerprint": self.fingerprint,
+            "psi": repr(self.psi),
+            "camera": dataclasses.asdict(self.camera),
+            "options": dataclasses.asdict(self.options),
+            "phase": self.phase,
+            "mean_steps": self.mean_steps,
+            "critic_phase_steps": self.critic_phase_steps,
+            "stop_reason": self.stop_reason,
+            "timings": dict(self.timings),
+            "images": {name: getattr(self, name) for name in self._IMAGES},
+            "mean_fit": self.mean_fit.state_dict(),
+            "adversary": None if self.adversary is None else self.adversary.trainer.state_dict(),
+            "adversary_timings": {} if self.adversary is None else dict(self.adversary.timings),
+            "history": self.history.arrays(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from what :meth:`state_dict` gave; ``options.steps`` may differ, so that a finished run can go further.
+
+        Raises
+        ------
+        ValueError
+            If the state belongs to another stack, operator, camera or other options; the message names what differs.
+        """
+        differing = [
+            f"{name} ({state.get(name)} there, {mine} here)"
+            for name, mine in (
+                ("fingerprint", self.fingerprint),
+                ("psi", repr(self.psi)),
+                ("camera", dataclasses.asdict(self.camera)),
+            )
+            if state.get(name) != mine
+        ]
+        differing += [f"option {name}" for name in self.options.differences_from(state.get("options", {}))]
+        if differing:
+            raise ValueError("the checkpoint belongs to another reconstruction: " + "; ".join(differing))
+        asarray = self.psi.backend.asarray
+        for name in self._IMAGES:
+            setattr(self, name, asarray(state["images"][name]))
+        self.mean_fit.load_state_dict(state["mean_fit"])
+        if self.adversary is not None:
+            self.adversary.trainer.load_state_dict(state["adversary"])
+            self.adversary.timings.update(state["adversary_timings"])
+        self.phase, self.stop_reason = state["phase"], state["stop_reason"]
+        self.mean_steps, self.critic_phase_steps = state["mean_steps"], state["critic_phase_steps"]
+        self.timings.update(state["timings"])
+        self.history.load(state["history"])
+        if self.phase != "mean" and self.adversary is not None:
+            self.phase = "critic"
+            if self.critic_phase_steps >= self.options.steps:
+                self._finish_critic()
+
+    def save(self, path: str | Path) -> None:
+        """Write the state to ``path``: to a temporary file first, then renamed."""
+        from .bridge import write_state
+
+        write_state(self.state_dict(), Path(path))
+
+    def load(self, path: str | Path) -> None:
+        """Continue from the file that :meth:`save` wrote.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            If there is none, it is cut short, or it belongs to another reconstruction.
+        """
+        from .bridge import read_state
+
+        self.load_state_dict(read_state(Path(path)))
+
+
+def reconstruct(
+    stack: Any,
+    *,
+    psi: Psi,
+    camera: Camera | None = None,
+    options: SolverOptions | None = None,
+    critic: Any | None = None,
+    callback: Callback | None = None,
+    progress: bool | None = None,
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
+) -> Result:
+    """Reconstruct x and b from a stack: everything that :class:`Solver` does, in one call.
+
+    Parameters
+    ----------
+    stack, psi, options, critic
+        As for :class:`Solver`.
+    camera : Camera, optional
+        Estimated from the stack by :func:`fluogan_core.estimate_camera` if not given.
+    callback, progress, checkpoint
+        As for :meth:`Solver.run`.
+    resume : bool
+        Continue from ``checkpoint``, which must exist.
+
+    Returns
+    -------
+    Result
+    """
+    if resume and checkpoint is None:
+        raise ValueError("resume=True needs checkpoint=, the file to continue from")
+    if camera is None:
+        camera = estimate_camera(getattr(stack, "frames", stack), psi).camera
+    solver = Solver(stack, psi=psi, camera=camera, options=options, critic=critic)
+    if resume:
+        solver.load(Path(str(checkpoint)))
+    return solver.run(callback=callback, progress=progress, checkpoint=checkpoint)
