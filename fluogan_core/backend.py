@@ -10,6 +10,7 @@ import functools
 import importlib
 import logging
 import os
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -60,6 +61,14 @@ class Backend:
     def to_host(self, array: Any) -> np.ndarray:
         """Return ``array`` as a NumPy array."""
         return array if isinstance(array, np.ndarray) else array.get()
+
+    def kernel(self, name: str) -> Callable[..., Any] | None:
+        """Return the hand-written kernel called ``name`` for this backend, or None: the array code is used then."""
+        if self.name != "numpy":
+            return None
+        from .kernels import cpu
+
+        return cpu.find(name) if name in cpu.TABLE else None
 
     def synchronize(self) -> None:
         """Wait until the device has done what it was given (for timings)."""

@@ -7,22 +7,22 @@ of the exact gradient, what it costs, and when to use it.
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from . import random, reference
+from . import random
 from ._checks import one_of, real_number, whole_number
-from .backend import backend_of, default_memory_budget
+from .backend import backend_of
+from .evaluator import Evaluator
 from .forward import ForwardModel
+from .lattice import Lattice
 from .photons import PhotonSets, PlacementTable, draw_photons
 from .random import Stage
 
 __all__ = ["METHODS", "critic_differences", "critic_gradient"]
-
-log = logging.getLogger("fluogan_core")
 
 METHODS = ("direct", "coupled", "photon", "linear", "corrected")
 
@@ -53,10 +53,10 @@ def critic_differences(critic: Any, y: Any, step: float, method: str = "exact", 
     """
     one_of(method, "method", ("exact", "linear"))
     step = real_number(step, "step")
-    backend_of(y=y)
+    backend = backend_of(y=y)
     if y.ndim != 3:
         raise ValueError(f"y must be (frames, rows, columns), got shape {tuple(y.shape)}; add an axis for one frame: y[None]")
-    evaluator = _Evaluator(critic, tuple(y.shape[1:]), memory_budget)
+    evaluator = Evaluator(critic, tuple(y.shape[1:]), backend, memory_budget)
     return step * evaluator.slope(y) if method == "linear" else evaluator.single(y, step)
 
 
@@ -71,6 +71,7 @@ def critic_gradient(
     *,
     background_rule: str = "count",
     corrected_frames: int | None = None,
+    lattice: int | str = "auto",
     first_frame: int = 0,
     step: int = 0,
     memory_budget: int | None = None,
@@ -100,6 +101,9 @@ def critic_gradient(
         paper prints.  They differ by what several photons do together.
     corrected_frames : int, optional
         Frames on which ``"corrected"`` evaluates its remainder; one in 16 by default, at least two.
+    lattice : int or "auto"
+        For ``"coupled"`` and ``"corrected"``: evaluate every ``lattice``-th fine pixel per axis and interpolate, which a wide
+        PSF allows without loss (see :mod:`fluogan_core.lattice`); 1 evaluates all.
     memory_budget : int, optional
         Bytes for intermediates; that of ``model.psi`` by default.
     with_error : bool
@@ -120,7 +124,8 @@ def critic_gradient(
     frames = whole_number(frames, "frames", low=2 if with_error else 1)
     x, b = model.check(x, b)
     budget = model.psi.memory_budget if memory_budget is None else whole_number(memory_budget, "memory_budget", low=1)
-    job = _Job(model, _Evaluator(critic, model.psi.shape, budget), seed, step, background_rule, with_error)
+    evaluator = Evaluator(critic, model.psi.shape, model.backend, budget)
+    job = _Job(model, evaluator, Lattice(model.psi, lattice), seed=seed, step=step, rule=background_rule, with_error=with_error)
     if method == "direct":
         return job.direct(x, b, frames, first_frame).result()
     numbers = np.arange(first_frame, first_frame + frames)
@@ -129,37 +134,6 @@ def critic_gradient(
         few = max(2, frames // 16) if corrected_frames is None else whole_number(corrected_frames, "corrected_frames", low=1)
         few = min(few, frames)
     return job.average(x, b, numbers, method, few).result()
-
-
-class _Evaluator:
-    """A critic as a function of arrays, evaluated in chunks that fit the memory budget."""
-
-    def __init__(self, critic: Any, shape: tuple[int, int], budget: int | None) -> None:
-        from . import bridge  # torch is loaded here, on first use
-
-        self._bridge, self._critic = bridge, critic
-        budget = default_memory_budget() if budget is None else budget
-        self.chunk = max(1, min(65536, budget // bridge.activation_bytes(critic, shape)))
-
-    def values(self, frames: Any) -> Any:
-        """D of each frame."""
-        return self._bridge.critic_values(self._critic, frames)
-
-    def slope(self, y: Any) -> Any:
-        """The gradient of D with respect to each frame."""
-        xp = backend_of(y=y).xp
-        # the backward pass keeps every activation and its gradient
-        step = max(1, self.chunk // 2)
-        parts = [self._bridge.critic_input_gradient(self._critic, y[i : i + step]) for i in range(0, len(y), step)]
-        return parts[0] if len(parts) == 1 else xp.concatenate(parts)
-
-    def single(self, y: Any, step: float) -> Any:
-        """One more count in each pixel of each frame."""
-        return reference.critic_differences(self.values, y, step, chunk=self.chunk)
-
-    def several(self, y: Any, sets: PhotonSets, step: float) -> Any:
-        """The sets of photons added to one frame."""
-        return reference.perturbation_differences(self.values, y, sets, step, chunk=self.chunk)
 
 
 @dataclass
@@ -206,39 +180,45 @@ class _Gradient:
 class _Job:
     """One call of :func:`critic_gradient`."""
 
-    def __init__(self, model: ForwardModel, evaluator: _Evaluator, seed: int, step: int, rule: str, with_error: bool) -> None:
-        self.model, self.evaluator, self.psi, self.xp = model, evaluator, model.psi, model.backend.xp
+    def __init__(
+        self,
+        model: ForwardModel,
+        evaluator: Evaluator,
+        lattice: Lattice,
+        *,
+        seed: int,
+        step: int,
+        rule: str,
+        with_error: bool,
+    ) -> None:
+        self.model, self.evaluator, self.lattice = model, evaluator, lattice
+        self.psi, self.xp = model.psi, model.backend.xp
         self.seed, self.step, self.rule, self.with_error = seed, step, rule, with_error
         self._table: PlacementTable | None = None
 
     # -- what one frame contributes ---------------------------------------------------------------------------------------
 
-    def _coupled(self, y: Any, number: int) -> tuple[PhotonSets, Any]:
-        """D(y + gain * P(C_i)) - D(y) for every fine pixel of one frame, and the photons drawn."""
+    def _photons(self, numbers: np.ndarray) -> PhotonSets:
+        """P(C_i) for every node of the lattice and each of these frames."""
         self._table = self._table or PlacementTable(self.psi)
-        everywhere = np.arange(self.psi.fine_shape[0] * self.psi.fine_shape[1])
-        sets = draw_photons(self._table, everywhere, number, seed=self.seed, step=self.step)
-        return sets, self.evaluator.several(y, sets, self.model.gain)
+        return draw_photons(self._table, self.lattice.indices, numbers, seed=self.seed, step=self.step)
+
+    def _groups(self, numbers: np.ndarray) -> Iterator[slice]:
+        """Frames whose photons fit the budget together."""
+        photons = len(self.lattice.indices) * (1.0 + self.psi.photons_per_emitter)
+        size = int(max(1, min(len(numbers), self.psi.memory_budget // (64 * photons))))
+        return (slice(i, min(i + size, len(numbers))) for i in range(0, len(numbers), size))
 
     def _background(self, y: Any, numbers: np.ndarray) -> Any:
         """What one more count, or one more unit of rate, does in each camera pixel, (S, M1, M2)."""
         if self.rule == "count":
             return self.evaluator.single(y, self.model.gain)
-        pixels = np.arange(self.psi.shape[0] * self.psi.shape[1])
-        parts = []
-        for frame, number in zip(y, numbers):
-            n = random.poisson(np.ones(len(pixels)), self.seed, Stage.BACKGROUND, self.step, int(number), pixels).astype(
-                np.int64
-            )
-            sets = PhotonSets(np.concatenate([[0], np.cumsum(n)]), np.repeat(pixels, n).astype(np.int32))
-            parts.append(self.evaluator.several(frame, sets, self.model.gain).reshape(self.psi.shape))
-        return self.xp.stack(parts)
-
-    def _predicted(self, slope: Any, sets: PhotonSets) -> Any:
-        """gain * <grad D, P(C_i)>, the linear prediction for the photons actually drawn, (P,)."""
-        backend = self.model.backend
-        picked = np.concatenate([[0.0], np.cumsum(backend.to_host(slope).astype(np.float64).ravel()[sets.pixels])])
-        return backend.asarray(self.model.gain * (picked[sets.starts[1:]] - picked[sets.starts[:-1]]))
+        frame, pixel = (
+            a.ravel() for a in np.meshgrid(numbers, np.arange(self.psi.shape[0] * self.psi.shape[1]), indexing="ij")
+        )
+        photons = random.poisson(np.ones(len(pixel)), self.seed, Stage.BACKGROUND, self.step, frame, pixel).astype(np.int64)
+        sets = PhotonSets(np.concatenate([[0], np.cumsum(photons)]), np.repeat(pixel, photons).astype(np.int32))
+        return self.evaluator.several(y, sets, self.model.gain).reshape(len(y), *self.psi.shape)
 
     # -- averages over frames ---------------------------------------------------------------------------------------------
 
@@ -261,9 +241,9 @@ class _Job:
                 if self.rule == "rate":
                     base_b.add(self._background(y, part), self.with_error)
             else:
-                for frame, number in zip(y, part):
-                    values = self._coupled(frame, int(number))[1]
-                    base_x.add(values.reshape(1, *self.psi.fine_shape), self.with_error)
+                for group in self._groups(part):
+                    values = self.evaluator.several(y[group], self._photons(part[group]), self.model.gain)
+                    self._add_nodes(base_x, values, part[group])
                 base_b.add(self._background(y, part), self.with_error)
         return self._combined(base_x, base_b, extra_x, extra_b)
 
@@ -279,11 +259,21 @@ class _Job:
 
     def _add_remainders(self, mean_x: _Mean, mean_b: _Mean, y: Any, slope: Any, numbers: np.ndarray) -> None:
         """Add what the linear prediction misses on each of these frames."""
-        for frame, gradient, number in zip(y, slope, numbers):
-            sets, values = self._coupled(frame, int(number))
-            mean_x.add((values - self._predicted(gradient, sets)).reshape(1, *self.psi.fine_shape), self.with_error)
+        for group in self._groups(numbers):
+            values = self.evaluator.remainders(y[group], slope[group], self._photons(numbers[group]), self.model.gain)
+            self._add_nodes(mean_x, values, numbers[group])
         if len(y):
             mean_b.add(self._background(y, numbers) - self.model.gain * slope, self.with_error)
+
+    def _add_nodes(self, mean_x: _Mean, values: Any, numbers: np.ndarray) -> None:
+        """Add per-frame values at the lattice's nodes, interpolated to all fine pixels."""
+        values = values.reshape(len(numbers), -1)
+        if self.with_error:
+            mean_x.add(self.xp.stack([self.lattice.fill(v) for v in values]), True)
+        else:
+            # interpolation is linear: once for the sum
+            mean_x.add(self.lattice.fill(values.sum(axis=0, dtype=np.float64))[None], False)
+            mean_x.weight += len(numbers) - 1
 
     def _combined(self, base_x: _Mean, base_b: _Mean, extra_x: _Mean, extra_b: _Mean) -> _Gradient:
         parts = []
@@ -343,5 +333,5 @@ class _Job:
 
     def _direct_frames(self, x: Any, b: Any, numbers: np.ndarray) -> Any:
         z = self.model.emissions(x, numbers, self.seed, self.step, Stage.DIRECT_EMISSION)
-        rate = self.xp.maximum(self.psi.forward(z), 0) + b + self.model.epsilon
-        return self.model.detect(rate, numbers, self.seed, self.step, (Stage.DIRECT_DETECTION, Stage.DIRECT_READ_NOISE))
+        stages = (Stage.DIRECT_DETECTION, Stage.DIRECT_READ_NOISE)
+        return self.model.detect(self.psi.forward(z), b, numbers, self.seed, self.step, stages)

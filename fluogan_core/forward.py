@@ -51,9 +51,7 @@ class ForwardModel:
     def check(self, x: Any, b: Any) -> tuple[Any, Any]:
         """Return x and b as float32 or float64 arrays of the right shape, finite and non-negative, or raise."""
         if backend_of(x=x, b=b) is not self.backend:
-            raise ValueError(
-                f"x and b are not on {self.backend.device}, where psi lives; move them with psi.backend.asarray"
-            )
+            raise ValueError(f"x and b are not on {self.backend.device}, where psi lives; move them with psi.backend.asarray")
         for array, shape, name, meaning in (
             (x, self.psi.fine_shape, "x", "the fine grid"),
             (b, self.psi.shape, "b", "the camera grid"),
@@ -116,14 +114,15 @@ class ForwardModel:
 
     def _draw(self, x: Any, b: Any, numbers: np.ndarray, seed: int, step: int) -> Any:
         """Draw the frames with these numbers: emission, detection, read noise."""
-        xp = self.backend.xp
         z = self.emissions(x, numbers, seed, step)
-        rate = xp.maximum(self.psi.forward(z), 0) + b + self.epsilon
-        return self.detect(rate, numbers, seed, step)
+        return self.detect(self.psi.forward(z), b, numbers, seed, step)
 
     def emissions(self, x: Any, numbers: Any, seed: int, step: int, stage: int = Stage.EMISSION) -> Any:
         """Draw P(x) for the frames with these numbers, (frames, N1, N2) float32; dark pixels cost nothing."""
-        xp = self.backend.xp
+        xp, kernel = self.backend.xp, self.backend.kernel("emissions")
+        if kernel is not None:
+            z = np.empty((len(numbers), *self.psi.fine_shape), dtype=np.float32)
+            return kernel(x, numbers, *random.seed_words(seed), stage, step, z)
         z = xp.zeros((len(numbers), x.size), dtype=np.float32)
         lit = xp.nonzero(x.ravel())[0]
         if lit.size:
@@ -133,16 +132,25 @@ class ForwardModel:
 
     def detect(
         self,
-        rate: Any,
+        blurred: Any,
+        b: Any,
         numbers: Any,
         seed: int,
         step: int,
         stages: tuple[int, int] = (Stage.DETECTION, Stage.READ_NOISE),
     ) -> Any:
-        """Draw gain * P(rate) + N for rates (frames, M1, M2) of the frames with these numbers, float32 counts."""
-        xp = self.backend.xp
+        """Draw ``gain * P(max(blurred, 0) + b + epsilon) + N`` for the frames with these numbers, float32 counts.
+
+        ``blurred`` is Psi z, (frames, M1, M2); what is below zero there is rounding.
+        """
+        xp, kernel = self.backend.xp, self.backend.kernel("detect")
+        if kernel is not None:
+            y = np.empty((len(numbers), *self.psi.shape), dtype=np.float32)
+            words = random.seed_words(seed)
+            return kernel(blurred, b, self.epsilon, numbers, *words, *stages, step, self.gain, self.noise_std, y)
         frame = xp.asarray(numbers)[:, None]
         pixel = xp.arange(self.psi.shape[0] * self.psi.shape[1])[None, :]
+        rate = xp.maximum(blurred, 0) + b + self.epsilon
         counts = random.poisson(rate.reshape(len(numbers), -1), seed, stages[0], step, frame, pixel, xp=xp)
         y = np.float32(self.gain) * counts
         if self.noise_std:

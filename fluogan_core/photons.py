@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from . import random
+from .backend import get_backend
 from .psi import Psi
 from .random import Stage
 
@@ -77,31 +78,49 @@ class PlacementTable:
         return phase, n1 // self.factor, n2 // self.factor
 
 
-def draw_photons(table: PlacementTable, indices: Any, frame: int, *, seed: int, step: int) -> PhotonSets:
-    """Draw P(C_i) for the fine pixels ``indices`` and one frame.
+def draw_photons(table: PlacementTable, indices: Any, frames: Any, *, seed: int, step: int) -> PhotonSets:
+    """Draw P(C_i) for the fine pixels ``indices``, for each of ``frames``.
 
     Parameters
     ----------
     table : PlacementTable
     indices : (P,) integers
         Flat fine pixels ``n1 * N2 + n2``.
-    frame, seed, step : int
-        Counters; the photon number of i depends on ``(seed, step, frame, i)``, its k-th place on k as well.
+    frames : (F,) integers
+        Frame counters.
+    seed, step : int
+        The other counters: the photon number of i depends on ``(seed, step, frame, i)``, its k-th place on k as well.
+
+    Returns
+    -------
+    PhotonSets
+        F * P sets, frame by frame.
     """
-    indices = np.asarray(indices, dtype=np.int64)
-    phase, top, left = table.phase_and_pixel(indices)
-    count = random.poisson(table.totals[phase], seed, Stage.COUPLED_COUNT, step, frame, indices).astype(np.int64)
-    owner = np.repeat(np.arange(len(indices)), count)
+    indices, frames = np.asarray(indices, dtype=np.int64), np.asarray(frames, dtype=np.int64)
+    kernel = get_backend("numpy").kernel("draw_photons")
+    if kernel is None:
+        return _draw_photons(table, indices, frames, seed, step)
+    words, stages = random.seed_words(seed), (Stage.COUPLED_COUNT, Stage.COUPLED_PLACE)
+    places = (table.totals, table.cumulative, table.rows, table.columns, table.shape, table.factor)
+    return PhotonSets(*kernel(*places, indices, frames, *words, *stages, step))
+
+
+def _draw_photons(table: PlacementTable, indices: np.ndarray, frames: np.ndarray, seed: int, step: int) -> PhotonSets:
+    """The same in array code, which the kernel is held to."""
+    frame, index = (a.ravel() for a in np.broadcast_arrays(frames[:, None], indices[None, :]))
+    phase, top, left = table.phase_and_pixel(index)
+    count = random.poisson(table.totals[phase], seed, Stage.COUPLED_COUNT, step, frame, index).astype(np.int64)
+    owner = np.repeat(np.arange(len(index)), count)
     ends = np.cumsum(count)
-    number = np.arange(int(ends[-1]) if len(ends) else 0) - np.repeat(ends - count, count)
-    u, _ = random.uniform(seed, Stage.COUPLED_PLACE, step, frame, indices[owner], block=number)
+    number = np.arange(len(owner)) - np.repeat(ends - count, count)
+    u, _ = random.uniform(seed, Stage.COUPLED_PLACE, step, frame[owner], index[owner], block=number)
     place = np.empty(len(owner), dtype=np.int64)
     for p in np.unique(phase):
         mine = phase[owner] == p
         place[mine] = np.searchsorted(table.cumulative[p], u[mine], side="left")
     row, column = top[owner] + table.rows[place], left[owner] + table.columns[place]
     inside = (row >= 0) & (row < table.shape[0]) & (column >= 0) & (column < table.shape[1])
-    starts = np.zeros(len(indices) + 1, dtype=np.int64)
-    np.cumsum(np.bincount(owner[inside], minlength=len(indices)), out=starts[1:])
+    starts = np.zeros(len(index) + 1, dtype=np.int64)
+    np.cumsum(np.bincount(owner[inside], minlength=len(index)), out=starts[1:])
     pixels = (row[inside] * table.shape[1] + column[inside]).astype(np.int32)
     return PhotonSets(starts, pixels)

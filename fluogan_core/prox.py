@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from .backend import backend_of
 
@@ -50,7 +53,11 @@ def prox_step(x: Any, grad: Any, *, step: float, threshold: float = 0.0, out: An
     backend = backend_of(x=x, grad=grad, out=out)
     if x.shape != grad.shape:
         raise ValueError(f"x and grad must have one shape, got {x.shape} and {grad.shape}")
-    xp = backend.xp
+    xp, kernel = backend.xp, backend.kernel("prox_step")
+    if kernel is not None and all(a is None or (a.flags.c_contiguous and a.dtype == x.dtype) for a in (x, grad, out)):
+        new = np.empty_like(x) if out is None else out
+        change_sq, size_sq, total = kernel(x, grad, step, threshold, new)
+        return ProxStep(new, math.sqrt(change_sq), math.sqrt(size_sq), total)
     new = xp.maximum(x - step * (grad + threshold), 0).astype(x.dtype, copy=False)
     change, size = float(xp.linalg.norm((new - x).ravel())), float(xp.linalg.norm(new.ravel()))
     total = float(new.sum(dtype="float64"))

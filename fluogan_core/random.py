@@ -77,9 +77,9 @@ def philox(c0: Any, c1: Any, c2: Any, c3: Any, key: tuple[int, int], *, xp: Any 
 
 
 def _unit(high: Any, low: Any) -> Any:
-    """A float64 in (0, 1) with 53 random bits out of two words."""
-    mantissa = (high << np.uint64(21)) | (low >> np.uint64(11))
-    return (mantissa.astype(np.float64) + 0.5) * 2.0**-53
+    """Return (m + 1/2) / 2**52 for the 52 high bits m of two words: exact in float64, hence never 0 and never 1."""
+    mantissa = (high << np.uint64(20)) | (low >> np.uint64(12))
+    return (mantissa.astype(np.float64) + 0.5) * 2.0**-52
 
 
 def uniform(
@@ -141,17 +141,21 @@ def log_factorial(k: Any, *, xp: Any = np) -> Any:
 
 
 def _inverted(mean: Any, u: Any, xp: Any) -> Any:
-    """Sequential search in the distribution function; means below 10 end well before 128 terms."""
+    """Sequential search in the distribution function; means below 10 end well before 128 terms.
+
+    Where rounding stops the sum short of 1, the tail that is left (below 1e-14) goes to the last k that moved it.
+    """
     term = xp.exp(-mean)
-    total = term.copy()
-    k = xp.zeros(mean.shape)
+    total = term
+    k = (u > total).astype(np.float64)
     for step in range(1, 128):
-        go = u > total
+        term = term * (mean * (1.0 / step))
+        grown = total + term
+        go = (u > grown) & (grown > total)
         if not bool(go.any()):
             break
-        term = term * mean / step
-        k = xp.where(go, float(step), k)
-        total = xp.where(go, total + term, total)
+        k += go
+        total = grown
     return k
 
 

@@ -47,12 +47,14 @@ def critic_differences(values: Values, y: Any, step: float, *, chunk: int) -> An
     return d.reshape(y.shape)
 
 
-def perturbation_differences(values: Values, y: Any, sets: PhotonSets, step: float, *, chunk: int) -> Any:
-    """Return D(y + step * photons of set p) - D(y) for every set of one frame, by running the critic on each.
+def perturbation_differences(values: Values, y: Any, frame: Any, sets: PhotonSets, step: float, *, chunk: int) -> Any:
+    """Return D(y + step * photons of set p) - D(y) for every set of photons, by running the critic on each.
 
     Parameters
     ----------
-    y : (M1, M2)
+    y : (S, M1, M2)
+    frame : (P,) integers
+        The frame that each set is added to.
     sets : PhotonSets
         An empty set gives 0 without running the critic.
     step, chunk
@@ -63,13 +65,15 @@ def perturbation_differences(values: Values, y: Any, sets: PhotonSets, step: flo
     (P,) in the precision of the scores
     """
     backend = backend_of(y=y)
-    base = values(y[None])[0]
+    base = values(y)
     out = backend.xp.zeros(len(sets), dtype=base.dtype)
+    frame = np.asarray(frame)
     for start in range(0, len(sets), chunk):
         stop = min(start + chunk, len(sets))
         filled = np.nonzero(np.diff(sets.starts[start : stop + 1]))[0]
         if not len(filled):
             continue
-        counts = backend.asarray(sets.dense(y.shape, start, stop)[filled])
-        out[backend.asarray(start + filled)] = values((y[None] + step * counts).astype(y.dtype)) - base
+        counts = backend.asarray(sets.dense(y.shape[1:], start, stop)[filled])
+        owner = backend.asarray(frame[start + filled])
+        out[backend.asarray(start + filled)] = values((y[owner] + step * counts).astype(y.dtype)) - base[owner]
     return out

@@ -1,0 +1,93 @@
+"""A critic evaluated on perturbed frames: by the kernels where it is of their family, else in chunks that fit the budget."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+
+from . import reference
+from .backend import Backend, default_memory_budget
+from .photons import PhotonSets
+
+__all__ = ["Evaluator"]
+
+log = logging.getLogger("fluogan_core")
+
+
+class Evaluator:
+    """A critic as a function of arrays.
+
+    Parameters
+    ----------
+    critic : torch.nn.Module
+        Maps (S, M1, M2) counts to (S,).
+    shape : (M1, M2)
+    backend : Backend
+        Where frames live.
+    budget : int, optional
+        Bytes for perturbed frames and their activations.
+
+    Attributes
+    ----------
+    chunk : int
+        Frames that are evaluated together.
+    """
+
+    def __init__(self, critic: Any, shape: tuple[int, int], backend: Backend, budget: int | None = None) -> None:
+        from . import bridge  # torch is loaded here, on first use
+
+        self._bridge, self._critic, self._backend = bridge, critic, backend
+        budget = default_memory_budget() if budget is None else budget
+        self.chunk = max(1, min(65536, budget // bridge.activation_bytes(critic, shape)))
+        make_network = backend.kernel("make_network")
+        arrays = bridge.slim_arrays(critic) if make_network is not None else None
+        self._network = None if arrays is None or make_network is None else make_network(**arrays)
+        if self._network is None:
+            log.debug("the critic is evaluated frame by frame: %s is outside the kernels' family", type(critic).__name__)
+
+    def _kernel(self, name: str) -> Any:
+        return self._backend.kernel(name)
+
+    def values(self, frames: Any) -> Any:
+        """D of each frame."""
+        return self._bridge.critic_values(self._critic, frames)
+
+    def slope(self, y: Any) -> Any:
+        """The gradient of D with respect to each frame."""
+        xp = self._backend.xp
+        # the backward pass keeps every activation and its gradient
+        step = max(1, self.chunk // 2)
+        parts = [self._bridge.critic_input_gradient(self._critic, y[i : i + step]) for i in range(0, len(y), step)]
+        return parts[0] if len(parts) == 1 else xp.concatenate(parts)
+
+    def single(self, y: Any, step: float) -> Any:
+        """One more count in each pixel of each frame."""
+        if self._network is not None:
+            return self._kernel("critic_differences")(self._network, y, step)
+        return reference.critic_differences(self.values, y, step, chunk=self.chunk)
+
+    def several(self, y: Any, sets: PhotonSets, step: float) -> Any:
+        """Equally many sets of photons added to each frame, frame by frame."""
+        frame = self._owners(y, sets)
+        if self._network is not None:
+            return self._kernel("perturbation_differences")(self._network, y, frame, sets.starts, sets.pixels, step)
+        return reference.perturbation_differences(self.values, y, frame, sets, step, chunk=self.chunk)
+
+    def remainders(self, y: Any, slope: Any, sets: PhotonSets, step: float) -> Any:
+        """The same less the linear prediction, step * <grad D, photons>."""
+        frame = self._owners(y, sets)
+        if self._network is not None:
+            kernel = self._kernel("perturbation_differences")
+            return kernel(self._network, y, frame, sets.starts, sets.pixels, step, remainder=True)
+        pixels = y.shape[1] * y.shape[2]
+        flat = self._backend.to_host(slope).astype(np.float64).ravel()
+        picked = flat[np.repeat(frame, np.diff(sets.starts)) * pixels + sets.pixels]
+        ends = np.concatenate([[0.0], np.cumsum(picked)])
+        predicted = self._backend.asarray(step * (ends[sets.starts[1:]] - ends[sets.starts[:-1]]))
+        return self.several(y, sets, step) - predicted
+
+    @staticmethod
+    def _owners(y: Any, sets: PhotonSets) -> np.ndarray:
+        return np.repeat(np.arange(len(y)), len(sets) // len(y))
