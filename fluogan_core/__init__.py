@@ -34,7 +34,11 @@ _EXPORTS = {
     "Camera": "camera",
     "CameraEstimate": "camera",
     "estimate_camera": "camera",
+    "Pattern": "phantom",
     "argolight_pattern": "phantom",
+    "smooth_background": "phantom",
+    "Blinking": "photokinetics",
+    "Detector": "photokinetics",
     "simulate_sofi": "photokinetics",
     "read_stack": "io",
     "Stack": "io",
@@ -74,7 +78,11 @@ if TYPE_CHECKING:
     from .io import read_stack as read_stack
     from .io import write_result as write_result
     from .objective import Objective as Objective
+    from .phantom import Pattern as Pattern
     from .phantom import argolight_pattern as argolight_pattern
+    from .phantom import smooth_background as smooth_background
+    from .photokinetics import Blinking as Blinking
+    from .photokinetics import Detector as Detector
     from .photokinetics import simulate_sofi as simulate_sofi
     from .prox import prox_step as prox_step
     from .psf import airy_psf as airy_psf

@@ -152,9 +152,10 @@ def slim_arrays(critic: nn.Module) -> dict[str, Any] | None:
     def host(tensor: torch.Tensor) -> np.ndarray:
         return tensor.detach().numpy()
 
+    layers = [layer for layer in critic.convolutions if isinstance(layer, nn.Conv2d)]
     return {
-        "weights": [host(layer.weight) for layer in critic.convolutions],
-        "biases": [host(layer.bias) for layer in critic.convolutions],
+        "weights": [host(layer.weight) for layer in layers],
+        "biases": [host(layer.bias) for layer in layers if layer.bias is not None],
         "head": host(critic.head.weight)[0],
         "head_bias": float(critic.head.bias.detach()),
         "kernel_size": critic.kernel_size,

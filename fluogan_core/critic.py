@@ -85,9 +85,8 @@ class Critic(nn.Module):
         with torch.random.fork_rng(devices=[], enabled=seed is not None):
             if seed is not None:
                 torch.manual_seed(seed)
-            self.convolutions = nn.ModuleList(
-                nn.Conv2d(a, b, self.kernel_size, padding=self.kernel_size // 2) for a, b in itertools.pairwise(widths)
-            )
+            layers = [nn.Conv2d(a, b, self.kernel_size, padding=self.kernel_size // 2) for a, b in itertools.pairwise(widths)]
+            self.convolutions = nn.ModuleList(layers)
             self.head = nn.Linear(widths[-1] * cells[0] * cells[1], 1)
         self.register_buffer("input_mean", torch.empty(self.shape))
         self.register_buffer("input_std", torch.empty(self.shape))

@@ -276,18 +276,18 @@ class _Job:
             mean_x.weight += len(numbers) - 1
 
     def _combined(self, base_x: _Mean, base_b: _Mean, extra_x: _Mean, extra_b: _Mean) -> _Gradient:
-        parts = []
-        for base, extra in ((base_x, extra_x), (base_b, extra_b)):
-            mean, variance = base.mean, None
-            if self.with_error:
-                variance = base.variance / base.weight
-            if extra.weight:
-                mean = mean + extra.mean
-                if self.with_error:
-                    # Cauchy-Schwarz for the frames that both parts share: never below the true error
-                    variance = (variance**0.5 + (extra.variance / extra.weight) ** 0.5) ** 2
-            parts.append((mean, variance))
-        return _Gradient(parts[0][0], parts[1][0], parts[0][1], parts[1][1])
+        """Sum of the part known on every frame and the part known on a few."""
+        (gx, vx), (gb, vb) = (self._sum(*pair) for pair in ((base_x, extra_x), (base_b, extra_b)))
+        return _Gradient(gx, gb, vx, vb) if self.with_error else _Gradient(gx, gb)
+
+    @staticmethod
+    def _sum(base: _Mean, extra: _Mean) -> tuple[Any, Any]:
+        """Mean, and squared standard error, of the two parts together."""
+        if not extra.weight:
+            return base.mean, base.variance / base.weight
+        # Cauchy-Schwarz for the frames that both parts share: never below the true error
+        error = (base.variance / base.weight) ** 0.5 + (extra.variance / extra.weight) ** 0.5
+        return base.mean + extra.mean, error**2
 
     # -- eq. (12) as printed ----------------------------------------------------------------------------------------------
 

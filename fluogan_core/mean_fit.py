@@ -16,8 +16,9 @@ class MeanFit:
 
     For every x the best background is known (:meth:`Objective.best_background`), so the steps are taken on
     :math:`\min_b` of the objective, a smooth convex function of x, whose gradient is
-    :math:`\gamma\Psi^T(\Psi x + b(x) - \bar y)` and whose Lipschitz constant is not above :math:`\gamma\|\Psi\|^2`: x and b converge together, however stiff
-    :math:`\lambda_2` is.  The momentum starts anew when it points uphill (O'Donoghue and Candes 2015).
+    :math:`\gamma\Psi^T(\Psi x + b(x) - \bar y)` and whose Lipschitz constant is not above :math:`\gamma\|\Psi\|^2`: x and b
+    converge together, however stiff :math:`\lambda_2` is.  The momentum starts anew when it points uphill (O'Donoghue and
+    Candes 2015).
 
     Parameters
     ----------

@@ -29,6 +29,8 @@ class SolverOptions:
         Frames per critic step, real and simulated each.
     gradient_frames : int
         Simulated frames per image step.
+    relaxation : float
+        Fraction of the safe steps on x and b that is taken in the critic's phase, so that the critic can follow.
     fidelity : float
         Weight of the mean's fit against the critic:
         :math:`\gamma = \mathrm{fidelity}\,\sqrt{T / M_1 M_2} / \bar v`, with :math:`\bar v` the mean temporal variance in
@@ -56,6 +58,7 @@ class SolverOptions:
     critic_steps: int = 5
     batch: int = 32
     gradient_frames: int = 64
+    relaxation: float = 0.2
     fidelity: float = 1.0
     sparsity: float = 1.0
     smoothness: float = 5.0
@@ -77,6 +80,7 @@ class SolverOptions:
             real_number(getattr(self, name), name, low=0, open_low=True)
         for name in ("sparsity", "smoothness", "penalty", "tolerance"):
             real_number(getattr(self, name), name, low=0)
+        real_number(self.relaxation, "relaxation", low=0, high=1, open_low=True)
         real_number(self.held_out, "held_out", low=0, high=0.5)
         whole_number(self.seed, "seed", low=0, high=2**64 - 1)
 

@@ -222,11 +222,12 @@ class Solver:
                 "the last checkpoint holds the steps before"
             )
         started = time.perf_counter()
+        step_x, step_b = (self.options.relaxation * step for step in (o.step_x, o.step_b))
         residual = o.residual(self.x, self.b)
-        taken = prox_step(self.x, o.gradient_x(residual) - slope_x, step=o.step_x, threshold=o.sparsity)
+        taken = prox_step(self.x, o.gradient_x(residual) - slope_x, step=step_x, threshold=o.sparsity)
         self.x = taken.x
         residual = o.residual(self.x, self.b)
-        taken_b = prox_step(self.b, o.gradient_b(residual, self.b) - slope_b, step=o.step_b)
+        taken_b = prox_step(self.b, o.gradient_b(residual, self.b) - slope_b, step=step_b)
         self.b = taken_b.x
         self.critic_phase_steps += 1
         # weights grow as k^3, so that the average forgets where the phase started without knowing where it ends
@@ -252,8 +253,8 @@ class Solver:
             "step": self.steps_done,
             "phase": phase,
             "objective": sum(value for value in terms.values() if not math.isnan(value)),
-            "step_x": self.objective.step_x,
-            "step_b": self.objective.step_b if phase else math.nan,
+            "step_x": self.objective.step_x * (self.options.relaxation if phase else 1.0),
+            "step_b": self.objective.step_b * self.options.relaxation if phase else math.nan,
             "residual": float(xp.linalg.norm(residual.ravel())),
             "change_x": change_x,
             "change_b": change_b,
@@ -278,25 +279,28 @@ class Solver:
         progress : bool, optional
             Show a progress bar on standard error; by default if that is a terminal.
         checkpoint : path, optional
-            File to which the state is written now and then, at the end, and when the run is interrupted or fails.
+            File to which the state is written now and then, between the phases, at the end, and when the callback raises; a
+            step that fails leaves the last whole state in it.
         checkpoint_seconds : float
             Least time between two writes.
         """
         path = None if checkpoint is None else Path(checkpoint)
-        last = time.monotonic()
-        saved = -1
+        written, whole = time.monotonic(), True
         with progress_reporter(self.total_steps, self.steps_done, progress) as report:
             try:
                 while self.phase != "done":
+                    phase, whole = self.phase, False
                     record = self.step()
+                    whole = True
                     report(self.steps_done, self.total_steps, self._headline(record))
                     if callback is not None:
                         callback(self, record)
-                    if path is not None and time.monotonic() - last >= checkpoint_seconds:
+                    if path is not None and (self.phase != phase or time.monotonic() - written >= checkpoint_seconds):
                         self.save(path)
-                        last, saved = time.monotonic(), self.steps_done
+                        written = time.monotonic()
             finally:
-                if path is not None and saved != self.steps_done:
+                # a step that broke off half-way is not a state to go on from: the file keeps the last whole one
+                if path is not None and whole:
                     self.save(path)
         return self.result()
 

@@ -40,7 +40,8 @@ def assert_adjoint(
     scale = np.linalg.norm(fx) * np.linalg.norm(home.to_host(y).astype(np.float64))
     allowed = TOLERANCES[np.dtype(dtype)] if tolerance is None else tolerance
     if not abs(left - right) <= allowed * scale:
-        raise AssertionError(f"<Ax, y> = {left!r} but <x, A*y> = {right!r}: {abs(left - right) / scale:.2e} apart, {allowed:g} allowed")
+        gap = abs(left - right) / scale
+        raise AssertionError(f"<Ax, y> = {left!r} but <x, A*y> = {right!r}: {gap:.2e} apart, {allowed:g} allowed")
 
 
 def assert_gradient(
@@ -62,7 +63,7 @@ def assert_gradient(
         h = 1e-5 * max(1.0, float(np.abs(x).max()))
         measured = (function(x + h * v) - function(x - h * v)) / (2 * h)
         expected = float(np.vdot(slope, v))
-        if not abs(measured - expected) <= tolerance * max(np.linalg.norm(slope), 1e-12):
+        if not abs(measured - expected) <= tolerance * max(float(np.linalg.norm(slope)), 1e-12):
             raise AssertionError(f"slope along a random direction is {measured!r}, the gradient says {expected!r}")
 
 
