@@ -1,0 +1,55 @@
+# What a developer types; `make` alone lists it.  PYTHON chooses the interpreter that the environment is made from.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+DOCS   := $(VENV)/.ready-docs
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench docs clean
+
+help:
+	@echo "make demo    simulate a blinking pattern, reconstruct it, write demo/"
+	@echo "make test    ruff, mypy, pytest"
+	@echo "make lint    ruff and mypy alone"
+	@echo "make bench   measure, and write benchmarks/results/"
+	@echo "make docs    build the documentation into docs/_build/html"
+	@echo "make clean   remove the environment and everything that was built"
+
+# Once per change of what is to be installed.
+$(READY): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "there is no '$(PYTHON)' here; say which Python to use: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "fluogan_core needs Python 3.11 or newer, but '$(PYTHON)' is $$($(PYTHON) --version 2>&1);" \
+	       "say which to use: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,plot]'
+	@touch $@
+
+$(DOCS): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@touch $@
+
+demo: $(READY)
+	$(BIN)/fluogan demo --output demo
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest
+	@echo "make test: ruff, mypy and pytest passed ($$($(BIN)/python --version), $(VENV))"
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks
+
+docs: $(DOCS)
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info docs/_build demo out
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find fluogan_core kernels tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,260 @@
+"""Options of the commands with their units, and the objects that their values describe."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from .backend import Backend
+    from .camera import CameraEstimate
+    from .io import Stack
+    from .psi import Psi
+
+__all__ = [
+    "FILE",
+    "METHODS",
+    "SOLVER_OPTIONS",
+    "camera_options",
+    "device_options",
+    "estimate_from",
+    "given",
+    "json_option",
+    "operator_for",
+    "optics_options",
+    "output_option",
+    "region_options",
+    "simulation_options",
+    "solver_options",
+    "stack_argument",
+    "stack_from",
+    "verbose_option",
+]
+
+#: As in ``differences.METHODS`` and "none", spelled here so that --help needs no numerics.
+METHODS = ("corrected", "coupled", "photon", "linear", "direct", "none")
+#: Fields of ``SolverOptions`` that have a switch of their own.
+SOLVER_OPTIONS = ("method", "steps", "warm_steps", "fidelity", "sparsity", "smoothness", "seed")
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+class Numbers(click.ParamType):
+    """Numbers between commas."""
+
+    def __init__(self, kind: type, name: str, count: int | None = None) -> None:
+        self.kind, self.name, self.count = kind, name, count
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return a tuple of numbers."""
+        if not isinstance(value, str):
+            return value
+        try:
+            numbers = tuple(self.kind(part) for part in value.split(","))
+        except ValueError:
+            numbers = ()
+        if not numbers or self.count not in (None, len(numbers)):
+            self.fail(f"{value!r} is not {self.name}", param, ctx)
+        return numbers
+
+
+class FrameRange(click.ParamType):
+    """``A:B``, either of which may be left out."""
+
+    name = "A:B"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return a slice."""
+        if not isinstance(value, str):
+            return value
+        try:
+            start, stop = (int(part) if part.strip() else None for part in value.split(":"))
+        except ValueError:
+            self.fail(f"{value!r} is not A:B, two frame numbers of which either may be left out", param, ctx)
+        return slice(start, stop)
+
+
+def _together(*options: Decorator) -> Decorator:
+    """Several options as one decorator, shown in this order."""
+    return lambda function: functools.reduce(lambda decorated, option: option(decorated), reversed(options), function)
+
+
+def _number(name: str, help_: str, default: float | None = None, kind: type = float) -> Decorator:
+    return click.option(name, type=kind, default=default, show_default=default is not None, help=help_)
+
+
+def _be_verbose(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value:
+        context.ensure_object(dict)["verbose"] = True
+        logging.getLogger("fluogan_core").setLevel(logging.DEBUG)
+        logging.getLogger("tifffile").setLevel(logging.WARNING)
+
+
+FILE = click.Path(path_type=Path)
+
+stack_argument = click.argument("stack_path", metavar="STACK.tif", type=FILE)
+
+verbose_option = click.option(
+    "--verbose", is_flag=True, expose_value=False, callback=_be_verbose, is_eager=True, help="Full log, and traces."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+region_options = _together(
+    click.option("--roi", type=Numbers(int, "T,L,R,C", 4), help="Region: top, left, rows, columns [camera pixels]."),
+    click.option("--frames", type=FrameRange(), help="Frames to use, from A up to but not including B [counted from 0]."),
+)
+
+optics_options = _together(
+    _number("--pixel-size-nm", "Camera pixel in the object plane [nm]; from the file where it says."),
+    _number("--fwhm-nm", "Gaussian PSF: full width at half maximum [nm]."),
+    _number("--wavelength-nm", "Airy PSF: emission wavelength [nm]; with --na."),
+    _number("--na", "Airy PSF: numerical aperture [no unit]; with --wavelength-nm."),
+    click.option("--psf", "psf_path", type=FILE, help="Measured PSF on the fine grid, .tif or .npy [any unit]."),
+    _number("--factor", "Fine pixels per camera pixel and axis [whole number].", 4, int),
+)
+
+camera_options = _together(
+    _number("--gain", "Camera counts per detected photon [counts]; estimated if not given."),
+    _number("--offset", "Camera counts without light [counts]; estimated if not given."),
+    _number("--noise-std", "Standard deviation of the read noise [counts]; estimated if not given."),
+    _number("--photons-per-emitter", "Detected photons of one emission [photons]; estimated if not given."),
+)
+
+device_options = _together(
+    click.option(
+        "--backend", type=click.Choice(["auto", "numpy", "cupy"]), default="auto", show_default=True,
+        help="What computes; auto takes a usable GPU if there is one.",
+    ),
+    _number("--device", "Number of the CUDA device [from 0].", kind=int),
+)  # fmt: skip
+
+solver_options = _together(
+    click.option(
+        "--binning", type=click.Choice(["sum", "point"]), default="sum", show_default=True,
+        help="A camera pixel integrates its fine pixels, or samples one.",
+    ),
+    click.option(
+        "--method", type=click.Choice(METHODS), help="Estimator of the critic's gradient; none fits the mean alone."
+    ),
+    _number("--steps", "Number of steps with the critic.", kind=int),
+    _number("--warm-steps", "At most so many steps on the mean before the critic.", kind=int),
+    _number("--fidelity", "Weight of the mean's fit against the critic [relative; 1 is balanced]."),
+    _number("--sparsity", "Weight of the l1 norm of x [relative to the noise in its gradient]."),
+    _number("--smoothness", "Length over which the background may vary [camera pixels]."),
+    _number("--seed", "Seed of everything random [whole number].", kind=int),
+)  # fmt: skip
+
+simulation_options = _together(
+    click.option(
+        "--model", type=click.Choice(["blinking", "double-poisson"]), default="blinking", show_default=True,
+        help="Emitters that blink in front of a camera, or the paper's model.",
+    ),
+    click.option(
+        "--separations-nm", type=Numbers(float, "NM,NM,..."), default="180", show_default=True,
+        help="Distance of the two middle lines, one per group of four lines [nm].",
+    ),
+    click.option(
+        "--size", type=Numbers(int, "ROWS,COLUMNS", 2),
+        help="Field [camera pixels]; just large enough for all groups if not given.",
+    ),
+    _number("--frames", "Number of frames.", 500, int),
+    _number("--pixel-size-nm", "Camera pixel in the object plane [nm].", 100.0),
+    _number("--fwhm-nm", "Full width at half maximum of the Gaussian PSF [nm].", 318.0),
+    _number("--factor", "Fine pixels per camera pixel and axis, of the truth [whole number].", 4, int),
+    _number("--brightness", "Brightest camera pixel, background apart [detected photons per frame].", 160.0),
+    _number("--background", "Background of a camera pixel [detected photons per frame].", 10.0),
+    _number("--photons-per-emitter", "Photons of one emission, double-poisson only [photons].", 1.0),
+    _number("--gain", "Counts per detected photon [counts].", 2.2),
+    _number("--offset", "Counts without light [counts].", 100.0),
+    _number("--noise-std", "Standard deviation of the read noise [counts].", 3.0),
+    _number("--seed", "The same seed gives the same files [whole number].", 0, int),
+)  # fmt: skip
+
+
+def output_option(what: str, default: str | None = None) -> Decorator:
+    """``--output DIR``, required unless there is a default."""
+    # click from 8.3 on takes default=None for a value, with which "required" is met
+    rest: dict[str, Any] = {"required": True} if default is None else {"default": default, "show_default": True}
+    return click.option("--output", metavar="DIR", type=FILE, help=f"Directory for {what}; made if need be.", **rest)
+
+
+# -- from options to objects -------------------------------------------------------------------------------------------
+
+
+def given(settings: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Those of the settings that were given: what was not keeps the library's own default."""
+    return {name: settings[name] for name in names if settings[name] is not None}
+
+
+def stack_from(path: Path, settings: dict[str, Any]) -> Stack:
+    """Read the stack, its region and frames as chosen."""
+    from .io import read_stack
+
+    return read_stack(path, roi=settings["roi"], frames=settings["frames"])
+
+
+def operator_for(
+    stack: Stack, settings: dict[str, Any], backend: Backend, *, photons_per_emitter: float = 1.0
+) -> tuple[Psi, float]:
+    """Psi of the stack's field, and the camera pixel in nm: as given, else as the file says."""
+    from ._checks import real_number, whole_number
+    from .psi import Psi
+
+    pixel = settings["pixel_size_nm"] if settings["pixel_size_nm"] is not None else stack.pixel_size_nm
+    if pixel is None:
+        raise ValueError(f"{stack.path} does not say how large its pixels are; give --pixel-size-nm")
+    pixel = real_number(pixel, "--pixel-size-nm", low=0, open_low=True)
+    factor = whole_number(settings["factor"], "--factor", low=1)
+    psi = Psi(
+        psf_from(settings, pixel, factor),
+        stack.frames.shape[1:],
+        factor,
+        binning=settings.get("binning", "sum"),
+        photons_per_emitter=photons_per_emitter,
+        backend=backend,
+    )
+    return psi, pixel
+
+
+def psf_from(settings: dict[str, Any], pixel_size_nm: float, factor: int) -> np.ndarray:
+    """The PSF on the fine grid from the one of three descriptions that was given."""
+    from .io import read_image
+    from .psf import airy_psf, gaussian_psf, measured_psf
+
+    fwhm_nm, wavelength_nm, na, path = (settings[name] for name in ("fwhm_nm", "wavelength_nm", "na", "psf_path"))
+    airy = wavelength_nm is not None or na is not None
+    if (fwhm_nm is not None) + airy + (path is not None) != 1:
+        raise ValueError("describe the PSF in one way: --fwhm-nm, or --wavelength-nm with --na, or --psf FILE")
+    if fwhm_nm is not None:
+        return gaussian_psf(fwhm_nm, pixel_size_nm, factor)
+    if airy:
+        if wavelength_nm is None or na is None:
+            raise ValueError("an Airy PSF needs both --wavelength-nm and --na")
+        return airy_psf(wavelength_nm, na, pixel_size_nm, factor)
+    image, stated_nm = read_image(path)
+    fine_nm = pixel_size_nm / factor
+    if stated_nm is not None and abs(stated_nm - fine_nm) > 0.02 * fine_nm:
+        raise ValueError(
+            f"{path} says its pixels are {stated_nm:g} nm, but the fine grid has {fine_nm:g} nm "
+            f"(pixel size / factor): sample the PSF on the fine grid"
+        )
+    return measured_psf(image)
+
+
+def estimate_from(stack: Stack, psi: Psi | None, settings: dict[str, Any]) -> CameraEstimate:
+    """Estimate what was not given; where everything was, the stack is not asked."""
+    from .camera import Camera, CameraEstimate, estimate_camera
+
+    names = ("gain", "offset", "noise_std", "photons_per_emitter")
+    known = given(settings, *names)
+    if len(known) < len(names):
+        return estimate_camera(stack.frames, psi, **known)
+    kappa = known.pop("photons_per_emitter")
+    return CameraEstimate(Camera(**known), kappa, 0.0, 0.0, 0.0, 0.0, given=names)

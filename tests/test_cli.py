@@ -1,0 +1,449 @@
+"""The command line: what it writes, what it refuses and how, and that an interrupted run goes on where it stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+import tifffile
+
+import fluogan_core as fg
+from fluogan_core import _switches, backend, cli, demo
+from fluogan_core.adversary import Adversary
+from fluogan_core.differences import METHODS
+from fluogan_core.io import read_stack, write_image
+from fluogan_core.metrics import pair_report
+
+OPTICS = ("--pixel-size-nm", 100, "--fwhm-nm", 150)
+CAMERA = ("--gain", 2, "--offset", 100, "--noise-std", 3, "--photons-per-emitter", 5)
+#: A short run: the mean fit and a few steps with a small share of the default work.
+QUICK = ("--factor", 2, "--method", "linear", "--warm-steps", 15)
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory) -> Path:
+    """A small blinking recording with its truth."""
+    folder = tmp_path_factory.mktemp("recording")
+    settings = demo.Experiment(separations_nm=(300.0,), size=(20, 16), frames=60, fwhm_nm=150.0, factor=2)
+    settings.write(folder)
+    return folder / "stack.tif"
+
+
+@pytest.fixture
+def fluogan(capfd):
+    """Run the command line in this process; return status, standard output, standard error."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        status = cli.main([str(argument) for argument in arguments])
+        captured = capfd.readouterr()
+        return status, captured.out, captured.err
+
+    return run
+
+
+def refused(done: tuple[int, str, str], status: int, message: str) -> None:
+    """Assert one line of complaint with this text, and the status."""
+    code, _, err = done
+    complaints = [line for line in err.splitlines() if not line.startswith("fluogan: ") or "error" in line]
+    assert code == status, err
+    assert len(complaints) == 1, err
+    assert complaints[0].startswith("fluogan: error: ")
+    assert message in complaints[0]
+
+
+# -- help ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["demo", "simulate", "estimate", "reconstruct", "info"])
+def test_help_states_the_unit_of_every_number(fluogan, name):
+    status, out, err = fluogan(name, "--help")
+    assert (status, err) == (0, "")
+    assert out.startswith(f"Usage: fluogan {name}")
+    for option in cli.commands.commands[name].params:
+        if isinstance(option, click.Option):
+            assert option.help, option.name
+            if option.type is click.FLOAT:
+                assert "[" in option.help, f"{option.name} has no unit"
+
+
+def test_without_a_command_and_with_version(fluogan):
+    assert "Commands:" in fluogan()[1]
+    assert fluogan("--version")[:2] == (0, f"fluogan, version {fg.__version__}\n")
+
+
+def test_switches_agree_with_the_library():
+    assert set(_switches.METHODS) == {*METHODS, "none"}
+    assert set(_switches.SOLVER_OPTIONS) <= {field.name for field in dataclasses.fields(fg.SolverOptions)}
+    simulated = {p.name for p in cli.commands.commands["simulate"].params} - {"output", "verbose"}
+    assert simulated == {field.name for field in dataclasses.fields(demo.Experiment)}
+    defaults = {p.name: p.default for p in cli.commands.commands["simulate"].params if p.name in simulated}
+    defaults["separations_nm"] = tuple(float(v) for v in defaults["separations_nm"].split(","))
+    assert defaults["size"] is None or not isinstance(defaults.pop("size"), tuple)
+    defaults["size"] = None
+    assert demo.Experiment(**defaults) == demo.Experiment()
+
+
+# -- bad input ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nonsense",), "No such command"),
+        (("reconstruct", "{stack}"), "--output"),
+        (("reconstruct", "--output", "{out}"), "STACK.tif"),
+        (("reconstruct", "none.tif", "--output", "{out}", *OPTICS), "there is no file none.tif"),
+        (("reconstruct", "{stack}", "--output", "{stack}", *OPTICS), "a file of that name is in the way"),
+        (("reconstruct", "{stack}", "--output", "{out}"), "describe the PSF in one way"),
+        (("reconstruct", "{stack}", "--output", "{out}", *OPTICS, "--na", 1.4), "describe the PSF in one way"),
+        (("reconstruct", "{stack}", "--output", "{out}", "--na", 1.4), "both --wavelength-nm and --na"),
+        (("reconstruct", "{stack}", "--output", "{out}", "--psf", "none.npy"), "there is no file none.npy"),
+        (("reconstruct", "{stack}", "--output", "{out}", "--psf", "{stack}"), "must hold one grey image"),
+        (("reconstruct", "{stack}", "--output", "{out}", "--fwhm-nm", "wide"), "--fwhm-nm"),
+        (("reconstruct", "{stack}", "--output", "{out}", "--fwhm-nm", -3), "fwhm_nm must be greater than 0"),
+        (("reconstruct", "{stack}", "--output", "{out}", "--fwhm-nm", 5000), "larger than the field"),
+        (("reconstruct", "{stack}", "--output", "{out}", *OPTICS, "--factor", 0), "factor must be at least 1"),
+        (
+            ("reconstruct", "{stack}", "--output", "{out}", "--pixel-size-nm", 0),
+            "--pixel-size-nm must be greater than 0",
+        ),
+        (("reconstruct", "{stack}", "--output", "{out}", *OPTICS, "--roi", "1,2,3"), "T,L,R,C"),
+        (("reconstruct", "{stack}", "--output", "{out}", *OPTICS, "--roi", "0,0,99,9"), "reaches outside"),
+        (("reconstruct", "{stack}", "--output", "{out}", *OPTICS, "--frames", "a:b"), "A:B"),
+        (("reconstruct", "{stack}", "--output", "{out}", *OPTICS, "--frames", "10:99"), "reach outside"),
+        (("reconstruct", "{stack}", "--output", "{out}", *OPTICS, "--steps", -1), "steps must be at least 0"),
+        (("reconstruct", "{stack}", "--output", "{out}", *OPTICS, "--method", "magic"), "--method"),
+        (("reconstruct", "{stack}", "--output", "{out}", *OPTICS, "--gain", 0), "gain"),
+        (("reconstruct", "{stack}", "--output", "{out}", *OPTICS, "--resume"), "to resume from"),
+        (("reconstruct", "{silent}", "--output", "{out}", "--fwhm-nm", 150), "give --pixel-size-nm"),
+        (("estimate", "{silent}", "--fwhm-nm", 150), "give --pixel-size-nm"),
+        (("estimate", "{stack}", "--offset", "nan"), "offset"),
+        (("simulate", "--output", "{out}", "--separations-nm", "180,x"), "NM,NM"),
+        (("simulate", "--output", "{out}", "--separations-nm", "50"), "separations_nm[0] must be at least 100"),
+        (("simulate", "--output", "{out}", "--size", "5,5"), "take a larger shape"),
+        (("simulate", "--output", "{out}", "--frames", 1), "frames must be at least 2"),
+        (("simulate", "--output", "{out}", "--brightness", 0), "brightness must be greater than 0"),
+    ],
+)
+def test_bad_usage_and_input_is_one_line_and_status_2(fluogan, recording, tmp_path, arguments, message):
+    silent = write_image(tmp_path / "silent.tif", tifffile.imread(recording))
+    places = {"stack": recording, "silent": silent, "out": tmp_path / "out"}
+    refused(fluogan(*(str(part).format(**places) for part in arguments)), 2, message)
+    assert not list((tmp_path / "out").glob("*"))
+
+
+def test_a_psf_on_another_grid_is_refused(fluogan, recording, tmp_path):
+    psf = write_image(tmp_path / "psf.tif", fg.gaussian_psf(150, 100, 2).astype(np.float32), pixel_size_nm=100)
+    done = fluogan("reconstruct", recording, "--output", tmp_path / "out", "--psf", psf, "--factor", 2)
+    refused(done, 2, "its pixels are 100 nm, but the fine grid has 50 nm")
+
+
+def test_a_device_that_is_not_there_is_status_1(fluogan, recording, tmp_path, monkeypatch):
+    monkeypatch.setattr(backend, "why_no_gpu", lambda: "no CUDA device is visible")
+    done = fluogan("reconstruct", recording, "--output", tmp_path, *OPTICS, "--backend", "cupy")
+    refused(done, 1, "no CUDA device is visible")
+
+
+def test_failure_is_one_line_and_status_1_and_verbose_shows_the_trace(fluogan, recording, tmp_path, monkeypatch):
+    def fail(*arguments, **options):
+        raise FloatingPointError("the critic's gradient\nis not finite")
+
+    monkeypatch.setattr(fg.solver, "reconstruct", fail)
+    command = ("reconstruct", recording, "--output", tmp_path, *OPTICS, *CAMERA)
+    refused(fluogan(*command), 1, "FloatingPointError: the critic's gradient is not finite (--verbose shows where)")
+    status, _, err = fluogan(*command, "--verbose")
+    assert status == 1
+    assert "Traceback" in err
+    assert err.splitlines()[-1] == "fluogan: error: FloatingPointError: the critic's gradient is not finite"
+
+
+def test_logging_is_left_as_it_was(fluogan, recording):
+    import logging
+
+    ours, theirs = logging.getLogger("fluogan_core"), logging.getLogger("tifffile")
+    before = ours.level, list(ours.handlers), theirs.level
+    fluogan("estimate", recording, "--verbose")
+    assert (ours.level, list(ours.handlers), theirs.level) == before
+
+
+# -- simulate -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", ["blinking", "double-poisson"])
+def test_simulated_files_are_the_same_for_the_same_seed(fluogan, tmp_path, model):
+    common = ("simulate", "--model", model, "--size", "16,16", "--frames", 5, "--factor", 2)
+    for folder, seed in (("a", 1), ("b", 1), ("c", 2)):
+        status, out, _ = fluogan(*common, "--output", tmp_path / folder, "--seed", seed)
+        assert status == 0
+        assert "stack.tif, truth.tif, truth.json" in out
+    for name in ("stack.tif", "truth.tif", "truth.json"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    assert (tmp_path / "a/stack.tif").read_bytes() != (tmp_path / "c/stack.tif").read_bytes()
+    stack, truth = read_stack(tmp_path / "a/stack.tif"), tifffile.imread(tmp_path / "a/truth.tif")
+    assert stack.frames.shape == (5, 16, 16)
+    assert stack.frames.dtype == np.uint16
+    assert stack.pixel_size_nm == 100
+    assert truth.shape == (32, 32)
+    facts = json.loads((tmp_path / "a/truth.json").read_text())
+    assert facts["model"] == model
+    assert facts["separations_nm"] == [180.0]
+    assert facts["size"] == [16, 16]
+
+
+def test_simulated_mean_is_that_of_the_stated_truth():
+    """z-scores of the mean image against gain * (Psi x + b) + offset: their mean square is 1 within 5 standard errors."""
+    made = demo.Experiment(
+        model="double-poisson", size=(20, 16), frames=400, factor=2, photons_per_emitter=4.0, brightness=60.0
+    )
+    recorded = made.record()
+    psi = fg.Psi(fg.gaussian_psf(318, 100, 2), (20, 16), 2, photons_per_emitter=4.0, backend="numpy")
+    expected = made.gain * (psi.forward(recorded.x) + recorded.background)
+    frames = recorded.frames.astype(float) - made.offset
+    z = (frames.mean(axis=0) - expected) / np.sqrt(frames.var(axis=0, ddof=1) / len(frames))
+    # pixels share emissions, so there are fewer independent z than pixels: about one per PSF area of 8 pixels
+    independent = z.size / 8
+    assert (z**2).mean() == pytest.approx(1, abs=5 * np.sqrt(2 / independent))
+    assert expected.max() / made.gain - made.background == pytest.approx(60, rel=1e-6)
+
+
+def test_blinking_brightness_is_as_asked_on_average():
+    """The number of emitters is random: relative standard error sqrt(flicker of E emitters), averaged over seeds."""
+    peaks = []
+    for seed in range(8):
+        made = demo.Experiment(size=(20, 16), frames=20, factor=2, brightness=80.0, seed=seed)
+        psi = fg.Psi(
+            fg.gaussian_psf(318, 100, 2),
+            (20, 16),
+            2,
+            photons_per_emitter=made.record().photons_per_emitter,
+            backend="numpy",
+        )
+        where = np.unravel_index(psi.forward(made.pattern().x).argmax(), psi.shape)
+        peaks.append(float(psi.forward(made.record().x)[where]))
+    assert np.mean(peaks) == pytest.approx(80, abs=5 * np.std(peaks, ddof=1) / np.sqrt(len(peaks)))
+
+
+# -- estimate and info --------------------------------------------------------------------------------------------------
+
+
+def test_estimate_prints_what_the_library_finds(fluogan, recording):
+    status, out, _ = fluogan("estimate", recording, "--fwhm-nm", 150, "--factor", 2, "--json")
+    assert status == 0
+    found = json.loads(out)
+    psi = fg.Psi(fg.gaussian_psf(150, 100, 2), (20, 16), 2, backend="numpy")
+    expected = fg.estimate_camera(tifffile.imread(recording), psi)
+    assert found["gain"] == expected.camera.gain
+    assert found["photons_per_emitter"] == expected.photons_per_emitter
+    assert found["gain_error"] == expected.gain_error
+    assert found["notes"] == list(expected.notes)
+
+
+def test_estimate_as_a_table_marks_what_was_given(fluogan, recording):
+    status, out, _ = fluogan("estimate", recording, "--gain", 2.25, "--roi", "0,0,20,16", "--frames", ":40")
+    assert status == 0
+    rows = {line.split()[0]: line for line in out.splitlines() if line.split()}
+    assert "2.25" in rows["gain"]
+    assert "given" in rows["gain"]
+    assert "estimated" in rows["offset"]
+    assert "needs a PSF" in rows["photons"]
+
+
+def test_info_says_why_there_is_no_gpu(fluogan, monkeypatch):
+    status, out, _ = fluogan("info", "--json")
+    facts = json.loads(out)
+    assert status == 0
+    assert facts["no_gpu_because"] == backend.why_no_gpu()
+    assert facts["versions"]["numpy"] == np.__version__
+    assert facts["memory_budget_bytes"] > 0
+    assert facts["threads"]["usable"] >= 1
+    assert facts["backend"] == fg.get_backend("auto").name
+    table = fluogan("info")[1]
+    assert facts["device"] in table
+    assert (facts["no_gpu_because"] or "cuda").split()[0] in table
+
+
+# -- reconstruct --------------------------------------------------------------------------------------------------------
+
+
+def test_reconstruct_writes_everything_it_says(fluogan, recording, tmp_path):
+    out_folder = tmp_path / "results" / "deep"
+    status, out, err = fluogan(
+        "reconstruct", recording, "--output", out_folder, "--fwhm-nm", 150, *QUICK, "--steps", 1, "--seed", 3,
+        "--roi", "0,2,20,12", "--frames", "5:55", "--offset", 100,
+    )  # fmt: skip
+    assert status == 0, err
+    assert sorted(p.name for p in out_folder.iterdir()) == [
+        "b.tif",
+        "checkpoint.pt",
+        "figure.png",
+        "report.json",
+        "x.tif",
+    ]
+    report = json.loads((out_folder / "report.json").read_text())
+    assert report["input"]["roi"] == [0, 2, 20, 12]
+    assert report["input"]["frames"] == 50
+    assert report["input"]["pixel_size_nm"] == 100
+    assert report["parameters"]["method"] == "linear"
+    assert report["parameters"]["seed"] == report["seed"] == 3
+    assert report["camera"]["offset"] == 100
+    assert report["camera_estimate"]["given"] == ["offset"]
+    assert report["operator"]["photons_per_emitter"] == report["camera_estimate"]["photons_per_emitter"]
+    assert len(report["history"]["phase"]) == report["result"]["steps"]
+    assert report["versions"]["torch"]
+    x, b = tifffile.imread(out_folder / "x.tif"), tifffile.imread(out_folder / "b.tif")
+    assert x.shape == (40, 24)
+    assert b.shape == (20, 12)
+    assert x.min() >= 0
+    assert b.min() >= 0
+    assert "wrote x.tif, b.tif, report.json, figure.png, checkpoint.pt" in out
+    assert "given" in out
+    assert "computing on" in err
+
+
+@pytest.mark.parametrize("kind", ["airy", "npy", "tif"])
+def test_other_psfs_and_binning(fluogan, recording, tmp_path, kind):
+    psf = fg.airy_psf(200, 0.8, 100, 2, radius_nm=300)
+    np.save(tmp_path / "psf.npy", psf)
+    write_image(tmp_path / "psf.tif", psf, pixel_size_nm=50)
+    optics = ("--wavelength-nm", 200, "--na", 0.8) if kind == "airy" else ("--psf", tmp_path / f"psf.{kind}")
+    status, _, err = fluogan(
+        "reconstruct", recording, "--output", tmp_path, *optics, *CAMERA, "--factor", 2, "--method", "none",
+        "--warm-steps", 3, "--binning", "point", "--no-figure",
+    )  # fmt: skip
+    assert status == 0, err
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["operator"]["binning"] == "point"
+    assert not (tmp_path / "figure.png").exists()
+
+
+def test_a_finished_run_goes_further_with_resume_and_equals_one_long_run(fluogan, recording, tmp_path):
+    common = ("reconstruct", recording, "--fwhm-nm", 150, *CAMERA, *QUICK, "--no-figure")
+    assert fluogan(*common, "--output", tmp_path / "long", "--steps", 2)[0] == 0
+    assert fluogan(*common, "--output", tmp_path / "parts", "--steps", 1)[0] == 0
+    middle = (tmp_path / "parts/x.tif").read_bytes()
+    assert fluogan(*common, "--output", tmp_path / "parts", "--steps", 2, "--resume")[0] == 0
+    for name in ("x.tif", "b.tif"):
+        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "long" / name).read_bytes()
+    assert (tmp_path / "parts/x.tif").read_bytes() != middle
+    # without --resume the checkpoint is not continued
+    assert fluogan(*common, "--output", tmp_path / "parts", "--steps", 1)[0] == 0
+    assert (tmp_path / "parts/x.tif").read_bytes() == middle
+
+
+def test_a_checkpoint_of_another_run_or_a_broken_one_is_refused(fluogan, recording, tmp_path):
+    common = ("reconstruct", recording, "--output", tmp_path, "--fwhm-nm", 150, *CAMERA, "--no-figure", *QUICK)
+    assert fluogan(*common, "--steps", 1)[0] == 0
+    refused(fluogan(*common, "--steps", 1, "--resume", "--seed", 9), 2, "seed")
+    whole = (tmp_path / "checkpoint.pt").read_bytes()
+    (tmp_path / "checkpoint.pt").write_bytes(whole[: len(whole) // 2])
+    refused(fluogan(*common, "--steps", 1, "--resume"), 2, "checkpoint")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_ctrl_c_within_a_step_keeps_whole_steps_that_resume_continues(fluogan, recording, tmp_path, monkeypatch):
+    common = ("reconstruct", recording, "--fwhm-nm", 150, *CAMERA, *QUICK, "--steps", 2, "--no-figure")
+    assert fluogan(*common, "--output", tmp_path / "whole")[0] == 0
+    learn = Adversary.learn
+
+    def interrupted(self, *arguments):
+        learned = learn(self, *arguments)  # the critic has moved on, x has not
+        os.kill(os.getpid(), signal.SIGINT)
+        return learned
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Adversary, "learn", interrupted)
+        status, _, err = fluogan(*common, "--output", tmp_path / "cut")
+    assert status == 130
+    last = err.splitlines()[-1]
+    assert last.startswith("fluogan: error: interrupted after step 16 of 17; ")
+    assert "--resume" in last
+    assert str(tmp_path / "cut" / "checkpoint.pt") in last
+    assert [p.name for p in (tmp_path / "cut").iterdir()] == ["checkpoint.pt"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert fluogan(*common, "--output", tmp_path / "cut", "--resume")[0] == 0
+    assert (tmp_path / "cut/x.tif").read_bytes() == (tmp_path / "whole/x.tif").read_bytes()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_does_not_wait(number):
+    with cli._stopping_between_steps() as check:
+        check()
+        signal.raise_signal(number)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+        with pytest.raises(KeyboardInterrupt):
+            check()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_a_real_interrupt_ends_the_process_with_130_and_without_a_trace(recording, tmp_path):
+    command = [
+        "reconstruct",
+        recording,
+        "--output",
+        tmp_path,
+        *OPTICS,
+        *CAMERA,
+        *QUICK,
+        "--steps",
+        100_000,
+        "--verbose",
+    ]
+    code = "import sys; from fluogan_core.cli import main; sys.exit(main())"
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[1]), "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, command[:-1])], env=environment, stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        assert process.stderr is not None
+        first = [process.stderr.readline() for _ in range(2)]
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+        assert process.wait(timeout=60) == 130, (first, rest)
+    finally:
+        process.kill()
+    assert "Traceback" not in rest
+    assert rest.splitlines()[-1].startswith("fluogan: error: interrupted")
+
+
+# -- demo ---------------------------------------------------------------------------------------------------------------
+
+
+def test_demo_says_what_it_found_beside_the_truth(fluogan, tmp_path, monkeypatch):
+    run, options = demo.run_demo, fg.SolverOptions(method="none", warm_steps=200)
+    experiment = demo.Experiment(size=(32, 32), frames=150)
+    monkeypatch.setattr(demo, "run_demo", lambda d, **given: run(d, **given, experiment=experiment, options=options))
+    status, out, err = fluogan("demo", "--output", tmp_path / "demo")
+    assert status == 0, err
+    assert {p.name for p in (tmp_path / "demo").iterdir()} == {
+        "stack.tif",
+        "truth.tif",
+        "truth.json",
+        "x.tif",
+        "b.tif",
+        "report.json",
+        "figure.png",
+    }
+    found = re.match(r"Two lines (\d+) nm apart \(truth 180 nm; the blurred mean shows one line there\)\.", out)
+    assert found, out
+    report = pair_report(tifffile.imread(tmp_path / "demo/x.tif"), experiment.pattern())
+    assert int(found[1]) == round(report.distance_nm)
+    assert f"{tmp_path / 'demo'} holds figure.png" in out
+    assert "truth 2.2" in out
+
+
+def test_demo_admits_what_it_did_not_resolve(tmp_path):
+    experiment = demo.Experiment(size=(20, 20), frames=60, fwhm_nm=250.0, factor=2)
+    sentence = demo.run_demo(tmp_path, experiment=experiment, options=fg.SolverOptions(method="none", warm_steps=1))
+    assert sentence.startswith("The two lines were not resolved: ")
+    assert "truth 180 nm" in sentence
