@@ -1,0 +1,28 @@
+"""CPU kernels, compiled by Numba on first use.
+
+:func:`find` hands out a kernel by name; a module, and Numba with it, is imported only when one of its kernels is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["TABLE", "find"]
+
+#: Kernel -> the module that holds it.
+TABLE = {
+    "emissions": "double_poisson",
+    "detect": "double_poisson",
+    "draw_photons": "photons",
+    "prox_step": "prox_step",
+    "make_network": "network",
+    "critic_differences": "critic_differences",
+    "perturbation_differences": "critic_differences",
+}
+
+
+def find(name: str) -> Callable[..., Any]:
+    """Return the kernel called ``name``."""
+    return getattr(importlib.import_module(f".{TABLE[name]}", __name__), name)

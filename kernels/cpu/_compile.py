@@ -1,0 +1,97 @@
+"""How every CPU kernel is compiled: :func:`kernel` for what Python calls, :func:`helper` or :func:`inlined` for what it calls.
+
+::
+
+    from ._compile import helper, kernel
+
+    @helper
+    def square(a):
+        return a * a
+
+    @kernel()
+    def squares(x, out):
+        for i in range(x.size):
+            out[i] = square(x[i])
+
+All release the GIL (threads are plain Python ones, see ``threads.py``), divide as NumPy does (no exception, so that loops
+vectorise) and keep IEEE arithmetic unless told otherwise (the counts must equal those of the array functions).  Kernels are
+cached on disk, helpers are compiled into them.  ``inlined`` is a helper pasted into its caller before types are known: a loop
+over a call that returns a tuple is not vectorised, the same loop over the pasted statements is (Philox: 17 ns against 4 ns per
+counter), for a longer compilation.
+
+Numba's own ``cache=True`` looks at the file that holds the kernel and at no other, so that an edited helper of another module
+goes unnoticed and stale machine code runs.  Here the stamp of every cache entry is a digest of *all* sources of this folder:
+whatever is edited, every kernel is compiled anew, once.  Constants that a kernel takes from outside this folder would escape
+the digest; there are none, kernels import only NumPy, Numba and ``math``.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba.core.caching import FunctionCache, IndexDataCacheFile
+
+__all__ = ["helper", "inlined", "kernel", "sources_digest"]
+
+log = logging.getLogger(__name__)
+
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+
+
+@functools.cache
+def sources_digest() -> str:
+    """Return the SHA-256 digest of the names and contents of all Python sources of this folder."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        content = path.read_bytes()
+        digest.update(f"{path.name}\0{len(content)}\0".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+class _FolderCache(FunctionCache):
+    """Numba's per-function cache, fresh only while no source of this folder has changed."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        self._cache_file = IndexDataCacheFile(
+            cache_path=self._cache_path, filename_base=self._impl.filename_base, source_stamp=sources_digest()
+        )
+
+
+def helper(function: Callable[..., Any]) -> Any:
+    """Compile a function that only kernels call; LLVM inlines it where that pays."""
+    return numba.njit(**_OPTIONS)(function)
+
+
+def inlined(function: Callable[..., Any]) -> Any:
+    """Compile a short helper that is pasted into its callers, so that their loops vectorise."""
+    return numba.njit(inline="always", **_OPTIONS)(function)
+
+
+def kernel(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Return a decorator that compiles a kernel on first use and keeps it on disk while the sources are unchanged.
+
+    Parameters
+    ----------
+    **options
+        Further options of ``numba.njit``.
+    """
+
+    def compiled(function: Callable[..., Any]) -> Any:
+        dispatcher = numba.njit(**{**_OPTIONS, **options})(function)
+        if dispatcher is function:  # NUMBA_DISABLE_JIT
+            return function
+        try:
+            dispatcher._cache = _FolderCache(function)
+        except RuntimeError as error:  # neither the package's folder nor the user's cache can be written
+            log.warning("kernel %s is compiled in every process: %s", function.__name__, error)
+        return dispatcher
+
+    return compiled

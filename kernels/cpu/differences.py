@@ -1,0 +1,279 @@
+"""How a few photons change the score: the change is carried from layer to layer through the units it reaches.
+
+With G the gradient of the score with respect to a layer's pooled units (h), from one backward pass,
+
+    D(y') - D(y) = <dD/dy, y' - y> + sum over layers of <G, kink>,
+
+exactly: ``kink`` is a unit's true change minus its linearisation (the winner's change times the slope at the winner) and is
+zero unless the winner of the cell or its sign changes.  The changes of the last layer are needed at its kinks alone
+(:mod:`.suspects`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+
+from ._compile import kernel
+from .pooling import Box, padded_places, position
+from .suspects import Cells, bend_suspects, find_suspects, list_cells, spread_bounds
+from .tiles import EXACT, FAST, add_scaled, clear, scalar_product, spread_cells
+
+#: A suspect unit costs about as much as so many multiply-adds of the dense last layer; with more suspects than that pays
+#: for, a set is carried through the last layer in full.
+SUSPECT_COST = 3000
+
+
+class Scratch(NamedTuple):
+    """What one thread works in; :func:`make_scratch` sizes it for the largest box of pixels."""
+
+    before: np.ndarray  # float32, changes of pre-activations, or their bounds
+    changes: np.ndarray  # (2, n) float32, changes of pooled units: of the layer below, of this one
+    rows: np.ndarray  # (2, channels) float32
+    flags: np.ndarray  # (channels,) uint8
+    cells: Cells
+    suspects: np.ndarray  # int64
+
+
+def make_scratch(network: Any, box: tuple[int, int]) -> Scratch:
+    """Allocate for photons within boxes of ``box`` = (rows, columns) pixels."""
+    half, pool = network.kernel_size // 2, network.pool
+    rows, columns = box
+    before, changes, cells = 1, 1, 1
+    for layer in network.layers:
+        rows, columns = min(rows, int(layer["rows_in"])), min(columns, int(layer["columns_in"]))
+        cells = max(cells, rows * columns)
+        # the positions reached, filled up to whole cells on either side
+        positions = (rows + 2 * half + 2 * pool) * (columns + 2 * half + 2 * pool)
+        before = max(before, positions * int(layer["channels"]))
+        rows, columns = ((n + 2 * half + 2 * pool - 2) // pool for n in (rows, columns))
+        changes = max(changes, rows * columns * int(layer["channels"]))
+    channels = int(network.layers["channels"].max())
+    return Scratch(
+        np.empty(before, dtype=np.float32),
+        np.empty((2, changes), dtype=np.float32),
+        np.empty((2, channels), dtype=np.float32),
+        np.empty(channels, dtype=np.uint8),
+        Cells(*(np.empty(cells, dtype=np.int64) for _ in range(4)), np.empty(cells, dtype=np.float32)),
+        np.empty(changes, dtype=np.int64),
+    )
+
+
+@kernel()
+def score_changes(
+    network,
+    passes,
+    frame,
+    starts,
+    pixels,
+    order,
+    first,
+    stop,
+    step,
+    pruned,
+    remainder,
+    scratch,
+    out,
+    counters,
+    counting,
+):  # type: ignore[no-untyped-def]
+    """Fill ``out[order[first:stop]]`` with the differences (or remainders) of these sets of photons, added to one frame."""
+    peaks, gradients, gaps = passes.peaks[frame], passes.gradients[frame], passes.gaps[frame]
+    slopes = passes.input_gradient[frame].ravel()
+    step = np.float32(step)
+    for i in range(first, stop):
+        number = order[i]
+        begin, end = starts[number], starts[number + 1]
+        change = score_change(
+            network, peaks, gradients, gaps, pixels, begin, end, step, pruned, scratch, counters, counting
+        )
+        if pruned != remainder:
+            linear = np.float32(0.0)
+            for k in range(begin, end):
+                linear += slopes[pixels[k]]
+            change += (step if pruned else -step) * linear
+        out[number] = change
+
+
+@numba.njit(**FAST)
+def score_change(network, peaks, gradients, gaps, pixels, start, stop, step, pruned, scratch, counters, counting):  # type: ignore[no-untyped-def]
+    """Return what the photons ``pixels[start:stop]`` change: the sum of <G, kink> if ``pruned``, else the whole difference."""
+    size, half, pool = network.kernel_size, network.kernel_size // 2, network.pool
+    slope, last = np.float32(network.slope), len(network.layers) - 1
+    before, cells = scratch.before, scratch.cells
+    field_columns = network.mean.shape[1]
+    # the box of units that have changed so far: first and last row, first and last column
+    r0 = r1 = pixels[start] // field_columns
+    c0 = c1 = pixels[start] % field_columns
+    for i in range(start + 1, stop):
+        row, column = pixels[i] // field_columns, pixels[i] % field_columns
+        r0, r1, c0, c1 = min(r0, row), max(r1, row), min(c0, column), max(c1, column)
+    kinks = np.float32(0.0)
+    for number in range(last + 1):
+        layer, counts = network.layers[number], counters[number]
+        channels, inputs = layer.channels, layer.inputs
+        below, above = scratch.changes[(number + 1) % 2], scratch.changes[number % 2]
+        first_row, last_row = pooled_range(r0, r1, half, pool, layer.rows)
+        first_column, last_column = pooled_range(c0, c1, half, pool, layer.columns)
+        if last_row < first_row or last_column < first_column:
+            return kinks if pruned else np.float32(0.0)
+        # positions: all of the cells, and all that the convolution reaches
+        top, left = min(first_row * pool, r0 - half), min(first_column * pool, c0 - half)
+        width = max(last_column * pool + pool - 1, c1 + half) - left + 1
+        height = max(last_row * pool + pool - 1, r1 + half) - top + 1
+        box = Box(
+            last_row - first_row + 1,
+            last_column - first_column + 1,
+            ((first_row * pool - top) * width + first_column * pool - left) * channels,
+            width,
+            layer.cells + (first_row * layer.columns + first_column) * channels,
+            layer.columns * channels,
+        )
+        touched = box.rows * box.columns * layer.used
+        counts[0] += touched
+        clear(before, height * width * channels)
+        if number == 0:
+            spread_photons(
+                before, top, left, width, network.spread, channels, size, pixels, start, stop, network.scale, step
+            )
+        else:
+            changed = list_cells(
+                below, r1 - r0 + 1, c1 - c0 + 1, inputs, r0 - half - top, c0 - half - left, width, channels, cells
+            )
+            if number == last and pruned:
+                spread_bounds(before, width, network.bounds, size, channels, cells, changed)
+                found = find_suspects(
+                    before,
+                    box,
+                    pool,
+                    channels,
+                    peaks,
+                    gaps,
+                    scratch.rows,
+                    scratch.flags,
+                    scratch.suspects,
+                    changed * size * size * inputs * channels // SUSPECT_COST,
+                )
+                if found >= 0:
+                    counts[1] += found
+                    return kinks + bend_suspects(
+                        before,
+                        box,
+                        pool,
+                        size,
+                        layer,
+                        slope,
+                        peaks,
+                        gaps,
+                        gradients,
+                        below,
+                        network.filters,
+                        network.bounds,
+                        cells,
+                        changed,
+                        scratch.suspects,
+                        found,
+                        counts,
+                    )
+                clear(before, height * width * channels)
+            spread_cells(
+                before,
+                width,
+                below,
+                cells.sources,
+                cells.targets,
+                changed,
+                network.tiles,
+                layer.tiles,
+                size,
+                inputs,
+                channels,
+            )
+        counts[1] += touched
+        kinks += bend_cells(
+            before, box, pool, channels, slope, peaks, gaps, gradients, above, scratch.rows, counts, counting
+        )
+        r0, r1, c0, c1 = first_row, last_row, first_column, last_column
+    if pruned:
+        return kinks
+    total = np.float32(0.0)
+    for row in range(r1 - r0 + 1):
+        line = (c1 - c0 + 1) * channels
+        total += scalar_product(above, row * line, network.head, ((r0 + row) * layer.columns + c0) * channels, line)
+    return total
+
+
+@numba.njit(**FAST)
+def pooled_range(first, last, half, pool, size):  # type: ignore[no-untyped-def]
+    """Return the pooled rows (or columns) reached from inputs ``first`` to ``last``: (first, last), empty if last < first."""
+    return max(first - half, 0) // pool, min((last + half) // pool, size - 1)
+
+
+@numba.njit(**FAST)
+def spread_photons(before, top, left, width, spread, channels, size, pixels, start, stop, scale, step):  # type: ignore[no-untyped-def]
+    """Add to ``before``, whose first position is (top, left), what photons change in the first layer's pre-activations."""
+    line = size * channels
+    for i in range(start, stop):
+        row, column = pixels[i] // scale.shape[1], pixels[i] % scale.shape[1]
+        here = ((row - size // 2 - top) * width + column - size // 2 - left) * channels
+        for tap in range(size):
+            add_scaled(before, here + tap * width * channels, spread, tap * line, line, step * scale[row, column])
+
+
+@numba.njit(forceinline=True, **EXACT)
+def _compete(winner, top, change, gap):  # type: ignore[no-untyped-def]
+    """Return the winner's change and the peak's, with one more position seen."""
+    challenger = change - gap
+    return change if gap == 0 else winner, challenger if challenger > top else top
+
+
+# Not FAST: the linearisation is subtracted from the change, and both must be rounded alike for their difference to vanish.
+@numba.njit(**EXACT)
+def bend_cells(before, box, pool, channels, slope, peaks, gaps, gradients, out, rows, counts, counting):  # type: ignore[no-untyped-def]
+    """Carry the changes of a box's pre-activations through pooling and LeakyReLU.
+
+    Writes the changes of the pooled units to ``out`` and returns the sum of <G, kink>; adds the number of units that bend to
+    ``counts[2]`` if ``counting``.
+    """
+    groups = padded_places(pool) // 4
+    top, winner = rows[0], rows[1]
+    lanes = np.uint64(channels)
+    kinks = np.float32(0.0)
+    for cell in range(box.rows * box.columns):
+        row, column = cell // box.columns, cell % box.columns
+        unit = box.unit + row * box.unit_stride + column * channels
+        for j in range(lanes):
+            top[j] = -np.inf
+            winner[j] = 0
+        # backwards, so that among equal gaps the first position stays the winner
+        for group in range(groups - 1, -1, -1):
+            x0, g0 = position(box, unit, row, column, 4 * group, pool, channels)
+            x1, g1 = position(box, unit, row, column, 4 * group + 1, pool, channels)
+            x2, g2 = position(box, unit, row, column, 4 * group + 2, pool, channels)
+            x3, g3 = position(box, unit, row, column, 4 * group + 3, pool, channels)
+            for j in range(lanes):
+                # every load before the first choice: a load that depends on one would keep the loop from vectorising
+                change, highest = winner[j], top[j]
+                change, highest = _compete(change, highest, before[x3 + j], gaps[g3 + j])
+                change, highest = _compete(change, highest, before[x2 + j], gaps[g2 + j])
+                change, highest = _compete(change, highest, before[x1 + j], gaps[g1 + j])
+                winner[j], top[j] = _compete(change, highest, before[x0 + j], gaps[g0 + j])
+        first, to = np.uint64(unit), np.uint64(cell * channels)
+        for j in range(lanes):
+            # LeakyReLU is the line of slope ``steep`` through its side of 0, plus a bend where the sum changes sign
+            peak = peaks[first + j]
+            positive = peak > 0
+            steep = np.float32(1.0) if positive else slope
+            total = peak + top[j]
+            beyond = -total if positive else total
+            beyond = beyond if beyond > 0 else np.float32(0.0)
+            bend = (np.float32(1.0) - slope) * beyond
+            out[to + j] = steep * top[j] + bend
+            winner[j] = steep * (top[j] - winner[j]) + bend
+        if counting:
+            for j in range(lanes):
+                counts[2] += winner[j] != 0
+        kinks += scalar_product(winner, 0, gradients, unit, channels)
+    return kinks
