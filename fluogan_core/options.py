@@ -19,8 +19,10 @@ class SolverOptions:
     ----------
     method : {"corrected", "coupled", "photon", "linear", "direct", "none"}
         Estimator of the critic's gradient (see :func:`fluogan_core.critic_gradient`); ``"none"`` fits the mean alone.
-    warm_steps : int
-        At most so many FISTA steps on the mean before the critic is switched on.
+    warm_steps : int, optional
+        FISTA steps on the mean before the critic is switched on.  By default as many as the stack's light deserves: k steps
+        bring out detail that the PSF dims to about 1/k, so they end where that falls below the noise of the mean frame
+        (see docs/model.md).
     steps : int
         Image steps with the critic.
     critic_steps : int
@@ -37,7 +39,7 @@ class SolverOptions:
         photons^2.  At 1, a residual at the noise of the mean pulls as hard as a critic of slope 1.
     sparsity : float
         :math:`\lambda_1` in units of the noise that the mean frame's own noise leaves in the gradient of x,
-        :math:`\gamma\,\max_i\|\Psi_i\|_2 \sqrt{\bar v / T}`.
+        :math:`\gamma\,\max_i\|\Psi_i\|_2\,\bar s` with :math:`\bar s \ge \sqrt{\bar v / T}` the noise of the mean frame.
     smoothness : float
         Length scale of the background in camera pixels: :math:`\lambda_2 = \gamma\,\mathrm{smoothness}^2`.
     learning_rate, penalty : float
@@ -47,13 +49,13 @@ class SolverOptions:
     held_out : float
         Fraction of the frames kept from the critic, for an honest Wasserstein estimate.
     tolerance : float
-        The mean fit ends when the relative change of x per step falls below it.
+        The mean fit ends earlier when the relative change of x per step falls below it.
     seed : int
         Seed of everything random.
     """
 
     method: str = "corrected"
-    warm_steps: int = 1000
+    warm_steps: int | None = None
     steps: int = 60
     critic_steps: int = 5
     batch: int = 32
@@ -67,12 +69,14 @@ class SolverOptions:
     channels: int = 32
     depth: int = 3
     held_out: float = 0.1
-    tolerance: float = 2e-3
+    tolerance: float = 1e-4
     seed: int = 0
 
     def __post_init__(self) -> None:
         one_of(self.method, "method", (*METHODS, "none"))
-        for name, low in (("warm_steps", 0), ("steps", 0), ("critic_steps", 1), ("batch", 2), ("gradient_frames", 1)):
+        if self.warm_steps is not None:
+            whole_number(self.warm_steps, "warm_steps", low=0)
+        for name, low in (("steps", 0), ("critic_steps", 1), ("batch", 2), ("gradient_frames", 1)):
             whole_number(getattr(self, name), name, low=low)
         for name in ("channels", "depth"):
             whole_number(getattr(self, name), name, low=1)

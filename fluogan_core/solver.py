@@ -20,6 +20,7 @@ from .camera import Camera, estimate_camera
 from .forward import ForwardModel
 from .history import History
 from .mean_fit import MeanFit
+from .noise import StackNoise, stack_noise
 from .objective import Objective
 from .options import SolverOptions
 from .progress import progress_reporter
@@ -125,36 +126,47 @@ class Solver:
             raise ValueError(
                 f"no pixel is brighter than the camera's offset of {camera.offset:g} counts on average: the offset is too high"
             )
-        self.objective = self._weighted(counts, psi, camera.gain, options)
+        self.noise = stack_noise(counts, psi)
+        if self.noise.excess > 1.5:
+            log.info(
+                "the mean frame is %.1f times noisier than its fluctuations explain (pixels or rows of unequal gain or "
+                "offset): the fit ends earlier",
+                self.noise.excess,
+            )
+        self.objective = self._weighted(self.noise, len(counts), options)
+        self.planned_mean_steps = self._steps_for(self.noise) if options.warm_steps is None else options.warm_steps
         self.adversary = None if options.method == "none" else Adversary(counts, self.model, options, critic)
         self.mean_fit = MeanFit(self.objective)
         self.x, self.b = self.mean_fit.x, self.mean_fit.b
         self.x_average, self.b_average = self.x, self.b
         self.x_mean_fit, self.b_mean_fit = self.x, self.b
-        self.phase = "mean" if options.warm_steps else self._after_mean()
+        self.phase = "mean" if self.planned_mean_steps else self._after_mean()
         self.mean_steps = self.critic_phase_steps = 0
         self.stop_reason = ""
         self.history = History()
         self.timings = {"total": 0.0, "mean fit": 0.0, "prox": 0.0}
 
-    @staticmethod
-    def _weighted(counts: Any, psi: Psi, gain: float, options: SolverOptions) -> Objective:
+    def _weighted(self, noise: StackNoise, frames: int, options: SolverOptions) -> Objective:
         """The objective with the options' dimensionless weights made real by the stack's own noise."""
-        frames, pixels = counts.shape[0], psi.shape[0] * psi.shape[1]
-        # half the mean square of temporal differences: noise and flicker, no bleaching
-        steps = counts[1:] - counts[:-1]
-        variance = 0.5 * float((steps * steps).mean(dtype=np.float64)) / gain**2
-        if variance <= 0:
-            raise ValueError("the frames do not change at all; a stack of identical frames holds no fluctuations")
-        fidelity = options.fidelity * math.sqrt(frames / pixels) / variance
-        noise = math.sqrt(float(psi.column_energies.max()) * variance / frames)
+        variance = noise.variance / self.camera.gain**2
+        fidelity = options.fidelity * math.sqrt(frames / (self.psi.shape[0] * self.psi.shape[1])) / variance
+        of_mean = math.sqrt(float(self.psi.column_energies.max()) * variance / frames) * noise.excess
         return Objective(
-            psi,
-            (counts.mean(axis=0, dtype=np.float64) / gain).astype(np.float32),
+            self.psi,
+            self.mean,
             fidelity=fidelity,
-            sparsity=options.sparsity * fidelity * noise,
+            sparsity=options.sparsity * fidelity * of_mean,
             smoothness=fidelity * options.smoothness**2,
         )
+
+    @staticmethod
+    def _steps_for(noise: StackNoise) -> int:
+        """The accelerated steps that the light of a stack deserves: 2.5 times the signal-to-noise of its mean frame.
+
+        After k steps FISTA has recovered what Psi dims by less than about k, and a signal of SNR s shows nothing that Psi dims
+        by more than s.  The factor is where the error was least on simulated lines (docs/model.md).
+        """
+        return int(min(max(2.5 * noise.signal_to_noise, 10), 5000))
 
     def _after_mean(self) -> str:
         return "done" if self.options.method == "none" or self.options.steps == 0 else "critic"
@@ -166,7 +178,7 @@ class Solver:
     @property
     def total_steps(self) -> int:
         """Steps of both phases: as planned, or as taken where the mean fit ended early."""
-        mean = self.options.warm_steps if self.phase == "mean" else self.mean_steps
+        mean = self.planned_mean_steps if self.phase == "mean" else self.mean_steps
         return mean + (0 if self.adversary is None else self.options.steps)
 
     # -- one step ---------------------------------------------------------------------------------------------------------
@@ -197,7 +209,7 @@ class Solver:
         residual = self.objective.residual(self.x, self.b)
         record = self._record(0, residual, taken.change, math.nan, self.objective.terms(self.x, self.b, residual))
         relative = taken.change / max(taken.size, 1e-30)
-        if relative < self.options.tolerance or self.mean_steps >= self.options.warm_steps:
+        if relative < self.options.tolerance or self.mean_steps >= self.planned_mean_steps:
             if relative < self.options.tolerance:
                 self.stop_reason = f"mean fit: converged after {self.mean_steps} steps"
             else:

@@ -20,7 +20,7 @@ LAYERS = (
     ("phantom", "photokinetics", "forward", "photons", "camera", "critic", "metrics"),
     ("bridge",),
     ("lattice", "evaluator", "reference", "differences", "objective", "prox"),
-    ("options", "history", "progress", "adversary", "mean_fit"),
+    ("noise", "options", "history", "progress", "adversary", "mean_fit"),
     ("solver",),
     ("_info", "_metadata", "_report", "plot"),
     ("io",),

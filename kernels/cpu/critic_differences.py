@@ -14,7 +14,6 @@ import numpy as np
 from .differences import Scratch, make_scratch, score_changes
 from .network import Network
 from .passes import Passes, run_passes
-from .pooling import padded_places
 from .threads import run_blocks
 
 __all__ = ["critic_differences", "input_gradient", "perturbation_differences"]
@@ -247,5 +246,5 @@ def _check_counters(network: Network, counters: np.ndarray | None) -> None:
 def _groups(network: Network, frames: int) -> list[slice]:
     """Cut the frames into groups whose caches stay within the memory allowed."""
     units = int(network.layers[-1]["cells"]) + network.head.size
-    size = max(_GROUP_BYTES // (4 * units * (padded_places(network.pool) + 2)), 1)
+    size = max(_GROUP_BYTES // (4 * units * (network.places.shape[1] + 2)), 1)
     return [slice(first, min(first + size, frames)) for first in range(0, frames, size)]

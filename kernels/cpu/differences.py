@@ -17,8 +17,8 @@ import numba
 import numpy as np
 
 from ._compile import kernel
-from .pooling import Box, padded_places, position
-from .suspects import Cells, bend_suspects, find_suspects, list_cells, spread_bounds
+from .pooling import Box, position
+from .suspects import Cells, Room, Windows, bend_suspects, find_suspects, list_cells, spread_bounds
 from .tiles import EXACT, FAST, add_scaled, clear, scalar_product, spread_cells
 
 #: A suspect unit costs about as much as so many multiply-adds of the dense last layer; with more suspects than that pays
@@ -31,10 +31,8 @@ class Scratch(NamedTuple):
 
     before: np.ndarray  # float32, changes of pre-activations, or their bounds
     changes: np.ndarray  # (2, n) float32, changes of pooled units: of the layer below, of this one
-    rows: np.ndarray  # (2, channels) float32
-    flags: np.ndarray  # (channels,) uint8
     cells: Cells
-    suspects: np.ndarray  # int64
+    room: Room
 
 
 def make_scratch(network: Any, box: tuple[int, int]) -> Scratch:
@@ -51,13 +49,23 @@ def make_scratch(network: Any, box: tuple[int, int]) -> Scratch:
         rows, columns = ((n + 2 * half + 2 * pool - 2) // pool for n in (rows, columns))
         changes = max(changes, rows * columns * int(layer["channels"]))
     channels = int(network.layers["channels"].max())
+    places, taps = pool * pool, network.kernel_size**2
+    windows = Windows(
+        np.empty(places, np.int64), *(np.empty((places, taps), t) for t in (np.int64, np.int64, np.float32))
+    )
     return Scratch(
         np.empty(before, dtype=np.float32),
         np.empty((2, changes), dtype=np.float32),
-        np.empty((2, channels), dtype=np.float32),
-        np.empty(channels, dtype=np.uint8),
         Cells(*(np.empty(cells, dtype=np.int64) for _ in range(4)), np.empty(cells, dtype=np.float32)),
-        np.empty(changes, dtype=np.int64),
+        Room(
+            np.empty((2, channels), dtype=np.float32),
+            np.empty(channels, dtype=np.uint8),
+            np.empty(changes, dtype=np.int64),
+            np.empty(changes, dtype=np.int64),
+            windows,
+            *(np.empty(channels, dtype=np.int64) for _ in range(4)),
+            *(np.empty(channels, dtype=np.float32) for _ in range(4)),
+        ),
     )
 
 
@@ -126,7 +134,8 @@ def score_change(network, peaks, gradients, gaps, pixels, start, stop, step, pru
         box = Box(
             last_row - first_row + 1,
             last_column - first_column + 1,
-            ((first_row * pool - top) * width + first_column * pool - left) * channels,
+            first_row * pool - top,
+            first_column * pool - left,
             width,
             layer.cells + (first_row * layer.columns + first_column) * channels,
             layer.columns * channels,
@@ -147,35 +156,18 @@ def score_change(network, peaks, gradients, gaps, pixels, start, stop, step, pru
                 found = find_suspects(
                     before,
                     box,
+                    network.places,
                     pool,
                     channels,
                     peaks,
                     gaps,
-                    scratch.rows,
-                    scratch.flags,
-                    scratch.suspects,
+                    scratch.room,
                     changed * size * size * inputs * channels // SUSPECT_COST,
                 )
                 if found >= 0:
                     counts[1] += found
                     return kinks + bend_suspects(
-                        before,
-                        box,
-                        pool,
-                        size,
-                        layer,
-                        slope,
-                        peaks,
-                        gaps,
-                        gradients,
-                        below,
-                        network.filters,
-                        network.bounds,
-                        cells,
-                        changed,
-                        scratch.suspects,
-                        found,
-                        counts,
+                        before, box, network, layer, peaks, gaps, gradients, below, cells, changed, scratch.room, counts
                     )
                 clear(before, height * width * channels)
             spread_cells(
@@ -193,7 +185,19 @@ def score_change(network, peaks, gradients, gaps, pixels, start, stop, step, pru
             )
         counts[1] += touched
         kinks += bend_cells(
-            before, box, pool, channels, slope, peaks, gaps, gradients, above, scratch.rows, counts, counting
+            before,
+            box,
+            network.places,
+            pool,
+            channels,
+            slope,
+            peaks,
+            gaps,
+            gradients,
+            above,
+            scratch.room.rows,
+            counts,
+            counting,
         )
         r0, r1, c0, c1 = first_row, last_row, first_column, last_column
     if pruned:
@@ -231,49 +235,48 @@ def _compete(winner, top, change, gap):  # type: ignore[no-untyped-def]
 
 # Not FAST: the linearisation is subtracted from the change, and both must be rounded alike for their difference to vanish.
 @numba.njit(**EXACT)
-def bend_cells(before, box, pool, channels, slope, peaks, gaps, gradients, out, rows, counts, counting):  # type: ignore[no-untyped-def]
+def bend_cells(before, box, places, pool, channels, slope, peaks, gaps, gradients, out, rows, counts, counting):  # type: ignore[no-untyped-def]
     """Carry the changes of a box's pre-activations through pooling and LeakyReLU.
 
     Writes the changes of the pooled units to ``out`` and returns the sum of <G, kink>; adds the number of units that bend to
     ``counts[2]`` if ``counting``.
     """
-    groups = padded_places(pool) // 4
     top, winner = rows[0], rows[1]
     lanes = np.uint64(channels)
     kinks = np.float32(0.0)
-    for cell in range(box.rows * box.columns):
-        row, column = cell // box.columns, cell % box.columns
-        unit = box.unit + row * box.unit_stride + column * channels
-        for j in range(lanes):
-            top[j] = -np.inf
-            winner[j] = 0
-        # backwards, so that among equal gaps the first position stays the winner
-        for group in range(groups - 1, -1, -1):
-            x0, g0 = position(box, unit, row, column, 4 * group, pool, channels)
-            x1, g1 = position(box, unit, row, column, 4 * group + 1, pool, channels)
-            x2, g2 = position(box, unit, row, column, 4 * group + 2, pool, channels)
-            x3, g3 = position(box, unit, row, column, 4 * group + 3, pool, channels)
+    for row in range(box.rows):
+        for column in range(box.columns):
+            unit = box.unit + row * box.unit_stride + column * channels
             for j in range(lanes):
-                # every load before the first choice: a load that depends on one would keep the loop from vectorising
-                change, highest = winner[j], top[j]
-                change, highest = _compete(change, highest, before[x3 + j], gaps[g3 + j])
-                change, highest = _compete(change, highest, before[x2 + j], gaps[g2 + j])
-                change, highest = _compete(change, highest, before[x1 + j], gaps[g1 + j])
-                winner[j], top[j] = _compete(change, highest, before[x0 + j], gaps[g0 + j])
-        first, to = np.uint64(unit), np.uint64(cell * channels)
-        for j in range(lanes):
-            # LeakyReLU is the line of slope ``steep`` through its side of 0, plus a bend where the sum changes sign
-            peak = peaks[first + j]
-            positive = peak > 0
-            steep = np.float32(1.0) if positive else slope
-            total = peak + top[j]
-            beyond = -total if positive else total
-            beyond = beyond if beyond > 0 else np.float32(0.0)
-            bend = (np.float32(1.0) - slope) * beyond
-            out[to + j] = steep * top[j] + bend
-            winner[j] = steep * (top[j] - winner[j]) + bend
-        if counting:
+                top[j] = -np.inf
+                winner[j] = 0
+            # backwards, so that among equal gaps the first position stays the winner
+            for place in range(places.shape[1] - 4, -1, -4):
+                x0, g0 = position(box, places, pool, channels, unit, row, column, place)
+                x1, g1 = position(box, places, pool, channels, unit, row, column, place + 1)
+                x2, g2 = position(box, places, pool, channels, unit, row, column, place + 2)
+                x3, g3 = position(box, places, pool, channels, unit, row, column, place + 3)
+                for j in range(lanes):
+                    # every load before the first choice: a load that depends on one would keep the loop from vectorising
+                    change, highest = winner[j], top[j]
+                    change, highest = _compete(change, highest, before[x3 + j], gaps[g3 + j])
+                    change, highest = _compete(change, highest, before[x2 + j], gaps[g2 + j])
+                    change, highest = _compete(change, highest, before[x1 + j], gaps[g1 + j])
+                    winner[j], top[j] = _compete(change, highest, before[x0 + j], gaps[g0 + j])
+            first, to = np.uint64(unit), np.uint64((row * box.columns + column) * channels)
             for j in range(lanes):
-                counts[2] += winner[j] != 0
-        kinks += scalar_product(winner, 0, gradients, unit, channels)
+                # LeakyReLU is the line of slope ``steep`` through its side of 0, plus a bend where the sum changes sign
+                peak = peaks[first + j]
+                positive = peak > 0
+                steep = np.float32(1.0) if positive else slope
+                total = peak + top[j]
+                beyond = -total if positive else total
+                beyond = beyond if beyond > 0 else np.float32(0.0)
+                bend = (np.float32(1.0) - slope) * beyond
+                out[to + j] = steep * top[j] + bend
+                winner[j] = steep * (top[j] - winner[j]) + bend
+            if counting:
+                for j in range(lanes):
+                    counts[2] += winner[j] != 0
+            kinks += scalar_product(winner, 0, gradients, unit, channels)
     return kinks

@@ -185,6 +185,7 @@ def detect(
         _rows(out, (len(frames), *background.shape)),
     )
     blocks = (background.size + BLOCK - 1) // BLOCK
+    # a count and a normal here take as long as some four counts of an emission
     share(_detect, len(frames) * blocks, 4 * blurred.size, arguments)
     return out
 

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-#: Channels are padded with zero weights to a multiple of this, the width of the inner kernel (one AVX-512 register, two of AVX2).
-LANES = 16
+from .pooling import cell_places
+from .tiles import LANES
 
 #: One layer: convolution, LeakyReLU and pooling.  Offsets are into the flat arrays of :class:`Network` and of a frame's caches.
 LAYER = np.dtype(
@@ -49,6 +49,8 @@ class Network(NamedTuple):
         Channel last.
     head_bias, slope : float
     kernel_size, pool : int
+    places : (2, positions) int64
+        See :func:`.pooling.cell_places`.
     mean, scale : (M1, M2) float32
         The input is ``(y - mean) * scale``.
     """
@@ -65,6 +67,7 @@ class Network(NamedTuple):
     slope: float
     kernel_size: int
     pool: int
+    places: np.ndarray
     mean: np.ndarray
     scale: np.ndarray
 
@@ -157,6 +160,7 @@ def make_network(
         slope=float(slope),
         kernel_size=int(kernel_size),
         pool=int(pool),
+        places=cell_places(pool),
         mean=mean,
         scale=(1.0 / std.astype(np.float64)).astype(np.float32),
     )

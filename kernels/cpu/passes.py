@@ -13,10 +13,9 @@ import numba
 import numpy as np
 
 from ._compile import kernel
-from .network import LANES, Network
-from .pooling import padded_places
+from .network import Network
 from .threads import run_blocks
-from .tiles import FAST, add_scaled, spread_cells
+from .tiles import FAST, LANES, add_scaled, spread_cells
 
 
 class Passes(NamedTuple):
@@ -45,7 +44,7 @@ def run_passes(network: Network, y: np.ndarray) -> Passes:
     units = int(network.layers[-1]["cells"]) + network.head.size
     count = len(y)
     peaks, gradients = (np.empty((count, units), dtype=np.float32) for _ in range(2))
-    gaps = np.full((count, units * padded_places(network.pool)), np.inf, dtype=np.float32)
+    gaps = np.full((count, units * network.places.shape[1]), np.inf, dtype=np.float32)
     passes = Passes(peaks, gradients, gaps, np.zeros(y.shape, np.float32), np.empty(count, np.float32))
     run_blocks(lambda frame, _: _run(network, y, passes, frame), count, lambda: None)
     return passes
@@ -100,7 +99,20 @@ def _forward(network, y, passes, frame):  # type: ignore[no-untyped-def]
                 cell = row * layer.columns + column
                 here = ((row * pool + half) * width + column * pool + half) * layer.channels
                 unit = layer.cells + cell * layer.channels
-                _pool(before, here, width, biases, network.slope, pool, peaks, gaps, unit, hidden, cell)
+                _pool(
+                    before,
+                    here,
+                    width,
+                    biases,
+                    network.slope,
+                    pool,
+                    network.places.shape[1],
+                    peaks,
+                    gaps,
+                    unit,
+                    hidden,
+                    cell,
+                )
     total = network.head_bias
     for i in range(network.head.size):
         total += network.head[i] * hidden[i]
@@ -133,7 +145,7 @@ def _first_convolution(network, y, out, width):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(**FAST)
-def _pool(before, here, width, biases, slope, pool, peaks, gaps, unit, hidden, cell):  # type: ignore[no-untyped-def]
+def _pool(before, here, width, biases, slope, pool, places, peaks, gaps, unit, hidden, cell):  # type: ignore[no-untyped-def]
     """Pool the cell whose first position lies at ``before[here]``; fill the caches from ``unit`` on."""
     channels = len(biases)
     peak = peaks[unit : unit + channels]
@@ -147,7 +159,7 @@ def _pool(before, here, width, biases, slope, pool, peaks, gaps, unit, hidden, c
     for p in range(pool * pool):
         at = here + (p // pool * width + p % pool) * channels
         values = before[at : at + channels]
-        start = unit * padded_places(pool) + p * channels
+        start = unit * places + p * channels
         gap = gaps[start : start + channels]
         for j in range(channels):
             gap[j] = peak[j] - values[j]
@@ -160,7 +172,7 @@ def _pool(before, here, width, biases, slope, pool, peaks, gaps, unit, hidden, c
 def _backward(network, passes, frame):  # type: ignore[no-untyped-def]
     """Send the gradient of the score through the winners, layer by layer, down to the pixels."""
     size, half, pool = network.kernel_size, network.kernel_size // 2, network.pool
-    places = padded_places(pool)
+    places = network.places.shape[1]
     slope = np.float32(network.slope)
     gaps, peaks, gradients = passes.gaps[frame], passes.peaks[frame], passes.gradients[frame]
     pixels = passes.input_gradient[frame]

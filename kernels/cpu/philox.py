@@ -10,7 +10,10 @@ import numpy as np
 from ._compile import inlined, kernel
 from .elementary import cos_turns, log
 
-__all__ = ["box_muller", "philox4x32", "philox_words", "unit"]
+__all__ = ["NEXT_BLOCK", "box_muller", "philox4x32", "philox_words", "unit"]
+
+#: What a further block of one draw adds to the third counter word, which holds ``stage + 256 * block``.
+NEXT_BLOCK = np.uint64(256)
 
 _MASK = np.uint64(0xFFFFFFFF)
 _SHIFT = np.uint64(32)

@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 
 from ._compile import kernel
-from .philox import philox4x32, unit
+from .philox import NEXT_BLOCK, philox4x32, unit
 from .poisson import poisson_scalar, share
 
 __all__ = ["draw_photons"]
 
-_NEXT_BLOCK = np.uint64(256)
 # Entries of a phase's guide; a power of two, so that u times it is exact and the guide never starts behind the place sought.
 _GUIDE = 512
 
@@ -37,7 +36,7 @@ def _place(first, last, emitters, places, shape, frames, stage, step, k0, k1, en
         kept = ends[task]
         for _ in range(ends[task], ends[task + 1]):
             w0, w1, _, _ = philox4x32(indices[p], frames[f], second, step, k0, k1)
-            second += _NEXT_BLOCK
+            second += NEXT_BLOCK
             u = unit(w0, w1)
             k = guide[np.int64(u * _GUIDE)]
             while cumulative[k] < u:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ._compile import helper, inlined, kernel
 from .elementary import exp, log
-from .philox import box_muller, philox4x32, unit
+from .philox import NEXT_BLOCK, box_muller, philox4x32, unit
 from .threads import run_blocks
 
 __all__ = [
@@ -37,8 +37,6 @@ POISSON_INVERSION_BELOW = 10.0
 POISSON_NORMAL_ABOVE = 2.0**24
 HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
 LOG_FACTORIALS = np.array([math.log(math.factorial(k)) for k in range(10)])
-
-_NEXT_BLOCK = np.uint64(256)
 
 # Draws that are worth handing to a thread, and blocks of work per call: more than threads, so that none waits long.
 _WORTH_A_BLOCK = 16384
@@ -122,7 +120,7 @@ def _transform(mean, pixel, frame, second, step, k0, k1):  # type: ignore[no-unt
         left, right = _full_test(mean, k, u, v)
         if _takes(mean, k, left, right):
             return k
-        second += _NEXT_BLOCK
+        second += NEXT_BLOCK
 
 
 @inlined
@@ -211,7 +209,7 @@ def large_block(mean, u, v, pixel, frame, stage, step, k0, k1, count):  # type: 
         elif _takes(mean[i], k_[j], low[j], high[j]):
             count[i] = k_[j]
         else:
-            count[i] = _transform(mean[i], pixel[i], frame[i], stage + _NEXT_BLOCK, step, k0, k1)
+            count[i] = _transform(mean[i], pixel[i], frame[i], stage + NEXT_BLOCK, step, k0, k1)
 
 
 @helper

@@ -15,26 +15,27 @@ from .tiles import FAST
 
 
 class Box(NamedTuple):
-    """A box of pooled units of one layer."""
+    """A box of pooled units of one layer, and of the positions they are pooled from."""
 
     rows: int  # cells
     columns: int
-    position: int  # where the values of the first cell's first position begin
+    top: int  # row and column of the first cell's first position
+    left: int
     width: int  # positions per row
     unit: int  # index of the first unit in the frame's caches
     unit_stride: int  # units per row of cells of the whole layer
 
 
-@numba.njit(**FAST)
-def padded_places(pool):  # type: ignore[no-untyped-def]
-    """Return the positions of a cell, filled up to a multiple of four."""
-    return (pool * pool + 3) // 4 * 4
+def cell_places(pool: int) -> np.ndarray:
+    """Return the row and the column of each position in its cell, (2, positions) int64."""
+    places = np.zeros((2, -(-pool * pool // 4) * 4), dtype=np.int64)
+    places[:, : pool * pool] = np.indices((pool, pool)).reshape(2, -1)
+    return places
 
 
 @numba.njit(forceinline=True, **FAST)
-def position(box, unit, row, column, place, pool, channels):  # type: ignore[no-untyped-def]
+def position(box, places, pool, channels, unit, row, column, place):  # type: ignore[no-untyped-def]
     """Return where the values and the gaps of a position of the cell (row, column) of a box begin, as unsigned offsets."""
-    gap = unit * padded_places(pool) + place * channels
-    place = place if place < pool * pool else 0
-    value = box.position + ((row * pool + place // pool) * box.width + column * pool + place % pool) * channels
-    return np.uint64(value), np.uint64(gap)
+    line = box.top + row * pool + places[0, place]
+    value = (line * box.width + box.left + column * pool + places[1, place]) * channels
+    return np.uint64(value), np.uint64(unit * places.shape[1] + place * channels)

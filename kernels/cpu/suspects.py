@@ -1,7 +1,8 @@
 """The last layer, evaluated only at the units that may bend.
 
 A pre-activation changes by at most the sum over taps of |weights| * |changes of the cell below|.  Whatever that bound cannot
-clear is a suspect; its true change is summed up cell by cell, the largest first, until what is left of the bound clears it.
+clear is a suspect; its true change is summed up cell by cell, the largest first, until what is left of
+the bound clears it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from .pooling import padded_places, position
+from .pooling import position
 from .tiles import FAST, add_scaled, scalar_product
 
 #: A bound is raised by this factor: far more than the rounding of a sum of float32 products can take away.
@@ -26,6 +27,33 @@ class Cells(NamedTuple):
     sources: np.ndarray  # int64, where the cell's changes begin
     targets: np.ndarray  # int64, where the values of its first position begin
     norms: np.ndarray  # float32, a safe bound of the norm of its change
+
+
+class Windows(NamedTuple):
+    """Per position of a cell, the changed cells below that reach it, the largest change first."""
+
+    counts: np.ndarray  # (positions,) int64
+    sources: np.ndarray  # (positions, k * k) int64, where the cell's changes begin
+    taps: np.ndarray  # (positions, k * k) int64, mirrored
+    norms: np.ndarray  # (positions, k * k) float32
+
+
+class Room(NamedTuple):
+    """Where the suspects of a set, and those of one cell, are kept; arrays with room for all of a box, or of a cell."""
+
+    rows: np.ndarray  # (2, channels) float32
+    flags: np.ndarray  # (channels,) uint8
+    suspects: np.ndarray  # int64, channels of the suspects, cell after cell
+    found: np.ndarray  # int64, suspects per cell
+    windows: Windows
+    channels: np.ndarray  # (channels,) int64, of the cell's suspects
+    winners: np.ndarray  # (channels,) int64, their winning positions
+    active: np.ndarray  # (channels,) int64, those not yet known to stay linear
+    complete: np.ndarray  # (channels,) int64, those with their winner's change complete
+    changes: np.ndarray  # (channels,) float32, of the winner, so far
+    bounds: np.ndarray  # (channels,) float32, of what is left of it
+    slacks: np.ndarray  # (channels,) float32, how far the winner may fall before another could overtake
+    peaks: np.ndarray  # (channels,) float32
 
 
 @numba.njit(**FAST)
@@ -66,45 +94,46 @@ def spread_bounds(before, width, bounds, size, channels, cells, count):  # type:
 
 
 @numba.njit(**FAST)
-def find_suspects(before, box, pool, channels, peaks, gaps, rows, flags, suspects, limit):  # type: ignore[no-untyped-def]
+def find_suspects(before, box, places, pool, channels, peaks, gaps, room, limit):  # type: ignore[no-untyped-def]
     """List the units that the bounds in ``before`` cannot clear; return their number, or -1 if there are more than ``limit``.
 
-    A unit stays linear if its peak keeps its sign and no other position of its cell can overtake the winner.
+    A unit stays linear if its peak keeps its sign and no other position of its cell can overtake the winner.  Fills
+    ``room.suspects`` and ``room.found``.
     """
-    own, slack = rows[0], rows[1]
+    own, slack, flags, suspects = room.rows[0], room.rows[1], room.flags, room.suspects
     lanes = np.uint64(channels)
     eights = flags.view(np.uint64)
-    found = 0
-    for cell in range(box.rows * box.columns):
-        row, column = cell // box.columns, cell % box.columns
-        unit = box.unit + row * box.unit_stride + column * channels
-        for j in range(lanes):
-            own[j] = -np.inf
-            slack[j] = np.inf
-        for group in range(padded_places(pool) // 4):
-            b0, g0 = position(box, unit, row, column, 4 * group, pool, channels)
-            b1, g1 = position(box, unit, row, column, 4 * group + 1, pool, channels)
-            b2, g2 = position(box, unit, row, column, 4 * group + 2, pool, channels)
-            b3, g3 = position(box, unit, row, column, 4 * group + 3, pool, channels)
+    total = 0
+    for row in range(box.rows):
+        for column in range(box.columns):
+            unit = box.unit + row * box.unit_stride + column * channels
             for j in range(lanes):
-                winner, room = own[j], slack[j]
-                winner, room = _compete(winner, room, before[b0 + j], gaps[g0 + j])
-                winner, room = _compete(winner, room, before[b1 + j], gaps[g1 + j])
-                winner, room = _compete(winner, room, before[b2 + j], gaps[g2 + j])
-                own[j], slack[j] = _compete(winner, room, before[b3 + j], gaps[g3 + j])
-        first = np.uint64(unit)
-        for j in range(lanes):
-            flags[j] = (own[j] > abs(peaks[first + j])) | (own[j] > slack[j])
-        for eight in range(channels // 8):
-            if eights[eight] == 0:
-                continue
-            if found + 8 > limit:
-                return -1
-            for j in range(eight * 8, eight * 8 + 8):
-                if flags[j]:
-                    suspects[found] = cell * channels + j
-                    found += 1
-    return found
+                own[j] = -np.inf
+                slack[j] = np.inf
+            for place in range(0, places.shape[1], 4):
+                b0, g0 = position(box, places, pool, channels, unit, row, column, place)
+                b1, g1 = position(box, places, pool, channels, unit, row, column, place + 1)
+                b2, g2 = position(box, places, pool, channels, unit, row, column, place + 2)
+                b3, g3 = position(box, places, pool, channels, unit, row, column, place + 3)
+                for j in range(lanes):
+                    winner, least = own[j], slack[j]
+                    winner, least = _compete(winner, least, before[b0 + j], gaps[g0 + j])
+                    winner, least = _compete(winner, least, before[b1 + j], gaps[g1 + j])
+                    winner, least = _compete(winner, least, before[b2 + j], gaps[g2 + j])
+                    own[j], slack[j] = _compete(winner, least, before[b3 + j], gaps[g3 + j])
+            first = np.uint64(unit)
+            for j in range(lanes):
+                flags[j] = (own[j] > abs(peaks[first + j])) | (own[j] > slack[j])
+            before_cell = total
+            for eight in range(channels // 8):
+                if eights[eight] != 0:
+                    if total + 8 > limit:
+                        return -1
+                    for j in range(eight * 8, eight * 8 + 8):
+                        suspects[total] = j
+                        total += flags[j]
+            room.found[row * box.columns + column] = total - before_cell
+    return total
 
 
 @numba.njit(forceinline=True, **FAST)
@@ -119,117 +148,110 @@ def _compete(winner, slack, bound, gap):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(**FAST)
-def bend_suspects(
-    before,
-    box,
-    pool,
-    size,
-    layer,
-    slope,
-    peaks,
-    gaps,
-    gradients,
-    below,
-    filters,
-    bounds,
-    cells,
-    count,
-    suspects,
-    found,
-    counts,
-):  # type: ignore[no-untyped-def]
+def bend_suspects(before, box, network, layer, peaks, gaps, gradients, below, cells, count, room, counts):  # type: ignore[no-untyped-def]
     """Return the sum of <G, kink> over the suspects; add the number that truly bend to ``counts[2]``."""
-    channels, places = layer.channels, pool * pool
-    origin = box.position // channels
-    top, left = origin // box.width, origin % box.width
+    places, pool, channels = network.places, network.pool, layer.channels
+    positions = pool * pool
+    slope = np.float32(network.slope)
     kinks = np.float32(0.0)
-    for i in range(found):
-        cell, j = suspects[i] // channels, suspects[i] % channels
-        row, column = cell // box.columns, cell % box.columns
-        unit = box.unit + row * box.unit_stride + column * channels + j
-        row, column = top + row * pool, left + column * pool
-        corner = (row * box.width + column) * channels + j
-        gap = (unit - j) * padded_places(pool) + j
-        winner = 0
-        while gaps[gap + winner * channels] != 0:
-            winner += 1
-        slack = np.float32(np.inf)
-        for p in range(places):
-            if p != winner:
-                bound = before[corner + (p // pool * box.width + p % pool) * channels]
-                slack = min(slack, gaps[gap + p * channels] - bound)
-        peak = peaks[unit]
-        side = np.float32(1.0) if peak > 0 else np.float32(-1.0)
-        bound = before[corner + (winner // pool * box.width + winner % pool) * channels]
-        # linear if  -side * change <= |peak|  and  -change <= slack
-        change, safe = narrow(
-            row + winner // pool,
-            column + winner % pool,
-            j,
-            bound,
-            np.float32(-1.0),
-            slack,
-            -side,
-            abs(peak),
-            below,
-            layer,
-            filters,
-            bounds,
-            size,
-            cells,
-            count,
-        )
-        if safe:
-            continue
-        highest = change
-        for p in range(places):
-            bound = before[corner + (p // pool * box.width + p % pool) * channels]
-            behind = gaps[gap + p * channels]
-            if p != winner and bound - behind > highest:
-                reach = highest + behind
-                challenger, safe = narrow(
-                    row + p // pool,
-                    column + p % pool,
-                    j,
-                    bound,
-                    np.float32(1.0),
-                    reach,
-                    np.float32(1.0),
-                    reach,
-                    below,
-                    layer,
-                    filters,
-                    bounds,
-                    size,
-                    cells,
-                    count,
-                )
-                if not safe:
-                    highest = max(highest, challenger - behind)
-        beyond = max(-side * (peak + highest), np.float32(0.0))
-        kink = (np.float32(1.0) if peak > 0 else slope) * (highest - change) + (np.float32(1.0) - slope) * beyond
-        counts[2] += kink != 0
-        kinks += kink * gradients[unit]
+    first_suspect = 0
+    for row in range(box.rows):
+        for column in range(box.columns):
+            here = room.found[row * box.columns + column]
+            if here == 0:
+                continue
+            line, place = box.top + row * pool, box.left + column * pool
+            list_windows(line, place, places, positions, network.kernel_size, cells, count, room.windows)
+            value = (line * box.width + place) * channels
+            unit = box.unit + row * box.unit_stride + column * channels
+            gap = unit * places.shape[1]
+            for i in range(here):
+                j = room.suspects[first_suspect + i]
+                winner, own, slack = 0, np.float32(-np.inf), np.float32(np.inf)
+                for p in range(positions - 1, -1, -1):
+                    behind = gaps[gap + p * channels + j]
+                    bound = before[value + (places[0, p] * box.width + places[1, p]) * channels + j]
+                    own, slack = _compete(own, slack, bound, behind)
+                    winner = p if behind == 0 else winner
+                room.channels[i], room.winners[i], room.bounds[i], room.slacks[i] = j, winner, own, slack
+                room.peaks[i], room.changes[i], room.active[i] = peaks[unit + j], 0, i
+            complete = follow_winners(here, below, layer, network.filters, network.bounds, room)
+            for k in range(complete):
+                i = room.complete[k]
+                j, peak, change = room.channels[i], room.peaks[i], room.changes[i]
+                highest = change
+                for p in range(positions):
+                    bound = before[value + (places[0, p] * box.width + places[1, p]) * channels + j]
+                    behind = gaps[gap + p * channels + j]
+                    if p != room.winners[i] and bound - behind > highest:
+                        challenger = position_change(p, j, below, layer, network.filters, room.windows)
+                        highest = max(highest, challenger - behind)
+                total = peak + highest
+                beyond = max(-total if peak > 0 else total, np.float32(0.0))
+                steep = np.float32(1.0) if peak > 0 else slope
+                kink = steep * (highest - change) + (np.float32(1.0) - slope) * beyond
+                counts[2] += kink != 0
+                kinks += kink * gradients[unit + j]
+            first_suspect += here
     return kinks
 
 
-@numba.njit(forceinline=True, **FAST)
-def narrow(row, column, j, bound, sign, limit, sign2, limit2, below, layer, filters, bounds, size, cells, count):  # type: ignore[no-untyped-def]
-    """Sum up the change of channel ``j`` at a position until it is known that neither signed change exceeds its limit.
+@numba.njit(**FAST)
+def follow_winners(suspects, below, layer, filters, bounds, room):  # type: ignore[no-untyped-def]
+    """Sum up the changes of the winners of a cell's suspects, cell below by cell below, until they are known to stay linear.
 
-    Returns the change so far, and whether that is known; if not, the change is complete.
+    Returns how many are left with their change complete, listed in ``room.complete``.  In rounds over all suspects, without
+    a branch on what comes out: the processor then works on several of them at a time.
     """
-    taps = size * size
+    windows = room.windows
+    taps = windows.taps.shape[1]
+    complete, reached = 0, 0
+    while suspects > 0:
+        kept = 0
+        for k in range(suspects):
+            i = room.active[k]
+            p, j = room.winners[i], room.channels[i]
+            if reached == windows.counts[p]:
+                room.complete[complete] = i
+                complete += 1
+                continue
+            tap = windows.taps[p, reached]
+            # filters are not mirrored, bounds are
+            start = layer.filters + (j * taps + taps - 1 - tap) * layer.inputs
+            change = room.changes[i] + scalar_product(below, windows.sources[p, reached], filters, start, layer.inputs)
+            bound = room.bounds[i] - windows.norms[p, reached] * bounds[tap * layer.channels + j]
+            peak = room.peaks[i]
+            fall = bound - change
+            crossing = fall if peak > 0 else bound + change
+            room.changes[i], room.bounds[i], room.active[kept] = change, bound, i
+            kept += (fall > room.slacks[i]) | (crossing > abs(peak))
+        suspects = kept
+        reached += 1
+    return complete
+
+
+@numba.njit(**FAST)
+def position_change(p, j, below, layer, filters, windows):  # type: ignore[no-untyped-def]
+    """Return the change of channel ``j`` at position ``p``."""
+    taps = windows.taps.shape[1]
     change = np.float32(0.0)
-    for i in range(count):
-        down, right = row - cells.rows[i], column - cells.columns[i]
-        if down < 0 or down >= size or right < 0 or right >= size:
-            continue
-        tap = down * size + right
-        # filters are not mirrored, bounds are
-        start = layer.filters + (j * taps + taps - 1 - tap) * layer.inputs
-        change += scalar_product(below, cells.sources[i], filters, start, layer.inputs)
-        bound -= cells.norms[i] * bounds[tap * layer.channels + j]
-        if bound + sign * change <= limit and bound + sign2 * change <= limit2:
-            return change, True
-    return change, False
+    for i in range(windows.counts[p]):
+        start = layer.filters + (j * taps + taps - 1 - windows.taps[p, i]) * layer.inputs
+        change += scalar_product(below, windows.sources[p, i], filters, start, layer.inputs)
+    return change
+
+
+@numba.njit(**FAST)
+def list_windows(line, place, places, positions, size, cells, count, windows):  # type: ignore[no-untyped-def]
+    """List, for each position of the cell whose first one is (line, place), the changed cells below that reach it."""
+    for p in range(positions):
+        reached = 0
+        for i in range(count):
+            down = line + places[0, p] - cells.rows[i]
+            right = place + places[1, p] - cells.columns[i]
+            if 0 <= down < size and 0 <= right < size:
+                windows.sources[p, reached] = cells.sources[i]
+                windows.taps[p, reached] = down * size + right
+                windows.norms[p, reached] = cells.norms[i]
+                reached += 1
+        windows.counts[p] = reached

@@ -15,7 +15,9 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from .network import LANES
+#: Channels are padded with zero weights to a multiple of this, the width of the inner kernel (one register of
+#: AVX-512, two of AVX2).
+LANES = 16
 
 #: Options of functions whose floating-point operations must stay as written.
 EXACT = {"nogil": True, "error_model": "numpy"}

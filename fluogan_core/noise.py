@@ -1,0 +1,83 @@
+"""How noisy a stack is, and its mean frame: what the solver's weights and number of steps are measured in."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .psi import Psi
+
+__all__ = ["StackNoise", "stack_noise"]
+
+#: Noise is read at the frequencies of the mean frame beyond the first of these, fractions of Nyquist's, ...
+_EDGES = (0.8, 0.85, 0.9)
+#: ... at which the PSF passes less than this.
+_PASSED = 0.02
+
+
+@dataclass(frozen=True)
+class StackNoise:
+    """The noise of a stack, in counts.
+
+    Attributes
+    ----------
+    variance : float
+        Mean temporal variance of a pixel, from differences of consecutive frames, which bleaching does not inflate.
+    excess : float
+        Noise of the mean frame over what that variance explains, at least 1.  Above 1 is what does not average out: pixels
+        of unequal gain or offset, rows that are read apart.  1 where the PSF is too narrow to tell.
+    signal_to_noise : float
+        Of the brightest pixels of the mean frame.
+    """
+
+    variance: float
+    excess: float
+    signal_to_noise: float
+
+
+def stack_noise(counts: Any, psi: Psi) -> StackNoise:
+    """Measure the noise of a stack (T, M1, M2) above the offset.
+
+    Raises
+    ------
+    ValueError
+        If the frames do not change at all.
+    """
+    xp = psi.backend.xp
+    step = counts[1:] - counts[:-1]
+    variance = 0.5 * (step * step).mean(axis=0, dtype=np.float64)
+    level = float(variance.mean())
+    if level <= 0:
+        raise ValueError("the frames do not change at all; a stack of identical frames holds no fluctuations")
+    mean = counts.mean(axis=0, dtype=np.float64)
+    excess = _excess(mean, level / len(counts), psi)
+    dark, bright = (float(q) for q in xp.quantile(mean, xp.asarray([0.05, 0.99])))
+    # the noise where the light is: averaged, since that of a single pixel is known to a few per cent only
+    loud = math.sqrt(float(variance[mean >= bright].mean()) / len(counts)) * excess
+    return StackNoise(level, excess, (bright - dark) / max(loud, 1e-12))
+
+
+def _excess(mean: Any, expected: float, psi: Psi) -> float:
+    """Noise of the mean frame at frequencies that no light reaches, as amplitude relative to the expected variance's."""
+    edge = next((f for f in _EDGES if _transfer(psi, f) < _PASSED), None)
+    if edge is None:
+        return 1.0
+    xp, fft = psi.backend.xp, psi.backend.fft
+    down, across = (xp.arange(n) / n for n in mean.shape)
+    beyond = xp.maximum(down[:, None], across[None, :]) >= edge
+    # the cosine transform mirrors the field at its border, where a Fourier transform would see a jump at all frequencies
+    power = float((fft.dctn(mean, norm="ortho")[beyond] ** 2).mean())
+    return max(1.0, math.sqrt(power / expected))
+
+
+def _transfer(psi: Psi, frequency: float) -> float:
+    """The larger of the PSF's transfers along rows and columns, at a fraction of the camera's Nyquist frequency."""
+    worst = 0.0
+    for axis in (0, 1):
+        line = psi.psf.sum(axis=1 - axis)
+        place = np.arange(len(line)) - len(line) // 2
+        worst = max(worst, abs(float((line * np.cos(math.pi * frequency / psi.factor * place)).sum())))
+    return worst

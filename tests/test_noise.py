@@ -1,0 +1,57 @@
+"""The noise of a stack and of its mean frame."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import fluogan_core as fg
+from fluogan_core.noise import stack_noise
+
+PSI = fg.Psi(fg.gaussian_psf(318, 100, 4), (32, 36), 4)
+
+
+def frames(rng, count=200, trend=0.0, pattern=0.0):
+    """Poisson frames of a blurred line of 100 photons on 10, with a trend in time and a fixed pattern of the camera."""
+    x = np.zeros(PSI.fine_shape)
+    x[20:-20, 70] = 20.0
+    light = PSI.forward(x) + 10
+    fall = np.linspace(1 + trend, 1 - trend, count)[:, None, None]
+    return rng.poisson(light * fall) + pattern * rng.standard_normal(PSI.shape), light
+
+
+def test_variance_is_that_of_the_shot_noise_whatever_the_trend(rng):
+    counts, light = frames(rng)
+    assert stack_noise(counts, PSI).variance == pytest.approx(light.mean(), rel=0.01)
+    fading, _ = frames(rng, trend=0.3)
+    assert stack_noise(fading, PSI).variance == pytest.approx(light.mean(), rel=0.01)
+
+
+def test_signal_to_noise_of_the_bright_pixels(rng):
+    counts, light = frames(rng)
+    bright = np.quantile(light, 0.99)
+    expected = (bright - 10) / np.sqrt(light[light >= bright].mean() / 200)
+    assert stack_noise(counts, PSI).signal_to_noise == pytest.approx(expected, rel=0.08)
+
+
+def test_a_fixed_pattern_is_seen_in_the_mean_and_not_in_the_variance(rng):
+    plain, light = frames(rng)
+    fixed, _ = frames(rng, pattern=2.0)
+    clean, noisy = stack_noise(plain, PSI), stack_noise(fixed, PSI)
+    assert clean.excess < 1.15
+    # some 400 frequencies are read: an amplitude is known to 3.5 %
+    assert noisy.excess == pytest.approx(np.sqrt(1 + 4.0 / (light.mean() / 200)), rel=0.14)
+    assert noisy.variance == pytest.approx(clean.variance, rel=0.02)
+    # the pattern also pushes the brightest pixels up a little
+    assert 1.0 < noisy.signal_to_noise * noisy.excess / (clean.signal_to_noise * clean.excess) < 1.3
+
+
+def test_a_narrow_psf_tells_nothing_of_the_pattern(rng):
+    narrow = fg.Psi(fg.gaussian_psf(120, 100, 4), PSI.shape, 4)
+    fixed, _ = frames(rng, pattern=2.0)
+    assert stack_noise(fixed, narrow).excess == 1.0
+
+
+def test_frames_that_never_change_are_refused():
+    with pytest.raises(ValueError, match="do not change at all"):
+        stack_noise(np.ones((5, *PSI.shape)), PSI)
