@@ -37,7 +37,7 @@ def prox_step(x: Any, grad: Any, *, step: float, threshold: float = 0.0, out: An
     Parameters
     ----------
     x, grad : arrays of one shape and dtype
-        The image and the gradient of the smooth part.
+        The image, float32 or float64, and the gradient of the smooth part.
     step : float
         Step size.
     threshold : float
@@ -53,14 +53,17 @@ def prox_step(x: Any, grad: Any, *, step: float, threshold: float = 0.0, out: An
     backend = backend_of(x=x, grad=grad, out=out)
     if x.shape != grad.shape:
         raise ValueError(f"x and grad must have one shape, got {x.shape} and {grad.shape}")
+    if x.dtype not in (np.float32, np.float64):
+        raise TypeError(f"x must be float32 or float64, got {x.dtype}; convert it with astype")
     xp, kernel = backend.xp, backend.kernel("prox_step")
     if kernel is not None and all(a is None or (a.flags.c_contiguous and a.dtype == x.dtype) for a in (x, grad, out)):
         new = np.empty_like(x) if out is None else out
         change_sq, size_sq, total = kernel(x, grad, step, threshold, new)
         return ProxStep(new, math.sqrt(change_sq), math.sqrt(size_sq), total)
     new = xp.maximum(x - step * (grad + threshold), 0).astype(x.dtype, copy=False)
-    change, size = float(xp.linalg.norm((new - x).ravel())), float(xp.linalg.norm(new.ravel()))
-    total = float(new.sum(dtype="float64"))
+    # summed in float64: the norms decide when to stop
+    wide, move = new.astype(np.float64), (new - x).astype(np.float64)
+    change, size, total = (float(v) for v in ((move * move).sum() ** 0.5, (wide * wide).sum() ** 0.5, wide.sum()))
     if out is not None:
         out[...] = new
         new = out

@@ -127,6 +127,8 @@ def test_bad_input_is_named(case):
         Objective(o.psi, np.zeros((3, 3)))
     with pytest.raises(ValueError, match="one shape"):
         prox_step(b, b[1:], step=1.0)
+    with pytest.raises(TypeError, match="float32 or float64"):
+        prox_step(b.astype(int), b, step=1.0)
 
 
 def test_public_checks_catch_what_is_wrong(rng):
