@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -91,6 +91,8 @@ class Critic(nn.Module):
         self.register_buffer("input_mean", torch.empty(self.shape))
         self.register_buffer("input_std", torch.empty(self.shape))
         self.normalise(input_mean, input_std)
+        # activations then come channels last too: a fifth faster on the CPU (benchmarks/bench_critic.py)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def normalise(self, mean: Any, std: Any) -> None:
         """Set the input normalisation, counts: scalars or (M1, M2) images; ``std`` must be positive."""
@@ -102,13 +104,38 @@ class Critic(nn.Module):
 
     def forward(self, y: torch.Tensor) -> torch.Tensor:
         """Return the score of each frame: (S, M1, M2) counts to (S,)."""
+        h = self._normalised(y)
+        for convolution in self.convolutions:
+            # a monotone function may follow the maximum: the same values, fewer of them
+            h = nn.functional.leaky_relu(nn.functional.max_pool2d(convolution(h), self.pool), self.negative_slope)
+        return self.head(h.flatten(1)).squeeze(1)
+
+    def _normalised(self, y: torch.Tensor) -> torch.Tensor:
         if tuple(y.shape[-2:]) != self.shape:
             raise ValueError(f"frames must be (S, {self.shape[0]}, {self.shape[1]}) for this critic, got {tuple(y.shape)}")
-        h = ((y - self.input_mean) / self.input_std).unsqueeze(1)
-        for convolution in self.convolutions:
-            h = nn.functional.leaky_relu(convolution(h), self.negative_slope)
-            h = nn.functional.max_pool2d(h, self.pool)
-        return self.head(h.flatten(1)).squeeze(1)
+        return ((y - self.input_mean) / self.input_std).unsqueeze(1)
+
+    def slope(self, y: torch.Tensor) -> torch.Tensor:
+        """Return the gradient of the score with respect to each frame, (S, M1, M2), differentiable in the weights alone.
+
+        The critic is piecewise linear: its slope depends on the weights, and on a pattern of signs and maxima which, where the
+        slope exists, moves with neither weights nor frames.  Autograd would carry zeros back through that pattern.
+        """
+        pattern = []
+        with torch.no_grad():
+            h = self._normalised(y)
+            for convolution in self.convolutions:
+                before = convolution(h)
+                peaks, winners = nn.functional.max_pool2d(before, self.pool, return_indices=True)
+                factor = torch.where(peaks > 0, peaks.new_tensor(1.0), peaks.new_tensor(self.negative_slope))
+                pattern.append((before.shape[-2:], winners, factor))
+                h = nn.functional.leaky_relu(peaks, self.negative_slope)
+        slope = self.head.weight.view(1, *h.shape[1:]).expand_as(h)
+        weights = [cast(torch.Tensor, convolution.weight) for convolution in self.convolutions]
+        for weight, (size, winners, factor) in zip(reversed(weights), reversed(pattern)):
+            spread = nn.functional.max_unpool2d(slope * factor, winners, [self.pool] * 2, output_size=size)
+            slope = nn.functional.conv_transpose2d(spread, weight, padding=self.kernel_size // 2)
+        return slope[:, 0] / self.input_std
 
     def extra_repr(self) -> str:
         """The family's parameters, for repr."""
@@ -172,8 +199,12 @@ class CriticTrainer:
             Mean squared deviation of the slope from 1, before the step.
         """
         weight = eta.to(real.dtype)[:, None, None]
-        mixed = torch.lerp(simulated, real, weight).requires_grad_(True)
-        (slope,) = torch.autograd.grad(self.critic(mixed).sum(), mixed, create_graph=True)
+        mixed = torch.lerp(simulated, real, weight)
+        if type(self.critic) is Critic:
+            slope = self.critic.slope(mixed)
+        else:
+            mixed.requires_grad_(True)
+            (slope,) = torch.autograd.grad(self.critic(mixed).sum(), mixed, create_graph=True)
         deviation = ((slope * self.scale).flatten(1).norm(dim=1) - 1).square().mean()
         score = self.critic(torch.cat([simulated, real]))
         wasserstein = score[len(simulated) :].mean() - score[: len(simulated)].mean()

@@ -68,6 +68,20 @@ def test_the_step_follows_the_gradient_of_the_whole_loss(rng):
         torch.testing.assert_close((p - old)[moved], -1e-3 * torch.sign(g)[moved], rtol=1e-2, atol=0)
 
 
+@pytest.mark.parametrize("slope", [0.2, 0.0, 1.0])
+def test_the_written_out_slope_is_autograds_and_so_is_its_derivative_in_the_weights(rng, slope):
+    critic = fg.Critic((11, 9), channels=3, depth=2, negative_slope=slope, seed=1, input_std=rng.random((11, 9)) + 0.5).double()
+    y = torch.as_tensor(rng.standard_normal((4, 11, 9))).requires_grad_()
+    (expected,) = torch.autograd.grad(critic(y).sum(), y, create_graph=True)
+    got = critic.slope(y)
+    torch.testing.assert_close(got, expected)
+    weights = [layer.weight for layer in critic.convolutions] + [critic.head.weight]  # a bias moves no slope
+    for a, e in zip(
+        torch.autograd.grad(got.square().sum(), weights), torch.autograd.grad(expected.square().sum(), weights), strict=True
+    ):
+        torch.testing.assert_close(a, e)
+
+
 def test_training_tells_bright_frames_from_dark_ones(rng):
     real = torch.as_tensor(rng.poisson(12, (200, 8, 8)), dtype=torch.float32)
     simulated = torch.as_tensor(rng.poisson(10, (200, 8, 8)), dtype=torch.float32)

@@ -1,0 +1,14 @@
+"""Measurements, one file per question: ``python -m benchmarks`` runs all and renders the tables of ``docs/``."""
+
+from __future__ import annotations
+
+#: Benchmark -> the question it answers, in the order in which they run.
+QUESTIONS = {
+    "differences": "What does the critic cost on every perturbed frame, against batched torch and a loop over pixels?",
+    "sampling": "How fast are double Poisson frames drawn, against NumPy and torch?",
+    "psi": "How fast is the operator, against what scipy, torch, pylops and sigpy give?",
+    "critic": "What does the critic's training step spend its time on, and what makes it faster?",
+    "solver": "How is the time of a whole solver iteration split?",
+    "estimators": "Which estimator of the critic's gradient has the smallest error in a given time?",
+    "memory": "Does every method keep within the memory budget that it was given?",
+}

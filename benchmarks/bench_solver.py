@@ -1,0 +1,137 @@
+"""Whole solver iterations and their split: sampling, Psi, critic step, differences, prox.
+
+The solver runs unchanged; its parts are wrapped in a stopwatch that counts each moment once, for the innermost part that is
+running (the Psi inside sampling counts as Psi).  Solvers of different estimators and sizes take their steps in turn.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import fluogan_core as fg
+
+from ._cases import make_case
+from ._harness import Alternative, Options, Report, main
+
+PARTS = ("sampling", "Psi", "critic step", "critic on held-out frames", "differences", "prox and bookkeeping")
+#: "coupled" takes many times longer; bench_estimators says how much.
+METHODS = ("linear", "corrected", "photon")
+
+
+class Stopwatch:
+    """Exclusive times of nested parts.
+
+    Parameters
+    ----------
+    synchronize : callable
+        Waits for the device, so that a part pays for what it started.
+    """
+
+    def __init__(self, synchronize: Callable[[], None]) -> None:
+        self.seconds: dict[str, float] = dict.fromkeys(PARTS, 0.0)
+        self._synchronize = synchronize
+        self._running: list[str] = []
+        self._since = 0.0
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Count what happens inside for ``name``."""
+        self._turn()
+        self._running.append(name)
+        try:
+            yield
+        finally:
+            self._turn()
+            self._running.pop()
+
+    def _turn(self) -> None:
+        """Give the time since the last change to whoever was running."""
+        self._synchronize()
+        now = time.perf_counter()
+        if self._running:
+            self.seconds[self._running[-1]] += now - self._since
+        self._since = now
+
+    def wrap(self, owner: Any, name: str, part: str) -> None:
+        """Count calls of the method ``owner.name`` for ``part``."""
+        inner = getattr(owner, name)
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            with self.part(part):
+                return inner(*args, **kwargs)
+
+        setattr(owner, name, timed)
+
+
+def run(options: Options) -> Report:
+    """Measure everything."""
+    report = Report("solver", options)
+    small = options.pick(32, 16)
+    solvers = {method: _solver(options, small, method) for method in METHODS}
+    _split(report, f"{small}x{small}", solvers, small, options.pick(18, 0))
+    if not options.quick:
+        large = {"corrected": _solver(options, 64, "corrected")}
+        _split(report, "64x64", large, 64, 10)
+    return report
+
+
+def _solver(options: Options, size: int, method: str) -> fg.Solver:
+    """A solver past its mean fit and its first step with the critic, which compiles."""
+    case = make_case(size, 20.0, "early", options.backend)
+    stack = case.recorded(options.pick(500, 20), options.seed)
+    more = {} if not options.quick else {"batch": 4, "gradient_frames": 4, "critic_steps": 1, "channels": 4}
+    chosen = fg.SolverOptions(method=method, warm_steps=options.pick(100, 2), steps=10_000, seed=options.seed, **more)
+    camera = fg.Camera(gain=1.0, offset=0.0, noise_std=0.0)
+    solver = fg.Solver(stack, psi=case.model.psi, camera=camera, options=chosen)
+    while solver.critic_phase_steps == 0:
+        solver.step()
+    return solver
+
+
+def _split(report: Report, label: str, solvers: dict[str, fg.Solver], size: int, seconds: float) -> None:
+    """Time steps of all solvers in turn, then say where the time went."""
+    watches, before = {}, {}
+    for method, solver in solvers.items():
+        watch = watches[method] = Stopwatch(solver.psi.backend.synchronize)
+        before[method] = solver.critic_phase_steps
+        adversary = solver.adversary
+        assert adversary is not None
+        watch.wrap(solver.psi, "forward", "Psi")
+        watch.wrap(solver.psi, "adjoint", "Psi")
+        watch.wrap(solver.model, "sample", "sampling")
+        watch.wrap(adversary.trainer, "step", "critic step")
+        watch.wrap(adversary, "judge", "critic on held-out frames")
+        watch.wrap(adversary, "gradient", "differences")
+        watch.wrap(solver, "step", "prox and bookkeeping")
+    options = next(iter(solvers.values())).options
+    report.measure(
+        "Solver iterations",
+        f"{label}, batch {options.batch}, {options.gradient_frames} gradient frames",
+        [Alternative(method, solver.step) for method, solver in solvers.items()],
+        per="iteration",
+        seconds=seconds,
+        setting={
+            "size": size,
+            "batch": options.batch,
+            "critic_steps": options.critic_steps,
+            "gradient_frames": options.gradient_frames,
+        },
+    )
+    rows = []
+    for method, solver in solvers.items():
+        seconds_of, steps = watches[method].seconds, solver.critic_phase_steps - before[method]
+        total = sum(seconds_of.values())
+        rows.append([method, steps, 1e3 * total / steps, *(100 * seconds_of[part] / total for part in PARTS)])
+    report.table(
+        f"Where an iteration's time goes, {label}: % of the whole",
+        ["method", "iterations", "ms", *PARTS],
+        rows,
+        "Means over all iterations but the first; each moment counts for the innermost part that is running.",
+    )
+
+
+if __name__ == "__main__":
+    main("solver", run)
