@@ -26,7 +26,7 @@ from ._harness import Alternative, Options, Report, main, sampled
 #: Seconds after which the estimators' errors are compared.
 TIMES = (0.1, 1.0)
 #: Share of the frames on which "corrected" evaluates its remainder by default.
-DEFAULT_SHARE = 1 / 16
+DEFAULT_SHARE = 1 / 32
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ def _situation(
         Estimator("linear", (whole - linear).norm, linear.variance, times["linear"]),
         Estimator("photon", (whole - photon).norm, photon.variance, times["photon"]),
         Estimator("coupled", 0.0, coupled.variance, times["coupled"]),
-        corrected("corrected, remainder on 1/16 of the frames", DEFAULT_SHARE, times["corrected"]),
+        corrected("corrected, remainder on 1/32 of the frames", DEFAULT_SHARE, times["corrected"]),
         corrected(
             f"corrected, on {best_share:.2g} of the frames (its best share)",
             best_share,

@@ -100,7 +100,7 @@ def critic_gradient(
         For b: ``"count"`` adds one detected photon to pixel j, the exact derivative; ``"rate"`` raises its rate by one, as the
         paper prints.  They differ by what several photons do together.
     corrected_frames : int, optional
-        Frames on which ``"corrected"`` evaluates its remainder; one in 16 by default, at least two.
+        Frames on which ``"corrected"`` evaluates its remainder; one in 32 by default, at least two.
     lattice : int or "auto"
         For ``"coupled"`` and ``"corrected"``: evaluate every ``lattice``-th fine pixel per axis and interpolate, which a wide
         PSF allows without loss (see :mod:`fluogan_core.lattice`); 1 evaluates all.
@@ -131,7 +131,7 @@ def critic_gradient(
     numbers = np.arange(first_frame, first_frame + frames)
     few = frames
     if method == "corrected":
-        few = max(2, frames // 16) if corrected_frames is None else whole_number(corrected_frames, "corrected_frames", low=1)
+        few = max(2, frames // 32) if corrected_frames is None else whole_number(corrected_frames, "corrected_frames", low=1)
         few = min(few, frames)
     return job.average(x, b, numbers, method, few).result()
 

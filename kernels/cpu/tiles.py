@@ -30,8 +30,8 @@ def _rows_times_tile(rows: int) -> Any:
     """Return ``f(out, to, inputs, start, weights, tile, count)`` for ``rows`` rows.
 
     For each row r: ``out[to[r] : to[r] + LANES] += inputs[start[r] : start[r] + count] @ W``, with W the (count, LANES) tile
-    that begins at ``weights[tile]``.  All arrays are flat float32; offsets are not checked; the output rows must not overlap, but two rows
-    may be the same in input and output.
+    that begins at ``weights[tile]``.  All arrays are flat float32; offsets are not checked; the output rows must not overlap,
+    but two rows may be the same in input and output.
     """
 
     @intrinsic  # type: ignore[untyped-decorator]
@@ -125,8 +125,8 @@ def spread_cells(out, width, inputs, sources, targets, cells, weights, tile, ker
                 shift += LANES
 
 
-# In the loops over channels below and elsewhere, offsets are unsigned: a signed one might count from the end, which keeps a loop
-# from vectorising; a slice would do as well, but its reference count costs more than the loop.
+# In the loops over channels below and elsewhere, offsets are unsigned: a signed one might count from the end, which keeps a
+# loop from vectorising; a slice would do as well, but its reference count costs more than the loop.
 @numba.njit(**FAST)
 def add_scaled(out, to, values, start, count, factor):  # type: ignore[no-untyped-def]
     """Add ``factor`` times one stretch of a flat array to another."""

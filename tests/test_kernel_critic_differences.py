@@ -1,0 +1,286 @@
+"""The kernels that carry a few photons' change through a slim critic, held to the critic run on every perturbed frame."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+import fluogan_core as fg
+from fluogan_core import bridge, reference
+from fluogan_core.critic import CriticTrainer
+from fluogan_core.kernels.cpu.critic_differences import critic_differences, input_gradient, perturbation_differences
+from fluogan_core.kernels.cpu.network import make_network
+from fluogan_core.photons import PhotonSets
+
+#: Largest deviation allowed, relative to the largest difference.
+TOLERANCE = 1e-5
+
+
+def network_of(critic):
+    return make_network(**bridge.slim_arrays(critic))
+
+
+def oracle(critic):
+    exact = copy.deepcopy(critic).double()
+    return lambda frames: bridge.critic_values(exact, frames.astype(np.float64))
+
+
+def random_sets(rng, frames, shape, count=60, most=12):
+    """Sets of 0 to ``most`` photons in small boxes, at the border too, some photons twice in one pixel."""
+    sizes = rng.integers(0, most + 1, count)
+    sizes[:2] = 0
+    pixels = []
+    for size in sizes:
+        top, left = (rng.integers(-2, n) for n in shape)
+        rows = np.clip(top + rng.integers(0, 5, size), 0, shape[0] - 1)
+        columns = np.clip(left + rng.integers(0, 5, size), 0, shape[1] - 1)
+        pixels.append(rows * shape[1] + columns)
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    return rng.integers(0, frames, count), PhotonSets(starts, np.concatenate(pixels).astype(np.int32))
+
+
+def assert_conforms(critic, y, step, rng):
+    """Single photons and sets, pruned and dense, differences and remainders, against float64."""
+    network, values = network_of(critic), oracle(critic)
+    wide = y.astype(np.float64)
+    expected = reference.critic_differences(values, wide, step, chunk=4096)
+    scale = np.abs(expected).max()
+    for pruned in (True, False):
+        got = critic_differences(network, y, step, pruned=pruned)
+        assert got.dtype == np.float32
+        np.testing.assert_allclose(got, expected, rtol=0, atol=TOLERANCE * scale, err_msg=f"{pruned=}")
+    frame, sets = random_sets(rng, len(y), y.shape[1:])
+    several = reference.perturbation_differences(values, wide, frame, sets, step, chunk=4096)
+    slope = bridge.critic_input_gradient(copy.deepcopy(critic).double(), wide).reshape(len(y), -1)
+    linear = np.array(
+        [step * slope[f, sets.pixels[a:b]].sum() for f, a, b in zip(frame, sets.starts, sets.starts[1:], strict=False)]
+    )
+    scale = max(np.abs(several).max(), np.abs(linear).max())
+    for pruned in (True, False):
+        for remainder in (False, True):
+            got = perturbation_differences(
+                network, y, frame, sets.starts, sets.pixels, step, remainder=remainder, pruned=pruned
+            )
+            truth = several - linear if remainder else several
+            np.testing.assert_allclose(got, truth, rtol=0, atol=TOLERANCE * scale, err_msg=f"{pruned=} {remainder=}")
+            assert (got[:2] == 0).all()  # the empty sets
+
+
+FAMILY = [
+    # shape, channels, depth, kernel, pool, slope
+    ((16, 16), 8, 3, 3, 2, 0.2),
+    ((13, 11), 5, 2, 3, 2, 0.2),
+    ((19, 9), 4, 3, 3, 2, 0.0),
+    ((9, 17), 6, 2, 5, 2, 0.1),
+    ((11, 14), 4, 2, 3, 3, 0.2),
+    ((10, 9), 3, 2, 5, 3, 0.5),
+    ((8, 7), 3, 1, 3, 2, 0.2),
+    ((7, 8), 3, 2, 3, 1, 0.3),
+    ((17, 16), 2, 4, 3, 2, 0.2),
+    ((9, 9), 4, 2, 3, 2, 1.0),
+    ((6, 6), 1, 1, 1, 2, 0.2),
+]
+
+
+@pytest.mark.parametrize(("shape", "channels", "depth", "kernel_size", "pool", "slope"), FAMILY)
+def test_the_whole_family_conforms_at_every_pixel(rng, shape, channels, depth, kernel_size, pool, slope):
+    critic = fg.Critic(
+        shape,
+        channels,
+        depth,
+        kernel_size=kernel_size,
+        pool=pool,
+        negative_slope=slope,
+        input_mean=rng.random(shape) * 20,
+        input_std=rng.random(shape) + 2,
+        seed=3,
+    )
+    y = rng.poisson(15, (2, *shape)).astype(np.float32)
+    assert_conforms(critic, y, 2.2, rng)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A critic that tells blinking from shot noise, and frames of both."""
+    psi = fg.Psi(fg.gaussian_psf(250, 100, 2, truncate=3), (16, 16), 2, photons_per_emitter=20.0)
+    model = fg.ForwardModel(psi, gain=2.0, noise_std=1.5)
+    x = np.zeros(psi.fine_shape, np.float32)
+    x[8:-8, 10::6] = 0.5
+    b = np.full(psi.shape, 5.0, np.float32)
+    real = model.sample(x, b, 128, seed=1)
+    flat = model.sample(0 * x, b + psi.forward(x), 128, seed=2)
+    critic = fg.Critic(psi.shape, channels=8, seed=0, input_mean=real.mean(axis=0), input_std=real.std(axis=0))
+    trainer = CriticTrainer(critic, scale=real.std(axis=0))
+    rng = np.random.default_rng(0)
+    for _ in range(120):
+        pick = torch.as_tensor(rng.integers(0, 128, 32))
+        eta = torch.as_tensor(rng.random(32))
+        w, _ = trainer.step(torch.as_tensor(real)[pick], torch.as_tensor(flat)[pick], eta)
+    assert w > 0.1
+    return critic, np.concatenate([real[:2], flat[:2]])
+
+
+def test_a_trained_critic_conforms(trained, rng):
+    critic, y = trained
+    assert_conforms(critic, y, 2.0, rng)
+
+
+@pytest.mark.parametrize("step", [1e-3, 0.5, -3.0, 50.0, 1e4])
+def test_small_negative_and_huge_steps_conform(trained, rng, step):
+    critic, y = trained
+    assert_conforms(critic, y[:2], step, rng)
+
+
+def adversarial_cases():
+    rng = np.random.default_rng(5)
+    yield "constant image: every cell is a tie", lambda c: None, np.full((1, 12, 12), 3.0, np.float32)
+
+    def silence(critic):
+        for p in critic.parameters():
+            p.data.zero_()
+
+    yield "all weights zero: every unit exactly at its kink", silence, rng.random((1, 12, 12)).astype(np.float32)
+
+    def round_weights(critic):
+        for p in critic.parameters():
+            p.data = torch.round(4 * p.data) / 2
+
+    whole = rng.integers(0, 3, (2, 12, 12)).astype(np.float32)
+    yield "small whole numbers: ties and exact zeros everywhere", round_weights, whole
+
+    def no_bias(critic):
+        for layer in critic.convolutions:
+            layer.bias.data.zero_()
+
+    yield "dark image without biases: every unit at 0", no_bias, np.zeros((1, 12, 12), np.float32)
+
+    def one_channel_loud(critic):
+        critic.convolutions[0].weight.data[1:] *= 1e-6
+        critic.convolutions[1].weight.data[:, 0] *= 1e3
+
+    yield "weights of very different size", one_channel_loud, rng.poisson(4, (1, 12, 12)).astype(np.float32)
+
+    def sparse_head(critic):
+        critic.head.weight.data[:, ::2] = 0
+
+    yield "a head that ignores half of the units", sparse_head, rng.poisson(4, (1, 12, 12)).astype(np.float32)
+
+
+@pytest.mark.parametrize(("change", "y"), [c[1:] for c in adversarial_cases()], ids=[c[0] for c in adversarial_cases()])
+def test_adversarial_critics_and_images_conform(rng, change, y):
+    for slope in (0.2, 0.0):
+        critic = fg.Critic((12, 12), channels=6, depth=2, negative_slope=slope, seed=2)
+        change(critic)
+        assert_conforms(critic, y, 1.0, rng)
+
+
+def test_pruning_is_safe_in_a_random_search():
+    # the bound must never clear a unit that bends: many small critics, images and steps, pruned against dense
+    rng = np.random.default_rng(11)
+    for trial in range(60):
+        shape = tuple(int(n) for n in rng.integers(8, 15, 2))
+        critic = fg.Critic(
+            shape,
+            channels=int(rng.integers(1, 9)),
+            depth=int(rng.integers(1, 4)),
+            negative_slope=float(rng.choice([0.0, 0.2, 0.9])),
+            seed=trial,
+        )
+        for p in critic.parameters():
+            p.data *= float(10.0 ** rng.uniform(-1, 1))
+        y = (rng.integers(0, 5, (1, *shape)) * float(rng.choice([1.0, 0.25]))).astype(np.float32)
+        step = float(rng.choice([0.25, 1.0, -1.0, 7.0]))
+        network = network_of(critic)
+        dense, pruned = (critic_differences(network, y, step, pruned=p) for p in (False, True))
+        atol = 2 * TOLERANCE * max(np.abs(dense).max(), 1e-30)
+        np.testing.assert_allclose(pruned, dense, rtol=0, atol=atol, err_msg=f"{trial=}")
+        frame, sets = random_sets(rng, 1, shape, count=30)
+        dense, pruned = (
+            perturbation_differences(network, y, frame, sets.starts, sets.pixels, step, pruned=p) for p in (False, True)
+        )
+        atol = 2 * TOLERANCE * max(np.abs(dense).max(), 1e-30)
+        np.testing.assert_allclose(pruned, dense, rtol=0, atol=atol, err_msg=f"{trial=} sets")
+
+
+def test_counters_say_how_much_was_touched_suspected_and_bent(trained):
+    _, y = trained
+    # large enough for pruning to pay; a small critic's last layer is done in full
+    network = network_of(fg.Critic((16, 16), channels=32, seed=1, input_mean=y.mean(), input_std=y.std()))
+    pruned, dense = (np.zeros((3, 3), dtype=np.int64) for _ in range(2))
+    critic_differences(network, y, 0.2, pruned=True, counters=pruned)
+    critic_differences(network, y, 0.2, pruned=False, counters=dense)
+    touched, suspected, bent = pruned.T
+    assert (touched >= suspected).all()
+    assert (suspected >= bent).all()
+    assert suspected[2] < 0.2 * touched[2]  # the bound clears most of the last layer
+    np.testing.assert_array_equal(pruned[:, 0], dense[:, 0])
+    np.testing.assert_array_equal(bent[:2], dense[:2, 2])
+
+
+def test_results_do_not_depend_on_threads_or_on_what_else_is_asked(trained, monkeypatch, rng):
+    critic, y = trained
+    network = network_of(critic)
+    frame, sets = random_sets(rng, len(y), y.shape[1:], count=300)
+    results = []
+    for threads in ("1", "2", "3"):
+        monkeypatch.setattr("fluogan_core.kernels.cpu.threads.thread_count", lambda n=int(threads): n)
+        results.append(
+            (critic_differences(network, y, 2.0), perturbation_differences(network, y, frame, sets.starts, sets.pixels, 2.0))
+        )
+    for other in results[1:]:
+        for a, e in zip(other, results[0], strict=True):
+            np.testing.assert_array_equal(a, e)
+    alone = critic_differences(network, y[1:2], 2.0)
+    np.testing.assert_array_equal(alone[0], results[0][0][1])
+
+
+def test_input_gradient_and_values_are_torchs(trained):
+    critic, y = trained
+    gradient, values = input_gradient(network_of(critic), y)
+    expected = bridge.critic_input_gradient(critic, y)
+    np.testing.assert_allclose(gradient, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+    np.testing.assert_allclose(values, bridge.critic_values(critic, y), rtol=1e-4, atol=1e-4)
+
+
+def test_malformed_sets_are_named(trained):
+    critic, y = trained
+    network = network_of(critic)
+    for frame, starts, pixels, message in (
+        ([0], [0, 1, 2], [3, 4], "one entry more"),
+        ([9], [0, 1], [3], "frame must lie in"),
+        ([0], [0, 1], [256], "pixels must lie in"),
+        ([0], [0, 2], [3], "rise from 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            perturbation_differences(network, y, frame, starts, pixels, 1.0)
+    with pytest.raises(ValueError, match="y must be frames"):
+        critic_differences(network, y[:, :-1], 1.0)
+
+
+def test_the_estimators_use_the_kernels_and_agree_with_the_chunked_path(trained, monkeypatch):
+    critic, _ = trained
+    psi = fg.Psi(fg.gaussian_psf(250, 100, 2, truncate=3), (16, 16), 2, photons_per_emitter=5.0)
+    model = fg.ForwardModel(psi, gain=2.0, noise_std=1.5)
+    x = np.full(psi.fine_shape, 0.2, np.float32)
+    b = np.full(psi.shape, 5.0, np.float32)
+    calls = []
+    real_kernel = fg.Backend.kernel
+
+    def counted(self, name):
+        calls.append(name)
+        return real_kernel(self, name)
+
+    for method in ("photon", "coupled", "corrected"):
+        few = {"frames": 3, "method": method, "corrected_frames": 2}
+        monkeypatch.setattr(fg.Backend, "kernel", counted)
+        calls.clear()
+        fast = fg.critic_gradient(critic, model, x, b, **few)
+        assert {"critic_differences", "perturbation_differences"} & set(calls), method
+        monkeypatch.setattr(fg.Backend, "kernel", lambda self, name: None)
+        slow = fg.critic_gradient(critic, model, x, b, **few)
+        for a, e in zip(fast, slow, strict=True):
+            # the chunked path subtracts float32 scores
+            np.testing.assert_allclose(a, e, rtol=0, atol=2e-4 * np.abs(e).max(), err_msg=method)
