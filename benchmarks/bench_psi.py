@@ -239,7 +239,7 @@ def _sigpy(psi: Psi, x: np.ndarray, y: np.ndarray) -> Pair:
         return sigpy.convolve(np.pad(x, width), kernel, mode="valid", strides=stride)
 
     def adjoint() -> np.ndarray:
-        whole = sigpy.convolve_adjoint_data(y, kernel, padded.shape, mode="valid", strides=stride)
+        whole = sigpy.convolve_data_adjoint(y, kernel, padded.shape, mode="valid", strides=stride)
         return whole[:, radius:-radius, radius:-radius]
 
     return forward, adjoint
