@@ -56,7 +56,7 @@ class SolverOptions:
 
     method: str = "corrected"
     warm_steps: int | None = None
-    steps: int = 60
+    steps: int = 40
     critic_steps: int = 5
     batch: int = 32
     gradient_frames: int = 64

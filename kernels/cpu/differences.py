@@ -50,9 +50,7 @@ def make_scratch(network: Any, box: tuple[int, int]) -> Scratch:
         changes = max(changes, rows * columns * int(layer["channels"]))
     channels = int(network.layers["channels"].max())
     places, taps = pool * pool, network.kernel_size**2
-    windows = Windows(
-        np.empty(places, np.int64), *(np.empty((places, taps), t) for t in (np.int64, np.int64, np.float32))
-    )
+    windows = Windows(np.empty(places, np.int64), *(np.empty((places, taps), t) for t in (np.int64, np.int64, np.float32)))
     return Scratch(
         np.empty(before, dtype=np.float32),
         np.empty((2, changes), dtype=np.float32),
@@ -70,7 +68,7 @@ def make_scratch(network: Any, box: tuple[int, int]) -> Scratch:
 
 
 @kernel()
-def score_changes(
+def score_changes(  # type: ignore[no-untyped-def]
     network,
     passes,
     frame,
@@ -86,7 +84,7 @@ def score_changes(
     out,
     counters,
     counting,
-):  # type: ignore[no-untyped-def]
+):
     """Fill ``out[order[first:stop]]`` with the differences (or remainders) of these sets of photons, added to one frame."""
     peaks, gradients, gaps = passes.peaks[frame], passes.gradients[frame], passes.gaps[frame]
     slopes = passes.input_gradient[frame].ravel()
@@ -94,9 +92,7 @@ def score_changes(
     for i in range(first, stop):
         number = order[i]
         begin, end = starts[number], starts[number + 1]
-        change = score_change(
-            network, peaks, gradients, gaps, pixels, begin, end, step, pruned, scratch, counters, counting
-        )
+        change = score_change(network, peaks, gradients, gaps, pixels, begin, end, step, pruned, scratch, counters, counting)
         if pruned != remainder:
             linear = np.float32(0.0)
             for k in range(begin, end):
@@ -144,9 +140,7 @@ def score_change(network, peaks, gradients, gaps, pixels, start, stop, step, pru
         counts[0] += touched
         clear(before, height * width * channels)
         if number == 0:
-            spread_photons(
-                before, top, left, width, network.spread, channels, size, pixels, start, stop, network.scale, step
-            )
+            spread_photons(before, top, left, width, network.spread, channels, size, pixels, start, stop, network.scale, step)
         else:
             changed = list_cells(
                 below, r1 - r0 + 1, c1 - c0 + 1, inputs, r0 - half - top, c0 - half - left, width, channels, cells

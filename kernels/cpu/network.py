@@ -183,15 +183,11 @@ def _check(
     if pool < 1:
         raise ValueError(f"pool must be at least 1, got {pool}")
     if not 0 <= slope <= 1:
-        raise ValueError(
-            f"slope must be from 0 to 1, got {slope}: pooling and LeakyReLU exchange only if it is monotone"
-        )
+        raise ValueError(f"slope must be from 0 to 1, got {slope}: pooling and LeakyReLU exchange only if it is monotone")
     if mean.ndim != 2 or mean.shape != std.shape:
         raise ValueError(f"mean and std must be images of one shape (M1, M2), got {mean.shape} and {std.shape}")
     if not weights or len(weights) != len(biases):
-        raise ValueError(
-            f"there must be one bias per convolution and at least one, got {len(weights)} and {len(biases)}"
-        )
+        raise ValueError(f"there must be one bias per convolution and at least one, got {len(weights)} and {len(biases)}")
     inputs, size = 1, mean.shape
     for number, (weight, bias) in enumerate(zip(weights, biases)):
         expected = (len(bias), inputs, kernel_size, kernel_size)

@@ -128,9 +128,7 @@ def _first_convolution(network, y, out, width):  # type: ignore[no-untyped-def]
     padded = np.zeros((y.shape[0] + 2 * half, y.shape[1] + 2 * half), dtype=np.float32)
     for row in range(y.shape[0]):
         for column in range(y.shape[1]):
-            padded[row + half, column + half] = (y[row, column] - network.mean[row, column]) * network.scale[
-                row, column
-            ]
+            padded[row + half, column + half] = (y[row, column] - network.mean[row, column]) * network.scale[row, column]
     patches = np.empty(columns * taps, dtype=np.float32)
     sources = np.empty(columns, dtype=np.int64)
     targets = np.empty(columns, dtype=np.int64)
@@ -201,8 +199,7 @@ def _backward(network, passes, frame):  # type: ignore[no-untyped-def]
                     if number == 0:
                         for c in range(first, stop):
                             pixels[r, c] += (
-                                gradient
-                                * network.first[(j // LANES * size * size + tap + c - first) * LANES + j % LANES]
+                                gradient * network.first[(j // LANES * size * size + tap + c - first) * LANES + j % LANES]
                             )
                     else:
                         to = below + (r * columns_in + first) * inputs

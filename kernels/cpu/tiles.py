@@ -67,9 +67,7 @@ def _rows_times_tile(rows: int) -> Any:
             after = []
             for r in range(rows):
                 value = builder.insert_element(undefined, builder.load(builder.gep(sources[r], [k])), lane(0))
-                product = builder.fmul(
-                    builder.shuffle_vector(value, undefined, everywhere), weight, flags=("contract",)
-                )
+                product = builder.fmul(builder.shuffle_vector(value, undefined, everywhere), weight, flags=("contract",))
                 after.append(builder.fadd(product, sums[r], flags=("contract",)))
             following = builder.add(k, whole(1))
             k.add_incoming(following, loop)
