@@ -60,9 +60,11 @@ class _FolderCache(FunctionCache):
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
-        self._cache_file = IndexDataCacheFile(
-            cache_path=self._cache_path, filename_base=self._impl.filename_base, source_stamp=sources_digest()
-        )
+        stamp = sources_digest()
+        # In the name as well: a written index is unpickled before its stamp is looked at, which fails where it names a class
+        # that has since moved.
+        name = f"{self._impl.filename_base}-{stamp[:16]}"
+        self._cache_file = IndexDataCacheFile(cache_path=self._cache_path, filename_base=name, source_stamp=stamp)
 
 
 def helper(function: Callable[..., Any]) -> Any:

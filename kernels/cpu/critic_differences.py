@@ -19,7 +19,10 @@ from .threads import run_blocks
 __all__ = ["critic_differences", "input_gradient", "perturbation_differences"]
 
 #: Sets of photons per block of work.
-_BLOCK = 256
+_BLOCK = 512
+#: A suspect unit of the last layer costs about as much as so many multiply-adds of that layer done in full; a set with more
+#: suspects than that pays for is carried through in full.
+_SUSPECT_COST = 2000
 #: Bytes of caches for the frames of one group.
 _GROUP_BYTES = 64 << 20
 
@@ -66,7 +69,7 @@ def critic_differences(
     -------
     (S, M1, M2) float32
     """
-    y = _frames(network, y)
+    y, step = _frames(network, y), _finite(step)
     _check_counters(network, counters)
     pixels = y[0].size if len(y) else 0
     out = np.empty((len(y), pixels), dtype=np.float32)
@@ -123,7 +126,7 @@ def perturbation_differences(
     ValueError
         If the sets are malformed, or name a frame or pixel that does not exist.
     """
-    y = _frames(network, y)
+    y, step = _frames(network, y), _finite(step)
     _check_counters(network, counters)
     sets = _Sets.checked(frame, starts, pixels, y.shape)
     out = np.zeros(len(sets.frame), dtype=np.float32)
@@ -189,6 +192,7 @@ def _evaluate(
         for first in range(int(begin), int(end), _BLOCK)
     ]
     box = _largest_box(sets, order, network.mean.shape[1])
+    tabulated = [len(network.layers) > 1 and _shares_pixels(sets, order[first:stop]) for first, stop in blocks]
     counts = np.zeros((len(blocks), len(network.layers), 3), dtype=np.int64)
 
     def work(block: int, scratch: Scratch) -> None:
@@ -202,18 +206,30 @@ def _evaluate(
             order,
             first,
             stop,
-            float(step),
+            step,
             pruned,
+            _SUSPECT_COST,
             remainder,
+            bool(tabulated[block]),
             scratch,
             out,
             counts[block],
             counters is not None,
         )
 
-    run_blocks(work, len(blocks), lambda: make_scratch(network, box))
+    run_blocks(work, len(blocks), lambda: make_scratch(network, box, any(tabulated)))
     if counters is not None:
         counters += counts.sum(axis=0)
+
+
+def _shares_pixels(sets: _Sets, order: np.ndarray) -> bool:
+    """Whether so many photons fall on the same pixels that tables of their linear responses pay."""
+    sizes = sets.starts[order + 1] - sets.starts[order]
+    order, sizes = order[sizes > 1], sizes[sizes > 1]
+    photons = int(sizes.sum())
+    offsets = np.arange(photons) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    pixels = sets.pixels[np.repeat(sets.starts[order], sizes) + offsets]
+    return photons >= 3 * np.unique(pixels).size > 0
 
 
 def _largest_box(sets: _Sets, order: np.ndarray, columns: int) -> tuple[int, int]:
@@ -234,10 +250,20 @@ def _frames(network: Network, y: Any) -> np.ndarray:
     y = np.ascontiguousarray(y, dtype=np.float32)
     if y.ndim != 3 or y.shape[1:] != network.mean.shape:
         raise ValueError(f"y must be frames (S, {network.mean.shape[0]}, {network.mean.shape[1]}), got shape {y.shape}")
+    if not np.isfinite(y).all():
+        raise ValueError("y holds values that are NaN or infinite; replace them or leave those frames out")
     return y
 
 
+def _finite(step: float) -> float:
+    """Return the step as a float, or raise ValueError."""
+    if not np.isfinite(step):
+        raise ValueError(f"step must be finite, got {step}")
+    return float(step)
+
+
 def _check_counters(network: Network, counters: np.ndarray | None) -> None:
+    """Raise unless the counters fit the network."""
     expected = (len(network.layers), 3)
     if counters is not None and (counters.shape != expected or counters.dtype != np.int64):
         raise ValueError(f"counters must be int64 of shape {expected}, got {counters.dtype} of shape {counters.shape}")

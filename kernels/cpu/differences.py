@@ -17,13 +17,10 @@ import numba
 import numpy as np
 
 from ._compile import kernel
-from .pooling import Box, position
-from .suspects import Cells, Room, Windows, bend_suspects, find_suspects, list_cells, spread_bounds
-from .tiles import EXACT, FAST, add_scaled, clear, scalar_product, spread_cells
-
-#: A suspect unit costs about as much as so many multiply-adds of the dense last layer; with more suspects than that pays
-#: for, a set is carried through the last layer in full.
-SUSPECT_COST = 3000
+from .pooling import Box, pooled_range, position
+from .responses import Responses, add_responses, forget, make_responses, spread_kinks
+from .suspects import Room, bend_suspects, find_suspects, list_cells, spread_bounds
+from .tiles import EXACT, FAST, Cells, add_scaled, clear, make_cells, scalar_product, spread_cells
 
 
 class Scratch(NamedTuple):
@@ -33,10 +30,12 @@ class Scratch(NamedTuple):
     changes: np.ndarray  # (2, n) float32, changes of pooled units: of the layer below, of this one
     cells: Cells
     room: Room
+    responses: Responses
+    patience: np.ndarray  # (2,) int64, sets for which pruning is not tried, and how many it was last time
 
 
-def make_scratch(network: Any, box: tuple[int, int]) -> Scratch:
-    """Allocate for photons within boxes of ``box`` = (rows, columns) pixels."""
+def make_scratch(network: Any, box: tuple[int, int], tabulated: bool) -> Scratch:
+    """Allocate for photons within boxes of ``box`` = (rows, columns) pixels, with or without tables of linear responses."""
     half, pool = network.kernel_size // 2, network.pool
     rows, columns = box
     before, changes, cells = 1, 1, 1
@@ -49,21 +48,23 @@ def make_scratch(network: Any, box: tuple[int, int]) -> Scratch:
         rows, columns = ((n + 2 * half + 2 * pool - 2) // pool for n in (rows, columns))
         changes = max(changes, rows * columns * int(layer["channels"]))
     channels = int(network.layers["channels"].max())
-    places, taps = pool * pool, network.kernel_size**2
-    windows = Windows(np.empty(places, np.int64), *(np.empty((places, taps), t) for t in (np.int64, np.int64, np.float32)))
+    units = rows * columns * int(network.layers["channels"][-1])
+
+    def whole(*shape: int) -> np.ndarray:
+        return np.empty(shape, dtype=np.int64)
+
+    def real(*shape: int) -> np.ndarray:
+        return np.empty(shape, dtype=np.float32)
+
+    lines = real(5, channels)
+    lines[0], lines[1] = -np.inf, 0
     return Scratch(
-        np.empty(before, dtype=np.float32),
-        np.empty((2, changes), dtype=np.float32),
-        Cells(*(np.empty(cells, dtype=np.int64) for _ in range(4)), np.empty(cells, dtype=np.float32)),
-        Room(
-            np.empty((2, channels), dtype=np.float32),
-            np.empty(channels, dtype=np.uint8),
-            np.empty(changes, dtype=np.int64),
-            np.empty(changes, dtype=np.int64),
-            windows,
-            *(np.empty(channels, dtype=np.int64) for _ in range(4)),
-            *(np.empty(channels, dtype=np.float32) for _ in range(4)),
-        ),
+        real(before),
+        real(2, changes),
+        make_cells(cells),
+        Room(lines, np.empty(units, dtype=np.uint8), whole(pool * pool, 4)),
+        make_responses(network) if tabulated else Responses(whole(0), real(0), whole(1), 0, 0),
+        whole(2),
     )
 
 
@@ -79,7 +80,9 @@ def score_changes(  # type: ignore[no-untyped-def]
     stop,
     step,
     pruned,
+    suspect_cost,
     remainder,
+    tabulated,
     scratch,
     out,
     counters,
@@ -89,10 +92,28 @@ def score_changes(  # type: ignore[no-untyped-def]
     peaks, gradients, gaps = passes.peaks[frame], passes.gradients[frame], passes.gaps[frame]
     slopes = passes.input_gradient[frame].ravel()
     step = np.float32(step)
+    scratch.patience[0] = scratch.patience[1] = 0
+    if tabulated:
+        forget(scratch.responses)
     for i in range(first, stop):
         number = order[i]
         begin, end = starts[number], starts[number + 1]
-        change = score_change(network, peaks, gradients, gaps, pixels, begin, end, step, pruned, scratch, counters, counting)
+        change = score_change(
+            network,
+            peaks,
+            gradients,
+            gaps,
+            pixels,
+            begin,
+            end,
+            step,
+            pruned,
+            suspect_cost,
+            tabulated,
+            scratch,
+            counters,
+            counting,
+        )
         if pruned != remainder:
             linear = np.float32(0.0)
             for k in range(begin, end):
@@ -102,11 +123,14 @@ def score_changes(  # type: ignore[no-untyped-def]
 
 
 @numba.njit(**FAST)
-def score_change(network, peaks, gradients, gaps, pixels, start, stop, step, pruned, scratch, counters, counting):  # type: ignore[no-untyped-def]
+def score_change(  # type: ignore[no-untyped-def]
+    network, peaks, gradients, gaps, pixels, start, stop, step, pruned, suspect_cost, tabulated, scratch, counters, counting
+):
     """Return what the photons ``pixels[start:stop]`` change: the sum of <G, kink> if ``pruned``, else the whole difference."""
     size, half, pool = network.kernel_size, network.kernel_size // 2, network.pool
     slope, last = np.float32(network.slope), len(network.layers) - 1
-    before, cells = scratch.before, scratch.cells
+    before, cells, responses, patience = scratch.before, scratch.cells, scratch.responses, scratch.patience
+    tabulated = tabulated and last > 0 and stop > start + 1
     field_columns = network.mean.shape[1]
     # the box of units that have changed so far: first and last row, first and last column
     r0 = r1 = pixels[start] // field_columns
@@ -136,47 +160,49 @@ def score_change(network, peaks, gradients, gaps, pixels, start, stop, step, pru
             layer.cells + (first_row * layer.columns + first_column) * channels,
             layer.columns * channels,
         )
+        # the positions that belong to a cell
+        inside = (box.top, box.top + box.rows * pool - 1, box.left, box.left + box.columns * pool - 1)
         touched = box.rows * box.columns * layer.used
         counts[0] += touched
         clear(before, height * width * channels)
         if number == 0:
             spread_photons(before, top, left, width, network.spread, channels, size, pixels, start, stop, network.scale, step)
-        else:
-            changed = list_cells(
-                below, r1 - r0 + 1, c1 - c0 + 1, inputs, r0 - half - top, c0 - half - left, width, channels, cells
+        elif number == 1 and tabulated:
+            add_responses(before, top, left, width, network, peaks, gaps, pixels, start, stop, step, responses, above, cells)
+            spread_kinks(
+                before, r0 - half - top, c0 - half - left, width, inside, network, below, r1 - r0 + 1, c1 - c0 + 1, cells
             )
-            if number == last and pruned:
+        else:
+            changed = list_cells(below, r1 - r0 + 1, c1 - c0 + 1, inputs, r0 - half - top, c0 - half - left, cells)
+            if number == last and pruned and patience[0] == 0:
                 spread_bounds(before, width, network.bounds, size, channels, cells, changed)
-                found = find_suspects(
-                    before,
-                    box,
-                    network.places,
-                    pool,
-                    channels,
-                    peaks,
-                    gaps,
-                    scratch.room,
-                    changed * size * size * inputs * channels // SUSPECT_COST,
-                )
-                if found >= 0:
+                found = find_suspects(before, box, network.places, pool, channels, peaks, gaps, scratch.room)
+                if found * suspect_cost <= changed * size * size * inputs * channels:
+                    patience[1] = 0
                     counts[1] += found
                     return kinks + bend_suspects(
-                        before, box, network, layer, peaks, gaps, gradients, below, cells, changed, scratch.room, counts
+                        before,
+                        box,
+                        network,
+                        layer,
+                        peaks,
+                        gaps,
+                        gradients,
+                        below,
+                        r0 - half - top,
+                        c0 - half - left,
+                        r1 - r0 + 1,
+                        c1 - c0 + 1,
+                        scratch.room,
+                        counts,
                     )
+                # where too many are suspected, so they will be in the sets that follow: sets come in spatial order
+                patience[1] = min(2 * patience[1] + 1, 15)
+                patience[0] = patience[1]
                 clear(before, height * width * channels)
-            spread_cells(
-                before,
-                width,
-                below,
-                cells.sources,
-                cells.targets,
-                changed,
-                network.tiles,
-                layer.tiles,
-                size,
-                inputs,
-                channels,
-            )
+            elif number == last and pruned:
+                patience[0] -= 1
+            spread_cells(before, width, inside, below, cells, changed, network.tiles, layer.tiles, size, inputs, channels)
         counts[1] += touched
         kinks += bend_cells(
             before,
@@ -192,6 +218,7 @@ def score_change(network, peaks, gradients, gaps, pixels, start, stop, step, pru
             scratch.room.rows,
             counts,
             counting,
+            number == 0 and tabulated,
         )
         r0, r1, c0, c1 = first_row, last_row, first_column, last_column
     if pruned:
@@ -201,12 +228,6 @@ def score_change(network, peaks, gradients, gaps, pixels, start, stop, step, pru
         line = (c1 - c0 + 1) * channels
         total += scalar_product(above, row * line, network.head, ((r0 + row) * layer.columns + c0) * channels, line)
     return total
-
-
-@numba.njit(**FAST)
-def pooled_range(first, last, half, pool, size):  # type: ignore[no-untyped-def]
-    """Return the pooled rows (or columns) reached from inputs ``first`` to ``last``: (first, last), empty if last < first."""
-    return max(first - half, 0) // pool, min((last + half) // pool, size - 1)
 
 
 @numba.njit(**FAST)
@@ -229,48 +250,58 @@ def _compete(winner, top, change, gap):  # type: ignore[no-untyped-def]
 
 # Not FAST: the linearisation is subtracted from the change, and both must be rounded alike for their difference to vanish.
 @numba.njit(**EXACT)
-def bend_cells(before, box, places, pool, channels, slope, peaks, gaps, gradients, out, rows, counts, counting):  # type: ignore[no-untyped-def]
+def bend_cells(before, box, places, pool, channels, slope, peaks, gaps, gradients, out, rows, counts, counting, kinks_only):  # type: ignore[no-untyped-def]
     """Carry the changes of a box's pre-activations through pooling and LeakyReLU.
 
-    Writes the changes of the pooled units to ``out`` and returns the sum of <G, kink>; adds the number of units that bend to
-    ``counts[2]`` if ``counting``.
+    Writes the changes of the pooled units to ``out`` (their kinks, if ``kinks_only``) and returns the sum of <G, kink>; adds
+    the number of units that bend to ``counts[2]`` if ``counting``.
     """
-    top, winner = rows[0], rows[1]
+    nothing, none, kink = rows[0], rows[1], rows[2]  # -inf and 0, where a cell begins
+    top, winner = (nothing, none) if places.shape[1] == 4 else (rows[3], rows[4])
     lanes = np.uint64(channels)
     kinks = np.float32(0.0)
     for row in range(box.rows):
         for column in range(box.columns):
             unit = box.unit + row * box.unit_stride + column * channels
-            for j in range(lanes):
-                top[j] = -np.inf
-                winner[j] = 0
-            # backwards, so that among equal gaps the first position stays the winner
-            for place in range(places.shape[1] - 4, -1, -4):
+            # backwards, so that among equal gaps the first position stays the winner; the first four come last, see below
+            for place in range(places.shape[1] - 4, 0, -4):
                 x0, g0 = position(box, places, pool, channels, unit, row, column, place)
                 x1, g1 = position(box, places, pool, channels, unit, row, column, place + 1)
                 x2, g2 = position(box, places, pool, channels, unit, row, column, place + 2)
                 x3, g3 = position(box, places, pool, channels, unit, row, column, place + 3)
+                start_top, start = (nothing, none) if place == places.shape[1] - 4 else (top, winner)
                 for j in range(lanes):
                     # every load before the first choice: a load that depends on one would keep the loop from vectorising
-                    change, highest = winner[j], top[j]
+                    change, highest = start[j], start_top[j]
                     change, highest = _compete(change, highest, before[x3 + j], gaps[g3 + j])
                     change, highest = _compete(change, highest, before[x2 + j], gaps[g2 + j])
                     change, highest = _compete(change, highest, before[x1 + j], gaps[g1 + j])
                     winner[j], top[j] = _compete(change, highest, before[x0 + j], gaps[g0 + j])
+            x0, g0 = position(box, places, pool, channels, unit, row, column, 0)
+            x1, g1 = position(box, places, pool, channels, unit, row, column, 1)
+            x2, g2 = position(box, places, pool, channels, unit, row, column, 2)
+            x3, g3 = position(box, places, pool, channels, unit, row, column, 3)
             first, to = np.uint64(unit), np.uint64((row * box.columns + column) * channels)
             for j in range(lanes):
+                change, highest, peak = winner[j], top[j], peaks[first + j]
+                change, highest = _compete(change, highest, before[x3 + j], gaps[g3 + j])
+                change, highest = _compete(change, highest, before[x2 + j], gaps[g2 + j])
+                change, highest = _compete(change, highest, before[x1 + j], gaps[g1 + j])
+                change, highest = _compete(change, highest, before[x0 + j], gaps[g0 + j])
                 # LeakyReLU is the line of slope ``steep`` through its side of 0, plus a bend where the sum changes sign
-                peak = peaks[first + j]
                 positive = peak > 0
                 steep = np.float32(1.0) if positive else slope
-                total = peak + top[j]
+                total = peak + highest
                 beyond = -total if positive else total
                 beyond = beyond if beyond > 0 else np.float32(0.0)
                 bend = (np.float32(1.0) - slope) * beyond
-                out[to + j] = steep * top[j] + bend
-                winner[j] = steep * (top[j] - winner[j]) + bend
+                out[to + j] = steep * highest + bend
+                kink[j] = steep * (highest - change) + bend
+            if kinks_only:
+                for j in range(lanes):
+                    out[to + j] = kink[j]
             if counting:
                 for j in range(lanes):
-                    counts[2] += winner[j] != 0
-            kinks += scalar_product(winner, 0, gradients, unit, channels)
+                    counts[2] += kink[j] != 0
+            kinks += scalar_product(kink, 0, gradients, unit, channels)
     return kinks

@@ -38,8 +38,12 @@ class Network(NamedTuple):
         First layer, tap-major and mirrored: the change that a unit step at a pixel makes around it, (k, k, C).
     tiles : float32
         Later layers for the inner kernel, mirrored: (k, k, C_out / LANES, C_in, LANES).
+    backward_tiles : float32
+        The same for the way back: (k, k, C_in / LANES, C_out, LANES).
+    fans : float32
+        Second layer, mirrored: what each input channel spreads, (C_in, k, k, C_out).
     filters : float32
-        Later layers, one filter after the other: (C_out, k, k, C_in).
+        All layers, one filter after the other: (C_out, k, k, C_in).
     first : float32
         First layer, one tap after the other, as one tile: (C / LANES, k * k, LANES).
     bounds : float32
@@ -51,14 +55,16 @@ class Network(NamedTuple):
     kernel_size, pool : int
     places : (2, positions) int64
         See :func:`.pooling.cell_places`.
-    mean, scale : (M1, M2) float32
-        The input is ``(y - mean) * scale``.
+    mean, std, scale : (M1, M2) float32
+        The input is ``(y - mean) / std``; ``scale`` is 1 / std.
     """
 
     layers: np.ndarray
     spread: np.ndarray
     first: np.ndarray
     tiles: np.ndarray
+    backward_tiles: np.ndarray
+    fans: np.ndarray
     filters: np.ndarray
     bounds: np.ndarray
     biases: np.ndarray
@@ -69,6 +75,7 @@ class Network(NamedTuple):
     pool: int
     places: np.ndarray
     mean: np.ndarray
+    std: np.ndarray
     scale: np.ndarray
 
 
@@ -120,7 +127,11 @@ def make_network(
 
     layers = np.zeros(len(weights), dtype=LAYER)
     size = mean.shape
-    tiles, filters, padded_biases = [], [], []
+    tiles: list[np.ndarray] = []
+    backward_tiles: list[np.ndarray] = []
+    filters: list[np.ndarray] = []
+    padded_biases: list[np.ndarray] = []
+    fans = np.zeros(0, dtype=np.float32)
     inputs, cells = 1, 0
     for layer, weight, bias in zip(layers, weights, biases):
         used, channels = len(weight), _padded(len(weight))
@@ -128,8 +139,8 @@ def make_network(
         size = size[0] // pool, size[1] // pool
         layer["rows"], layer["columns"] = size
         layer["inputs"], layer["channels"], layer["used"] = inputs, channels, used
-        layer["tiles"], layer["filters"] = (sum(map(np.size, part)) for part in (tiles, filters))
-        layer["biases"] = sum(map(np.size, padded_biases))
+        layer["tiles"], layer["filters"] = (sum(p.size for p in part) for part in (tiles, filters))
+        layer["biases"] = sum(p.size for p in padded_biases)
         layer["cells"] = cells
         cells += size[0] * size[1] * channels
         full = np.zeros((channels, inputs, kernel_size, kernel_size), dtype=np.float32)
@@ -139,8 +150,12 @@ def make_network(
             spread = mirrored.transpose(3, 4, 0, 1, 2).ravel()
             first = full.reshape(channels // LANES, LANES, -1).transpose(0, 2, 1).ravel()
         else:
+            if not tiles:
+                fans = mirrored.transpose(2, 3, 4, 0, 1).ravel()
             tiles.append(mirrored.transpose(3, 4, 0, 2, 1).ravel())
-            filters.append(full.transpose(0, 2, 3, 1).ravel())
+            backward = full.reshape(channels, inputs // LANES, LANES, kernel_size, kernel_size)
+            backward_tiles.append(backward.transpose(3, 4, 1, 0, 2).ravel())
+        filters.append(full.transpose(0, 2, 3, 1).ravel())
         padded_biases.append(np.pad(bias, (0, channels - used)))
         inputs = channels
     norms = np.sqrt(np.square(full[:, :, ::-1, ::-1], dtype=np.float64).sum(axis=1)).transpose(1, 2, 0)
@@ -152,7 +167,9 @@ def make_network(
         spread=np.ascontiguousarray(spread),
         first=np.ascontiguousarray(first),
         tiles=np.concatenate(tiles or empty),
-        filters=np.concatenate(filters or empty),
+        backward_tiles=np.concatenate(backward_tiles or empty),
+        fans=np.ascontiguousarray(fans),
+        filters=np.concatenate(filters),
         bounds=norms.astype(np.float32).ravel(),
         biases=np.concatenate(padded_biases),
         head=linear.ravel(),
@@ -162,6 +179,7 @@ def make_network(
         pool=int(pool),
         places=cell_places(pool),
         mean=mean,
+        std=std,
         scale=(1.0 / std.astype(np.float64)).astype(np.float32),
     )
 
@@ -200,5 +218,5 @@ def _check(
         raise ValueError(f"head must have C * H * W = {inputs} * {size[0]} * {size[1]} weights, got {head.size}")
     if not (std > 0).all():
         raise ValueError("std must be positive at every pixel")
-    if not all(np.isfinite(v).all() for v in (*weights, *biases, head, head_bias, mean, std)):
+    if not all(np.isfinite(v).all() for v in (*weights, *biases, head, np.asarray(head_bias), mean, std)):
         raise ValueError("every weight, bias, mean and standard deviation must be finite")

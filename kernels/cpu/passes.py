@@ -2,7 +2,8 @@
 
 Max-pooling and a monotone LeakyReLU exchange, so a pooled unit is LeakyReLU(peak) with ``peak`` the largest of its cell's
 pre-activations.  Kept per pooled unit: the peak, the gap from it to each position of the cell (0 at the winner), and the
-gradient of the score with respect to the unit.
+gradient of the score with respect to the unit.  The forward pass is in float64: where the input is badly normalised, gaps and
+peaks are small differences of large numbers, and the kinks lie where they say.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 from ._compile import kernel
 from .network import Network
 from .threads import run_blocks
-from .tiles import FAST, LANES, add_scaled, spread_cells
+from .tiles import FAST, clear, make_cells, scalar_product, spread_cells
 
 
 class Passes(NamedTuple):
@@ -46,47 +47,47 @@ def run_passes(network: Network, y: np.ndarray) -> Passes:
     peaks, gradients = (np.empty((count, units), dtype=np.float32) for _ in range(2))
     gaps = np.full((count, units * network.places.shape[1]), np.inf, dtype=np.float32)
     passes = Passes(peaks, gradients, gaps, np.zeros(y.shape, np.float32), np.empty(count, np.float32))
-    run_blocks(lambda frame, _: _run(network, y, passes, frame), count, lambda: None)
+    pixels = network.mean.size
+    run_blocks(lambda frame, cells: _run(network, y, passes, frame, cells), count, lambda: make_cells(pixels))
     return passes
 
 
 @kernel()
-def _run(network, y, passes, frame):  # type: ignore[no-untyped-def]
-    _forward(network, y[frame], passes, frame)
-    _backward(network, passes, frame)
+def _run(network, y, passes, frame, cells):  # type: ignore[no-untyped-def]
+    _forward(network, y[frame], passes, frame, cells)
+    _backward(network, passes, frame, cells)
 
 
 @numba.njit(**FAST)
-def _forward(network, y, passes, frame):  # type: ignore[no-untyped-def]
+def _forward(network, y, passes, frame, cells):  # type: ignore[no-untyped-def]
     size, half, pool = network.kernel_size, network.kernel_size // 2, network.pool
     largest = 0
     for layer in network.layers:
         largest = max(largest, (layer.rows_in + 2 * half) * (layer.columns_in + 2 * half) * layer.channels)
-    before = np.empty(largest, dtype=np.float32)
-    hidden = np.empty(largest, dtype=np.float32)
-    sources = np.empty(y.size, dtype=np.int64)
-    targets = np.empty(y.size, dtype=np.int64)
+    before = np.empty(largest, dtype=np.float64)
+    hidden = np.empty(largest, dtype=np.float64)
     gaps, peaks = passes.gaps[frame], passes.peaks[frame]
     for number in range(len(network.layers)):
         layer = network.layers[number]
         width = layer.columns_in + 2 * half
         if number == 0:
-            _first_convolution(network, y, before, width)
+            _first_convolution(network, y, before, width, cells)
         else:
-            before[: (layer.rows_in + 2 * half) * width * layer.channels] = 0
-            cells = 0
+            clear(before, (layer.rows_in + 2 * half) * width * layer.channels)
+            number_of_cells = 0
             for row in range(layer.rows_in):
                 for column in range(layer.columns_in):
-                    sources[cells] = (row * layer.columns_in + column) * layer.inputs
-                    targets[cells] = (row * width + column) * layer.channels
-                    cells += 1
+                    cells.sources[number_of_cells] = number_of_cells * layer.inputs
+                    cells.rows[number_of_cells], cells.columns[number_of_cells] = row, column
+                    number_of_cells += 1
+            inside = (half, half + layer.rows * pool - 1, half, half + layer.columns * pool - 1)
             spread_cells(
                 before,
                 width,
+                inside,
                 hidden,
-                sources,
-                targets,
                 cells,
+                number_of_cells,
                 network.tiles,
                 layer.tiles,
                 size,
@@ -120,91 +121,128 @@ def _forward(network, y, passes, frame):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(**FAST)
-def _first_convolution(network, y, out, width):  # type: ignore[no-untyped-def]
+def _first_convolution(network, y, out, width, cells):  # type: ignore[no-untyped-def]
     """Convolve the normalised frame, row by row: patches of k x k pixels times the tiles of the first layer."""
     size, half = network.kernel_size, network.kernel_size // 2
     layer = network.layers[0]
     rows, columns, channels, taps = layer.rows * network.pool, layer.columns * network.pool, layer.channels, size * size
-    padded = np.zeros((y.shape[0] + 2 * half, y.shape[1] + 2 * half), dtype=np.float32)
+    padded = np.zeros((y.shape[0] + 2 * half, y.shape[1] + 2 * half), dtype=np.float64)
     for row in range(y.shape[0]):
         for column in range(y.shape[1]):
-            padded[row + half, column + half] = (y[row, column] - network.mean[row, column]) * network.scale[row, column]
-    patches = np.empty(columns * taps, dtype=np.float32)
-    sources = np.empty(columns, dtype=np.int64)
-    targets = np.empty(columns, dtype=np.int64)
+            centred = np.float64(y[row, column]) - network.mean[row, column]
+            padded[row + half, column + half] = centred / network.std[row, column]
+    patches = np.empty(columns * taps, dtype=np.float64)
     for row in range(rows):
         for column in range(columns):
-            sources[column] = column * taps
-            targets[column] = ((row + half) * width + half + column) * channels
+            cells.sources[column], cells.rows[column], cells.columns[column] = column * taps, 0, column
             for tap in range(taps):
                 patches[column * taps + tap] = padded[row + tap // size, column + tap % size]
-        out[targets[0] : targets[0] + columns * channels] = 0
-        spread_cells(out, width, patches, sources, targets, columns, network.first, 0, 1, taps, channels)
+        first = ((row + half) * width + half) * channels
+        line = out[first : first + columns * channels]
+        clear(line, line.size)
+        inside = (0, 0, 0, columns - 1)
+        spread_cells(line, width, inside, patches, cells, columns, network.first, 0, 1, taps, channels)
 
 
 @numba.njit(**FAST)
 def _pool(before, here, width, biases, slope, pool, places, peaks, gaps, unit, hidden, cell):  # type: ignore[no-untyped-def]
     """Pool the cell whose first position lies at ``before[here]``; fill the caches from ``unit`` on."""
     channels = len(biases)
-    peak = peaks[unit : unit + channels]
-    out = hidden[cell * channels : (cell + 1) * channels]
-    peak[:] = -np.inf
+    top = hidden[cell * channels : (cell + 1) * channels]
+    for j in range(channels):
+        top[j] = -np.inf
     for p in range(pool * pool):
         at = here + (p // pool * width + p % pool) * channels
         values = before[at : at + channels]
         for j in range(channels):
-            peak[j] = values[j] if values[j] > peak[j] else peak[j]
+            top[j] = values[j] if values[j] > top[j] else top[j]
     for p in range(pool * pool):
         at = here + (p // pool * width + p % pool) * channels
         values = before[at : at + channels]
         start = unit * places + p * channels
         gap = gaps[start : start + channels]
         for j in range(channels):
-            gap[j] = peak[j] - values[j]
+            gap[j] = top[j] - values[j]
+    peak = peaks[unit : unit + channels]
     for j in range(channels):
-        peak[j] += biases[j]
-        out[j] = peak[j] if peak[j] > 0 else np.float32(slope) * peak[j]
+        value = top[j] + biases[j]
+        peak[j] = value
+        top[j] = value if value > 0 else slope * value
 
 
 @numba.njit(**FAST)
-def _backward(network, passes, frame):  # type: ignore[no-untyped-def]
+def _backward(network, passes, frame, cells):  # type: ignore[no-untyped-def]
     """Send the gradient of the score through the winners, layer by layer, down to the pixels."""
     size, half, pool = network.kernel_size, network.kernel_size // 2, network.pool
-    places = network.places.shape[1]
-    slope = np.float32(network.slope)
     gaps, peaks, gradients = passes.gaps[frame], passes.peaks[frame], passes.gradients[frame]
-    pixels = passes.input_gradient[frame]
+    largest, widest = 0, 0
+    for layer in network.layers:
+        largest = max(largest, (layer.rows_in + 2 * half) * (layer.columns_in + 2 * half) * layer.channels)
+        widest = max(widest, layer.channels)
+    before, left = np.empty(largest, dtype=np.float32), np.empty(widest, dtype=np.float32)
     last = network.layers[-1].cells
-    gradients[:last] = 0
-    gradients[last:] = network.head
+    clear(gradients, last)
+    for i in range(network.head.size):
+        gradients[last + i] = network.head[i]
     for number in range(len(network.layers) - 1, -1, -1):
         layer = network.layers[number]
-        channels, inputs, columns_in = layer.channels, layer.inputs, layer.columns_in
-        below = network.layers[number - 1].cells
-        for cell in range(layer.rows * layer.columns):
-            unit = layer.cells + cell * channels
-            for j in range(layer.used):
-                gradient = gradients[unit + j]
-                if gradient == 0:
-                    continue
-                gradient = gradient if peaks[unit + j] > 0 else slope * gradient
-                winner = 0
-                while gaps[unit * places + winner * channels + j] != 0:
-                    winner += 1
-                row = cell // layer.columns * pool + winner // pool
-                column = cell % layer.columns * pool + winner % pool
-                first, stop = max(column - half, 0), min(column + half + 1, columns_in)
-                for r in range(max(row - half, 0), min(row + half + 1, layer.rows_in)):
-                    tap = (r - row + half) * size + first - column + half
-                    if number == 0:
-                        for c in range(first, stop):
-                            pixels[r, c] += (
-                                gradient * network.first[(j // LANES * size * size + tap + c - first) * LANES + j % LANES]
-                            )
-                    else:
-                        to = below + (r * columns_in + first) * inputs
-                        start = layer.filters + (j * size * size + tap) * inputs
-                        add_scaled(gradients, to, network.filters, start, (stop - first) * inputs, gradient)
+        channels, width = layer.channels, layer.columns_in + 2 * half
+        clear(before, (layer.rows_in + 2 * half) * width * channels)
+        count = 0
+        for row in range(layer.rows):
+            for column in range(layer.columns):
+                unit = layer.cells + (row * layer.columns + column) * channels
+                here = ((row * pool + half) * width + column * pool + half) * channels
+                _to_winners(before, here, width, channels, network, peaks, gaps, gradients, unit, left)
+                for p in range(pool * pool):
+                    cells.sources[count] = here + (p // pool * width + p % pool) * channels
+                    cells.rows[count] = row * pool + p // pool - half
+                    cells.columns[count] = column * pool + p % pool - half
+                    count += 1
+        if number > 0:
+            below = gradients[network.layers[number - 1].cells : layer.cells]
+            inside = (0, layer.rows_in - 1, 0, layer.columns_in - 1)
+            spread_cells(
+                below,
+                layer.columns_in,
+                inside,
+                before,
+                cells,
+                count,
+                network.backward_tiles,
+                layer.tiles,
+                size,
+                channels,
+                layer.inputs,
+            )
+        else:
+            _to_pixels(before, width, channels, network, passes.input_gradient[frame])
+
+
+@numba.njit(**FAST)
+def _to_winners(before, here, width, channels, network, peaks, gaps, gradients, unit, left):  # type: ignore[no-untyped-def]
+    """Hand the gradients of a cell's units to the positions that won, in ``before[here]`` and after it."""
+    pool, places, lanes, slope = network.pool, network.places.shape[1], np.uint64(channels), np.float32(network.slope)
+    first = np.uint64(unit)
+    for j in range(lanes):
+        gradient = gradients[first + j]
+        left[j] = gradient if peaks[first + j] > 0 else slope * gradient
+    for p in range(pool * pool):
+        to, gap = np.uint64(here + (p // pool * width + p % pool) * channels), np.uint64(unit * places + p * channels)
+        for j in range(lanes):
+            # the first of equals takes it
+            gradient, won = left[j], gaps[gap + j] == 0
+            before[to + j] = gradient if won else np.float32(0.0)
+            left[j] = np.float32(0.0) if won else gradient
+
+
+@numba.njit(**FAST)
+def _to_pixels(before, width, channels, network, pixels):  # type: ignore[no-untyped-def]
+    """Gather at each pixel what the positions around it send back."""
+    size, line = network.kernel_size, network.kernel_size * channels
     for row in range(pixels.shape[0]):
         for column in range(pixels.shape[1]):
-            pixels[row, column] *= network.scale[row, column]
+            gradient = np.float32(0.0)
+            for tap in range(size):
+                gradient += scalar_product(before, ((row + tap) * width + column) * channels, network.spread, tap * line, line)
+            pixels[row, column] = gradient * network.scale[row, column]

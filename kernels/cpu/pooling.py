@@ -39,3 +39,9 @@ def position(box, places, pool, channels, unit, row, column, place):  # type: ig
     line = box.top + row * pool + places[0, place]
     value = (line * box.width + box.left + column * pool + places[1, place]) * channels
     return np.uint64(value), np.uint64(unit * places.shape[1] + place * channels)
+
+
+@numba.njit(**FAST)
+def pooled_range(first, last, half, pool, size):  # type: ignore[no-untyped-def]
+    """Return the pooled rows (or columns) reached from inputs ``first`` to ``last``: (first, last), empty if last < first."""
+    return max(first - half, 0) // pool, min((last + half) // pool, size - 1)

@@ -7,7 +7,7 @@ registers, product and sum fuse where the processor can.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -20,22 +20,24 @@ from numba.extending import intrinsic
 LANES = 16
 
 #: Options of functions whose floating-point operations must stay as written.
-EXACT = {"nogil": True, "error_model": "numpy"}
+EXACT: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 #: Options of functions that may fuse and reorder floating-point operations; nothing is promised about NaN or infinity, since
 #: comparisons rely on them.
-FAST = {**EXACT, "fastmath": {"contract", "reassoc", "nsz"}}
+FAST: dict[str, Any] = {**EXACT, "fastmath": {"contract", "reassoc", "nsz"}}
 
 
 def _rows_times_tile(rows: int) -> Any:
     """Return ``f(out, to, inputs, start, weights, tile, count)`` for ``rows`` rows.
 
     For each row r: ``out[to[r] : to[r] + LANES] += inputs[start[r] : start[r] + count] @ W``, with W the (count, LANES) tile
-    that begins at ``weights[tile]``.  All arrays are flat float32; offsets are not checked; the output rows must not overlap,
-    but two rows may be the same in input and output.
+    that begins at ``weights[tile]``.  All arrays are flat, ``weights`` float32, the others both float32 or both float64;
+    offsets are not checked; the output rows must not overlap, but two rows may be the same in input and output.
     """
 
     @intrinsic  # type: ignore[untyped-decorator]
     def rows_times_tile(typing_context, out, to, inputs, start, weights, tile, count):  # type: ignore[no-untyped-def]
+        if out.dtype != inputs.dtype or out.dtype not in (types.float32, types.float64) or weights.dtype != types.float32:
+            return None
         offsets = types.UniTuple(types.int64, rows)
         signature = types.void(out, offsets, inputs, offsets, weights, types.int64, types.int64)
 
@@ -44,14 +46,16 @@ def _rows_times_tile(rows: int) -> Any:
                 return context.make_array(signature.args[index])(context, builder, arguments[index]).data
 
             whole, lane = ir.IntType(64), ir.IntType(32)
-            vector = ir.VectorType(ir.FloatType(), LANES)
+            wide = signature.args[0].dtype == types.float64
+            stored = ir.VectorType(ir.FloatType(), LANES)
+            vector = ir.VectorType(ir.DoubleType(), LANES) if wide else stored
             undefined = ir.Constant(vector, ir.Undefined)
             everywhere = ir.Constant(ir.VectorType(lane, LANES), [0] * LANES)
 
-            def at(pointer: Any, offset: Any) -> Any:
-                return builder.bitcast(builder.gep(pointer, [offset]), vector.as_pointer())
+            def at(pointer: Any, offset: Any, kind: Any) -> Any:
+                return builder.bitcast(builder.gep(pointer, [offset]), kind.as_pointer())
 
-            targets = [at(data(0), builder.extract_value(arguments[1], r)) for r in range(rows)]
+            targets = [at(data(0), builder.extract_value(arguments[1], r), vector) for r in range(rows)]
             sources = [builder.gep(data(2), [builder.extract_value(arguments[3], r)]) for r in range(rows)]
             weight_tile = builder.gep(data(4), [arguments[5]])
             before = [builder.load(target, align=4) for target in targets]
@@ -63,7 +67,8 @@ def _rows_times_tile(rows: int) -> Any:
             k = builder.phi(whole)
             k.add_incoming(whole(0), entry)
             sums = [builder.phi(vector) for _ in range(rows)]
-            weight = builder.load(at(weight_tile, builder.mul(k, whole(LANES))), align=4)
+            weight = builder.load(at(weight_tile, builder.mul(k, whole(LANES)), stored), align=4)
+            weight = builder.fpext(weight, vector) if wide else weight
             after = []
             for r in range(rows):
                 value = builder.insert_element(undefined, builder.load(builder.gep(sources[r], [k])), lane(0))
@@ -86,30 +91,63 @@ def _rows_times_tile(rows: int) -> Any:
     return rows_times_tile
 
 
+# As many sums as registers hold beside the weights: four rows of float32, two of float64.
 _four_rows = _rows_times_tile(4)
+_two_rows = _rows_times_tile(2)
+
+
+class Cells(NamedTuple):
+    """Input cells of a convolution; arrays with room for all of a box."""
+
+    rows: np.ndarray  # int64, row and column of the first of the k x k positions that the cell reaches
+    columns: np.ndarray
+    sources: np.ndarray  # int64, where the cell's values begin
+    norms: np.ndarray  # float32, a safe bound of their norm
+    picked: np.ndarray  # (2, n) int64, sources and targets of those that matter for one tap
+
+
+def make_cells(count: int) -> Cells:
+    """Allocate room for ``count`` cells."""
+    rows, columns, sources = (np.empty(count, dtype=np.int64) for _ in range(3))
+    return Cells(rows, columns, sources, np.empty(count, dtype=np.float32), np.empty((2, count), dtype=np.int64))
 
 
 @numba.njit(**FAST)
-def spread_cells(out, width, inputs, sources, targets, cells, weights, tile, kernel_size, count, channels):  # type: ignore[no-untyped-def]
+def spread_cells(out, width, inside, inputs, cells, number, weights, tile, kernel_size, count, channels):  # type: ignore[no-untyped-def]
     """Add to ``out`` what the input cells make through a convolution, in the form "each cell spreads over its surroundings".
 
     Parameters
     ----------
-    out : flat float32
+    out : flat float32 or float64
         Positions in rows of ``width``, ``channels`` each.
-    inputs : flat float32
-    sources, targets : (>= cells,) int64
-        Per cell, where its ``count`` inputs lie, and the first of the k x k output positions that it reaches.
+    inside : (first row, last row, first column, last column)
+        Positions that matter; what falls outside is left out.
+    inputs : like ``out``
+        ``count`` values per cell.
+    cells, number : Cells, int
+        The first ``number`` of them.
     weights, tile : flat float32, int
         Mirrored tiles (k, k, channels / LANES, count, LANES) from ``weights[tile]`` on.
     """
-    for row in range(kernel_size):
-        for column in range(kernel_size):
-            shift = (row * width + column) * channels
-            for _ in range(channels // LANES):
-                for i in range(0, cells, 4):
+    rows, columns, cell_sources = cells.rows, cells.columns, cells.sources
+    sources, targets = cells.picked[0], cells.picked[1]
+    wide = out.itemsize == 8
+    for down in range(kernel_size):
+        for right in range(kernel_size):
+            picked = 0
+            for i in range(number):
+                row, column = rows[i] + down, columns[i] + right
+                sources[picked], targets[picked] = cell_sources[i], (row * width + column) * channels
+                picked += (inside[0] <= row <= inside[1]) & (inside[2] <= column <= inside[3])
+            for shift in range(0, channels, LANES):
+                for i in range(0, picked if wide else 0, 2):
+                    a = min(i + 1, picked - 1)
+                    _two_rows(
+                        out, (targets[i] + shift, targets[a] + shift), inputs, (sources[i], sources[a]), weights, tile, count
+                    )
+                for i in range(0, 0 if wide else picked, 4):
                     # past the end the last cell is repeated: the same sums are stored twice
-                    a, b, c = min(i + 1, cells - 1), min(i + 2, cells - 1), min(i + 3, cells - 1)
+                    a, b, c = min(i + 1, picked - 1), min(i + 2, picked - 1), min(i + 3, picked - 1)
                     _four_rows(
                         out,
                         (targets[i] + shift, targets[a] + shift, targets[b] + shift, targets[c] + shift),
@@ -120,7 +158,6 @@ def spread_cells(out, width, inputs, sources, targets, cells, weights, tile, ker
                         count,
                     )
                 tile += count * LANES
-                shift += LANES
 
 
 # In the loops over channels below and elsewhere, offsets are unsigned: a signed one might count from the end, which keeps a
