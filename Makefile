@@ -25,7 +25,7 @@ $(READY): pyproject.toml constraints.txt
 	  echo "fluogan_core needs Python 3.11 or newer, but '$(PYTHON)' is $$($(PYTHON) --version 2>&1);" \
 	       "say which to use: make PYTHON=python3.12 ..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,plot]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,plot,cuda-check]'
 	@touch $@
 
 $(DOCS): $(READY)

@@ -37,14 +37,17 @@ class Backend:
         ``"cpu"`` or ``"cuda:N"``; also the torch device that goes with it.
     xp, fft : module
         The array module (``numpy`` or ``cupy``) and its FFT module (``scipy.fft`` or ``cupyx.scipy.fft``).
+    cuda : fluogan_core.kernels.cuda.device.Device or None
+        The device that the CUDA kernels are compiled for; None for those of the CPU.
     """
 
-    def __init__(self, name: str, device: str, xp: ModuleType, fft: ModuleType, ndimage: ModuleType) -> None:
+    def __init__(self, name: str, device: str, xp: ModuleType, fft: ModuleType, ndimage: ModuleType, cuda: Any = None) -> None:
         self.name = name
         self.device = device
         self.xp = xp
         self.fft = fft
         self.ndimage = ndimage
+        self.cuda = cuda
 
     def __repr__(self) -> str:
         return f"<Backend {self.name} on {self.device}>"
@@ -64,11 +67,13 @@ class Backend:
 
     def kernel(self, name: str) -> Callable[..., Any] | None:
         """Return the hand-written kernel called ``name`` for this backend, or None: the array code is used then."""
-        if self.name != "numpy":
-            return None
-        from .kernels import cpu
+        if self.cuda is None:
+            from .kernels import cpu
 
-        return cpu.find(name) if name in cpu.TABLE else None
+            return cpu.find(name) if name in cpu.TABLE else None
+        from .kernels import cuda
+
+        return cuda.find(name, self.cuda) if name in cuda.TABLE else None
 
     def synchronize(self) -> None:
         """Wait until the device has done what it was given (for timings)."""
@@ -128,7 +133,24 @@ def _cupy_backend(device: int) -> Backend:
     cupy = importlib.import_module("cupy")
     fft = importlib.import_module("cupyx.scipy.fft")
     ndimage = importlib.import_module("cupyx.scipy.ndimage")
-    return Backend("cupy", f"cuda:{device}", cupy, fft, ndimage)
+    return Backend("cupy", f"cuda:{device}", cupy, fft, ndimage, _cuda_device(cupy, device))
+
+
+def _cuda_device(cupy: Any, number: int) -> Any:
+    """What the launchers know of a card; nothing is compiled before a kernel is asked for."""
+    from .kernels.cuda.device import Device
+
+    def compiler(text: str, name: str, options: tuple[str, ...]) -> Any:
+        return cupy.RawModule(code=text, options=options)
+
+    attributes = cupy.cuda.Device(number).attributes
+    return Device(
+        cupy,
+        compiler,
+        multiprocessors=attributes["MultiProcessorCount"],
+        shared_memory_per_block=attributes["MaxSharedMemoryPerBlockOptin"],
+        shared_memory_per_multiprocessor=attributes["MaxSharedMemoryPerMultiprocessor"],
+    )
 
 
 def get_backend(name: str | Backend = "auto", device: int | None = None) -> Backend:

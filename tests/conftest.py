@@ -2,21 +2,51 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import cuda_on_cpu
 import numpy as np
 import pytest
+from kernel_sets import COMPILED, CUDA, NUMBA, KernelSet, kernel_set
 
 import fluogan_core as fg
-from fluogan_core.backend import why_no_gpu
+from fluogan_core import backend as room
+from fluogan_core.kernels import cuda
+from fluogan_core.kernels.cuda import source
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # benchmarks/ is not installed
+from benchmarks._cuda_resources import ARCHITECTURES
 
 
-@pytest.fixture(params=["numpy", pytest.param("cupy", marks=pytest.mark.gpu)])
-def backend(request: pytest.FixtureRequest) -> fg.Backend:
-    """Every backend in turn; CuPy is skipped, and said to be, where there is no card."""
-    if request.param == "cupy" and (reason := why_no_gpu()):
-        pytest.skip(reason)
-    return fg.get_backend(request.param)
+@pytest.fixture(params=["numpy", "cuda-on-cpu-random", pytest.param("cupy", marks=pytest.mark.gpu)])
+def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> fg.Backend:
+    """Every backend in turn, and NumPy's with the CUDA kernels; CuPy is skipped, and said to be, where there is no card."""
+    if request.param == "numpy":
+        return fg.get_backend("numpy")
+    chosen = kernel_set(request.param).backend
+    if chosen.name == "numpy":
+        # the backend follows the arrays: NumPy's arrays now lead to this one
+        monkeypatch.setattr(room, "_numpy_backend", lambda: chosen)
+    return chosen
+
+
+@pytest.fixture(params=[*NUMBA, *CUDA])
+def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> KernelSet:
+    """Every set of kernels in turn."""
+    if request.param in NUMBA:
+        threads = 1 + NUMBA.index(request.param)
+        monkeypatch.setattr("fluogan_core.kernels.cpu.threads.thread_count", lambda: threads)
+        monkeypatch.setattr("fluogan_core.kernels.cpu.poisson._WORTH_A_BLOCK", 1)
+    return kernel_set(request.param)
+
+
+@pytest.fixture
+def array_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the library compute without its kernels: what it returns then is the definition."""
+    monkeypatch.setattr(fg.Backend, "kernel", lambda backend, name: None)
 
 
 @pytest.fixture
@@ -39,3 +69,30 @@ def tiny_psf(size: int = 5, skew: float = 0.0) -> np.ndarray:
     a, b = np.meshgrid(axis, axis, indexing="ij")
     psf = np.exp(-0.5 * (a**2 + b**2) / 1.3**2 + skew * (a * b + 0.5 * a))
     return psf / psf.sum()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: Any) -> Iterator[None]:
+    """Say last, behind the list of skipped tests, what became of the CUDA kernels: nothing left out passes for tested."""
+    yield
+    builds: dict[tuple[str, str], set[Any]] = {}
+    for program, macros in cuda.programs():
+        for kernel in cuda_on_cpu.kernel_names(source.join(program)):
+            wanted = {(program, kernel, architecture, *macros.values()) for architecture in ARCHITECTURES}
+            builds.setdefault((program, kernel), set()).update(wanted)
+    compiled = sum(wanted <= COMPILED for wanted in builds.values())
+    ran = len(cuda_on_cpu.launched & set(builds))
+    reports = [
+        (outcome, report)
+        for outcome in ("passed", "failed", "error", "skipped")
+        for report in terminalreporter.stats.get(outcome, [])
+        if "gpu" in getattr(report, "keywords", {})
+    ]
+    skipped = sum(outcome == "skipped" for outcome, _ in reports)
+    gpu = f"{len(reports) - skipped} run"
+    if skipped:
+        gpu += f", {skipped} skipped ({room.why_no_gpu()})"
+    terminalreporter.write_line("")
+    terminalreporter.write_line(f"CUDA kernels compiled for {', '.join(ARCHITECTURES)}: {compiled}/{len(builds)}")
+    terminalreporter.write_line(f"CUDA kernels run on the CPU: {ran}/{len(builds)}")
+    terminalreporter.write_line(f"GPU tests: {gpu}")

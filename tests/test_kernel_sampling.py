@@ -1,113 +1,37 @@
-"""The CPU kernels of sampling and of the prox step equal the array functions that define them."""
+"""The kernels of sampling and of the prox step equal the array functions that define them, whoever runs them."""
 
 from __future__ import annotations
 
-import math
-import os
-import shutil
-import subprocess
-import sys
-from pathlib import Path
-
-import numba
 import numpy as np
 import pytest
+from kernel_sets import mixed_means
 
 import fluogan_core as fg
 from fluogan_core import photons, random
-from fluogan_core.kernels.cpu import _compile, double_poisson, elementary, philox, poisson
-from fluogan_core.kernels.cpu import photons as kernel_photons
-from fluogan_core.kernels.cpu import prox_step as kernel_prox
+from fluogan_core.kernels.cpu import philox as cpu_philox
+from fluogan_core.kernels.cuda import double_poisson as cuda_double_poisson
 from fluogan_core.prox import prox_step
 from fluogan_core.random import Stage, seed_words
 
 SEED = 0xFEDCBA9876543210
 KEY = seed_words(SEED)
 
-
-@pytest.fixture(params=[1, 2], ids=["one thread", "two threads"])
-def threads(request, monkeypatch):
-    """Run on so many threads, with the little work of a test counted as worth sharing."""
-    monkeypatch.setattr("fluogan_core.kernels.cpu.threads.thread_count", lambda: request.param)
-    monkeypatch.setattr(poisson, "_WORTH_A_BLOCK", 1)
-
-
-@pytest.fixture
-def array_path(monkeypatch):
-    """Let the library compute without its kernels: what it returns then is the definition."""
-    monkeypatch.setattr(fg.Backend, "kernel", lambda backend, name: None)
-
-
-def mixed_means(rng, size):
-    """Means of every rule: dark, dim, either side of the switches, and beyond float32's whole numbers."""
-    edges = [0.0, 1e-12, np.nextafter(10.0, 0), 10.0, 2.0**24, np.nextafter(2.0**24, np.inf), 1e8]
-    return rng.permutation(np.concatenate([edges, np.exp(rng.uniform(-7, 7, size - len(edges)))]))
-
-
-def test_restated_constants_are_those_of_the_definition():
-    assert poisson.POISSON_INVERSION_BELOW == random.POISSON_INVERSION_BELOW
-    assert poisson.POISSON_NORMAL_ABOVE == random.POISSON_NORMAL_ABOVE
-    assert poisson.HALF_LOG_TWO_PI == random.HALF_LOG_TWO_PI
-    assert tuple(poisson.LOG_FACTORIALS) == random.LOG_FACTORIALS
-
-
-def test_words_are_equal_bit_for_bit(rng):
-    counters = rng.integers(0, 2**32, (5000, 4), dtype=np.uint32)
-    expected = np.stack(random.philox(*counters.T, KEY), axis=1)
-    np.testing.assert_array_equal(philox.philox_words(counters, *KEY), expected)
-
-
-@pytest.mark.parametrize(
-    ("function", "reference", "low", "high"),
-    [
-        (elementary.log, math.log, 1e-300, 1e-3),
-        (elementary.log, math.log, 0.5, 2.0),
-        (elementary.log, math.log, 1.0, 1e300),
-        (elementary.exp, math.exp, -10.0, 0.0),
-        (elementary.exp, math.exp, -700.0, 700.0),
-        # cos(2 pi v) of the library loses digits at its zeros to the rounding of 2 pi v; a shift by exact quarters does not
-        (elementary.cos_turns, lambda v: math.sin(2 * math.pi * (abs(v - 0.5) - 0.25)), 0.0, 1.0),
-    ],
+#: Published with Random123: counter, key, words.
+RANDOM123 = (
+    ((0, 0, 0, 0), (0, 0), (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)),
+    ((2**32 - 1,) * 4, (2**32 - 1,) * 2, (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)),
+    (
+        (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344),
+        (0xA4093822, 0x299F31D0),
+        (0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1),
+    ),
 )
-def test_elementary_functions_are_within_3_ulp(function, reference, low, high, rng):
-    uniform = rng.random(20_000)
-    x = np.concatenate([[low, high], low + (high - low) * uniform])
-    if low > 0 and high / low > 1e6:
-        x = np.concatenate([x, np.exp(np.log(low) + np.log(high / low) * uniform)])
-    evaluate = numba.vectorize(["float64(float64)"])(lambda v: function(v))
-    expected = np.array([reference(v) for v in x])
-    assert (np.abs(evaluate(x) - expected) <= 3 * np.spacing(np.abs(expected))).all()
 
 
-def test_cosine_of_turns_is_the_cosine(rng):
-    v = rng.random(1000)
-    evaluate = numba.vectorize(["float64(float64)"])(lambda v: elementary.cos_turns(v))
-    np.testing.assert_allclose(evaluate(v), np.cos(2 * np.pi * v), rtol=0, atol=1e-15)
-
-
-def test_counts_are_equal(rng, threads):
-    mean = mixed_means(rng, 40_000).reshape(8, 5000)
-    frame, pixel = np.arange(8)[:, None], rng.integers(0, 2**32, 5000)
-    expected = random.poisson(mean, SEED, Stage.DETECTION, 17, frame, pixel)
-    np.testing.assert_array_equal(poisson.poisson(mean, *KEY, Stage.DETECTION, 17, frame, pixel), expected)
-
-
-def test_counts_drawn_one_by_one_are_equal(rng):
-    @numba.njit
-    def draw(mean, key, stage, step, out):
-        for i in range(mean.size):
-            out[i] = poisson_scalar(mean[i], np.uint64(i), np.uint64(3), stage, step, key[0], key[1])
-
-    poisson_scalar = poisson.poisson_scalar
-    mean, out = mixed_means(rng, 20_000), np.empty(20_000, dtype=np.float32)
-    draw(mean, np.array(KEY, dtype=np.uint64), np.uint64(Stage.EMISSION), np.uint64(4), out)
-    np.testing.assert_array_equal(out, random.poisson(mean, SEED, Stage.EMISSION, 4, 3, np.arange(mean.size)))
-
-
-def sparse_image(rng, shape, dtype=np.float32):
-    """Mostly dark, the rest of means on both sides of the switch of rules."""
-    x = np.exp(rng.uniform(-5, 4, shape)) * (rng.random(shape) < 0.2)
-    return x.astype(dtype)
+def words(kernels, counters, key):
+    if kernels.backend.cuda is None:
+        return cpu_philox.philox_words(counters, *key)
+    return kernels.get(cuda_double_poisson.philox_words(kernels.backend.cuda, kernels.put(counters), *key))
 
 
 def model_of(shape, factor, *, gain=2.5, noise_std=1.5, kappa=20.0):
@@ -116,31 +40,60 @@ def model_of(shape, factor, *, gain=2.5, noise_std=1.5, kappa=20.0):
     return fg.ForwardModel(psi, gain=gain, noise_std=noise_std)
 
 
+def sparse_image(rng, shape, dtype=np.float32):
+    """Mostly dark, the rest of means on both sides of the switch of rules."""
+    x = np.exp(rng.uniform(-5, 4, shape)) * (rng.random(shape) < 0.2)
+    return x.astype(dtype)
+
+
+@pytest.mark.parametrize(("counter", "key", "expected"), RANDOM123)
+def test_words_are_those_that_random123_publishes(kernels, counter, key, expected):
+    assert words(kernels, np.array([counter], dtype=np.uint32), key)[0].tolist() == list(expected)
+
+
+def test_words_are_equal_bit_for_bit(kernels, rng):
+    counters = rng.integers(0, 2**32, (5000, 4), dtype=np.uint32)
+    expected = np.stack(random.philox(*counters.T, KEY), axis=1)
+    np.testing.assert_array_equal(words(kernels, counters, KEY), expected)
+
+
+def test_counts_of_every_rule_are_equal(kernels, rng):
+    mean = mixed_means(rng, 40_000).reshape(200, 200)
+    numbers = np.array([0, 5, 2**32 - 1])
+    out = kernels.empty((3, 200, 200))
+    kernels.find("emissions")(kernels.put(mean), numbers, *KEY, Stage.DETECTION, 17, out)
+    expected = random.poisson(
+        np.broadcast_to(mean.ravel(), (3, mean.size)), SEED, Stage.DETECTION, 17, numbers[:, None], np.arange(mean.size)
+    )
+    np.testing.assert_array_equal(kernels.get(out).reshape(3, -1), expected)
+
+
 @pytest.mark.parametrize(
     ("shape", "factor"),
     [((11, 13), 2), ((25, 27), 4)],
-    ids=["one span", "two spans, the last one short"],
+    ids=["one span", "several spans, the last one short"],
 )
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_emissions_are_equal(shape, factor, dtype, rng, threads, array_path):
+def test_emissions_are_equal(kernels, shape, factor, dtype, rng, array_path):
     model = model_of(shape, factor)
     x = sparse_image(rng, model.psi.fine_shape, dtype)
     numbers = np.array([3, 4, 1000])
-    out = np.full((3, *model.psi.fine_shape), np.nan, dtype=np.float32)
-    returned = double_poisson.emissions(x, numbers, *KEY, Stage.EMISSION, 6, out)
+    out = kernels.empty((3, *model.psi.fine_shape))
+    returned = kernels.find("emissions")(kernels.put(x), numbers, *KEY, Stage.EMISSION, 6, out)
     assert returned is out
-    np.testing.assert_array_equal(out, model.emissions(x, numbers, SEED, 6))
-    assert not out[:, x == 0].any()
+    np.testing.assert_array_equal(kernels.get(out), model.emissions(x, numbers, SEED, 6))
+    assert not kernels.get(out)[:, x == 0].any()
 
 
-def test_a_dark_image_emits_nothing(threads):
-    out = np.full((2, 8, 8), np.nan, dtype=np.float32)
-    assert not double_poisson.emissions(np.zeros((8, 8)), [0, 1], *KEY, Stage.EMISSION, 0, out).any()
+def test_a_dark_image_emits_nothing(kernels):
+    out = kernels.empty((2, 8, 8))
+    kernels.find("emissions")(kernels.put(np.zeros((8, 8))), [0, 1], *KEY, Stage.EMISSION, 0, out)
+    assert not kernels.get(out).any()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("noise_std", [0.0, 1.5])
-def test_detection_is_equal(dtype, noise_std, rng, threads, array_path):
+def test_detection_is_equal(kernels, dtype, noise_std, rng, array_path):
     model = model_of((19, 23), 2, noise_std=noise_std)
     blurred = rng.gamma(0.5, 20.0, (4, 19, 23)).astype(np.float32)
     blurred[:, 3] = -1e-6  # what an FFT may leave of nothing
@@ -148,10 +101,10 @@ def test_detection_is_equal(dtype, noise_std, rng, threads, array_path):
     background[3, :5] = 0.0
     numbers = np.array([7, 8, 9, 2**31])
     expected = model.detect(blurred, background, numbers, SEED, 2)
-    out = np.empty(blurred.shape, dtype=np.float32)
-    double_poisson.detect(
-        blurred,
-        background,
+    device_out = kernels.empty(blurred.shape)
+    kernels.find("detect")(
+        kernels.put(blurred),
+        kernels.put(background),
         model.epsilon,
         numbers,
         *KEY,
@@ -160,8 +113,9 @@ def test_detection_is_equal(dtype, noise_std, rng, threads, array_path):
         2,
         model.gain,
         noise_std,
-        out,
+        device_out,
     )
+    out = kernels.get(device_out)
     # one unit in the last place of the larger of the two terms of y, where noise is added
     scale = 0 if noise_std == 0 else np.spacing(np.float32(np.abs(expected).max()))
     np.testing.assert_allclose(out, expected, rtol=0, atol=scale)
@@ -170,120 +124,85 @@ def test_detection_is_equal(dtype, noise_std, rng, threads, array_path):
         np.testing.assert_allclose(out - quiet, expected - quiet, rtol=1e-6, atol=scale)
 
 
-def test_both_stages_make_the_samples_of_the_forward_model(rng, array_path):
+def test_both_stages_make_the_samples_of_the_forward_model(kernels, rng, array_path):
     model = model_of((16, 12), 4)
     x = sparse_image(rng, model.psi.fine_shape)
     b = np.full((16, 12), 0.7, dtype=np.float32)
     numbers = np.arange(40, 46)
-    z, y = np.empty((6, 64, 48), dtype=np.float32), np.empty((6, 16, 12), dtype=np.float32)
-    double_poisson.emissions(x, numbers, *KEY, Stage.EMISSION, 1, z)
+    z, y = kernels.empty((6, 64, 48)), kernels.empty((6, 16, 12))
+    kernels.find("emissions")(kernels.put(x), numbers, *KEY, Stage.EMISSION, 1, z)
+    blurred = kernels.put(model.psi.forward(kernels.get(z)))
     stages = (Stage.DETECTION, Stage.READ_NOISE)
-    double_poisson.detect(model.psi.forward(z), b, model.epsilon, numbers, *KEY, *stages, 1, model.gain, 1.5, y)
+    kernels.find("detect")(blurred, kernels.put(b), model.epsilon, numbers, *KEY, *stages, 1, model.gain, 1.5, y)
     expected = model.sample(x, b, 6, SEED, first_frame=40, step=1)
-    np.testing.assert_allclose(y, expected, rtol=1e-6, atol=np.spacing(np.float32(expected.max())))
+    np.testing.assert_allclose(kernels.get(y), expected, rtol=1e-6, atol=np.spacing(np.float32(expected.max())))
 
 
-def test_an_array_that_cannot_be_written_in_place_is_refused():
-    strided = np.empty((2, 8, 16), dtype=np.float32)[:, :, ::2]
+def test_an_array_that_cannot_be_written_in_place_is_refused(kernels):
+    strided = kernels.empty((2, 8, 16))[:, :, ::2]
     with pytest.raises(ValueError, match=r"C-contiguous array of shape \(2, 8, 8\)"):
-        double_poisson.emissions(np.ones((8, 8)), [0, 1], *KEY, Stage.EMISSION, 0, strided)
+        kernels.find("emissions")(kernels.put(np.ones((8, 8))), [0, 1], *KEY, Stage.EMISSION, 0, strided)
 
 
 @pytest.mark.parametrize("kappa", [0.4, 20.0])
 @pytest.mark.parametrize("binning", ["sum", "point"])
-def test_photons_are_equal_and_in_order(kappa, binning, rng, threads, array_path):
+def test_photons_are_equal_and_in_order(kernels, kappa, binning, rng, array_path):
     psf = fg.gaussian_psf(250, 100, 3, truncate=3)
     psi = fg.Psi(psf, (9, 8), 3, photons_per_emitter=kappa, binning=binning, backend="numpy")
     table = photons.PlacementTable(psi)
     corners = [0, 23, 26 * 24, 27 * 24 - 1]  # where photons get lost
     indices = np.concatenate([corners, rng.permutation(27 * 24)])
     frames = np.array([5, 0, 77])
-    starts, pixels = kernel_photons.draw_photons(
-        table.totals, table.cumulative, table.rows, table.columns, table.shape, table.factor, indices, frames, *KEY,
-        Stage.COUPLED_COUNT, Stage.COUPLED_PLACE, 9,
-    )  # fmt: skip
+    places = (kernels.put(a) for a in (table.totals, table.cumulative, table.rows, table.columns))
+    starts, pixels = kernels.find("draw_photons")(
+        *places, table.shape, table.factor, indices, frames, *KEY, Stage.COUPLED_COUNT, Stage.COUPLED_PLACE, 9
+    )
     assert starts.dtype == np.int64
     assert pixels.dtype == np.int32
     expected = photons.draw_photons(table, indices, frames, seed=SEED, step=9)
-    np.testing.assert_array_equal(starts, expected.starts)
-    np.testing.assert_array_equal(pixels, expected.pixels)
+    np.testing.assert_array_equal(kernels.get(starts), expected.starts)
+    np.testing.assert_array_equal(kernels.get(pixels), expected.pixels)
 
 
-def test_no_fine_pixels_have_no_photons():
+def test_no_fine_pixels_have_no_photons(kernels):
     table = photons.PlacementTable(model_of((6, 6), 2).psi)
-    starts, pixels = kernel_photons.draw_photons(
-        table.totals, table.cumulative, table.rows, table.columns, table.shape, table.factor, [], 0, *KEY, 3, 4, 0
-    )
-    assert starts.tolist() == [0]
+    places = (kernels.put(a) for a in (table.totals, table.cumulative, table.rows, table.columns))
+    starts, pixels = kernels.find("draw_photons")(*places, table.shape, table.factor, [], 0, *KEY, 3, 4, 0)
+    assert kernels.get(starts).tolist() == [0]
     assert pixels.size == 0
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("shape", [(1, 1), (37, 53)])
-def test_the_prox_step_is_equal(dtype, shape, rng, array_path):
+@pytest.mark.parametrize("shape", [(1, 1), (37, 53), (300, 301)])
+def test_the_prox_step_is_equal(kernels, dtype, shape, rng, array_path):
     x = rng.gamma(0.5, 2.0, shape).astype(dtype)
     grad = rng.normal(size=shape).astype(dtype)
     expected = prox_step(x, grad, step=0.3, threshold=0.2)
-    before = x.copy()
-    out = np.empty_like(x)
-    change, size, total = kernel_prox.prox_step(x, grad, 0.3, 0.2, out)
+    step, old, slope, new = kernels.find("prox_step"), kernels.put(x), kernels.put(grad), kernels.empty(shape, dtype)
+    change, size, total = step(old, slope, 0.3, 0.2, new)
+    out = kernels.get(new)
     np.testing.assert_array_equal(out, expected.x)
-    np.testing.assert_array_equal(x, before)
-    new = out.astype(np.float64)
+    np.testing.assert_array_equal(kernels.get(old), x)
+    wide = out.astype(np.float64)
     moved = (out - x).astype(np.float64)
     # n additions of non-negative float64 numbers
     tolerance = x.size * np.finfo(np.float64).eps
-    np.testing.assert_allclose([change, size, total], [(moved**2).sum(), (new**2).sum(), new.sum()], rtol=tolerance)
-    assert kernel_prox.prox_step(x, grad, 0.3, 0.2, x) == (change, size, total)
-    np.testing.assert_array_equal(x, out)
+    np.testing.assert_allclose([change, size, total], [(moved**2).sum(), (wide**2).sum(), wide.sum()], rtol=tolerance)
+    assert step(old, slope, 0.3, 0.2, old) == (change, size, total)
+    np.testing.assert_array_equal(kernels.get(old), out)
 
 
-def test_the_prox_step_may_overwrite_its_gradient(rng):
-    x, grad = rng.random((2, 40, 40))
-    out = np.empty_like(x)
-    expected = kernel_prox.prox_step(x, grad, 0.3, 0.2, out)
-    assert kernel_prox.prox_step(x, grad, 0.3, 0.2, grad) == expected
-    np.testing.assert_array_equal(grad, out)
+def test_the_prox_step_may_overwrite_its_gradient(kernels, rng):
+    x, grad = (kernels.put(a) for a in rng.random((2, 40, 40)))
+    out, step = kernels.empty((40, 40), np.float64), kernels.find("prox_step")
+    expected = step(x, grad, 0.3, 0.2, out)
+    assert step(x, grad, 0.3, 0.2, grad) == expected
+    np.testing.assert_array_equal(kernels.get(grad), kernels.get(out))
 
 
-def test_the_prox_step_refuses_what_it_cannot_write():
-    x = np.ones((4, 4), dtype=np.float32)
+def test_the_prox_step_refuses_what_it_cannot_write(kernels):
+    x, step = kernels.put(np.ones((4, 4), dtype=np.float32)), kernels.find("prox_step")
     with pytest.raises(ValueError, match="grad must be a C-contiguous float32 array"):
-        kernel_prox.prox_step(x, x.astype(np.float64), 0.1, 0.0, x)
+        step(x, x.astype(np.float64), 0.1, 0.0, x)
     with pytest.raises(ValueError, match="x must be float32 or float64"):
-        kernel_prox.prox_step(x.astype(int), x, 0.1, 0.0, x)
-
-
-PROBE = """
-import numpy as np
-from ._compile import kernel
-from .philox import philox4x32
-
-@kernel()
-def first_word():
-    return philox4x32(0, 0, 0, 0, 0, 0)[0]
-
-print(hex(first_word()), sum(first_word.stats.cache_hits.values()))
-"""
-
-
-def test_an_edit_in_another_module_of_the_folder_recompiles(tmp_path):
-    """Numba's own cache would go on running the old Philox: it looks at the kernel's file alone."""
-    folder = tmp_path / "kernels" / "cpu"
-    shutil.copytree(Path(_compile.__file__).parent, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "probe.py").write_text(PROBE, encoding="utf-8")
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
-
-    def run() -> list[str]:
-        command = [sys.executable, "-c", "import kernels.cpu.probe"]
-        return subprocess.run(
-            command, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True
-        ).stdout.split()
-
-    assert run() == ["0x6627e8d5", "0"]
-    assert run() == ["0x6627e8d5", "1"]
-    source = (folder / "philox.py").read_text(encoding="utf-8")
-    (folder / "philox.py").write_text(source.replace("0xD2511F53", "0xD2511F55"), encoding="utf-8")
-    word, hits = run()
-    assert word != "0x6627e8d5"
-    assert hits == "0"
+        step(x.astype(int), x, 0.1, 0.0, x)

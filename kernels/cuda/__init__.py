@@ -1,0 +1,38 @@
+"""CUDA kernels, compiled on first use for the device that asks for them.
+
+:func:`find` hands out a kernel by name, with the arguments of its CPU twin (``kernels/cpu``); its arrays are the device's.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from .device import Device
+
+__all__ = ["TABLE", "find", "programs"]
+
+#: Kernel -> the module that launches it.
+TABLE = {
+    "emissions": "double_poisson",
+    "detect": "double_poisson",
+    "draw_photons": "photons",
+    "prox_step": "prox_step",
+}
+
+
+def find(name: str, device: Device) -> Callable[..., Any]:
+    """Return the kernel called ``name`` on ``device``."""
+    return functools.partial(getattr(_launcher(TABLE[name]), name), device)
+
+
+def programs() -> list[tuple[str, dict[str, Any]]]:
+    """Return every ``.cu`` with every set of macros that is to compile: what the launchers state as ``PROGRAMS``."""
+    launchers = (_launcher(name) for name in sorted(set(TABLE.values())))
+    return [(name, macros) for launcher in launchers for name, sets in launcher.PROGRAMS.items() for macros in sets]
+
+
+def _launcher(name: str) -> Any:
+    return importlib.import_module(f".{name}", __name__)

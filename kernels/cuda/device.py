@@ -1,0 +1,58 @@
+"""A CUDA device as the launchers see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import source
+
+__all__ = ["Device", "ceil_div"]
+
+
+def ceil_div(a: int, b: int) -> int:
+    """Return a / b rounded up: the blocks of b that cover a."""
+    return -(-a // b)
+
+
+@dataclass(eq=False)
+class Device:
+    """Arrays, a compiler, and the figures that launch shapes follow from.
+
+    Attributes
+    ----------
+    xp : module
+        The array module whose arrays the kernels are given.
+    compiler : callable
+        ``compiler(text, name, options)`` returns a module whose ``get_function(kernel)`` gives
+        ``kernel(grid, block, args, shared_mem=0)``, as ``cupy.RawModule`` does.  A kernel's
+        ``max_dynamic_shared_size_bytes`` may be raised up to ``shared_memory_per_block``.
+    multiprocessors : int
+    shared_memory_per_block : int
+        Bytes, the most that a kernel may opt in to.
+    shared_memory_per_multiprocessor : int
+        Bytes.
+    """
+
+    xp: Any
+    compiler: Callable[[str, str, tuple[str, ...]], Any]
+    multiprocessors: int
+    shared_memory_per_block: int
+    shared_memory_per_multiprocessor: int
+    _modules: dict[Any, Any] = field(default_factory=dict, repr=False)
+    _kernels: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    def module(self, name: str, **macros: Any) -> Any:
+        """Return ``name.cu`` compiled with these macros, once."""
+        key = (name, *sorted(macros.items()))
+        if key not in self._modules:
+            self._modules[key] = self.compiler(source.join(name), f"{name}.cu", source.options(name, macros))
+        return self._modules[key]
+
+    def kernel(self, program: str, name: str, **macros: Any) -> Any:
+        """Return a kernel of ``program.cu``, looked up once: the driver takes longer for that than for a launch."""
+        key = (program, name, *sorted(macros.items()))
+        if key not in self._kernels:
+            self._kernels[key] = self.module(program, **macros).get_function(name)
+        return self._kernels[key]

@@ -1,0 +1,55 @@
+"""Every CUDA kernel compiles to machine code for the cards it is made for, within the registers that its launch assumes."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from cuda_on_cpu import kernel_names
+from kernel_sets import COMPILED
+
+from benchmarks._cuda_resources import ARCHITECTURES, resources, why_no_nvrtc
+from fluogan_core.kernels import cuda
+from fluogan_core.kernels.cuda import source
+
+#: Kernel -> most registers per thread, and most bytes of static shared memory per block.  With 256 threads per block, 64
+#: registers let four blocks share a multiprocessor.
+CEILINGS = {
+    "emissions": (64, 18 * 1024 + 64),
+    "detect": (64, 0),
+    "words_of": (32, 0),
+    "count_photons": (64, 0),
+    "place_photons": (48, 0),
+    "prox_step": (48, 256 * 24 + 64),
+}
+
+CASES = [
+    pytest.param(name, macros, architecture, id="-".join([name, *map(str, macros.values()), architecture]))
+    for name, macros in cuda.programs()
+    for architecture in ARCHITECTURES
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiler():
+    """NVRTC; where continuous integration lacks it, that is a failure."""
+    if reason := why_no_nvrtc():
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+
+
+@pytest.mark.parametrize(("name", "macros", "architecture"), CASES)
+def test_kernels_compile_without_spills_and_within_their_ceilings(name, macros, architecture):
+    found = resources(name, macros, architecture)
+    assert set(found) == set(kernel_names(source.join(name)))
+    for kernel, taken in found.items():
+        registers, shared = CEILINGS[kernel]
+        assert taken.spills == 0, f"{kernel} spills {taken.spills} bytes per thread"
+        assert taken.registers <= registers, f"{kernel} takes {taken.registers} registers, {registers} are allowed"
+        assert taken.shared <= shared, f"{kernel} takes {taken.shared} bytes of shared memory, {shared} are allowed"
+        COMPILED.add((name, kernel, architecture, *macros.values()))
+
+
+def test_the_compiler_names_file_and_line(monkeypatch):
+    monkeypatch.setattr(source, "join", lambda name: '#line 7 "broken.cuh"\nextern "C" __global__ void f() { nothing(); }\n')
+    with pytest.raises(RuntimeError, match=r"broken\.cuh\(7\)"):
+        resources("double_poisson", {}, ARCHITECTURES[0])
