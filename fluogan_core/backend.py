@@ -6,11 +6,12 @@ the only module that imports cupy.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -74,6 +75,50 @@ class Backend:
         from .kernels import cuda
 
         return cuda.find(name, self.cuda) if name in cuda.TABLE else None
+
+    def bounds(self, array: Any) -> tuple[float, float]:
+        """Return the smallest and the largest element of ``array``; a NaN is both.  The host waits for a device once."""
+        low, high = self.xp.stack([array.min(), array.max()]).tolist()
+        return low, high
+
+    @contextlib.contextmanager
+    def on_stream(self, pointer: int) -> Iterator[None]:
+        """Compute on the CUDA stream at this address, which may be another library's; nothing to do on the CPU.
+
+        What has been asked for on the current stream comes before, and what is asked for there afterwards comes behind.
+        """
+        if self.name != "cupy":
+            yield
+            return
+        cuda = self.xp.cuda
+        outer = cuda.get_current_stream()
+        if outer.ptr == pointer:
+            yield
+            return
+        inner = cuda.ExternalStream(pointer)
+        inner.wait_event(outer.record())
+        try:
+            with inner:
+                yield
+        finally:
+            outer.wait_event(inner.record())
+
+    def allocate_with(self, allocate: Callable[[int, int, int], int], free: Callable[[int], None]) -> None:
+        """Take device memory from another library's pool from now on: two pools would each keep what the other lacks.
+
+        Parameters
+        ----------
+        allocate : callable
+            ``allocate(bytes, device, stream)`` returns an address; ``stream`` is the address of the current stream.
+        free : callable
+            ``free(address)``.
+        """
+        cuda = self.xp.cuda
+
+        def malloc(size: int, device: int) -> int:
+            return allocate(size, device, cuda.get_current_stream().ptr)
+
+        cuda.set_allocator(cuda.PythonFunctionAllocator(malloc, lambda address, device: free(address)).malloc)
 
     def synchronize(self) -> None:
         """Wait until the device has done what it was given (for timings)."""
@@ -161,7 +206,7 @@ def get_backend(name: str | Backend = "auto", device: int | None = None) -> Back
     name : {"auto", "numpy", "cupy"} or Backend
         ``"auto"`` takes a usable CUDA device if there is one, else the CPU, and says which in the log.
     device : int, optional
-        The CUDA device; the current one by default.  Ignored on the CPU.
+        The CUDA device, which becomes the calling thread's current one; the current one by default.  Ignored on the CPU.
 
     Raises
     ------
@@ -181,6 +226,7 @@ def get_backend(name: str | Backend = "auto", device: int | None = None) -> Back
         count = int(cupy.cuda.runtime.getDeviceCount())
         if not 0 <= number < count:
             raise RuntimeError(f"CUDA device {number} was asked for, but the devices are 0 to {count - 1}")
+        cupy.cuda.Device(number).use()
         log.info("computing on cuda:%d (cupy)", number)
         return _cupy_backend(number)
     if name == "cupy":

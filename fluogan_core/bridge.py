@@ -6,6 +6,7 @@ With :mod:`fluogan_core.critic` the only module that imports torch.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,13 +76,22 @@ def to_array(tensor: torch.Tensor, backend: Backend) -> Any:
 
 @contextlib.contextmanager
 def on_torch_stream(backend: Backend) -> Iterator[None]:
-    """Run array work on torch's current stream, so that neither side overtakes the other; nothing to do on the CPU."""
+    """Run array work on torch's current stream and out of torch's memory; nothing to do on the CPU.
+
+    Neither side overtakes the other, inside or at either end (:meth:`fluogan_core.Backend.on_stream`).
+    """
     if backend.name != "cupy":
         yield
         return
-    stream = torch.cuda.current_stream(torch.device(backend.device)).cuda_stream
-    with backend.xp.cuda.ExternalStream(stream):
+    _share_memory(backend)
+    with backend.on_stream(torch.cuda.current_stream(torch.device(backend.device)).cuda_stream):
         yield
+
+
+@functools.cache
+def _share_memory(backend: Backend) -> None:
+    """Let arrays come out of torch's pool, once per backend: from then on one library's free memory serves the other."""
+    backend.allocate_with(torch.cuda.caching_allocator_alloc, torch.cuda.caching_allocator_delete)
 
 
 def _prepared(critic: nn.Module, frames: Any) -> tuple[torch.Tensor, Backend]:

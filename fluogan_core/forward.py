@@ -59,8 +59,8 @@ class ForwardModel:
             trailing_shape(array, shape, name, meaning)
             if array.ndim != 2:
                 raise ValueError(f"{name} must be one image of shape {shape}, got {tuple(array.shape)}")
-            low = float(array.min())
-            if not (low >= 0 and np.isfinite(float(array.max()))):
+            low, high = self.backend.bounds(array)
+            if not (low >= 0 and np.isfinite(high)):
                 raise ValueError(
                     f"{name} must be finite and not negative: it is a rate of photons; its smallest value is {low:g} "
                     "(subtract the camera's offset, then cut at zero)"
@@ -121,7 +121,7 @@ class ForwardModel:
         """Draw P(x) for the frames with these numbers, (frames, N1, N2) float32; dark pixels cost nothing."""
         xp, kernel = self.backend.xp, self.backend.kernel("emissions")
         if kernel is not None:
-            z = np.empty((len(numbers), *self.psi.fine_shape), dtype=np.float32)
+            z = xp.empty((len(numbers), *self.psi.fine_shape), dtype=np.float32)
             return kernel(x, numbers, *random.seed_words(seed), stage, step, z)
         z = xp.zeros((len(numbers), x.size), dtype=np.float32)
         lit = xp.nonzero(x.ravel())[0]
@@ -145,7 +145,7 @@ class ForwardModel:
         """
         xp, kernel = self.backend.xp, self.backend.kernel("detect")
         if kernel is not None:
-            y = np.empty((len(numbers), *self.psi.shape), dtype=np.float32)
+            y = xp.empty((len(numbers), *self.psi.shape), dtype=np.float32)
             words = random.seed_words(seed)
             return kernel(blurred, b, self.epsilon, numbers, *words, *stages, step, self.gain, self.noise_std, y)
         frame = xp.asarray(numbers)[:, None]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from . import random
-from .backend import get_backend
+from .backend import backend_of
 from .psi import Psi
 from .random import Stage
 
@@ -22,7 +22,7 @@ __all__ = ["PhotonSets", "PlacementTable", "draw_photons"]
 
 @dataclass(frozen=True)
 class PhotonSets:
-    """Sets of photons in compressed rows: set p holds ``pixels[starts[p] : starts[p + 1]]``.
+    """Sets of photons in compressed rows, on one backend: set p holds ``pixels[starts[p] : starts[p + 1]]``.
 
     Attributes
     ----------
@@ -31,26 +31,27 @@ class PhotonSets:
         Flat camera pixels ``m1 * M2 + m2``; a pixel may occur more than once.
     """
 
-    starts: np.ndarray
-    pixels: np.ndarray
+    starts: Any
+    pixels: Any
 
     def __len__(self) -> int:
         return len(self.starts) - 1
 
-    def dense(self, shape: tuple[int, int], first: int, last: int) -> np.ndarray:
+    def dense(self, shape: tuple[int, int], first: int, last: int) -> Any:
         """Return the sets ``first`` to ``last`` as (last - first, M1, M2) float64 photon counts."""
-        start, stop = self.starts[first], self.starts[last]
-        owner = np.repeat(np.arange(last - first), np.diff(self.starts[first : last + 1]))
-        images = np.zeros((last - first, shape[0] * shape[1]))
-        np.add.at(images, (owner, self.pixels[start:stop]), 1.0)
-        return images.reshape(-1, *shape)
+        xp, size = backend_of(starts=self.starts, pixels=self.pixels).xp, shape[0] * shape[1]
+        start, stop = (int(self.starts[p]) for p in (first, last))
+        owner = xp.searchsorted(self.starts[first + 1 : last + 1], xp.arange(start, stop), side="right")
+        counts = xp.bincount(owner * size + self.pixels[start:stop], minlength=(last - first) * size)
+        return counts.reshape(-1, *shape).astype(np.float64)
 
 
 class PlacementTable:
-    """What drawing P(C_i) needs to know of Psi, on the host.
+    """What drawing P(C_i) needs to know of Psi, on Psi's backend.
 
     Attributes
     ----------
+    backend : Backend
     totals : (L * L,) float64
         Expected photons of one emission per phase, before the border takes its share.
     cumulative : (L * L, K) float64
@@ -62,12 +63,14 @@ class PlacementTable:
     def __init__(self, psi: Psi) -> None:
         l1, l2, k1, k2 = psi.table.shape
         flat = psi.table.reshape(l1 * l2, k1 * k2)
-        self.totals = flat.sum(axis=1)
-        self.cumulative = np.cumsum(flat, axis=1) / np.maximum(self.totals, 1e-300)[:, None]
-        self.cumulative[:, -1] = 1.0
+        totals = flat.sum(axis=1)
+        cumulative = np.cumsum(flat, axis=1) / np.maximum(totals, 1e-300)[:, None]
+        cumulative[:, -1] = 1.0
         places = np.arange(k1 * k2)
-        self.rows = (places // k2 + psi.origin[0]).astype(np.int32)
-        self.columns = (places % k2 + psi.origin[1]).astype(np.int32)
+        self.backend = psi.backend
+        self.totals, self.cumulative = psi.backend.asarray(totals), psi.backend.asarray(cumulative)
+        self.rows = psi.backend.asarray((places // k2 + psi.origin[0]).astype(np.int32))
+        self.columns = psi.backend.asarray((places % k2 + psi.origin[1]).astype(np.int32))
         self.shape, self.factor = psi.shape, psi.factor
 
     def phase_and_pixel(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -84,9 +87,9 @@ def draw_photons(table: PlacementTable, indices: Any, frames: Any, *, seed: int,
     Parameters
     ----------
     table : PlacementTable
-    indices : (P,) integers
+    indices : (P,) integers, on the host
         Flat fine pixels ``n1 * N2 + n2``.
-    frames : (F,) integers
+    frames : (F,) integers, on the host
         Frame counters.
     seed, step : int
         The other counters: the photon number of i depends on ``(seed, step, frame, i)``, its k-th place on k as well.
@@ -94,10 +97,10 @@ def draw_photons(table: PlacementTable, indices: Any, frames: Any, *, seed: int,
     Returns
     -------
     PhotonSets
-        F * P sets, frame by frame.
+        F * P sets, frame by frame, on the table's backend.
     """
     indices, frames = np.asarray(indices, dtype=np.int64), np.asarray(frames, dtype=np.int64)
-    kernel = get_backend("numpy").kernel("draw_photons")
+    kernel = table.backend.kernel("draw_photons")
     if kernel is None:
         return _draw_photons(table, indices, frames, seed, step)
     words, stages = random.seed_words(seed), (Stage.COUPLED_COUNT, Stage.COUPLED_PLACE)
@@ -106,7 +109,7 @@ def draw_photons(table: PlacementTable, indices: Any, frames: Any, *, seed: int,
 
 
 def _draw_photons(table: PlacementTable, indices: np.ndarray, frames: np.ndarray, seed: int, step: int) -> PhotonSets:
-    """The same in array code, which the kernel is held to."""
+    """The same in NumPy's array code, which the kernels are held to."""
     frame, index = (a.ravel() for a in np.broadcast_arrays(frames[:, None], indices[None, :]))
     phase, top, left = table.phase_and_pixel(index)
     count = random.poisson(table.totals[phase], seed, Stage.COUPLED_COUNT, step, frame, index).astype(np.int64)

@@ -57,7 +57,7 @@ def prox_step(x: Any, grad: Any, *, step: float, threshold: float = 0.0, out: An
         raise TypeError(f"x must be float32 or float64, got {x.dtype}; convert it with astype")
     xp, kernel = backend.xp, backend.kernel("prox_step")
     if kernel is not None and all(a is None or (a.flags.c_contiguous and a.dtype == x.dtype) for a in (x, grad, out)):
-        new = np.empty_like(x) if out is None else out
+        new = xp.empty_like(x) if out is None else out
         change_sq, size_sq, total = kernel(x, grad, step, threshold, new)
         return ProxStep(new, math.sqrt(change_sq), math.sqrt(size_sq), total)
     new = xp.maximum(x - step * (grad + threshold), 0).astype(x.dtype, copy=False)

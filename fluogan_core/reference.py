@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from .backend import backend_of
 from .photons import PhotonSets
 
@@ -64,16 +62,16 @@ def perturbation_differences(values: Values, y: Any, frame: Any, sets: PhotonSet
     -------
     (P,) in the precision of the scores
     """
-    backend = backend_of(y=y)
+    xp = backend_of(y=y, starts=sets.starts).xp
     base = values(y)
-    out = backend.xp.zeros(len(sets), dtype=base.dtype)
-    frame = np.asarray(frame)
+    out = xp.zeros(len(sets), dtype=base.dtype)
+    frame = xp.asarray(frame)
     for start in range(0, len(sets), chunk):
         stop = min(start + chunk, len(sets))
-        filled = np.nonzero(np.diff(sets.starts[start : stop + 1]))[0]
+        filled = xp.nonzero(xp.diff(sets.starts[start : stop + 1]))[0]
         if not len(filled):
             continue
-        counts = backend.asarray(sets.dense(y.shape[1:], start, stop)[filled])
-        owner = backend.asarray(frame[start + filled])
-        out[backend.asarray(start + filled)] = values((y[owner] + step * counts).astype(y.dtype)) - base[owner]
+        counts = sets.dense(y.shape[1:], start, stop)[filled]
+        owner = frame[start + filled]
+        out[start + filled] = values((y[owner] + step * counts).astype(y.dtype)) - base[owner]
     return out

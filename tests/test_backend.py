@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import logging
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -47,3 +49,107 @@ def test_memory_budget_can_be_stated(monkeypatch):
         fg.get_backend("numpy").memory_budget()
     monkeypatch.delenv("FLUOGAN_MEMORY_BUDGET")
     assert 64 * 2**20 <= fg.get_backend("numpy").memory_budget() <= 2 * 2**30
+
+
+def test_every_array_function_that_the_library_calls_exists_in_cupy():
+    """No card is needed to see that a name is missing there."""
+    cupy = pytest.importorskip("cupy")
+    modules = {"xp": cupy, "fft": pytest.importorskip("cupyx.scipy.fft"), "ndimage": pytest.importorskip("cupyx.scipy.ndimage")}
+    called = set()
+    for path in (Path(room.__file__).parent).glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            parts = ast.unparse(node).split(".") if isinstance(node, ast.Attribute) else []
+            for place, name in enumerate(parts[:-1]):
+                if name in modules and all(part.isidentifier() for part in parts):
+                    called.add((name, *parts[place + 1 :]))
+                    break
+    assert {("xp", "linalg", "norm"), ("fft", "dctn")} <= called
+    missing = []
+    for module, *names in called:
+        found = modules[module]
+        for name in names:
+            found = getattr(found, name, None)
+        if found is None:
+            missing.append(".".join((module, *names)))
+    assert not missing
+
+
+class Recorder:
+    """CUDA streams that write down what they are asked to do."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+        self.current = self.ExternalStream(1)
+
+    def ExternalStream(self, pointer):
+        cuda = self
+
+        class Stream:
+            ptr = pointer
+
+            def record(self):
+                cuda.log.append(f"record {pointer}")
+                return f"event of {pointer}"
+
+            def wait_event(self, event):
+                cuda.log.append(f"{pointer} waits for {event}")
+
+            def __enter__(self):
+                self.outer, cuda.current = cuda.current, self
+
+            def __exit__(self, *error):
+                cuda.current = self.outer
+
+        return Stream()
+
+    def get_current_stream(self):
+        return self.current
+
+    def PythonFunctionAllocator(self, malloc, free):
+        return types.SimpleNamespace(malloc=malloc, free=free)
+
+    def set_allocator(self, malloc):
+        self.malloc = malloc
+
+
+@pytest.fixture
+def recorded():
+    cuda = Recorder()
+    return cuda, room.Backend("cupy", "cuda:0", types.SimpleNamespace(cuda=cuda), None, None, None)
+
+
+def test_a_borrowed_stream_is_ordered_at_both_ends(recorded):
+    cuda, backend = recorded
+    with backend.on_stream(7):
+        assert cuda.current.ptr == 7
+        cuda.log.append("work")
+    assert cuda.current.ptr == 1
+    assert cuda.log == ["record 1", "7 waits for event of 1", "work", "record 7", "1 waits for event of 7"]
+
+
+def test_a_borrowed_stream_is_ordered_behind_work_that_failed(recorded):
+    cuda, backend = recorded
+    with pytest.raises(KeyError), backend.on_stream(7):
+        raise KeyError
+    assert cuda.log[-1] == "1 waits for event of 7"
+
+
+def test_the_current_stream_needs_no_order(recorded):
+    cuda, backend = recorded
+    with backend.on_stream(1):
+        pass
+    assert cuda.log == []
+
+
+def test_memory_of_another_library_is_asked_for_on_the_current_stream(recorded):
+    cuda, backend = recorded
+    asked = []
+    backend.allocate_with(lambda size, device, stream: asked.append((size, device, stream)) or 4096, lambda address: None)
+    with backend.on_stream(7):
+        assert cuda.malloc(100, 0) == 4096
+    assert asked == [(100, 0, 7)]
+
+
+def test_bounds_are_those_of_the_array_and_show_a_nan(backend):
+    assert backend.bounds(backend.asarray([[3.0, -1.0], [2.0, 0.5]])) == (-1.0, 3.0)
+    assert all(np.isnan(bound) for bound in backend.bounds(backend.asarray([1.0, np.nan, 2.0])))
