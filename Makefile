@@ -7,13 +7,14 @@ READY  := $(VENV)/.ready
 DOCS   := $(VENV)/.ready-docs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench docs clean
+.PHONY: help demo test lint bench gpu-check docs clean
 
 help:
 	@echo "make demo    simulate a blinking pattern, reconstruct it, write demo/"
 	@echo "make test    ruff, mypy, pytest"
 	@echo "make lint    ruff and mypy alone"
 	@echo "make bench   measure, write benchmarks/results/ and the tables of docs/"
+	@echo "make gpu-check RESULTS=folder    all that needs a CUDA card, with the packages that are there"
 	@echo "make docs    build the documentation into docs/_build/html"
 	@echo "make clean   remove the environment and everything that was built"
 
@@ -48,6 +49,10 @@ bench: $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]' || \
 	  echo "pylops and sigpy could not be installed; bench_psi goes without them" >&2
 	$(BIN)/python -m benchmarks
+
+# a CUDA image brings its own packages: nothing is installed, the package is used as it lies here
+gpu-check:
+	$(PYTHON) -m benchmarks.gpu_check $(or $(RESULTS),$(error say where the results go: make gpu-check RESULTS=folder))
 
 docs: $(DOCS)
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html

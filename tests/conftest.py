@@ -17,7 +17,7 @@ from fluogan_core import backend as room
 from fluogan_core.kernels import cuda
 from fluogan_core.kernels.cuda import source
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # benchmarks/ is not installed
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # benchmarks/ is not installed
 from benchmarks._cuda_resources import ARCHITECTURES
 
 

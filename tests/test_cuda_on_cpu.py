@@ -181,25 +181,13 @@ def test_every_source_is_compiled_by_a_launcher_and_every_twin_takes_the_same_ar
 
 
 SANITIZED = """
-import numpy as np
 import cuda_on_cpu
-from fluogan_core.kernels import cuda
+import numpy as np
+from benchmarks import _small_kernels
 
 device = cuda_on_cpu.device("random", sanitize=True)
-rng = np.random.default_rng(0)
-key = (3, 4)
-x = (np.exp(rng.uniform(-4, 4, (37, 41))) * (rng.random((37, 41)) < 0.5)).astype(np.float32)
-z = np.empty((5, 37, 41), np.float32)
-cuda.find("emissions", device)(x, np.arange(5), *key, 0, 1, z)
-y = np.empty_like(z)
-cuda.find("detect", device)(z, x, 1e-6, np.arange(5), *key, 1, 2, 1, 2.0, 1.0, y)
-table = np.cumsum(rng.random((4, 9)), axis=1)
-table /= table[:, -1:]
-places = [a.ravel().astype(np.int32) for a in np.mgrid[-1:2, -1:2]]
-cuda.find("draw_photons", device)(np.full(4, 2.5), table, *places, (6, 7), 2, np.arange(12 * 14), np.arange(3), *key, 3, 4, 0)
-cuda.find("prox_step", device)(x, x, 0.1, 0.2, np.empty_like(x))
+_small_kernels.run(device, [np.float32])
 print("clean")
-{extra}
 """
 
 OUT_OF_BOUNDS = """
@@ -216,10 +204,10 @@ def sanitized(extra: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {
         "LD_PRELOAD": library,
         "ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=0",
-        "PYTHONPATH": str(Path(__file__).parent),
+        "PYTHONPATH": os.pathsep.join(map(str, (Path(__file__).parent, Path(__file__).parents[1]))),
         "PYTHONMALLOC": "malloc",
     }
-    command = [sys.executable, "-c", SANITIZED.replace("{extra}", extra)]
+    command = [sys.executable, "-c", SANITIZED + extra]
     return subprocess.run(command, env=environment, capture_output=True, text=True)
 
 

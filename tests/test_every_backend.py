@@ -28,9 +28,8 @@ def model_on(backend, shape=(7, 9), kappa=5.0):
 
 
 def images(shape, rng):
-    x = (rng.gamma(0.5, 2.0, (3 * shape[0], 3 * shape[1])) * (rng.random((3 * shape[0], 3 * shape[1])) < 0.3)).astype(
-        np.float32
-    )
+    fine = (3 * shape[0], 3 * shape[1])
+    x = (rng.gamma(0.5, 2.0, fine) * (rng.random(fine) < 0.3)).astype(np.float32)
     return x, rng.gamma(2.0, 2.0, shape).astype(np.float32)
 
 

@@ -1,0 +1,39 @@
+"""Every CUDA kernel of sampling once, on small odd shapes: what a memory or race checker is given to watch."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fluogan_core.kernels import cuda
+
+__all__ = ["run"]
+
+
+def run(device: Any, dtypes: Sequence[Any] = (np.float32, np.float64)) -> None:
+    """Launch the kernels on a ``fluogan_core.kernels.cuda.device.Device``, with images of each of these dtypes."""
+    xp, rng, key = device.xp, np.random.default_rng(0), (3, 4)
+    frames, numbers = 5, np.arange(5)
+    image = np.exp(rng.uniform(-4, 4, (37, 41))) * (rng.random((37, 41)) < 0.5)
+    for dtype in dtypes:
+        x = xp.asarray(image, dtype=dtype)
+        z, y = (xp.empty((frames, *x.shape), dtype=np.float32) for _ in range(2))
+        cuda.find("emissions", device)(x, numbers, *key, 0, 1, z)
+        cuda.find("detect", device)(z, x, 1e-6, numbers, *key, 1, 2, 1, 2.0, 1.0, y)
+        cuda.find("prox_step", device)(x, x, 0.1, 0.2, xp.empty_like(x))
+    cumulative = np.cumsum(rng.random((4, 9)), axis=1)
+    table = (np.full(4, 2.5), cumulative / cumulative[:, -1:], *(a.ravel().astype(np.int32) for a in np.mgrid[-1:2, -1:2]))
+    emitters = np.arange(12 * 14)
+    cuda.find("draw_photons", device)(*(xp.asarray(a) for a in table), (6, 7), 2, emitters, numbers, *key, 3, 4, 0)
+
+
+if __name__ == "__main__":
+    from fluogan_core import get_backend
+
+    backend = get_backend("cupy")
+    run(backend.cuda)
+    backend.synchronize()
+    print("every kernel ran", file=sys.stderr)
