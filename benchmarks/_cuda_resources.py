@@ -1,18 +1,31 @@
-"""What every CUDA kernel takes of a card, by compiling it for real: NVRTC needs neither a card nor a driver."""
+"""What every CUDA kernel takes of a card, by compiling it for real: NVRTC needs neither a card nor a driver.
+
+``python -m benchmarks._cuda_resources`` prints the table of docs/cuda.md.
+"""
 
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fluogan_core.kernels import cuda
 from fluogan_core.kernels.cuda import source
 
-__all__ = ["ARCHITECTURES", "Resources", "resources", "why_no_nvrtc"]
+__all__ = ["ARCHITECTURES", "Resources", "main", "resources", "why_no_nvrtc"]
 
-#: A100 and H100/H200.
-ARCHITECTURES = ("sm_80", "sm_90")
+#: A100 and H100/H200, with the shared memory of a multiprocessor in bytes.
+ARCHITECTURES = {"sm_80": 164 * 1024, "sm_90": 228 * 1024}
+
+#: Of a multiprocessor of either: registers, threads, blocks; shared bytes that each block costs beyond its own.
+_REGISTERS, _THREADS, _BLOCKS, _RESERVED = 65536, 2048, 32, 1024
+#: Registers are handed out to warps in pieces of this many.
+_REGISTERS_PER_PIECE = 256
+_WARP = 32
+#: Bytes of one instruction on both architectures.
+_INSTRUCTION = 16
 
 #: What CuPy adds to the options of a ``RawModule`` and what changes machine code.
 _AS_CUPY = ("-ftz=true", "--device-as-default-execution-space")
@@ -21,16 +34,41 @@ _ENTRY = re.compile(r"Compiling entry function '(\w+)'")
 _SPILLS = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
 _USED = re.compile(r"Used (\d+) registers")
 _SHARED = re.compile(r"(\d+) bytes smem")
+_BOUNDS = re.compile(r"\.entry (\w+)\([^{]*?\.maxntid (\d+)", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Resources:
-    """One kernel on one architecture: registers and bytes of stack and spills per thread, static shared bytes per block."""
+    """What one kernel takes on one architecture.
+
+    Attributes
+    ----------
+    registers, stack, spills : int
+        Per thread; the last two in bytes.
+    shared : int
+        Bytes of static shared memory per block.
+    instructions : int
+        Of the whole machine code, each counted once however often it runs.
+    threads : int or None
+        The most that a block has (``__launch_bounds__``).
+    """
 
     registers: int
     stack: int
     spills: int
     shared: int
+    instructions: int
+    threads: int | None
+
+    def blocks_per_multiprocessor(self, architecture: str, dynamic_shared: int = 0) -> int:
+        """How many blocks of ``threads`` threads a multiprocessor holds at once."""
+        if self.threads is None:
+            raise ValueError("the kernel does not state how many threads its blocks have (__launch_bounds__)")
+        warps = -(-self.threads // _WARP)
+        pieces = -(-self.registers * _WARP // _REGISTERS_PER_PIECE)
+        by_registers = _REGISTERS // (warps * pieces * _REGISTERS_PER_PIECE)
+        by_shared = ARCHITECTURES[architecture] // (self.shared + dynamic_shared + _RESERVED)
+        return min(by_registers, by_shared, _THREADS // (warps * _WARP), _BLOCKS)
 
 
 def why_no_nvrtc() -> str | None:
@@ -60,6 +98,23 @@ def resources(name: str, macros: Mapping[str, Any], architecture: str) -> dict[s
     RuntimeError
         If the compiler refuses the source; the message is the compiler's log.
     """
+    cubin, log = _compiled(name, macros, architecture, "getCUBIN")
+    ptx, _ = _compiled(name, macros, architecture.replace("sm", "compute"), "getPTX")
+    instructions = {kernel: size // _INSTRUCTION for kernel, size in _code_bytes(cubin).items()}
+    threads = {kernel: int(most) for kernel, most in _BOUNDS.findall(ptx.decode())}
+    found = {}
+    for kernel, part in _passages(log):
+        spills, used, shared = _SPILLS.search(part), _USED.search(part), _SHARED.search(part)
+        if spills is None or used is None:
+            raise RuntimeError(f"the compiler's log says nothing of {kernel}:\n{log}")
+        stack, stores, loads = (int(n) for n in spills.groups())
+        static = int(shared[1]) if shared else 0
+        found[kernel] = Resources(int(used[1]), stack, stores + loads, static, instructions[kernel], threads.get(kernel))
+    return found
+
+
+def _compiled(name: str, macros: Mapping[str, Any], architecture: str, result: str) -> tuple[bytes, str]:
+    """Compile a source; return what ``nvrtc.result`` gives, and the log."""
     from cupy.cuda import nvrtc
 
     program = nvrtc.createProgram(source.join(name), f"{name}.cu", (), ())
@@ -69,23 +124,42 @@ def resources(name: str, macros: Mapping[str, Any], architecture: str) -> dict[s
             nvrtc.compileProgram(program, options)
         except nvrtc.NVRTCError:
             raise RuntimeError(f"{name}.cu for {architecture}:\n{nvrtc.getProgramLog(program)}") from None
-        if not nvrtc.getCUBIN(program):
-            raise RuntimeError(f"{name}.cu for {architecture}: no machine code came out")
-        return _parsed(nvrtc.getProgramLog(program))
+        return getattr(nvrtc, result)(program), nvrtc.getProgramLog(program)
     finally:
         nvrtc.destroyProgram(program)
 
 
-def _parsed(log: str) -> dict[str, Resources]:
-    """Read the figures out of the assembler's messages, one passage per kernel."""
+def _passages(log: str) -> list[tuple[str, str]]:
+    """The assembler's messages, one passage per kernel."""
     starts = [(match[1], match.end()) for match in _ENTRY.finditer(log)]
     ends = [start for _, start in starts[1:]] + [len(log)]
-    found = {}
-    for (kernel, start), end in zip(starts, ends):
-        part = log[start:end]
-        spills, used, shared = _SPILLS.search(part), _USED.search(part), _SHARED.search(part)
-        if spills is None or used is None:
-            raise RuntimeError(f"the compiler's log says nothing of {kernel}:\n{log}")
-        stack, stores, loads = (int(n) for n in spills.groups())
-        found[kernel] = Resources(int(used[1]), stack, stores + loads, int(shared[1]) if shared else 0)
-    return found
+    return [(kernel, log[start:end]) for (kernel, start), end in zip(starts, ends)]
+
+
+def _code_bytes(cubin: bytes) -> dict[str, int]:
+    """Bytes of machine code per kernel: the sizes of the sections ``.text.KERNEL`` of a 64-bit ELF file."""
+    table, entry_size, entries, names_at = struct.unpack_from("<Q10xHHH", cubin, 40)
+    # per section: name, then past type, flags and address, offset and size
+    headers = [struct.unpack_from("<I20xQQ", cubin, table + i * entry_size) for i in range(entries)]
+    names = cubin[headers[names_at][1] :]
+    sections = {names[at : names.index(b"\0", at)].decode(): size for at, _, size in headers}
+    return {name.removeprefix(".text."): size for name, size in sections.items() if name.startswith(".text.")}
+
+
+def main() -> None:
+    """Print a row per kernel and build, for the last of the architectures where they differ."""
+    architecture = list(ARCHITECTURES)[-1]
+    print(f"| kernel ({architecture}) | build | registers | shared bytes | instructions | threads per block, blocks at once |")
+    print("|---|---|---|---|---|---|")
+    for name, macros in cuda.programs():
+        build = ", ".join(f"{key}={value}" for key, value in macros.items()) or "-"
+        for kernel, taken in sorted(resources(name, macros, architecture).items()):
+            blocks = taken.blocks_per_multiprocessor(architecture)
+            print(
+                f"| `{kernel}` | {build} | {taken.registers} | {taken.shared} | {taken.instructions} "
+                f"| {taken.threads}, {blocks} ({blocks * (taken.threads or 0) / _THREADS:.0%}) |"
+            )
+
+
+if __name__ == "__main__":
+    main()

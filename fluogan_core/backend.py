@@ -206,12 +206,12 @@ def get_backend(name: str | Backend = "auto", device: int | None = None) -> Back
     name : {"auto", "numpy", "cupy"} or Backend
         ``"auto"`` takes a usable CUDA device if there is one, else the CPU, and says which in the log.
     device : int, optional
-        The CUDA device, which becomes the calling thread's current one; the current one by default.  Ignored on the CPU.
+        The CUDA device, which becomes the calling thread's current one; the current one by default.  Ignored by ``"numpy"``.
 
     Raises
     ------
     RuntimeError
-        If ``"cupy"`` is asked for and cannot be used; the message says why.
+        If ``"cupy"`` or a device is asked for and cannot be used; the message says why.
     """
     if isinstance(name, Backend):
         return name
@@ -231,6 +231,8 @@ def get_backend(name: str | Backend = "auto", device: int | None = None) -> Back
         return _cupy_backend(number)
     if name == "cupy":
         raise RuntimeError(f"backend 'cupy' cannot be used: {reason}; choose backend='numpy' or 'auto'")
+    if device is not None:
+        raise RuntimeError(f"CUDA device {device} was asked for and cannot be used: {reason}; leave the device out to compute here")
     log.info("computing on the CPU (numpy): %s", reason)
     return _numpy_backend()
 

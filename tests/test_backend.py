@@ -26,6 +26,9 @@ def test_cupy_is_refused_with_the_reason_where_it_cannot_be_used(monkeypatch):
     monkeypatch.setattr(room, "why_no_gpu", lambda: "no driver")
     with pytest.raises(RuntimeError, match="no driver; choose backend='numpy'"):
         fg.get_backend("cupy")
+    with pytest.raises(RuntimeError, match="CUDA device 1 was asked for and cannot be used: no driver"):
+        fg.get_backend("auto", 1)
+    assert fg.get_backend("auto").name == "numpy"
 
 
 def test_unknown_backends_and_arrays_are_refused():

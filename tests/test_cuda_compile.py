@@ -8,7 +8,7 @@ import pytest
 from cuda_on_cpu import kernel_names
 from kernel_sets import COMPILED
 
-from benchmarks._cuda_resources import ARCHITECTURES, resources, why_no_nvrtc
+from benchmarks._cuda_resources import ARCHITECTURES, Resources, resources, why_no_nvrtc
 from fluogan_core.kernels import cuda
 from fluogan_core.kernels.cuda import source
 
@@ -45,6 +45,9 @@ def test_kernels_compile_without_spills_and_within_their_ceilings(name, macros, 
         registers, shared = CEILINGS[kernel]
         assert taken.spills == 0, f"{kernel} spills {taken.spills} bytes per thread"
         assert taken.registers <= registers, f"{kernel} takes {taken.registers} registers, {registers} are allowed"
+        assert taken.threads is not None, f"{kernel} does not state its __launch_bounds__"
+        assert taken.blocks_per_multiprocessor(architecture) >= 1
+        assert taken.instructions > 10
         assert taken.shared <= shared, f"{kernel} takes {taken.shared} bytes of shared memory, {shared} are allowed"
         COMPILED.add((name, kernel, architecture, *macros.values()))
 
@@ -52,4 +55,15 @@ def test_kernels_compile_without_spills_and_within_their_ceilings(name, macros, 
 def test_the_compiler_names_file_and_line(monkeypatch):
     monkeypatch.setattr(source, "join", lambda name: '#line 7 "broken.cuh"\nextern "C" __global__ void f() { nothing(); }\n')
     with pytest.raises(RuntimeError, match=r"broken\.cuh\(7\)"):
-        resources("double_poisson", {}, ARCHITECTURES[0])
+        resources("double_poisson", {}, "sm_80")
+
+
+def test_occupancy_is_that_of_the_scarcest_resource():
+    def blocks(registers, shared, threads):
+        return Resources(registers, 0, 0, shared, 100, threads).blocks_per_multiprocessor("sm_80")
+
+    assert blocks(32, 0, 256) == 8  # threads: 2048
+    assert blocks(64, 0, 256) == 4  # registers: 64 * 256 * 4 = 65536
+    assert blocks(65, 0, 256) == 3  # handed out 8 per thread at a time
+    assert blocks(16, 40 * 1024, 256) == 4  # shared: 41 KiB each of 164 KiB
+    assert blocks(16, 0, 32) == 32  # blocks

@@ -200,6 +200,14 @@ def test_the_prox_step_may_overwrite_its_gradient(kernels, rng):
     np.testing.assert_array_equal(kernels.get(grad), kernels.get(out))
 
 
+def test_the_prox_step_may_write_over_a_part_of_what_it_reads(kernels, rng):
+    room = kernels.put(rng.random(5001))
+    grad, out, step = kernels.put(rng.random(5000)), kernels.empty((5000,), np.float64), kernels.find("prox_step")
+    expected = step(room[:-1].copy(), grad, 0.3, 0.2, out)
+    assert step(room[:-1], grad, 0.3, 0.2, room[1:]) == expected
+    np.testing.assert_array_equal(kernels.get(room[1:]), kernels.get(out))
+
+
 def test_the_prox_step_refuses_what_it_cannot_write(kernels):
     x, step = kernels.put(np.ones((4, 4), dtype=np.float32)), kernels.find("prox_step")
     with pytest.raises(ValueError, match="grad must be a C-contiguous float32 array"):

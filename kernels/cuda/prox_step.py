@@ -40,6 +40,8 @@ def prox_step(device: Device, x: Any, grad: Any, step: float, threshold: float, 
                 f"{name} must be a C-contiguous {x.dtype} array of shape {x.shape}, "
                 f"got {array.dtype}, shape {array.shape}, strides {array.strides}"
             )
+    # pixel by pixel in place is safe, over memory that is only partly shared it is not
+    x, grad = (array.copy() if array is not out and xp.may_share_memory(array, out) else array for array in (x, grad))
     # the three sums, then a row per block, then the count of blocks that are done
     room = xp.zeros(3 * _MOST_BLOCKS + 4, dtype=np.float64)
     sums, partial, done = room[:3], room[3:-1], room[-1:].view(np.uint32)
