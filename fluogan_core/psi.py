@@ -83,7 +83,8 @@ class _Convolutions:
 
     def _chunk(self, dtype: Any, budget: int) -> int:
         phases = self.factors[0] * self.factors[1]
-        per_frame = 4 * phases * self.size[0] * self.size[1] * np.dtype(dtype).itemsize
+        # the phases, their spectra, the product with the PSF's, what the transform makes of it, and a copy in between
+        per_frame = 5 * phases * self.size[0] * self.size[1] * np.dtype(dtype).itemsize
         return max(1, budget // per_frame)
 
     def forward(self, x: Any, budget: int) -> Any:

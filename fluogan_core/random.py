@@ -24,7 +24,7 @@ _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _W0, _W1 = 0x9E3779B9, 0xBB67AE85
 
 #: Below this mean the draw is by inversion, above it by transformed rejection.
-POISSON_INVERSION_BELOW = 10.0
+POISSON_INVERSION_BELOW = 32.0
 #: Above this mean a float32 count cannot hold every integer: the draw is a rounded normal (skewness below 2.5e-4).
 POISSON_NORMAL_ABOVE = 2.0**24
 
@@ -100,7 +100,7 @@ def normal(seed: int, stage: int, step: int, frame: Any, pixel: Any, *, xp: Any 
 def poisson(mean: Any, seed: int, stage: int, step: int, frame: Any, pixel: Any, *, xp: Any = np) -> Any:
     """Return Poisson counts, float32.
 
-    Inversion below a mean of 10, Hoermann's transformed rejection PTRS (1993) up to 2**24, a rounded normal above.  A
+    Inversion below a mean of 32, Hoermann's transformed rejection PTRS (1993) up to 2**24, a rounded normal above.  A
     rejected candidate takes the next counter block of the same pixel.
 
     Parameters
@@ -141,7 +141,7 @@ def log_factorial(k: Any, *, xp: Any = np) -> Any:
 
 
 def _inverted(mean: Any, u: Any, xp: Any) -> Any:
-    """Sequential search in the distribution function; means below 10 end well before 128 terms.
+    """Sequential search in the distribution function; means below 32 end well before 128 terms.
 
     Where rounding stops the sum short of 1, the tail that is left (below 1e-14) goes to the last k that moved it.
     """

@@ -27,7 +27,7 @@ _SPAN = 8192
 
 @helper
 def _emit_small(pixels, mean, zero, frame, stage, step, k0, k1, image):  # type: ignore[no-untyped-def]
-    """Draw pixels of one frame whose means are below 10, into an image of zeros."""
+    """Draw pixels of one frame whose means are below 32, into an image of zeros."""
     frames, where = np.full(BLOCK, frame), np.empty(BLOCK, dtype=np.int64)
     u, count = np.empty(BLOCK), np.empty(BLOCK)
     for start in range(0, pixels.size, BLOCK):
@@ -40,7 +40,7 @@ def _emit_small(pixels, mean, zero, frame, stage, step, k0, k1, image):  # type:
 
 @helper
 def _emit_large(pixels, mean, frame, stage, step, k0, k1, image):  # type: ignore[no-untyped-def]
-    """Draw pixels of one frame whose means are 10 or more."""
+    """Draw pixels of one frame whose means are 32 or more."""
     frames = np.full(BLOCK, frame)
     u, v, count = np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK)
     for start in range(0, pixels.size, BLOCK):

@@ -1,6 +1,6 @@
 """Poisson counts by the rules of ``fluogan_core.random.poisson``, one at a time and in blocks that vectorise.
 
-A mean below 10 is inverted, one up to 2**24 goes through Hoermann's transformed rejection (PTRS, 1993), one above is a rounded
+A mean below 32 is inverted, one up to 2**24 goes through Hoermann's transformed rejection (PTRS, 1993), one above is a rounded
 normal.  The block routines take up to :data:`BLOCK` counters, so that Philox and each rule's arithmetic run on vector
 registers; draws that need more work are gathered first, and only a rejected candidate is drawn again one by one.
 """
@@ -24,6 +24,7 @@ __all__ = [
     "fill_uniforms",
     "invert_block",
     "large_block",
+    "next_term",
     "poisson",
     "poisson_scalar",
     "share",
@@ -33,7 +34,7 @@ __all__ = [
 BLOCK = 256
 
 # The definition's constants, restated; tests/test_kernel_sampling.py holds them to fluogan_core.random.
-POISSON_INVERSION_BELOW = 10.0
+POISSON_INVERSION_BELOW = 32.0
 POISSON_NORMAL_ABOVE = 2.0**24
 HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
 LOG_FACTORIALS = np.array([math.log(math.factorial(k)) for k in range(10)])
@@ -61,7 +62,7 @@ def fill_first(pixel, frame, second, step, k0, k1, u):  # type: ignore[no-untype
 
 
 @inlined
-def _next_term(level, total, term, ratio):  # type: ignore[no-untyped-def]
+def next_term(level, total, term, ratio):  # type: ignore[no-untyped-def]
     """Add a term to a distribution function; the last value says whether the level is still above it.
 
     Where rounding stops the sum short of 1, the tail that is left (below 1e-14) goes to the last k that moved it.
@@ -144,13 +145,13 @@ def poisson_scalar(mean, pixel, frame, stage, step, k0, k1):  # type: ignore[no-
     total, k, more = term, 0.0, u > term
     while more:
         k += 1.0
-        total, term, more = _next_term(u, total, term, mean * (1.0 / k))
+        total, term, more = next_term(u, total, term, mean * (1.0 / k))
     return k
 
 
 @helper
 def invert_block(mean, zero, u, where, found):  # type: ignore[no-untyped-def]
-    """Invert the distribution functions of means below 10 at u; ``zero`` holds exp(-mean).
+    """Invert the distribution functions of means below 32 at u; ``zero`` holds exp(-mean).
 
     Returns how many counts are not 0; ``where`` receives their places and ``found`` the counts.  Two terms at a time are added
     to all sums that go on: the same sums, in the same order, as in the search for one draw.
@@ -170,8 +171,8 @@ def invert_block(mean, zero, u, where, found):  # type: ignore[no-untyped-def]
         first, second = 1.0 / k, 1.0 / (k + 1.0)
         more = False
         for j in range(active):
-            grown, added, one = _next_term(level[j], total[j], term[j], rate[j] * first)
-            total[j], term[j], two = _next_term(level[j], grown, added, rate[j] * second)
+            grown, added, one = next_term(level[j], total[j], term[j], rate[j] * first)
+            total[j], term[j], two = next_term(level[j], grown, added, rate[j] * second)
             found[j] += (1.0 if one else 0.0) + (1.0 if two else 0.0)
             more |= two
         k += 2.0
@@ -180,7 +181,7 @@ def invert_block(mean, zero, u, where, found):  # type: ignore[no-untyped-def]
 
 @helper
 def large_block(mean, u, v, pixel, frame, stage, step, k0, k1, count):  # type: ignore[no-untyped-def]
-    """Draw means from 10 on, given the uniforms of their first counter block.
+    """Draw means from 32 on, given the uniforms of their first counter block.
 
     All candidates first, then the full test of those that the quick one leaves, then further blocks for the few that fail.
     """

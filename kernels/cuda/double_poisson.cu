@@ -1,7 +1,7 @@
 // The two stages of eq. (1), Y = gain * P(Psi P(x) + b) + N: emissions draws P(x), detect the rest, given the blurred frames.
 //
 // emissions   x (pixels) REAL -> out (frames, pixels) float32.  A block owns TILE pixels and some frames.  It sorts its lit
-//             pixels into two lists in shared memory, means below 10 from the front and the others from the back, with exp(-mean)
+//             pixels into two lists in shared memory, means below 32 from the front and the others from the back, with exp(-mean)
 //             taken once for all frames; then its threads go through (frame, entry of a list) with no idle lane between.  An
 //             image of emitters is mostly dark: a thread per pixel would leave most lanes of most warps waiting for the few.
 //             Zeros are written first, in rows, counts over them where they are not zero.
@@ -26,7 +26,7 @@ emissions(const REAL *__restrict__ x, unsigned pixels, const unsigned *__restric
     __shared__ double mean[TILE];
     __shared__ double zero[TILE];
     __shared__ unsigned short pixel[TILE];
-    __shared__ unsigned listed[2];  // entries with means below 10, and of 10 or more
+    __shared__ unsigned listed[2];  // entries with means below 32, and of 32 or more
 
     const unsigned first = blockIdx.x * TILE;
     const unsigned own = min(static_cast<unsigned>(TILE), pixels - first);

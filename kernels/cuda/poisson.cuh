@@ -1,12 +1,12 @@
 // One Poisson count by the rules of fluogan_core.random.poisson, in float64 and in its order of operations, so that counts are
-// equal wherever exp and log agree: inversion below a mean of 10, Hoermann's transformed rejection PTRS (1993) up to 2**24, a
+// equal wherever exp and log agree: inversion below a mean of 32, Hoermann's transformed rejection PTRS (1993) up to 2**24, a
 // rounded normal above.
 //
 // float64 costs half the rate of float32 on the cards this is made for (compute capability 8.0 and 9.0) and is what makes the
 // counts those of the CPU; on cards with 1/32 or 1/64 of it these draws are slower by about that much.
 #include "philox.cuh"
 
-constexpr double POISSON_INVERSION_BELOW = 10.0;
+constexpr double POISSON_INVERSION_BELOW = 32.0;
 constexpr double POISSON_NORMAL_ABOVE = 16777216.0;  // 2**24: float32 holds every whole number up to here
 constexpr double HALF_LOG_TWO_PI = 0.9189385332046727;
 
@@ -31,7 +31,7 @@ __device__ __forceinline__ double log_factorial(double k) {
     return (k + 0.5) * log(k) - k + HALF_LOG_TWO_PI + tail;
 }
 
-// Sequential search in the distribution function of a mean below 10, given zero = exp(-mean).  Where rounding stops the sum
+// Sequential search in the distribution function of a mean below 32, given zero = exp(-mean).  Where rounding stops the sum
 // short of 1, the tail that is left goes to the last k that moved it.
 __device__ __forceinline__ double inverted(double mean, double zero, double u) {
     double total = zero, term = zero, k = 0.0;
@@ -46,7 +46,7 @@ __device__ __forceinline__ double inverted(double mean, double zero, double u) {
     return k;
 }
 
-// PTRS for means from 10 to 2**24; a rejected candidate takes the next block of the same counter.
+// PTRS for means from 32 to 2**24; a rejected candidate takes the next block of the same counter.
 __device__ __forceinline__ double transformed(double mean, uint4 counter, uint2 key) {
     double b = 0.931 + 2.53 * sqrt(mean);
     double a = -0.059 + 0.02483 * b;
@@ -64,7 +64,7 @@ __device__ __forceinline__ double transformed(double mean, uint4 counter, uint2 
     }
 }
 
-// Means from 10 on.
+// Means from 32 on.
 __device__ __forceinline__ double poisson_large(double mean, uint4 counter, uint2 key) {
     if (mean <= POISSON_NORMAL_ABOVE) return transformed(mean, counter, key);
     return floor(mean + sqrt(mean) * box_muller(uniforms(counter, key)) + 0.5);
