@@ -232,7 +232,7 @@ def get_backend(name: str | Backend = "auto", device: int | None = None) -> Back
     if name == "cupy":
         raise RuntimeError(f"backend 'cupy' cannot be used: {reason}; choose backend='numpy' or 'auto'")
     if device is not None:
-        raise RuntimeError(f"CUDA device {device} was asked for and cannot be used: {reason}; without a device the CPU is taken")
+        raise RuntimeError(f"CUDA device {device} was asked for and cannot be used: {reason}; name none to use the CPU")
     log.info("computing on the CPU (numpy): %s", reason)
     return _numpy_backend()
 

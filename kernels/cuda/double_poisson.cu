@@ -12,8 +12,8 @@
 // REAL        float or double: the dtype of x, or of blurred and background, in which a rate is added up.
 // Launch      THREADS threads in x.  emissions: x counts tiles, y groups of frames, as many as fill the card.  detect: x covers
 //             the pixels, y the frames, both with a stride where the grid is smaller.
-// Occupancy   emissions holds 18 KiB of shared memory per block: eight blocks, 2048 threads, fit the 164 KiB of compute capability
-//             8.0.  Arithmetic is what takes time (Philox, float64), not memory.
+// Occupancy   some 55 registers let four blocks share a multiprocessor, half of the threads that it can hold; the 18 KiB of shared
+//             memory of emissions would let eight.  Arithmetic takes the time (Philox, float64), not memory: half is enough.
 // Oracle      ForwardModel.emissions and ForwardModel.detect in array code; counts are equal whatever the launch shape.
 #include "poisson.cuh"
 
