@@ -11,6 +11,7 @@ import functools
 import importlib
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
@@ -118,7 +119,11 @@ class Backend:
         def malloc(size: int, device: int) -> int:
             return allocate(size, device, cuda.get_current_stream().ptr)
 
-        cuda.set_allocator(cuda.PythonFunctionAllocator(malloc, lambda address, device: free(address)).malloc)
+        def release(address: int, device: int) -> None:
+            if not sys.is_finalizing():  # the other library may be gone by then, and its memory with it
+                free(address)
+
+        cuda.set_allocator(cuda.PythonFunctionAllocator(malloc, release).malloc)
 
     def synchronize(self) -> None:
         """Wait until the device has done what it was given (for timings)."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import cuda_on_cpu
 import numpy as np
@@ -14,7 +15,7 @@ from fluogan_core import Backend, get_backend
 from fluogan_core.backend import why_no_gpu
 from fluogan_core.kernels import cpu, cuda
 
-__all__ = ["COMPILED", "CUDA", "NUMBA", "KernelSet", "kernel_set", "mixed_means"]
+__all__ = ["COMPILED", "CUDA", "CUDA_ON_CPU", "NUMBA", "KernelSet", "kernel_set", "mixed_means"]
 
 #: CUDA kernels on the CPU, in every order of their threads.
 CUDA_ON_CPU = tuple(f"cuda-on-cpu-{order}" for order in cuda_on_cpu.ORDERS)
@@ -56,6 +57,13 @@ class KernelSet:
         return self.backend.to_host(array)
 
 
+def missing(reason: str) -> NoReturn:
+    """Skip the test for want of a tool; fail it where continuous integration should have brought that tool."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
 def kernel_set(name: str) -> KernelSet:
     """Return the set called ``name``; the test is skipped, and says why, where it cannot run."""
     if name in NUMBA:
@@ -66,7 +74,7 @@ def kernel_set(name: str) -> KernelSet:
         backend = get_backend("cupy")
     else:
         if reason := cuda_on_cpu.why_no_compiler():
-            pytest.skip(reason)
+            missing(reason)
         backend = cuda_on_cpu.backend(name.removeprefix("cuda-on-cpu-"))
     return KernelSet(name, backend, lambda kernel: cuda.find(kernel, backend.cuda))
 

@@ -110,7 +110,8 @@ class Recorder:
         return self.current
 
     def PythonFunctionAllocator(self, malloc, free):
-        return types.SimpleNamespace(malloc=malloc, free=free)
+        self.free = free
+        return types.SimpleNamespace(malloc=malloc)
 
     def set_allocator(self, malloc):
         self.malloc = malloc
@@ -147,11 +148,13 @@ def test_the_current_stream_needs_no_order(recorded):
 
 def test_memory_of_another_library_is_asked_for_on_the_current_stream(recorded):
     cuda, backend = recorded
-    asked = []
-    backend.allocate_with(lambda size, device, stream: asked.append((size, device, stream)) or 4096, lambda address: None)
+    asked, freed = [], []
+    backend.allocate_with(lambda *request: asked.append(request) or 4096, freed.append)
     with backend.on_stream(7):
         assert cuda.malloc(100, 0) == 4096
-    assert asked == [(100, 0, 7)]
+    cuda.free(4096, 0)
+    assert asked == [(100, 0, 7)]  # bytes, device, stream
+    assert freed == [4096]
 
 
 def test_bounds_are_those_of_the_array_and_show_a_nan(backend):
