@@ -80,3 +80,13 @@ def finite_stack(frames: Any, name: str = "stack", *, low_frames: int = 2) -> No
         bad = int((~np.isfinite(frames)).sum()) if isinstance(frames, np.ndarray) else int((frames != frames).sum())
         if bad:
             raise ValueError(f"{name} holds {bad} values that are NaN or infinite; replace them or cut them out first")
+
+
+def host_image(image: Any, name: str, *, dimensions: tuple[int, ...] = (2,)) -> np.ndarray:
+    """Return ``image`` as a finite float64 array on the host, with one of these numbers of dimensions."""
+    array = np.asarray(image.get() if hasattr(image, "get") else image, dtype=np.float64)
+    if array.ndim not in dimensions or array.size == 0:
+        raise ValueError(f"{name} must be an image (rows, columns), got shape {array.shape}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} holds values that are NaN or infinite")
+    return array
