@@ -1,19 +1,21 @@
 # What a developer types; `make` alone lists it.  PYTHON chooses the interpreter that the environment is made from.
 
 PYTHON ?= python3
+JOBS   ?= 2
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 DOCS   := $(VENV)/.ready-docs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench gpu-check docs clean
+.PHONY: help demo test lint bench paper gpu-check docs clean
 
 help:
 	@echo "make demo    simulate a blinking pattern, reconstruct it, write demo/"
 	@echo "make test    ruff, mypy, pytest"
 	@echo "make lint    ruff and mypy alone"
 	@echo "make bench   measure, write benchmarks/results/ and the tables of docs/"
+	@echo "make paper   repeat the paper's experiment, write benchmarks/results/paper.json and docs/results.md (JOBS=2 processes)"
 	@echo "make gpu-check RESULTS=folder    all that needs a CUDA card, with the packages that are there"
 	@echo "make docs    build the documentation into docs/_build/html"
 	@echo "make clean   remove the environment and everything that was built"
@@ -49,6 +51,12 @@ bench: $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]' || \
 	  echo "pylops and sigpy could not be installed; bench_psi goes without them" >&2
 	$(BIN)/python -m benchmarks
+
+# scikit-image is only compared with: without it the tables say that it was left out
+paper: $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[peers]' || \
+	  echo "scikit-image could not be installed; the comparison goes without it" >&2
+	$(BIN)/python -m benchmarks.paper --jobs $(JOBS)
 
 # a CUDA image brings its own packages: nothing is installed, the package is used as it lies here
 gpu-check:

@@ -12,3 +12,6 @@ QUESTIONS = {
     "estimators": "Which estimator of the critic's gradient has the smallest error in a given time?",
     "memory": "Does every method keep within the memory budget that it was given?",
 }
+
+#: Experiments with a command of their own (``python -m benchmarks.paper``), whose tables are rendered in the same way.
+STUDIES = {"paper": "What does the library resolve, how faithfully, and beside what one would do otherwise?"}

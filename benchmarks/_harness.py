@@ -24,7 +24,7 @@ import numpy as np
 from fluogan_core import Backend, get_backend
 from fluogan_core._info import device_facts, loaded_versions, threads
 
-from . import QUESTIONS
+from . import QUESTIONS, STUDIES
 
 __all__ = ["Alternative", "Options", "Report", "check_document", "main", "sampled", "switches", "write"]
 
@@ -171,7 +171,7 @@ class Report:
         """Return everything as plain JSON values."""
         return {
             "benchmark": self.name,
-            "question": QUESTIONS[self.name],
+            "question": (QUESTIONS | STUDIES)[self.name],
             "quick": self.options.quick,
             "seed": self.options.seed,
             "environment": _environment(self.backend),

@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from . import QUESTIONS
+from . import QUESTIONS, STUDIES
 
 __all__ = ["plain", "render", "rendered"]
 
 _BLOCK = re.compile(r"(<!-- table: (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-_MISSING = "*No figures yet: `make bench` writes them.*"
+_MISSING = "*No figures yet: `make bench` (or `make paper`) writes them.*"
 
 Documents = dict[str, dict[str, Any]]
 
@@ -107,6 +107,12 @@ def _one(document: dict[str, Any]) -> str:
     return "\n\n".join([*_timing_tables(document), *_value_tables(document)])
 
 
+def _with_targets(document: dict[str, Any]) -> str:
+    """A study: what was wanted of it, where it ran, then everything that it found."""
+    documents = {document["benchmark"]: document}
+    return "\n\n".join([_targets(documents), _environment(documents), _one(document)])
+
+
 def _targets(documents: Documents) -> str:
     rows = []
     for document in documents.values():
@@ -134,9 +140,11 @@ def _block(name: str, documents: Documents) -> str:
     """The content of one block."""
     makers: dict[str, Callable[[Documents], str]] = {"targets": _targets, "environment": _environment}
     if name in makers:
-        return makers[name](documents) if documents else _MISSING
+        return makers[name]({k: v for k, v in documents.items() if k in QUESTIONS}) if documents else _MISSING
+    if name in STUDIES:
+        return _with_targets(documents[name]) if name in documents else _MISSING
     if name not in QUESTIONS:
-        raise ValueError(f"there is no table called {name!r}; there are {', '.join([*makers, *QUESTIONS])}")
+        raise ValueError(f"there is no table called {name!r}; there are {', '.join([*makers, *QUESTIONS, *STUDIES])}")
     return _one(documents[name]) if name in documents else _MISSING
 
 
@@ -147,7 +155,7 @@ def rendered(text: str, documents: Documents) -> str:
 
 def read_results(folder: Path) -> Documents:
     """Read all JSON files of a folder, in the order of the questions."""
-    found = {name: folder / f"{name}.json" for name in QUESTIONS}
+    found = {name: folder / f"{name}.json" for name in (*QUESTIONS, *STUDIES)}
     return {name: json.loads(path.read_text(encoding="utf-8")) for name, path in found.items() if path.exists()}
 
 

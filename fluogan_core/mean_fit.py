@@ -7,6 +7,7 @@ from typing import Any
 
 from .objective import Objective
 from .prox import ProxStep, prox_step
+from .sieve import Sieve
 
 __all__ = ["MeanFit"]
 
@@ -14,48 +15,72 @@ __all__ = ["MeanFit"]
 class MeanFit:
     r"""Accelerated proximal gradient steps on (11) without the critic.
 
-    For every x the best background is known (:meth:`Objective.best_background`), so the steps are taken on
-    :math:`\min_b` of the objective, a smooth convex function of x, whose gradient is
-    :math:`\gamma\Psi^T(\Psi x + b(x) - \bar y)` and whose Lipschitz constant is not above :math:`\gamma\|\Psi\|^2`: x and b
-    converge together, however stiff :math:`\lambda_2` is.  The momentum starts anew when it points uphill (O'Donoghue and
-    Candes 2015).
+    The image is sought as :math:`x = G z` (:class:`fluogan_core.sieve.Sieve`).  For every z the best background is known
+    (:meth:`Objective.best_background`), so the steps are taken on :math:`\min_b` of the objective, a smooth convex function of
+    z, whose gradient is :math:`\gamma (\Psi G)^T(\Psi G z + b(z) - \bar y)` and whose Lipschitz constant is not above
+    :math:`\gamma\|\Psi G\|^2`: x and b converge together, however stiff :math:`\lambda_2` is.  The momentum starts anew when it
+    points uphill (O'Donoghue and Candes 2015).
 
     Parameters
     ----------
     objective : Objective
+    detail : float
+        Width of G relative to the PSF's.
     """
 
-    def __init__(self, objective: Objective) -> None:
-        self.objective = objective
+    def __init__(self, objective: Objective, detail: float = 0.0) -> None:
+        self.objective, self.sieve = objective, Sieve(objective.psi, detail)
+        self.operator = self.sieve.operator
+        self.step_size = 1.0 / (objective.fidelity * self.operator.norm**2)
         xp = objective.psi.backend.xp
-        self.x = xp.zeros(objective.psi.fine_shape, dtype=xp.float32)
-        self.ahead, self.t = self.x, 1.0
-        self.b = objective.best_background(self.x)
+        self.z = xp.zeros(objective.psi.fine_shape, dtype=xp.float32)
+        self.ahead, self.t = self.z, 1.0
+        # Both are affine in z: at the point ahead they follow from those of the last two images.
+        self.light = self.light_ahead = self.operator.forward(self.z)
+        self.free = self.free_ahead = objective.unbounded_background(self.light)
+        self.b = objective.best_background(self.light, free=self.free)
+
+    @property
+    def x(self) -> Any:
+        """The image, (N1, N2)."""
+        return self.sieve(self.z)
+
+    @property
+    def residual(self) -> Any:
+        r""":math:`\Psi x + b - \bar y`, photons."""
+        return self.light + self.b - self.objective.mean
 
     def step(self) -> ProxStep:
         """Take one step; x and b are then current."""
-        o = self.objective
-        ahead = self.ahead
-        background = o.best_background(ahead, self.b)
-        slope = o.gradient_x(o.residual(ahead, background))
-        taken = prox_step(ahead, slope, step=o.step_x, threshold=o.sparsity)
+        o, ahead = self.objective, self.ahead
+        background = o.best_background(self.light_ahead, self.b, self.free_ahead)
+        slope = o.fidelity * self.operator.adjoint(self.light_ahead + background - o.mean)
+        taken = prox_step(ahead, slope, step=self.step_size, threshold=o.sparsity)
         new = taken.x
-        change = new - self.x
+        light = self.operator.forward(new)
+        free = o.unbounded_background(light)
+        change = new - self.z
         if float(((ahead - new) * change).sum()) > 0:
-            self.t, self.ahead = 1.0, new
+            self.t, self.ahead, self.light_ahead, self.free_ahead = 1.0, new, light, free
         else:
             t = 0.5 * (1 + math.sqrt(1 + 4 * self.t**2))
-            self.ahead, self.t = new + ((self.t - 1) / t) * change, t
+            momentum = (self.t - 1) / t
+            self.ahead, self.t = new + momentum * change, t
+            self.light_ahead = light + momentum * (light - self.light)
+            self.free_ahead = free + momentum * (free - self.free)
         xp = o.psi.backend.xp
-        self.x, self.b = new, o.best_background(new, background)
+        self.z, self.light, self.free = new, light, free
+        self.b = o.best_background(light, background, free)
         return taken._replace(change=float(xp.linalg.norm(change.ravel())))
+
+    _ARRAYS = ("z", "ahead", "light", "light_ahead", "free", "free_ahead", "b")
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed fit needs."""
-        return {"x": self.x, "ahead": self.ahead, "t": self.t, "b": self.b}
+        return {name: getattr(self, name) for name in self._ARRAYS} | {"t": self.t}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`state_dict` gave."""
-        asarray = self.objective.psi.backend.asarray
-        self.x, self.ahead, self.b = (asarray(state[name]) for name in ("x", "ahead", "b"))
+        for name in self._ARRAYS:
+            setattr(self, name, self.objective.psi.backend.asarray(state[name]))
         self.t = float(state["t"])

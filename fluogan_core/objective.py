@@ -1,8 +1,11 @@
 r"""The terms of the objective (11) but for the critic's, their gradients and safe steps, and the identity (10).
 
-.. math:: \frac{\gamma}{2}\|\Psi x + b - \bar y\|^2 + \lambda_1 \|x\|_1 + \frac{\lambda_2}{2}\|\nabla b\|^2, \qquad x, b \ge 0,
+.. math:: \frac{\gamma}{2}\|\Psi x + b - \bar y\|^2 + \lambda_1 \|x\|_1 + \frac{\lambda_2}{2}\|\nabla^p b\|^2,
+          \qquad x, b \ge 0,
 
-with :math:`\bar y` the mean frame in photons.
+with :math:`\bar y` the mean frame in photons and :math:`\|\nabla^p b\|^2 = \langle b, (\nabla^T\nabla)^p b\rangle`.  The paper
+has p = 1.  For given x the best background is a low-pass of what x leaves, a Butterworth filter of order p: the higher p, the
+less it dims of what varies slowly, and the less it lets pass of what varies fast.
 """
 
 from __future__ import annotations
@@ -13,15 +16,22 @@ from typing import Any
 
 import numpy as np
 
-from ._checks import real_number, trailing_shape
+from ._checks import real_number, trailing_shape, whole_number
 from .forward import ForwardModel
 from .psi import Psi
 
 __all__ = ["Objective", "expected_squared_distance", "gradient_energy", "laplacian"]
 
+#: Turns of the alternation that keeps a background positive.
+_TURNS = 50
 
-def gradient_energy(b: Any) -> float:
-    r"""Return :math:`\|\nabla b\|^2` with forward differences, nothing across the border."""
+
+def gradient_energy(b: Any, order: int = 1) -> float:
+    r"""Return :math:`\langle b, (\nabla^T\nabla)^p b\rangle` with forward differences, nothing across the border."""
+    for _ in range(order // 2):
+        b = laplacian(b)
+    if order % 2 == 0:
+        return float((b * b).sum(dtype=np.float64))
     down, across = b[1:] - b[:-1], b[:, 1:] - b[:, :-1]
     return float((down * down).sum(dtype=np.float64) + (across * across).sum(dtype=np.float64))
 
@@ -67,21 +77,33 @@ class Objective:
         Mean frame in photons.
     fidelity, sparsity, smoothness : float
         :math:`\gamma`, :math:`\lambda_1`, :math:`\lambda_2`.
+    order : int
+        p, the order of the background's smoothness.
 
     Attributes
     ----------
     step_x, step_b : float
-        Safe steps :math:`1 / (\gamma \|\Psi\|^2)` and :math:`1 / (\gamma + 8 \lambda_2)`.
+        Safe steps :math:`1 / (\gamma \|\Psi\|^2)` and, for :meth:`background_step`, :math:`1 / \gamma`.
     """
 
-    def __init__(self, psi: Psi, mean: Any, *, fidelity: float = 1.0, sparsity: float = 0.0, smoothness: float = 0.0) -> None:
+    def __init__(
+        self,
+        psi: Psi,
+        mean: Any,
+        *,
+        fidelity: float = 1.0,
+        sparsity: float = 0.0,
+        smoothness: float = 0.0,
+        order: int = 1,
+    ) -> None:
         trailing_shape(mean, psi.shape, "mean", "the camera grid")
         self.psi, self.mean = psi, mean
         self.fidelity = real_number(fidelity, "fidelity", low=0, open_low=True)
         self.sparsity = real_number(sparsity, "sparsity", low=0)
         self.smoothness = real_number(smoothness, "smoothness", low=0)
         self.step_x = 1.0 / (self.fidelity * psi.norm**2)
-        self.step_b = 1.0 / (self.fidelity + 8.0 * self.smoothness)
+        self.order = whole_number(order, "order", low=1, high=4)
+        self.step_b = 1.0 / self.fidelity
 
     def residual(self, x: Any, b: Any) -> Any:
         r"""Return :math:`\Psi x + b - \bar y`, photons."""
@@ -92,8 +114,11 @@ class Objective:
         return self.fidelity * self.psi.adjoint(residual)
 
     def gradient_b(self, residual: Any, b: Any) -> Any:
-        r"""Return :math:`\gamma r + \lambda_2 \nabla^T\nabla b`, the smooth part's gradient in b."""
-        return self.fidelity * residual + self.smoothness * laplacian(b)
+        r"""Return :math:`\gamma r + \lambda_2 (\nabla^T\nabla)^p b`, the smooth part's gradient in b."""
+        bent = b
+        for _ in range(self.order):
+            bent = laplacian(bent)
+        return self.fidelity * residual + self.smoothness * bent
 
     def terms(self, x: Any, b: Any, residual: Any | None = None) -> dict[str, float]:
         """Return each term of (11) but the critic's."""
@@ -101,34 +126,60 @@ class Objective:
         return {
             "fidelity": 0.5 * self.fidelity * float((r * r).sum(dtype=np.float64)),
             "sparsity": self.sparsity * float(abs(x).sum(dtype=np.float64)),
-            "smoothness": 0.5 * self.smoothness * gradient_energy(b),
+            "smoothness": 0.5 * self.smoothness * gradient_energy(b, self.order),
         }
 
     @cached_property
-    def _laplacian_eigenvalues(self) -> Any:
-        """Of the Neumann Laplacian, which the cosine transform diagonalises."""
+    def _bending(self) -> Any:
+        """Eigenvalues of the penalty's operator, which the cosine transform diagonalises."""
         xp = self.psi.backend.xp
         lines = [2 - 2 * np.cos(math.pi * np.arange(n) / n) for n in self.psi.shape]
-        return xp.asarray(lines[0][:, None] + lines[1][None, :])
+        return xp.asarray(self.smoothness * (lines[0][:, None] + lines[1][None, :]) ** self.order)
 
-    def best_background(self, x: Any, start: Any | None = None) -> Any:
-        r"""Return :math:`\arg\min_{b \ge 0}` of (11) for this x, without the critic.
+    def _filtered(self, image: Any, gains: Any) -> Any:
+        fft = self.psi.backend.fft
+        return fft.idctn(fft.dctn(image, norm="ortho") * gains, norm="ortho").astype(image.dtype)
 
-        The unconstrained minimiser :math:`(\gamma I + \lambda_2 \nabla^T\nabla)^{-1} \gamma(\bar y - \Psi x)` is exact by a
-        cosine transform; where it is negative somewhere, accelerated projected gradient steps continue from its projection.
+    def _smooth(self, target: Any, weight: float, start: Any | None, free: Any | None = None) -> Any:
+        r"""Return :math:`\arg\min_{b \ge 0} w/2 \|b - t\|^2 + \lambda_2/2 \|\nabla^p b\|^2`.
+
+        Without the bound a cosine transform gives it exactly (``free``, if known).  Where that is negative somewhere, the
+        bound and the penalty are met in turn (alternating directions, Boyd et al. 2011), whatever the penalty's stiffness.
         """
-        xp, fft = self.psi.backend.xp, self.psi.backend.fft
-        target = self.mean - self.psi.forward(x)
-        spectrum = fft.dctn(target, norm="ortho")
-        spectrum = spectrum * (self.fidelity / (self.fidelity + self.smoothness * self._laplacian_eigenvalues))
-        free = fft.idctn(spectrum, norm="ortho").astype(target.dtype)
+        free = self._filtered(target, weight / (weight + self._bending)) if free is None else free
         if float(free.min()) >= 0:
             return free
-        b = xp.maximum(free, 0) if start is None else start
-        ahead, t = b, 1.0
-        for _ in range(50):
-            new = xp.maximum(ahead - self.step_b * self.gradient_b(ahead - target, ahead), 0)
-            t_new = 0.5 * (1 + math.sqrt(1 + 4 * t * t))
-            ahead = new + ((t - 1) / t_new) * (new - b)
-            b, t = new, t_new
-        return b
+        xp = self.psi.backend.xp
+        bounded = xp.maximum(free if start is None else start, 0)
+        dual = 0 * bounded
+        gains = weight / (2 * weight + self._bending)
+        for _ in range(_TURNS):
+            b = self._filtered(target + bounded - dual, gains)
+            bounded = xp.maximum(b + dual, 0)
+            dual = dual + b - bounded
+        return bounded
+
+    def unbounded_background(self, light: Any) -> Any:
+        r"""Return the best background if it could be negative: affine in the light :math:`\Psi x`."""
+        return self._filtered(self.mean - light, self.fidelity / (self.fidelity + self._bending))
+
+    def best_background(self, light: Any, start: Any | None = None, free: Any | None = None) -> Any:
+        r"""Return the b of the smallest (11), without the critic, for the light :math:`\Psi x` of the molecules.
+
+        Parameters
+        ----------
+        light : (M1, M2)
+            :math:`\Psi x`, photons.
+        start : (M1, M2), optional
+            A guess, where the bound :math:`b \ge 0` matters.
+        free : (M1, M2), optional
+            :meth:`unbounded_background` of this light, if known.
+        """
+        return self._smooth(self.mean - light, self.fidelity, start, free)
+
+    def background_step(self, b: Any, slope: Any, step: float) -> Any:
+        r"""Return the proximal gradient step of b: ``slope`` is the gradient of all but the penalty and the bound.
+
+        Taking the penalty in the proximal operator keeps the safe step at :math:`1/\gamma`, however stiff it is.
+        """
+        return self._smooth(b - step * slope, 1.0 / step, b)

@@ -20,9 +20,8 @@ class SolverOptions:
     method : {"corrected", "coupled", "photon", "linear", "direct", "none"}
         Estimator of the critic's gradient (see :func:`fluogan_core.critic_gradient`); ``"none"`` fits the mean alone.
     warm_steps : int, optional
-        FISTA steps on the mean before the critic is switched on.  By default as many as the stack's light deserves: k steps
-        bring out detail that the PSF dims to about 1/k, so they end where that falls below the noise of the mean frame
-        (see docs/model.md).
+        FISTA steps on the mean before the critic is switched on.  By default as many as the stack's light deserves, 30 times
+        the signal-to-noise of its mean frame and at most 3000 (see docs/model.md).
     steps : int
         Image steps with the critic.
     critic_steps : int
@@ -41,7 +40,13 @@ class SolverOptions:
         :math:`\lambda_1` in units of the noise that the mean frame's own noise leaves in the gradient of x,
         :math:`\gamma\,\max_i\|\Psi_i\|_2\,\bar s` with :math:`\bar s \ge \sqrt{\bar v / T}` the noise of the mean frame.
     smoothness : float
-        Length scale of the background in camera pixels: :math:`\lambda_2 = \gamma\,\mathrm{smoothness}^2`.
+        Length scale of the background in camera pixels: :math:`\lambda_2 = \gamma\,\mathrm{smoothness}^{2p}`.  What varies
+        with periods below 2 pi times it is left to the molecules.
+    smoothness_order : int
+        p, 1 to 4: how sharply.  1 is the paper's.
+    detail : float
+        Finest detail of the fit of the mean: the standard deviation of the blur that it is seen through, as a fraction of the
+        PSF's (:class:`fluogan_core.sieve.Sieve`).
     learning_rate, penalty : float
         Adam's step and the weight of the gradient penalty.
     channels, depth : int
@@ -63,13 +68,15 @@ class SolverOptions:
     relaxation: float = 0.2
     fidelity: float = 1.0
     sparsity: float = 1.0
-    smoothness: float = 5.0
+    smoothness: float = 4.0
+    smoothness_order: int = 3
+    detail: float = 0.26
     learning_rate: float = 1e-3
     penalty: float = 10.0
     channels: int = 32
     depth: int = 3
     held_out: float = 0.1
-    tolerance: float = 1e-4
+    tolerance: float = 1e-7
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -84,6 +91,8 @@ class SolverOptions:
             real_number(getattr(self, name), name, low=0, open_low=True)
         for name in ("sparsity", "smoothness", "penalty", "tolerance"):
             real_number(getattr(self, name), name, low=0)
+        whole_number(self.smoothness_order, "smoothness_order", low=1, high=4)
+        real_number(self.detail, "detail", low=0, high=1)
         real_number(self.relaxation, "relaxation", low=0, high=1, open_low=True)
         real_number(self.held_out, "held_out", low=0, high=0.5)
         whole_number(self.seed, "seed", low=0, high=2**64 - 1)

@@ -31,6 +31,9 @@ __all__ = ["Result", "Solver", "SolverOptions", "reconstruct"]
 
 log = logging.getLogger("fluogan_core")
 
+#: Steps of a mean fit beyond which nothing was gained on simulated lines.
+_MOST_STEPS = 3000
+
 Callback = Callable[["Solver", dict[str, float]], Any]
 
 
@@ -136,11 +139,11 @@ class Solver:
         self.objective = self._weighted(self.noise, len(counts), options)
         self.planned_mean_steps = self._steps_for(self.noise) if options.warm_steps is None else options.warm_steps
         self.adversary = None if options.method == "none" else Adversary(counts, self.model, options, critic)
-        self.mean_fit = MeanFit(self.objective)
+        self.mean_fit = MeanFit(self.objective, options.detail)
+        self.phase = "mean" if self.planned_mean_steps else self._after_mean()
         self.x, self.b = self.mean_fit.x, self.mean_fit.b
         self.x_average, self.b_average = self.x, self.b
         self.x_mean_fit, self.b_mean_fit = self.x, self.b
-        self.phase = "mean" if self.planned_mean_steps else self._after_mean()
         self.mean_steps = self.critic_phase_steps = 0
         self.stop_reason = ""
         self.history = History()
@@ -156,20 +159,40 @@ class Solver:
             self.mean,
             fidelity=fidelity,
             sparsity=options.sparsity * fidelity * of_mean,
-            smoothness=fidelity * options.smoothness**2,
+            smoothness=fidelity * options.smoothness ** (2 * options.smoothness_order),
+            order=options.smoothness_order,
         )
 
     @staticmethod
     def _steps_for(noise: StackNoise) -> int:
-        """The accelerated steps that the light of a stack deserves: 2.5 times the signal-to-noise of its mean frame.
+        """The accelerated steps that the light of a stack deserves: 30 times the signal-to-noise of its mean frame.
 
-        After k steps FISTA has recovered what Psi dims by less than about k, and a signal of SNR s shows nothing that Psi dims
-        by more than s.  The factor is where the error was least on simulated lines (docs/model.md).
+        After k steps FISTA has recovered what Psi dims by less than about k.  A single pixel of SNR s shows nothing that Psi
+        dims by more than s; a structure shows in many pixels, and what is finer than the options' ``detail`` is held back.
+        The factor and the bound are from simulated pairs of lines and their controls (docs/results.md).
         """
-        return int(min(max(2.5 * noise.signal_to_noise, 10), 5000))
+        return int(min(max(30 * noise.signal_to_noise, 10), _MOST_STEPS))
 
     def _after_mean(self) -> str:
         return "done" if self.options.method == "none" or self.options.steps == 0 else "critic"
+
+    @property
+    def x(self) -> Any:
+        """The current image."""
+        return self.mean_fit.x if self.phase == "mean" else self._x
+
+    @x.setter
+    def x(self, image: Any) -> None:
+        self._x = image
+
+    @property
+    def b(self) -> Any:
+        """The current background."""
+        return self.mean_fit.b if self.phase == "mean" else self._b
+
+    @b.setter
+    def b(self, image: Any) -> None:
+        self._b = image
 
     @property
     def steps_done(self) -> int:
@@ -204,16 +227,17 @@ class Solver:
     def _mean_step(self) -> dict[str, float]:
         started = time.perf_counter()
         taken = self.mean_fit.step()
-        self.x, self.b = self.mean_fit.x, self.mean_fit.b
         self.mean_steps += 1
-        residual = self.objective.residual(self.x, self.b)
-        record = self._record(0, residual, taken.change, math.nan, self.objective.terms(self.x, self.b, residual))
+        residual = self.mean_fit.residual
+        terms = self.objective.terms(self.mean_fit.z, self.mean_fit.b, residual)
+        record = self._record(0, residual, taken.change, math.nan, terms)
         relative = taken.change / max(taken.size, 1e-30)
         if relative < self.options.tolerance or self.mean_steps >= self.planned_mean_steps:
             if relative < self.options.tolerance:
                 self.stop_reason = f"mean fit: converged after {self.mean_steps} steps"
             else:
                 self.stop_reason = f"mean fit: all {self.mean_steps} steps taken"
+            self.x, self.b = self.mean_fit.x, self.mean_fit.b
             self.x_average, self.b_average = self.x_mean_fit, self.b_mean_fit = self.x, self.b
             self.phase = self._after_mean()
         self.timings["mean fit"] += time.perf_counter() - started
@@ -239,8 +263,9 @@ class Solver:
         taken = prox_step(self.x, o.gradient_x(residual) - slope_x, step=step_x, threshold=o.sparsity)
         self.x = taken.x
         residual = o.residual(self.x, self.b)
-        taken_b = prox_step(self.b, o.gradient_b(residual, self.b) - slope_b, step=step_b)
-        self.b = taken_b.x
+        new_b = o.background_step(self.b, o.fidelity * residual - slope_b, step_b)
+        change_b = float(xp.linalg.norm((new_b - self.b).ravel()))
+        self.b = new_b
         self.critic_phase_steps += 1
         # weights grow as k^3, so that the average forgets where the phase started without knowing where it ends
         share = 4.0 / (self.critic_phase_steps + 3.0)
@@ -248,7 +273,7 @@ class Solver:
         self.b_average = self.b_average + np.float32(share) * (self.b - self.b_average)
         residual = o.residual(self.x, self.b)
         terms = o.terms(self.x, self.b, residual) | {"adversarial": -mean_score}
-        record = self._record(1, residual, taken.change, taken_b.change, terms)
+        record = self._record(1, residual, taken.change, change_b, terms)
         self.timings["prox"] += time.perf_counter() - started
         if self.critic_phase_steps >= self.options.steps:
             self._finish_critic()
@@ -265,7 +290,7 @@ class Solver:
             "step": self.steps_done,
             "phase": phase,
             "objective": sum(value for value in terms.values() if not math.isnan(value)),
-            "step_x": self.objective.step_x * (self.options.relaxation if phase else 1.0),
+            "step_x": self.objective.step_x * self.options.relaxation if phase else self.mean_fit.step_size,
             "step_b": self.objective.step_b * self.options.relaxation if phase else math.nan,
             "residual": float(xp.linalg.norm(residual.ravel())),
             "change_x": change_x,

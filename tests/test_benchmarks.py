@@ -20,7 +20,7 @@ if not (ROOT / "benchmarks").is_dir():
     pytest.skip("the benchmarks are part of the repository, not of the package", allow_module_level=True)
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import QUESTIONS, _harness, _tables  # noqa: E402
+from benchmarks import QUESTIONS, STUDIES, _harness, _tables  # noqa: E402
 from benchmarks._baselines import TorchBatched, loop_over_pixels, pooled_first  # noqa: E402
 from benchmarks._cases import make_case, make_psi, tiled_critic  # noqa: E402
 from benchmarks._harness import Alternative, Options, Report, check_document, sampled, write  # noqa: E402
@@ -154,7 +154,7 @@ def test_an_unknown_block_is_named():
 
 def test_the_documents_have_a_block_for_every_benchmark():
     text = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md"))
-    for name in ("targets", "environment", *QUESTIONS):
+    for name in ("targets", "environment", *QUESTIONS, *STUDIES):
         assert f"<!-- table: {name} -->" in text
 
 

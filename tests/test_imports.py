@@ -17,7 +17,7 @@ LAYERS = (
     ("_version", "_checks"),
     ("backend", "random"),
     ("psf", "psi"),
-    ("phantom", "photokinetics", "forward", "photons", "camera", "critic", "lines", "resolution"),
+    ("phantom", "photokinetics", "forward", "photons", "camera", "critic", "lines", "resolution", "sieve"),
     ("prediction",),
     ("metrics",),
     ("bridge",),

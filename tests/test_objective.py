@@ -5,19 +5,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from conftest import tiny_psf
+from scipy.optimize import nnls
 
 import fluogan_core as fg
 from fluogan_core.mean_fit import MeanFit
 from fluogan_core.objective import Objective, gradient_energy, laplacian
 from fluogan_core.prox import prox_l1_nonnegative, prox_nonnegative, prox_step
+from fluogan_core.sieve import Sieve, psf_width
 from fluogan_core.testing import assert_adjoint, assert_gradient, assert_prox
 
 
-@pytest.fixture
-def case(rng):
+@pytest.fixture(params=[1, 2, 3])
+def case(request, rng):
     psi = fg.Psi(tiny_psf(5, 0.1), (7, 6), 2, photons_per_emitter=3.0)
     x, b = rng.random(psi.fine_shape), 1 + rng.random(psi.shape)
-    objective = Objective(psi, 10 * rng.random(psi.shape), fidelity=1.7, sparsity=0.3, smoothness=2.5)
+    mean = 10 * rng.random(psi.shape)
+    objective = Objective(psi, mean, fidelity=1.7, sparsity=0.3, smoothness=2.5, order=request.param)
     return objective, x, b
 
 
@@ -27,6 +30,7 @@ def test_gradients(case):
     smooth = lambda v: o.terms(x, v)["fidelity"] + o.terms(x, v)["smoothness"]  # noqa: E731
     assert_gradient(smooth, lambda v: o.gradient_b(o.residual(x, v), v), b)
     assert_gradient(lambda v: 0.5 * gradient_energy(v), laplacian, b)
+    assert gradient_energy(b, o.order) >= 0
 
 
 def test_the_laplacian_is_symmetric_and_below_eight():
@@ -41,7 +45,10 @@ def test_terms_by_hand(case):
     terms = o.terms(x, b)
     assert terms["fidelity"] == pytest.approx(0.5 * 1.7 * ((o.psi.forward(x) + b - o.mean) ** 2).sum())
     assert terms["sparsity"] == pytest.approx(0.3 * x.sum())
-    assert terms["smoothness"] == pytest.approx(0.5 * 2.5 * ((np.diff(b, axis=0) ** 2).sum() + (np.diff(b, axis=1) ** 2).sum()))
+    down, across = (np.diff(np.eye(n), axis=0) for n in b.shape)  # differences along an axis as matrices
+    matrix = np.kron(down.T @ down, np.eye(b.shape[1])) + np.kron(np.eye(b.shape[0]), across.T @ across)
+    bent = np.linalg.matrix_power(matrix, o.order) @ b.ravel()
+    assert terms["smoothness"] == pytest.approx(0.5 * 2.5 * b.ravel() @ bent)
 
 
 def test_safe_steps_never_raise_the_objective(case):
@@ -54,15 +61,48 @@ def test_safe_steps_never_raise_the_objective(case):
         before = value(x, b)
         x = prox_step(x, o.gradient_x(o.residual(x, b)), step=o.step_x, threshold=o.sparsity).x
         middle = value(x, b)
-        b = prox_step(b, o.gradient_b(o.residual(x, b), b), step=o.step_b).x
+        b = o.background_step(b, o.fidelity * o.residual(x, b), o.step_b)
         assert value(x, b) <= middle * (1 + 1e-12) <= before * (1 + 1e-11)
 
 
+def test_a_whole_background_step_is_the_best_background(case):
+    """Of a quadratic fidelity, whose safe step reaches its minimum at once."""
+    o, x, b = case
+    o.mean = o.mean + 10  # nowhere near the bound
+    reached = o.background_step(b, o.fidelity * o.residual(x, b), o.step_b)
+    np.testing.assert_allclose(reached, o.best_background(o.psi.forward(x)), rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_a_background_at_the_bound_is_the_constrained_minimiser_of_any_order(order, rng):
+    """Against non-negative least squares on the stacked system, at the solver's own stiffness."""
+    psi = fg.Psi(tiny_psf(5, 0.1), (9, 8), 2)
+    mean = rng.standard_normal(psi.shape) + np.linspace(-2, 3, 9)[:, None]
+    o = Objective(psi, mean, smoothness=4.0 ** (2 * order), order=order)
+    down, across = (np.diff(np.eye(n), axis=0) for n in psi.shape)
+    matrix = np.kron(down.T @ down, np.eye(8)) + np.kron(np.eye(9), across.T @ across)
+    values, vectors = np.linalg.eigh(matrix)
+    root = vectors @ np.diag(np.sqrt(o.smoothness * np.maximum(values, 0) ** order)) @ vectors.T
+    expected, _ = nnls(np.concatenate([np.eye(72), root]), np.concatenate([mean.ravel(), np.zeros(72)]))
+    b = o.best_background(0 * mean)
+    assert (expected == 0).any()
+
+    def value(b):
+        return 0.5 * ((b - mean) ** 2).sum() + 0.5 * o.smoothness * gradient_energy(b, order)
+
+    least = value(expected.reshape(9, 8))
+    free = np.linalg.solve(np.eye(72) + root @ root, mean.ravel()).reshape(9, 8)
+    # what cutting the free minimiser at zero costs is what there is to gain
+    assert b.min() >= 0
+    assert value(b) - least < 0.05 * (value(np.maximum(free, 0)) - least)
+
+
+@pytest.mark.parametrize("case", [1], indirect=True)
 @pytest.mark.parametrize("shift", [4.0, -6.0])
 def test_best_background_is_the_constrained_minimiser(case, shift):
     o, x, _ = case
     o.mean = o.mean + shift  # shifted down, part of it would be negative
-    b = o.best_background(x)
+    b = o.best_background(o.psi.forward(x))
     slope = o.gradient_b(o.residual(x, b), b)
     assert b.min() >= 0
     assert (b == 0).any() == (shift < 0)
@@ -78,6 +118,7 @@ def test_mean_fit_reaches_the_joint_minimum(rng):
     mean = (psi.forward(truth) + 3 + rng.standard_normal(psi.shape) * 0.1).astype(np.float32)
     o = Objective(psi, mean, fidelity=1.0, sparsity=0.01, smoothness=20.0)
     fit = MeanFit(o)
+    np.testing.assert_array_equal(fit.b, o.best_background(0 * mean))
     for _ in range(3000):
         fit.step()
     x, b = fit.x.astype(np.float64), fit.b.astype(np.float64)
@@ -90,8 +131,58 @@ def test_mean_fit_reaches_the_joint_minimum(rng):
     reached = sum(o.terms(x, b).values())
     for _ in range(3000):
         x = prox_step(x, o.gradient_x(o.residual(x, b)), step=o.step_x, threshold=o.sparsity).x
-        b = prox_step(b, o.gradient_b(o.residual(x, b), b), step=o.step_b).x
+        b = o.background_step(b, o.fidelity * o.residual(x, b), o.step_b)
     assert sum(o.terms(x, b).values()) > reached - 2e-3 * reached
+
+
+def test_the_sieve_is_a_symmetric_blur_of_the_stated_width():
+    psi = fg.Psi(fg.gaussian_psf(318, 100, 4), (32, 32), 4)
+    assert psf_width(psi) == pytest.approx(318 / 2.3548 / 25, rel=1e-3)
+    sieve = Sieve(psi, 0.5)
+    point = np.zeros(psi.fine_shape, dtype=np.float32)
+    point[64, 60] = 1.0
+    spot = sieve(point).astype(np.float64)
+    place = np.arange(128)
+    assert spot.sum() == pytest.approx(1.0, rel=1e-5)
+    for axis, centre in ((0, 64), (1, 60)):
+        profile = spot.sum(axis=1 - axis)
+        assert profile @ place == pytest.approx(centre, abs=1e-3)
+        # cut at four standard deviations
+        assert np.sqrt(profile @ (place - centre) ** 2) == pytest.approx(0.5 * psf_width(psi), rel=5e-3)
+    assert_adjoint(sieve, sieve, psi.fine_shape, psi.fine_shape, dtype=np.float32)
+    np.testing.assert_array_equal(Sieve(psi, 0.0)(point), point)
+    assert Sieve(psi, 0.0).operator is psi
+
+
+@pytest.mark.parametrize("shape", [(24, 20), (10, 11)])
+def test_the_sieves_operator_is_psi_after_the_blur(shape, rng):
+    """Where nothing leaves the field; in a field that is no larger than the PSF, too."""
+    psi = fg.Psi(fg.gaussian_psf(318, 100, 2, truncate=3), shape, 2, photons_per_emitter=3.0)
+    sieve = Sieve(psi, 0.3)
+    z = np.zeros(psi.fine_shape)
+    reach = len(sieve.taps) - 1
+    z[reach:-reach, reach:-reach] = rng.random((psi.fine_shape[0] - 2 * reach, psi.fine_shape[1] - 2 * reach))
+    expected = psi.forward(sieve(z))
+    # both PSFs are cut at three standard deviations, where the Gaussian is exp(-4.5) = 0.011 of its peak
+    np.testing.assert_allclose(sieve.operator.forward(z), expected, rtol=0.012)
+
+
+def test_a_fit_through_a_sieve_follows_its_own_light(rng):
+    psi = fg.Psi(fg.gaussian_psf(318, 100, 4), (32, 32), 4)
+    truth = np.zeros(psi.fine_shape, dtype=np.float32)
+    truth[40:90, 60:64] = 10.0
+    mean = psi.forward(truth) + 3.0 + 0.1 * rng.standard_normal(psi.shape).astype(np.float32)
+    fit = MeanFit(Objective(psi, mean, sparsity=1e-3, smoothness=4.0**6, order=3), detail=0.3)
+    for _ in range(200):
+        fit.step()
+    # away from the border, where nothing that the sieve moves out of the field can shine back
+    inside = np.s_[8:-8, 8:-8]
+    np.testing.assert_allclose(fit.light[inside], psi.forward(fit.x)[inside], rtol=1e-3)
+    np.testing.assert_allclose(fit.light_ahead, fit.operator.forward(fit.ahead), rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(fit.residual, fit.light + fit.b - mean, rtol=1e-4, atol=1e-4)
+    assert fit.step_size > fit.objective.step_x  # what is blurred more bends less
+    # the noise alone has a norm of 0.1 sqrt(M1 M2)
+    assert np.linalg.norm(fit.residual) < 1.5 * 0.1 * 32
 
 
 def test_prox_operators_are_optimal(rng):

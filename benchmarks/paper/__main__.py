@@ -1,0 +1,121 @@
+"""Run the experiment and render its tables: ``python -m benchmarks.paper [--quick] [--seeds N] [--jobs N]``."""
+
+from __future__ import annotations
+
+import math
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from fluogan_core.phantom import ARGOLIGHT_SEPARATIONS_NM
+
+from .. import STUDIES
+from .._harness import RESULTS, Options, Report, switches, write
+from .._tables import plain, render
+from ._evidence import add_evidence
+from ._judge import Task, Verdict, verdicts
+from ._methods import METHODS, left_out
+from ._pictures import draw
+from ._scenes import CONDITIONS, RELEASED, ROI, Condition, Geometry
+from ._tables import add_field, add_resolution, add_targets, add_widths
+
+ROOT = Path(__file__).parents[2]
+#: For a PSF of the wrong width: what goes through Psi.
+THROUGH_PSI = ("FISTA, 1000 steps", "MLEM, 1000 steps", "mean fit")
+#: Distances up to this get all seeds; wider pairs, which nothing through Psi misses, three in eight.
+CLOSE_NM = 180.0
+#: Small enough for a test, and still a pair with its outer lines.
+TINY = Geometry(shape=(20, 20), frames=60)
+
+
+def resolution_tasks(
+    conditions: Sequence[Condition], separations: Sequence[float], seeds: int, geometry: Geometry
+) -> list[Task]:
+    """All distances, each pair with its control; fewer seeds where nothing is in doubt."""
+    methods = tuple(name for name in METHODS if name not in left_out())
+    return [
+        Task(condition.name, (separation,), control, seed, methods, 1.0, geometry)
+        for condition in conditions
+        for separation in separations
+        for seed in range(seeds if separation <= CLOSE_NM else math.ceil(seeds * 3 / 8))
+        for control in (False, True)
+    ]
+
+
+def width_tasks(conditions: Sequence[Condition], separation: float, seeds: int, geometry: Geometry) -> list[Task]:
+    """A PSF 5 % too narrow and 5 % too wide."""
+    return [
+        Task(condition.name, (separation,), control, seed, THROUGH_PSI, width, geometry)
+        for condition in conditions
+        for width in (0.95, 1.05)
+        for seed in range(math.ceil(seeds / 2))
+        for control in (False, True)
+    ]
+
+
+def field_tasks(conditions: Sequence[Condition], separations: Sequence[float], geometry: Geometry) -> list[Task]:
+    """All groups in one field, bright."""
+    return [Task(c.name, tuple(separations), False, 0, ("mean fit",), 1.0, geometry) for c in conditions if c.light == 1.0]
+
+
+def gather(tasks: Sequence[Task], jobs: int, what: str) -> list[Verdict]:
+    """All verdicts, with a line of progress now and then."""
+    found: list[Verdict] = []
+    started = said = time.perf_counter()
+    for done, part in enumerate(verdicts(tasks, jobs), 1):
+        found += part
+        if time.perf_counter() - said > 20 or done == len(tasks):
+            said = time.perf_counter()
+            print(f"{what}: {done} of {len(tasks)} recordings, {said - started:.0f} s", file=sys.stderr, flush=True)
+    return found
+
+
+def run(options: Options, seeds: int, jobs: int, pictures: Path | None) -> Report:
+    """Everything; a quick run has one distance, one seed and a tiny field."""
+    report = Report("paper", options)
+    geometry = options.pick(ROI, TINY)
+    separations = options.pick(ARGOLIGHT_SEPARATIONS_NM, (240.0,))
+    conditions = options.pick(CONDITIONS, CONDITIONS[:2])
+    found = gather(resolution_tasks(conditions, separations, seeds, geometry), jobs, "regions of interest")
+    add_targets(report, found)
+    add_resolution(report, found, left_out())
+    widths = width_tasks(conditions, options.pick(180.0, 240.0), seeds, geometry)
+    add_widths(report, gather(widths, jobs, "wrong widths"))
+    whole = options.pick(RELEASED, TINY)
+    add_field(report, gather(field_tasks(conditions, separations, whole), jobs, "the whole pattern"))
+    add_evidence(report, conditions, options.pick((180.0, 150.0, 120.0), (240.0,)), geometry)
+    if pictures is not None:
+        draw(pictures)
+    return report
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = switches("python -m benchmarks.paper", STUDIES["paper"])
+    parser.add_argument("--seeds", type=int, default=8, help="recordings per condition and distance (1 in a quick run)")
+    parser.add_argument("--jobs", type=int, default=1, help="processes, of one thread each")
+    parser.add_argument("--docs", type=Path, help="folder of the documents that are rendered")
+    arguments = parser.parse_args(argv)
+    if arguments.backend != "numpy" or arguments.seed:
+        parser.error("the experiment runs on NumPy with the seeds 0, 1, ...: leave out --backend and --seed")
+    if arguments.seeds < 1 or arguments.jobs < 1:
+        parser.error("--seeds and --jobs must be at least 1")
+    results, docs = arguments.results, arguments.docs
+    if arguments.quick:  # its figures mean nothing: they replace none
+        results = results or Path(tempfile.mkdtemp(prefix="paper-"))
+    else:
+        results, docs = results or RESULTS, docs or ROOT / "docs"
+    options = Options(arguments.quick, results)
+    seeds = 1 if arguments.quick else arguments.seeds
+    document = run(options, seeds, arguments.jobs, None if docs is None else docs / "images").document()
+    print(plain(document))
+    print(f"written to {write(document, results)}", file=sys.stderr)
+    if docs is not None:
+        for path in render(results, docs):
+            print(f"tables rendered in {path.name}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

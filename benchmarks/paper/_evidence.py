@@ -1,0 +1,147 @@
+r"""Do the data hold that there are two lines?  An answer that does not depend on any method of reconstruction.
+
+The frames of a pair are compared with those of the best image *without a dip*: any non-negative mixture of bars centred on
+the pair (all profiles that fall from the middle outwards), with outer lines and a smooth background of free brightness.  By how
+many standard deviations the mean frame of T frames tells the two apart, under the exact covariance of the pair's frames,
+
+.. math:: d'^2 = T \min_{\mu \in \text{no dip}} (\mu_\text{pair} - \mu)^T \Sigma^{-1} (\mu_\text{pair} - \mu),
+
+bounds what any method can know from the mean.  Second moments are looked at with the same image: twice the Kullback-Leibler
+divergence of the two Gaussians is what mean and covariance hold against that image, an upper bound for the best one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import linalg, optimize
+
+import fluogan_core as fg
+
+from .._harness import Report
+from ._scenes import BACKGROUND, CONDITIONS, PEAK, ROI, Condition, Geometry, make_scene, operator, peak_of_standard
+
+__all__ = ["Evidence", "add_evidence", "evidence"]
+
+#: Cosines per axis of the background that is free.
+_ORDERS = 4
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Standard deviations by which a recording tells a pair from an image without a dip.
+
+    Attributes
+    ----------
+    of_bar : float
+        From the control, a uniform bar of the pair's width and flux, by the mean.
+    of_mean : float
+        From the best image without a dip, by the mean.
+    of_both : float
+        From that same image, by mean and covariance.
+    """
+
+    of_bar: float
+    of_mean: float
+    of_both: float
+
+
+def evidence(separation: float, light: float, kappa: float, geometry: Geometry = ROI) -> Evidence:
+    """What ``geometry.frames`` frames of a pair hold.
+
+    Parameters
+    ----------
+    separation : float
+        nm.
+    light : float
+        Fraction of the full light.
+    kappa : float
+        Photons per emission, in full light.
+    geometry : Geometry
+        Of one group.
+    """
+    pattern, control = geometry.pattern((separation,)), geometry.pattern((separation,), control=True)
+    psi = operator(geometry, pattern.shape)
+    scale = PEAK * light / peak_of_standard(geometry)
+    matrix = psi.forward(np.eye(pattern.x.size).reshape(-1, *psi.fine_shape)).reshape(pattern.x.size, -1).T
+    background = np.full(matrix.shape[0], BACKGROUND * light)
+
+    def covariance(x: np.ndarray, b: np.ndarray) -> np.ndarray:
+        flicker = (matrix * (kappa * light * x.ravel())) @ matrix.T if kappa > 1 else (matrix * x.ravel()) @ matrix.T
+        return np.diag(matrix @ x.ravel() + b) + flicker
+
+    x = pattern.x * scale
+    spread = covariance(x, background)
+    factor = linalg.cholesky(spread, lower=True)
+
+    def whitened(images: np.ndarray) -> np.ndarray:
+        return math.sqrt(geometry.frames) * linalg.solve_triangular(factor, images, lower=True)
+
+    bar = whitened(matrix @ (control.x * scale - x).ravel())
+    columns, fine = _without_dip(pattern)
+    rates = matrix @ fine.reshape(len(fine), -1).T
+    waves = _cosines(pattern.shape)
+    # a background is as likely above as below: two columns of opposite sign each
+    design = np.concatenate([rates, waves, -waves], axis=1)
+    target = matrix @ x.ravel() + background
+    weights, rest = optimize.nnls(whitened(design), whitened(target), maxiter=50 * design.shape[1])
+    count = len(columns)
+    best = np.tensordot(weights[:count], fine, axes=1)
+    b = waves @ (weights[count : count + waves.shape[1]] - weights[count + waves.shape[1] :])
+    return Evidence(float(np.linalg.norm(bar)), float(rest), _both(rest, spread, covariance(best, b), geometry.frames))
+
+
+def _without_dip(pattern: fg.Pattern) -> tuple[list[float], np.ndarray]:
+    """Images whose mixtures have no dip between the pair: centred bars of all widths, and lines of one fine pixel outside."""
+    fine_nm = pattern.pixel_size_nm / pattern.factor
+    edges = np.arange(pattern.x.shape[1] + 1) * fine_nm
+    rows = np.clip(np.diff(np.clip(np.arange(pattern.x.shape[0] + 1) * fine_nm, *pattern.span_nm)) / fine_nm, 0, 1)
+    left, first, second, right = pattern.lines_nm[0]
+    centre, reach = (first + second) / 2, ((second + right) / 2 - (first + left) / 2) / 2
+    halves = np.arange(fine_nm / 2, reach, fine_nm / 2)
+    profiles = [np.diff(np.clip(edges, centre - h, centre + h)) / fine_nm for h in halves]
+    outside = [k for k in range(pattern.x.shape[1]) if edges[k + 1] < centre - reach or edges[k] > centre + reach]
+    profiles += [np.eye(pattern.x.shape[1])[k] for k in outside]
+    return [*map(float, halves), *map(float, outside)], np.stack([np.outer(rows, p) for p in profiles])
+
+
+def _cosines(shape: tuple[int, int]) -> np.ndarray:
+    """Smooth backgrounds, (pixels, orders)."""
+    down, across = (np.cos(np.pi * np.arange(_ORDERS)[:, None] * (np.arange(n) + 0.5) / n) for n in shape)
+    return np.einsum("ai,bj->ijab", down, across).reshape(shape[0] * shape[1], -1)
+
+
+def _both(of_mean: float, pair: np.ndarray, other: np.ndarray, frames: int) -> float:
+    """Root of twice the divergence of the pair's Gaussian from the other's, over all frames."""
+    ratio = linalg.solve(other, pair, assume_a="pos")
+    spread = float(np.trace(ratio)) - len(pair) - float(np.linalg.slogdet(ratio)[1])
+    return math.sqrt(of_mean**2 + frames * max(spread, 0.0))
+
+
+def add_evidence(
+    report: Report, conditions: Sequence[Condition], separations: Sequence[float], geometry: Geometry = ROI
+) -> None:
+    """A table over conditions and distances."""
+    rows = []
+    for condition in conditions:
+        for separation in separations:
+            kappa = 1.0 if condition.model == "double Poisson" else blinking_kappa()
+            e = evidence(separation, condition.light, kappa, geometry)
+            rows.append([condition.name, f"{separation:g} nm", e.of_bar, e.of_mean, e.of_both])
+    report.table(
+        f"What {geometry.frames} frames hold: standard deviations by which a pair differs",
+        ["condition", "distance", "from its bar, mean", "from the best image without a dip, mean", "mean and covariance"],
+        rows,
+        "Camera and PSF known, brightness and a smooth background free. The last column is against the image that fits the "
+        "mean best, and so an upper bound.",
+    )
+
+
+def blinking_kappa() -> float:
+    """Photons per emission of the blinking condition in full light, in the double Poisson model's second moments."""
+    condition = next(c for c in CONDITIONS if c.model == "blinking" and c.light == 1.0)
+    few = Geometry(ROI.pixel_size_nm, ROI.factor, ROI.shape, frames=2)
+    return make_scene(condition, (180.0,), 0, geometry=few).photons_per_emitter

@@ -1,0 +1,140 @@
+"""One recording, all methods: what is resolved, where, how bright, at what cost."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+
+import numpy as np
+
+from fluogan_core.metrics import blurred_agreement, line_fluxes, nrmse, pair_report, psnr
+
+from ._methods import METHODS, Job
+from ._scenes import CONDITIONS, Geometry, make_scene
+
+__all__ = ["Task", "Verdict", "judge", "verdicts"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A recording and what to do with it.
+
+    Attributes
+    ----------
+    condition : str
+        Name of one of :data:`CONDITIONS`.
+    separations : tuple of float
+        One per group, nm.
+    control : bool
+    seed : int
+    methods : tuple of str
+    width : float
+        Of the assumed PSF, relative to the true one.
+    geometry : Geometry
+    """
+
+    condition: str
+    separations: tuple[float, ...]
+    control: bool
+    seed: int
+    methods: tuple[str, ...]
+    width: float
+    geometry: Geometry
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one method made of one group of one recording.
+
+    Attributes
+    ----------
+    condition, separation, control, seed, width, method
+        Which.
+    resolved : bool
+        Two lines by Rayleigh's rule; of a control, a false split.
+    error_nm : float or None
+        Distance of the two middles less the truth.
+    peak_error_nm : float or None
+        The same of the peaks.
+    nrmse, psnr : float
+        Of the whole field against the lines, sums matched.
+    flux_error : float
+        Light of the four lines over the truth, less one.
+    rsp : float or None
+        Correlation of the blurred result with the mean frame.
+    seconds : float
+    """
+
+    condition: str
+    separation: float
+    control: bool
+    seed: int
+    width: float
+    method: str
+    resolved: bool
+    error_nm: float | None
+    peak_error_nm: float | None
+    nrmse: float
+    psnr: float
+    flux_error: float
+    rsp: float | None
+    seconds: float
+
+
+def judge(task: Task) -> list[Verdict]:
+    """Record, estimate, reconstruct and judge."""
+    condition = next(c for c in CONDITIONS if c.name == task.condition)
+    scene = make_scene(condition, task.separations, task.seed, control=task.control, geometry=task.geometry)
+    job = Job(scene, width=task.width)
+    started = time.perf_counter()
+    _ = job.fit  # whoever comes first must not pay for what the others share
+    fit_seconds = time.perf_counter() - started
+    made = []
+    for name in task.methods:
+        started = time.perf_counter()
+        x = METHODS[name](job).x
+        seconds = fit_seconds if name == "mean fit" else time.perf_counter() - started
+        whole = nrmse(x, scene.light), psnr(x, scene.light)
+        agreement = blurred_agreement(x, job.mean, job.psi)
+        for group, separation in enumerate(scene.pattern.separations_nm):
+            pair = pair_report(x, scene.pattern, group)
+            flux = line_fluxes(x, scene.pattern, group).sum() / line_fluxes(scene.light, scene.pattern, group).sum()
+            made.append(
+                Verdict(
+                    task.condition,
+                    separation,
+                    task.control,
+                    task.seed,
+                    task.width,
+                    name,
+                    pair.resolved,
+                    pair.error_nm,
+                    None if pair.peak_distance_nm is None else pair.peak_distance_nm - separation,
+                    *whole,
+                    float(flux - 1.0),
+                    agreement.rsp,
+                    seconds,
+                )
+            )
+    return made
+
+
+def verdicts(tasks: Sequence[Task], jobs: int) -> Iterator[list[Verdict]]:
+    """Judge all tasks, ``jobs`` at a time, each on one thread; in the order of the tasks."""
+    if jobs == 1:
+        yield from map(judge, tasks)
+        return
+    # read by the workers' libraries when they start
+    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"))
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(judge, tasks)
+
+
+def mean(values: Iterable[float | None]) -> float | None:
+    """Mean of what is there; None where nothing is."""
+    present = [v for v in values if v is not None]
+    return float(np.mean(present)) if present else None

@@ -1,0 +1,132 @@
+"""What is compared: images on the fine grid, photons per fine pixel and frame, from one recorded stack each.
+
+The peers that need a background are given the one that our mean fit found, so that the comparison is of what is made of it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy import ndimage
+
+import fluogan_core as fg
+
+from ._scenes import Scene
+
+__all__ = ["METHODS", "Image", "Job", "left_out"]
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """A result: x in photons per fine pixel and frame, and the background where the method finds one."""
+
+    x: np.ndarray
+    b: np.ndarray | None = None
+
+
+class Job:
+    """One stack with what the methods share: the camera's estimate, the mean frame, and the fit of the mean.
+
+    Parameters
+    ----------
+    scene : Scene
+    width : float
+        Width of the PSF that is assumed, relative to the true one.
+    """
+
+    def __init__(self, scene: Scene, *, width: float = 1.0) -> None:
+        self.scene = scene
+        # one photon per emission: a fit of the mean depends on nothing else, and x then is in photons
+        self.psi = scene.psi(width)
+        self.camera = fg.estimate_camera(scene.frames, self.psi).camera
+        self.mean = (scene.frames.mean(axis=0) - self.camera.offset) / self.camera.gain
+
+    @cached_property
+    def fit(self) -> fg.Result:
+        """Our fit of the mean with its defaults."""
+        options = fg.SolverOptions(method="none")
+        return fg.reconstruct(self.scene.frames, psi=self.psi, camera=self.camera, options=options, progress=False)
+
+    @cached_property
+    def lit(self) -> np.ndarray:
+        """The mean frame above the background that the fit found."""
+        return np.maximum(self.mean - self.fit.b, 0.0)
+
+
+def temporal_mean(job: Job) -> Image:
+    """The mean frame, spread over the fine pixels."""
+    return Image(_spread(np.maximum(job.mean - np.quantile(job.mean, 0.05), 0.0), job.psi.factor))
+
+
+def sofi2(job: Job) -> Image:
+    """Second-order SOFI: the covariance of consecutive frames, averaged over both directions of time."""
+    frames = job.scene.frames.astype(np.float32)
+    frames -= frames.mean(axis=0)
+    covariance = (frames[1:] * frames[:-1]).mean(axis=0)
+    return Image(_spread(np.maximum(covariance, 0.0), job.psi.factor))
+
+
+def richardson_lucy(job: Job, steps: int = 200) -> Image:
+    """Richardson-Lucy of scikit-image on the mean above the background."""
+    from skimage.restoration import richardson_lucy as iterate
+
+    fine = _spread(job.lit, job.psi.factor)
+    top = float(fine.max())
+    return Image(top * iterate(fine / top, job.psi.psf, num_iter=steps, clip=False, filter_epsilon=1e-9))
+
+
+def fista(job: Job, steps: int = 1000) -> Image:
+    """Non-negative least squares through Psi, accelerated."""
+    psi, target = job.psi, job.mean.astype(np.float32) - job.fit.b
+    step = np.float32(1.0 / psi.norm**2)
+    x = ahead = np.zeros(psi.fine_shape, dtype=np.float32)
+    t = 1.0
+    for _ in range(steps):
+        new = np.maximum(ahead - step * psi.adjoint(psi.forward(ahead) - target), 0)
+        t_new = 0.5 * (1 + math.sqrt(1 + 4 * t * t))
+        ahead, x, t = new + ((t - 1) / t_new) * (new - x), new, t_new
+    return Image(x)
+
+
+def mlem(job: Job, steps: int = 1000) -> Image:
+    """Maximum likelihood of Poisson counts through Psi by expectation maximisation."""
+    psi, target = job.psi, np.maximum(job.mean, 0).astype(np.float32)
+    background = np.maximum(job.fit.b, 1e-3)
+    sums = psi.column_sums.astype(np.float32)
+    x = np.full(psi.fine_shape, max(float((target - background).mean()), 1e-3) / psi.factor**2, dtype=np.float32)
+    for _ in range(steps):
+        x = x * psi.adjoint(target / (psi.forward(x) + background)) / sums
+    return Image(x)
+
+
+def mean_fit(job: Job) -> Image:
+    """Our fit of the mean."""
+    return Image(job.fit.x, job.fit.b)
+
+
+METHODS: dict[str, Callable[[Job], Image]] = {
+    "temporal mean": temporal_mean,
+    "second-order SOFI": sofi2,
+    "Richardson-Lucy (scikit-image)": richardson_lucy,
+    "FISTA, 1000 steps": fista,
+    "MLEM, 1000 steps": mlem,
+    "mean fit": mean_fit,
+}
+
+
+def left_out() -> dict[str, str]:
+    """Methods that cannot run here, and why."""
+    missing = importlib.util.find_spec("skimage") is None
+    return {"Richardson-Lucy (scikit-image)": "scikit-image is not installed"} if missing else {}
+
+
+def _spread(image: np.ndarray, factor: int) -> np.ndarray:
+    """A camera image on the fine grid by cubic splines, the light of a camera pixel shared by its fine pixels."""
+    rows, columns = ((np.arange(n * factor) + 0.5) / factor - 0.5 for n in image.shape)
+    grid = np.meshgrid(rows, columns, indexing="ij")
+    return np.maximum(ndimage.map_coordinates(image, grid, order=3, mode="nearest"), 0.0) / factor**2

@@ -1,0 +1,157 @@
+"""The paper's experiment: its methods on scenes whose answer is known, its judgements, and that the command runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+if not (ROOT / "benchmarks").is_dir():
+    pytest.skip("the benchmarks are part of the repository, not of the package", allow_module_level=True)
+sys.path.insert(0, str(ROOT))
+
+from benchmarks._harness import check_document  # noqa: E402
+from benchmarks.paper._evidence import evidence  # noqa: E402
+from benchmarks.paper._judge import Task, Verdict, judge, verdicts  # noqa: E402
+from benchmarks.paper._methods import METHODS, Job, left_out  # noqa: E402
+from benchmarks.paper._scenes import CONDITIONS, Geometry, make_scene, operator  # noqa: E402
+from benchmarks.paper._tables import score, smallest_resolved  # noqa: E402
+
+SMALL = Geometry(shape=(20, 20), frames=100)
+
+
+@pytest.fixture(scope="module")
+def job() -> Job:
+    return Job(make_scene(CONDITIONS[0], (300.0,), 0, geometry=SMALL))
+
+
+@pytest.mark.parametrize("condition", CONDITIONS, ids=lambda c: c.name)
+def test_scenes_hold_the_light_that_they_say(condition):
+    scene = make_scene(condition, (300.0,), 3, geometry=SMALL)
+    again = make_scene(condition, (300.0,), 3, geometry=SMALL)
+    np.testing.assert_array_equal(scene.frames, again.frames)
+    expected = operator(SMALL, (20, 20)).forward(scene.light).sum() + scene.background.sum()
+    measured = (scene.frames.mean(axis=0) - 100.0).sum() / 2.2
+    # emissions of kappa photons each: their number is Poisson, and blinking molecules, on for two frames, are as few as half
+    emissions = scene.light.sum() / scene.photons_per_emitter * SMALL.frames / 4
+    # blinking molecules are drawn once: 500 per square micrometre of line
+    molecules = 500.0 * 4 * 0.1 * (scene.pattern.span_nm[1] - scene.pattern.span_nm[0]) * 1e-3
+    spread = emissions**-0.5 + (molecules**-0.5 if condition.model == "blinking" else 0.0)
+    assert measured == pytest.approx(expected, rel=5 * spread)
+    assert scene.light.max() / scene.light[scene.light > 0].min() < 5
+
+
+def test_a_control_has_the_pairs_flux():
+    pair, bar = (make_scene(CONDITIONS[0], (300.0,), 0, control=c, geometry=SMALL) for c in (False, True))
+    assert bar.light.sum() == pytest.approx(pair.light.sum())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_finds_light_where_it_is(job, name):
+    if name in left_out():
+        pytest.skip(left_out()[name])
+    image = METHODS[name](job)
+    x = np.asarray(image.x, dtype=np.float64)
+    light = job.scene.light
+    assert x.shape == light.shape
+    assert x.min() >= 0
+    if name == "second-order SOFI":  # covariances are in another unit, and here are noise
+        return
+    # the background is estimated, the camera's gain to a few per cent
+    assert x.sum() == pytest.approx(light.sum(), rel=0.2)
+    assert np.corrcoef(x.sum(axis=0), light.sum(axis=0))[0, 1] > 0.5
+
+
+def test_what_goes_through_psi_explains_the_mean(job):
+    error = {}
+    for name in ("temporal mean", "FISTA, 1000 steps", "MLEM, 1000 steps", "mean fit"):
+        residual = job.psi.forward(np.asarray(METHODS[name](job).x, dtype=np.float64)) - job.lit
+        error[name] = float(np.sqrt((residual**2).mean()))
+    noise = float(np.sqrt((job.scene.frames.var(axis=0) / SMALL.frames).mean())) / job.camera.gain
+    assert error["temporal mean"] > 5 * noise
+    assert max(error["FISTA, 1000 steps"], error["MLEM, 1000 steps"], error["mean fit"]) < 1.5 * noise
+
+
+def test_sofi_sees_what_blinks():
+    scene = make_scene(CONDITIONS[1], (300.0,), 0, geometry=dataclasses.replace(SMALL, frames=300))
+    x = METHODS["second-order SOFI"](Job(scene)).x
+    assert np.corrcoef(x.sum(axis=0), scene.light.sum(axis=0))[0, 1] > 0.5
+
+
+def verdict(separation: float, control: bool, resolved: bool, seed: int = 0) -> Verdict:
+    return Verdict("", separation, control, seed, 1.0, "m", resolved, 1.0, 2.0, 0.5, 20.0, 0.1, 0.9, 1.0)
+
+
+def test_a_score_is_sensitivity_less_false_splits():
+    pairs = [verdict(150.0, False, seed < 7, seed) for seed in range(8)]
+    bars = [verdict(150.0, True, seed < 2, seed) for seed in range(8)]
+    assert score(pairs + bars) == pytest.approx(5 / 8)
+    assert score(pairs) is None
+
+
+def test_the_smallest_distance_counts_only_with_all_larger_ones():
+    def at(separation, resolved, split):
+        return [verdict(separation, False, k < resolved, k) for k in range(8)] + [
+            verdict(separation, True, k < split, k) for k in range(8)
+        ]
+
+    assert smallest_resolved(at(240.0, 8, 0) + at(180.0, 7, 1) + at(150.0, 6, 0)) == 180.0
+    assert smallest_resolved(at(240.0, 8, 0) + at(180.0, 8, 2) + at(150.0, 8, 0)) == 240.0
+    assert smallest_resolved(at(240.0, 3, 0)) is None
+
+
+def test_the_evidence_is_what_the_moments_say():
+    """The bar's distance by the dense formula, and the orders that must hold."""
+    e = {d: evidence(d, 1.0, 1.0, SMALL) for d in (300.0, 150.0)}
+    pair, bar = SMALL.pattern((300.0,)), SMALL.pattern((300.0,), control=True)
+    psi = operator(SMALL, (20, 20))
+    standard = Geometry().pattern((180.0,))
+    level = 160.0 / float(operator(Geometry(), (32, 32)).forward(standard.x).max())
+    dense = psi.forward(np.eye(pair.x.size).reshape(-1, *psi.fine_shape)).reshape(pair.x.size, -1)
+    x = level * pair.x.ravel()
+    covariance = np.diag(x @ dense + 10.0) + (dense.T * x) @ dense
+    off = level * (bar.x - pair.x).ravel() @ dense
+    assert e[300.0].of_bar == pytest.approx(np.sqrt(SMALL.frames * off @ np.linalg.solve(covariance, off)), rel=1e-6)
+    for d, found in e.items():
+        assert 0 < found.of_mean <= found.of_bar * (1 + 1e-6), d  # the bar is one of the images without a dip
+        assert found.of_both >= found.of_mean
+    assert e[150.0].of_mean < e[300.0].of_mean
+    assert evidence(300.0, 0.1, 1.0, SMALL).of_mean < e[300.0].of_mean
+
+
+def test_two_processes_judge_as_one():
+    tasks = [Task(CONDITIONS[0].name, (300.0,), c, 0, ("mean fit",), 1.05, SMALL) for c in (False, True)]
+    apart = list(verdicts(tasks, 2))
+    for one, other in zip((judge(task) for task in tasks), apart):
+        for a, b in zip(one, other):
+            assert dataclasses.replace(a, seconds=0.0).resolved == b.resolved
+            assert a.nrmse == pytest.approx(b.nrmse, rel=1e-3)
+
+
+def test_the_command_measures_and_writes(tmp_path):
+    words = [sys.executable, "-m", "benchmarks.paper", "--quick", "--results", str(tmp_path)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    document = json.loads((tmp_path / "paper.json").read_text())
+    check_document(document)
+    assert document["quick"]
+    titles = [table["title"] for table in document["tables"]]
+    assert "How faithful" in titles
+    assert "A PSF of the wrong width" in titles
+    assert any(title.startswith("What 60 frames hold") for title in titles)
+    assert "mean fit" in done.stdout
+    refused = subprocess.run([*words, "--seeds", "0"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "at least 1" in refused.stderr
+
+
+def test_the_picture_is_drawn(tmp_path):
+    from benchmarks.paper._pictures import draw
+
+    path = draw(tmp_path, separation=300.0, condition=CONDITIONS[0], geometry=SMALL)
+    assert path.read_bytes().startswith(b"\x89PNG")
