@@ -13,5 +13,9 @@ QUESTIONS = {
     "memory": "Does every method keep within the memory budget that it was given?",
 }
 
-#: Experiments with a command of their own (``python -m benchmarks.paper``), whose tables are rendered in the same way.
-STUDIES = {"paper": "What does the library resolve, how faithfully, and beside what one would do otherwise?"}
+#: Experiments with a command of their own (``python -m benchmarks.paper``, ``python -m benchmarks.paper.reference``); their
+#: tables are rendered in the same way.
+STUDIES = {
+    "paper": "What does the library resolve, how faithfully, and beside what one would do otherwise?",
+    "reference": "What are second moments worth on small fields, and how much of it does the critic win?",
+}

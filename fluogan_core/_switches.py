@@ -41,7 +41,7 @@ __all__ = [
 #: As in ``differences.METHODS`` and "none", spelled here so that --help needs no numerics.
 METHODS = ("corrected", "coupled", "photon", "linear", "direct", "none")
 #: Fields of ``SolverOptions`` that have a switch of their own.
-SOLVER_OPTIONS = ("method", "steps", "warm_steps", "fidelity", "sparsity", "smoothness", "seed")
+SOLVER_OPTIONS = ("method", "steps", "warm_steps", "fidelity", "sparsity", "smoothness", "detail", "seed")
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -148,6 +148,7 @@ solver_options = _together(
     _number("--fidelity", "Weight of the mean's fit against the critic [relative; 1 is balanced]."),
     _number("--sparsity", "Weight of the l1 norm of x [relative to the noise in its gradient]."),
     _number("--smoothness", "Length over which the background may vary [camera pixels]."),
+    _number("--detail", "Finest detail of the fit of the mean [fraction of the PSF's width]."),
     _number("--seed", "Seed of everything random [whole number].", kind=int),
 )  # fmt: skip
 
