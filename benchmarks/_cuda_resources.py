@@ -154,11 +154,11 @@ def main() -> None:
     for name, macros in cuda.programs():
         build = ", ".join(f"{key}={value}" for key, value in macros.items()) or "-"
         for kernel, taken in sorted(resources(name, macros, architecture).items()):
-            blocks = taken.blocks_per_multiprocessor(architecture)
-            print(
-                f"| `{kernel}` | {build} | {taken.registers} | {taken.shared} | {taken.instructions} "
-                f"| {taken.threads}, {blocks} ({blocks * (taken.threads or 0) / _THREADS:.0%}) |"
-            )
+            launch = "-"
+            if taken.threads is not None:
+                blocks = taken.blocks_per_multiprocessor(architecture)
+                launch = f"{taken.threads}, {blocks} ({blocks * taken.threads / _THREADS:.0%})"
+            print(f"| `{kernel}` | {build} | {taken.registers} | {taken.shared} | {taken.instructions} | {launch} |")
 
 
 if __name__ == "__main__":

@@ -193,6 +193,9 @@ import numpy as np
 from benchmarks import _small_kernels
 
 device = cuda_on_cpu.device("random", sanitize=True)
+"""
+
+EVERY_KERNEL = """
 _small_kernels.run(device, [np.float32])
 print("clean")
 """
@@ -203,8 +206,8 @@ device.compiler(text, "past.cu", ()).get_function("past")((1,), (65,), (np.zeros
 """
 
 
-def sanitized(extra: str) -> subprocess.CompletedProcess[str]:
-    """Run the kernels in a process of their own, whose arrays the address sanitizer guards as well."""
+def sanitized(work: str) -> subprocess.CompletedProcess[str]:
+    """Work in a process of its own, whose arrays the address sanitizer guards as well."""
     library = subprocess.run(["g++", "-print-file-name=libasan.so"], check=True, capture_output=True, text=True).stdout.strip()
     if not Path(library).is_absolute():
         pytest.skip("g++ has no address sanitizer here")
@@ -214,12 +217,12 @@ def sanitized(extra: str) -> subprocess.CompletedProcess[str]:
         "PYTHONPATH": os.pathsep.join(map(str, (Path(__file__).parent, Path(__file__).parents[1]))),
         "PYTHONMALLOC": "malloc",
     }
-    command = [sys.executable, "-c", SANITIZED + extra]
+    command = [sys.executable, "-c", SANITIZED + work]
     return subprocess.run(command, env=environment, capture_output=True, text=True)
 
 
 def test_the_sanitizers_find_nothing():
-    done = sanitized("")
+    done = sanitized(EVERY_KERNEL)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["clean"]
 
