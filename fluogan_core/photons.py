@@ -87,9 +87,9 @@ def draw_photons(table: PlacementTable, indices: Any, frames: Any, *, seed: int,
     Parameters
     ----------
     table : PlacementTable
-    indices : (P,) integers, on the host
+    indices : (P,) integers, on the host or on the table's backend
         Flat fine pixels ``n1 * N2 + n2``.
-    frames : (F,) integers, on the host
+    frames : (F,) integers, on the host or on the table's backend
         Frame counters.
     seed, step : int
         The other counters: the photon number of i depends on ``(seed, step, frame, i)``, its k-th place on k as well.
@@ -99,9 +99,9 @@ def draw_photons(table: PlacementTable, indices: Any, frames: Any, *, seed: int,
     PhotonSets
         F * P sets, frame by frame, on the table's backend.
     """
-    indices, frames = np.asarray(indices, dtype=np.int64), np.asarray(frames, dtype=np.int64)
     kernel = table.backend.kernel("draw_photons")
     if kernel is None:
+        indices, frames = (np.asarray(a, dtype=np.int64) for a in (indices, frames))
         return _draw_photons(table, indices, frames, seed, step)
     words, stages = random.seed_words(seed), (Stage.COUPLED_COUNT, Stage.COUPLED_PLACE)
     places = (table.totals, table.cumulative, table.rows, table.columns, table.shape, table.factor)

@@ -6,14 +6,23 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from . import source
 
-__all__ = ["Device", "ceil_div"]
+__all__ = ["Device", "ceil_div", "counters"]
 
 
 def ceil_div(a: int, b: int) -> int:
     """Return a / b rounded up: the blocks of b that cover a."""
     return -(-a // b)
+
+
+def counters(xp: Any, values: Any) -> Any:
+    """Return whole numbers (n,) as 32-bit counters on the device; those of the host travel at four bytes each."""
+    if not isinstance(values, xp.ndarray):
+        values = xp.asarray(np.asarray(values).astype(np.uint32))
+    return values.ravel().astype(np.uint32, copy=False)
 
 
 @dataclass(eq=False)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .device import Device, ceil_div
+from .device import Device, ceil_div, counters
 
 __all__ = ["PROGRAMS", "detect", "emissions", "philox_words"]
 
@@ -25,7 +25,7 @@ def emissions(device: Device, x: Any, numbers: Any, k0: int, k1: int, stage: int
     ----------
     device : Device
     x : (N1, N2) float32 or float64
-    numbers : (S,) integers, on the host
+    numbers : (S,) integers, on the host or the device
     k0, k1, stage, step : int
     out : (S, N1, N2) float32, C-contiguous
 
@@ -45,7 +45,7 @@ def emissions(device: Device, x: Any, numbers: Any, k0: int, k1: int, stage: int
     kernel(
         (tiles, ceil_div(len(numbers), frames_per_block)),
         (_THREADS,),
-        (x, *_words(x.size), _numbers(xp, numbers), *_words(len(numbers), frames_per_block, k0, k1, stage, step), out),
+        (x, *_words(x.size), counters(xp, numbers), *_words(len(numbers), frames_per_block, k0, k1, stage, step), out),
     )
     return out
 
@@ -73,7 +73,7 @@ def detect(
     blurred : (S, M1, M2) float32 or float64
     background : (M1, M2) float32 or float64
     epsilon : float
-    numbers : (S,) integers, on the host
+    numbers : (S,) integers, on the host or the device
     k0, k1, detection_stage, noise_stage, step : int
     gain, noise_std : float
     out : (S, M1, M2) float32, C-contiguous
@@ -98,7 +98,7 @@ def detect(
             background,
             dtype.type(epsilon),
             *_words(background.size),
-            _numbers(xp, numbers),
+            counters(xp, numbers),
             *_words(len(numbers), k0, k1, detection_stage, noise_stage, step),
             np.float32(gain),
             np.float64(noise_std),
@@ -108,22 +108,17 @@ def detect(
     return out
 
 
-def philox_words(device: Device, counters: Any, k0: int, k1: int) -> Any:
-    """Return the words (n, 4) uint32 of counters (n, 4) uint32, both on the device."""
-    counters = device.xp.ascontiguousarray(counters, dtype=np.uint32)
-    words = device.xp.empty_like(counters)
+def philox_words(device: Device, blocks: Any, k0: int, k1: int) -> Any:
+    """Return the words (n, 4) uint32 of counter blocks (n, 4) uint32, both on the device."""
+    blocks = device.xp.ascontiguousarray(blocks, dtype=np.uint32)
+    words = device.xp.empty_like(blocks)
     kernel = device.kernel("double_poisson", "words_of", REAL="float")
-    kernel((ceil_div(len(counters), _THREADS),), (_THREADS,), (counters, *_words(len(counters), k0, k1), words))
+    kernel((ceil_div(len(blocks), _THREADS),), (_THREADS,), (blocks, *_words(len(blocks), k0, k1), words))
     return words
 
 
 def _words(*values: int) -> tuple[np.uint32, ...]:
     return tuple(np.uint32(value) for value in values)
-
-
-def _numbers(xp: Any, numbers: Any) -> Any:
-    """Frame numbers on the device: four bytes each, copied behind what the stream has yet to do."""
-    return xp.asarray(np.asarray(numbers).astype(np.uint32))
 
 
 def _real(array: Any) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .device import Device, ceil_div
+from .device import Device, ceil_div, counters
 
 __all__ = ["PROGRAMS", "draw_photons"]
 
@@ -39,8 +39,8 @@ def draw_photons(
     device : Device
     totals, cumulative, rows, columns : arrays, copied to the device if they are not there
     shape, factor
-    indices : (P,) integers
-    frames : int or (F,) integers
+    indices : (P,) integers, on the host or the device
+    frames : int or (F,) integers, on the host or the device
     k0, k1, count_stage, place_stage, step : int
 
     Returns
@@ -50,7 +50,7 @@ def draw_photons(
         Both on the device.  The host waits once, for the number of photons.
     """
     xp = device.xp
-    indices, numbers = (xp.asarray(a).ravel().astype(np.uint32) for a in (indices, frames))
+    indices, numbers = counters(xp, indices), counters(xp, frames)
     sets = len(numbers) * len(indices)
     starts = xp.zeros(sets + 1, dtype=np.int64)
     if not sets:
@@ -59,15 +59,15 @@ def draw_photons(
     rows, columns = (xp.ascontiguousarray(a, dtype=np.int32) for a in (rows, columns))
     camera = tuple(np.int32(n) for n in (cumulative.shape[1], *shape, factor))
     emitters = (indices, np.uint32(len(indices)), numbers, np.int64(sets))
-    key, counters = (np.uint32(k0), np.uint32(k1)), tuple(np.uint32(n) for n in (count_stage, place_stage, step))
+    key, stages = (np.uint32(k0), np.uint32(k1)), tuple(np.uint32(n) for n in (count_stage, place_stage, step))
     grid = (min(ceil_div(sets, _THREADS), _BLOCKS_PER_MULTIPROCESSOR * device.multiprocessors),)
 
     kept = xp.empty(sets, dtype=np.int64)
     count = device.kernel("photons", "count_photons")
-    count(grid, (_THREADS,), (totals, cumulative, rows, columns, *camera, *emitters, *key, *counters, kept))
+    count(grid, (_THREADS,), (totals, cumulative, rows, columns, *camera, *emitters, *key, *stages, kept))
     xp.cumsum(kept, out=starts[1:])
     pixels = xp.empty(int(starts[-1]), dtype=np.int32)
     if pixels.size:
         place = device.kernel("photons", "place_photons")
-        place(grid, (_THREADS,), (cumulative, rows, columns, *camera, *emitters, *key, *counters[1:], starts, pixels))
+        place(grid, (_THREADS,), (cumulative, rows, columns, *camera, *emitters, *key, *stages[1:], starts, pixels))
     return starts, pixels
