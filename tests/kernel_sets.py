@@ -11,7 +11,7 @@ import cuda_on_cpu
 import numpy as np
 import pytest
 
-from fluogan_core import Backend, get_backend
+from fluogan_core import Backend, get_backend, random
 from fluogan_core.backend import why_no_gpu
 from fluogan_core.kernels import cpu, cuda
 
@@ -81,5 +81,6 @@ def kernel_set(name: str) -> KernelSet:
 
 def mixed_means(rng: np.random.Generator, size: int) -> np.ndarray:
     """Means of every rule: dark, dim, either side of the switches, and beyond float32's whole numbers."""
-    edges = [0.0, 1e-12, np.nextafter(10.0, 0), 10.0, 2.0**24, np.nextafter(2.0**24, np.inf), 1e8]
+    low, high = random.POISSON_INVERSION_BELOW, random.POISSON_NORMAL_ABOVE
+    edges = [0.0, 1e-12, np.nextafter(low, 0), low, high, np.nextafter(high, np.inf), 1e8]
     return rng.permutation(np.concatenate([edges, np.exp(rng.uniform(-7, 7, size - len(edges)))]))

@@ -31,16 +31,27 @@ __device__ __forceinline__ double log_factorial(double k) {
     return (k + 0.5) * log(k) - k + HALF_LOG_TWO_PI + tail;
 }
 
+// 1 / k, rounded as the definition does: a division in float64 takes longer than all the rest of a term.  The threads of a warp
+// are at the same k, so that constant memory serves them all at once.
+constexpr int TERMS = 128;  // means below 32 end well before
+struct Reciprocals {
+    double of[TERMS];
+    constexpr Reciprocals() : of{} {
+        for (int k = 1; k < TERMS; ++k) of[k] = 1.0 / k;
+    }
+};
+__constant__ Reciprocals RECIPROCALS = Reciprocals();
+
 // Sequential search in the distribution function of a mean below 32, given zero = exp(-mean).  Where rounding stops the sum
 // short of 1, the tail that is left goes to the last k that moved it.
 __device__ __forceinline__ double inverted(double mean, double zero, double u) {
-    double total = zero, term = zero, k = 0.0;
-    bool more = u > total;
-    while (more) {
-        k += 1.0;
-        term = term * (mean * (1.0 / k));
+    if (!(u > zero)) return 0.0;
+    double total = zero, term = zero;
+    int k = 1;
+    for (; k < TERMS; ++k) {
+        term = term * (mean * RECIPROCALS.of[k]);
         double grown = total + term;
-        more = u > grown && grown > total;
+        if (!(u > grown && grown > total)) break;
         total = grown;
     }
     return k;
