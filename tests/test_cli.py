@@ -420,7 +420,7 @@ def test_a_real_interrupt_ends_the_process_with_130_and_without_a_trace(recordin
 
 
 def test_demo_says_what_it_found_beside_the_truth(fluogan, tmp_path, monkeypatch):
-    run, options = demo.run_demo, fg.SolverOptions(method="none", warm_steps=200)
+    run, options = demo.run_demo, fg.SolverOptions(method="none", warm_steps=1000)
     experiment = demo.Experiment(size=(32, 32), frames=150)
     monkeypatch.setattr(demo, "run_demo", lambda d, **given: run(d, **given, experiment=experiment, options=options))
     status, out, err = fluogan("demo", "--output", tmp_path / "demo")

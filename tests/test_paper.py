@@ -22,6 +22,7 @@ from benchmarks.paper._judge import Task, Verdict, judge, verdicts  # noqa: E402
 from benchmarks.paper._methods import METHODS, Job, left_out  # noqa: E402
 from benchmarks.paper._scenes import CONDITIONS, Geometry, make_scene, operator  # noqa: E402
 from benchmarks.paper._tables import score, smallest_resolved  # noqa: E402
+from benchmarks.paper.reference import Likelihood, climb, error_of, make_field  # noqa: E402
 
 SMALL = Geometry(shape=(20, 20), frames=100)
 
@@ -155,3 +156,62 @@ def test_the_picture_is_drawn(tmp_path):
 
     path = draw(tmp_path, separation=300.0, condition=CONDITIONS[0], geometry=SMALL)
     assert path.read_bytes().startswith(b"\x89PNG")
+
+
+# -- the reference ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def field():
+    return make_field(14, 20.0, 60, 1)
+
+
+@pytest.mark.parametrize("second", [False, True])
+def test_the_likelihoods_gradient_is_its_derivative(field, second, rng):
+    likelihood = Likelihood(field, second_moments=second)
+    x = field.x.ravel() + 0.1 * rng.random(field.x.size)
+    direction = rng.standard_normal(x.size)
+    step = 1e-6
+    ahead, behind = (likelihood(x + sign * step * direction)[0] for sign in (1, -1))
+    # central differences of a value of size v are rounded by v * 1e-16 / step
+    tolerance = 1e-9 * abs(ahead)
+    assert (ahead - behind) / (2 * step) == pytest.approx(likelihood(x)[1] @ direction, rel=1e-5, abs=tolerance)
+
+
+def test_the_likelihood_is_that_of_a_gaussian(field):
+    from scipy.stats import multivariate_normal
+
+    likelihood = Likelihood(field, second_moments=True)
+    x = field.x.ravel() + 0.01
+    light = likelihood.operator @ x
+    covariance = np.diag(light + field.b.ravel()) + (likelihood.operator * x) @ likelihood.operator.T
+    law = multivariate_normal(light + field.b.ravel(), covariance)
+    expected = law.logpdf(field.frames.reshape(len(field.frames), -1)).mean()
+    assert likelihood(x)[0] == pytest.approx(expected + 0.5 * light.size * np.log(2 * np.pi), rel=1e-9)
+
+
+@pytest.mark.parametrize("second", [False, True])
+def test_climbing_never_goes_down_and_keeps_the_image_of_least_error(field, second):
+    likelihood = Likelihood(field, second_moments=second)
+    errors, values = [], []
+
+    def error(x):
+        errors.append(error_of(field)(x))
+        values.append(likelihood(x)[0])
+        return errors[-1]
+
+    best, when = climb(likelihood, 8, error)
+    assert best.min() >= 0
+    assert len(values) == 9
+    assert (np.diff(values) >= 0).all()
+    assert values[-1] > values[0]
+    assert error_of(field)(best) == min(errors) == errors[when]
+
+
+def test_the_reference_runs(tmp_path):
+    words = [sys.executable, "-m", "benchmarks.paper.reference", "--quick", "--results", str(tmp_path)]
+    subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    document = json.loads((tmp_path / "reference.json").read_text())
+    check_document(document)
+    names = [row[2] for row in document["tables"][0]["rows"]]
+    assert names == ["likelihood of the mean", "likelihood of mean and covariance", "mean fit", "full method"]
