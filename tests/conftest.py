@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,11 +10,13 @@ from typing import Any
 
 import cuda_on_cpu
 import numpy as np
+import pretend_card
 import pytest
 from kernel_sets import COMPILED, CUDA, NUMBA, KernelSet, kernel_set
 
 import fluogan_core as fg
 from fluogan_core import backend as room
+from fluogan_core import bridge
 from fluogan_core.kernels import cuda
 from fluogan_core.kernels.cuda import source
 
@@ -21,11 +24,19 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # benchmarks/ is not 
 from benchmarks._cuda_resources import ARCHITECTURES
 
 
-@pytest.fixture(params=["numpy", "cuda-on-cpu-random", pytest.param("cupy", marks=pytest.mark.gpu)])
+@pytest.fixture(params=["numpy", "cuda-on-cpu-random", "pretended-card", pytest.param("cupy", marks=pytest.mark.gpu)])
 def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> fg.Backend:
-    """Every backend in turn, and NumPy's with the CUDA kernels; CuPy is skipped, and said to be, where there is no card."""
+    """Every backend in turn, NumPy's with the CUDA kernels, and a card that is only pretended (see ``pretend_card.py``).
+
+    CuPy is skipped, and said to be, where there is no card.
+    """
     if request.param == "numpy":
         return fg.get_backend("numpy")
+    if request.param == "pretended-card":
+        pretended = pretend_card.backend()
+        monkeypatch.setattr(room, "_cupy_backend", lambda number: pretended)
+        monkeypatch.setattr(bridge, "on_torch_stream", lambda backend: contextlib.nullcontext())
+        return pretended
     chosen = kernel_set(request.param).backend
     if chosen.name == "numpy":
         # the backend follows the arrays: NumPy's arrays now lead to this one
