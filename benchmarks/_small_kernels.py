@@ -1,4 +1,4 @@
-"""Every CUDA kernel of sampling once, on small odd shapes: what a memory or race checker is given to watch."""
+"""Every CUDA kernel once, on small odd shapes: what a memory or race checker is given to watch."""
 
 from __future__ import annotations
 
@@ -28,6 +28,21 @@ def run(device: Any, dtypes: Sequence[Any] = (np.float32, np.float64)) -> None:
     table = (np.full(4, 2.5), cumulative / cumulative[:, -1:], *(a.ravel().astype(np.int32) for a in np.mgrid[-1:2, -1:2]))
     emitters = np.arange(12 * 14)
     cuda.find("draw_photons", device)(*(xp.asarray(a) for a in table), (6, 7), 2, emitters, numbers, *key, 3, 4, 0)
+    _critic(device, rng)
+
+
+def _critic(device: Any, rng: np.random.Generator) -> None:
+    """Launch the critic's kernels: single photons, and sets of none to thirty, with the last layer pruned and in full."""
+    xp, shape = device.xp, (17, 13)
+    weights = [xp.asarray(rng.normal(size=(outputs, inputs, 3, 3))) for outputs, inputs in ((3, 1), (5, 3), (4, 5))]
+    biases, head = [xp.asarray(rng.normal(size=len(w))) for w in weights], xp.asarray(rng.normal(size=4 * 2 * 1))
+    flat = {"mean": xp.zeros(shape), "std": xp.ones(shape)}
+    network = cuda.find("make_network", device)(weights, biases, head, 0.5, kernel_size=3, pool=2, slope=0.2, **flat)
+    frames, pixels = (xp.asarray(a) for a in (rng.poisson(3.0, (2, *shape)), rng.integers(0, 17 * 13, 40)))
+    owner, starts = xp.asarray([0, 1, 0, 1, 0]), xp.asarray([0, 0, 1, 3, 10, 40])
+    for pruned in (True, False):
+        cuda.find("critic_differences", device)(network, frames, 1.0, pruned=pruned)
+        cuda.find("perturbation_differences", device)(network, frames, owner, starts, pixels, 1.0, pruned=pruned)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ class _Field:
         self.backend, self.psi = self.case.model.backend, self.case.model.psi
         self.evaluator = Evaluator(self.critic, (size, size), self.backend)
         make_network = self.backend.kernel("make_network")
-        self.network = None if make_network is None else make_network(**bridge.slim_arrays(self.critic))
+        self.network = None if make_network is None else make_network(**bridge.slim_arrays(self.critic, self.backend))
 
     @cached_property
     def torch(self) -> TorchBatched:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from .backend import Backend, backend_of
+from .backend import Backend, backend_of, get_backend
 from .critic import Critic
 
 #: Marks the tensors of a written state that were arrays.
@@ -68,10 +68,15 @@ def to_array(tensor: torch.Tensor, backend: Backend) -> Any:
     tensor = tensor.detach().resolve_conj().resolve_neg()
     if tensor.dtype == torch.bfloat16:
         raise TypeError("bfloat16 has no NumPy counterpart; convert the tensor with .float() first")
-    home = "cpu" if tensor.device.type == "cpu" else f"cuda:{tensor.device.index or 0}"
+    home = _home(tensor)
     if home != backend.device:
         raise ValueError(f"the tensor is on {home} but the arrays are on {backend.device}; move the critic with .to()")
     return backend.xp.from_dlpack(tensor)
+
+
+def _home(tensor: torch.Tensor) -> str:
+    """The backends' name of the device that a tensor lives on."""
+    return "cpu" if tensor.device.type == "cpu" else f"cuda:{tensor.device.index or 0}"
 
 
 @contextlib.contextmanager
@@ -154,25 +159,34 @@ def activation_bytes(critic: nn.Module, shape: tuple[int, int]) -> int:
     return 3 * total + 8 * shape[0] * shape[1]
 
 
-def slim_arrays(critic: nn.Module) -> dict[str, Any] | None:
-    """Return the weights of a float32 :class:`Critic` on the CPU for the hand-written kernels, or None for any other module."""
-    if type(critic) is not Critic or critic.head.weight.dtype != torch.float32 or critic.head.weight.device.type != "cpu":
+def slim_arrays(critic: nn.Module, backend: Backend | None = None) -> dict[str, Any] | None:
+    """Return the weights of a float32 :class:`Critic` for the hand-written kernels, or None for any other module.
+
+    Parameters
+    ----------
+    critic : torch.nn.Module
+    backend : Backend, optional
+        Whose arrays to return, NumPy's by default; None comes back if the critic lives on another device.  They share the
+        critic's memory.
+    """
+    backend = get_backend("numpy") if backend is None else backend
+    if type(critic) is not Critic or critic.head.weight.dtype != torch.float32 or _home(critic.head.weight) != backend.device:
         return None
 
-    def host(tensor: torch.Tensor) -> np.ndarray:
-        return tensor.detach().numpy()
+    def share(tensor: torch.Tensor) -> Any:
+        return to_array(tensor, backend)
 
     layers = [layer for layer in critic.convolutions if isinstance(layer, nn.Conv2d)]
     return {
-        "weights": [host(layer.weight) for layer in layers],
-        "biases": [host(layer.bias) for layer in layers if layer.bias is not None],
-        "head": host(critic.head.weight)[0],
+        "weights": [share(layer.weight) for layer in layers],
+        "biases": [share(layer.bias) for layer in layers if layer.bias is not None],
+        "head": share(critic.head.weight)[0],
         "head_bias": float(critic.head.bias.detach()),
         "kernel_size": critic.kernel_size,
         "pool": critic.pool,
         "slope": critic.negative_slope,
-        "mean": host(critic.input_mean),
-        "std": host(critic.input_std),
+        "mean": share(critic.input_mean),
+        "std": share(critic.input_std),
     }
 
 

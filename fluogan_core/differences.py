@@ -213,11 +213,12 @@ class _Job:
         """What one more count, or one more unit of rate, does in each camera pixel, (S, M1, M2)."""
         if self.rule == "count":
             return self.evaluator.single(y, self.model.gain)
-        frame, pixel = (
-            a.ravel() for a in np.meshgrid(numbers, np.arange(self.psi.shape[0] * self.psi.shape[1]), indexing="ij")
-        )
-        photons = random.poisson(np.ones(len(pixel)), self.seed, Stage.BACKGROUND, self.step, frame, pixel).astype(np.int64)
-        sets = PhotonSets(np.concatenate([[0], np.cumsum(photons)]), np.repeat(pixel, photons).astype(np.int32))
+        xp, pixels = self.xp, self.psi.shape[0] * self.psi.shape[1]
+        frame, pixel = xp.repeat(xp.asarray(numbers), pixels), xp.tile(xp.arange(pixels), len(numbers))
+        photons = random.poisson(xp.ones(len(pixel)), self.seed, Stage.BACKGROUND, self.step, frame, pixel, xp=xp)
+        starts = xp.concatenate([xp.zeros(1, np.int64), xp.cumsum(photons.astype(np.int64))])
+        owner = xp.searchsorted(starts[1:], xp.arange(int(starts[-1])), side="right")
+        sets = PhotonSets(starts, pixel[owner].astype(np.int32))
         return self.evaluator.several(y, sets, self.model.gain).reshape(len(y), *self.psi.shape)
 
     # -- averages over frames ---------------------------------------------------------------------------------------------

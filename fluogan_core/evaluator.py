@@ -42,7 +42,7 @@ class Evaluator:
         budget = default_memory_budget() if budget is None else budget
         self.chunk = max(1, min(65536, budget // bridge.activation_bytes(critic, shape)))
         make_network = backend.kernel("make_network")
-        arrays = bridge.slim_arrays(critic) if make_network is not None else None
+        arrays = bridge.slim_arrays(critic, backend) if make_network is not None else None
         self._network = None if arrays is None or make_network is None else make_network(**arrays)
         if self._network is None:
             log.debug("the critic is evaluated frame by frame: %s is outside the kernels' family", type(critic).__name__)
@@ -81,13 +81,12 @@ class Evaluator:
         if self._network is not None:
             kernel = self._kernel("perturbation_differences")
             return kernel(self._network, y, frame, sets.starts, sets.pixels, step, remainder=True)
-        pixels = y.shape[1] * y.shape[2]
-        flat = self._backend.to_host(slope).astype(np.float64).ravel()
-        picked = flat[np.repeat(frame, np.diff(sets.starts)) * pixels + sets.pixels]
-        ends = np.concatenate([[0.0], np.cumsum(picked)])
-        predicted = self._backend.asarray(step * (ends[sets.starts[1:]] - ends[sets.starts[:-1]]))
-        return self.several(y, sets, step) - predicted
+        xp, pixels = self._backend.xp, y.shape[1] * y.shape[2]
+        owner = frame[xp.searchsorted(sets.starts[1:], xp.arange(len(sets.pixels)), side="right")]
+        picked = slope.astype(np.float64).ravel()[owner * pixels + sets.pixels]
+        ends = xp.concatenate([xp.zeros(1), xp.cumsum(picked)])
+        return self.several(y, sets, step) - step * (ends[sets.starts[1:]] - ends[sets.starts[:-1]])
 
-    @staticmethod
-    def _owners(y: Any, sets: PhotonSets) -> np.ndarray:
-        return np.repeat(np.arange(len(y)), len(sets) // len(y))
+    def _owners(self, y: Any, sets: PhotonSets) -> Any:
+        xp = self._backend.xp
+        return xp.repeat(xp.arange(len(y)), len(sets) // len(y))

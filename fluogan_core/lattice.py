@@ -7,8 +7,9 @@ PSF far more finely than needed, every second fine pixel determines all of them.
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -36,6 +37,34 @@ def safe_spacing(psf: np.ndarray) -> int:
     return 2 if spectrum[beyond].max() < _ALIASED * spectrum[0, 0] else 1
 
 
+#: Spacings found before: a solver makes a lattice at every step.
+_SPACINGS: WeakKeyDictionary[Psi, int] = WeakKeyDictionary()
+
+
+def _spacing_of(psi: Psi) -> int:
+    if psi not in _SPACINGS:
+        _SPACINGS[psi] = safe_spacing(psi.psf)
+    return _SPACINGS[psi]
+
+
+def _nodes(size: int, spacing: int) -> np.ndarray:
+    nodes = np.arange(0, size, spacing)
+    if len(nodes) <= _DEGREE:  # too few for the spline
+        return np.arange(size)
+    return nodes if nodes[-1] == size - 1 else np.append(nodes, size - 1)
+
+
+@cache
+def _interpolation(size: int, spacing: int) -> np.ndarray:
+    """Interpolation along one axis from nodes to fine pixels, as a matrix."""
+    from scipy.interpolate import make_interp_spline
+
+    nodes = _nodes(size, spacing)
+    if len(nodes) == size:
+        return np.eye(size)
+    return make_interp_spline(nodes, np.eye(len(nodes)), k=_DEGREE)(np.arange(size))
+
+
 class Lattice:
     """Every ``spacing``-th fine pixel per axis, the last one included.
 
@@ -52,30 +81,15 @@ class Lattice:
     """
 
     def __init__(self, psi: Psi, spacing: int | str = "auto") -> None:
-        self.spacing = safe_spacing(psi.psf) if spacing == "auto" else whole_number(spacing, "lattice", low=1)
+        self.spacing = _spacing_of(psi) if spacing == "auto" else whole_number(spacing, "lattice", low=1)
         self._backend = psi.backend
-        self._nodes = [self._axis(n) for n in psi.fine_shape]
+        self._nodes = [_nodes(n, self.spacing) for n in psi.fine_shape]
         self.indices = (self._nodes[0][:, None] * psi.fine_shape[1] + self._nodes[1][None, :]).ravel()
         self._sizes = psi.fine_shape
 
-    def _axis(self, size: int) -> np.ndarray:
-        nodes = np.arange(0, size, self.spacing)
-        if len(nodes) <= _DEGREE:  # too few for the spline
-            return np.arange(size)
-        return nodes if nodes[-1] == size - 1 else np.append(nodes, size - 1)
-
     @cached_property
     def _weights(self) -> list[Any]:
-        """Interpolation from nodes to fine pixels as a matrix per axis."""
-        from scipy.interpolate import make_interp_spline
-
-        matrices = []
-        for nodes, size in zip(self._nodes, self._sizes):
-            if len(nodes) == size:
-                matrices.append(np.eye(size))
-            else:
-                matrices.append(make_interp_spline(nodes, np.eye(len(nodes)), k=_DEGREE)(np.arange(size)))
-        return [self._backend.asarray(m) for m in matrices]
+        return [self._backend.asarray(_interpolation(n, self.spacing)) for n in self._sizes]
 
     def fill(self, values: Any) -> Any:
         """Return the values at every fine pixel, (N1, N2) float64, from those at the nodes, (P,)."""

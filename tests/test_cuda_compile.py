@@ -11,7 +11,7 @@ from fluogan_core.kernels import cuda
 from fluogan_core.kernels.cuda import source
 
 #: Kernel -> most registers per thread, and most bytes of static shared memory per block.  With 256 threads per block, 64
-#: registers let four blocks share a multiprocessor.
+#: registers let four blocks share a multiprocessor.  Larger critics than the usual one (k = 3, pooling by 2) may take all.
 CEILINGS = {
     "emissions": (64, 18 * 1024 + 64),
     "detect": (64, 0),
@@ -19,6 +19,21 @@ CEILINGS = {
     "count_photons": (64, 0),
     "place_photons": (48, 0),
     "prox_step": (48, 256 * 24 + 64),
+    "forward_first": (64, 0),
+    "forward_layer": (128, 0),
+    "score": (64, 0),
+    "backward_layer": (48, 0),
+    "backward_first": (40, 0),
+    "score_changes": (255, 0),
+    "sort_keys": (40, 0),
+}
+
+#: The same for one set of macros: 128 registers let four blocks of 128 threads share a multiprocessor.
+CLOSER = {
+    ("forward_layer", 3, 2): 64,
+    ("score_changes", 3, 2, 0): 128,
+    ("score_changes", 3, 2, 1): 128,
+    ("score_changes", 3, 3, 0): 168,
 }
 
 CASES = [
@@ -41,6 +56,7 @@ def test_kernels_compile_without_spills_and_within_their_ceilings(name, macros, 
     assert set(found) == set(kernel_names(source.join(name)))
     for kernel, taken in found.items():
         registers, shared = CEILINGS[kernel]
+        registers = CLOSER.get((kernel, *macros.values()), registers)
         assert taken.spills == 0, f"{kernel} spills {taken.spills} bytes per thread"
         assert taken.registers <= registers, f"{kernel} takes {taken.registers} registers, {registers} are allowed"
         assert taken.threads is None or taken.blocks_per_multiprocessor(architecture) >= 1

@@ -7,20 +7,45 @@ import copy
 import numpy as np
 import pytest
 import torch
+from kernel_sets import CUDA_ON_CPU, NUMBA, KernelSet, kernel_set
 
 import fluogan_core as fg
 from fluogan_core import bridge, reference
 from fluogan_core.critic import CriticTrainer
-from fluogan_core.kernels.cpu.critic_differences import critic_differences, input_gradient, perturbation_differences
-from fluogan_core.kernels.cpu.network import make_network
+from fluogan_core.kernels.cpu import critic_differences as numba_kernels
+from fluogan_core.kernels.cuda import critic_differences as cuda_kernels
 from fluogan_core.photons import PhotonSets
 
 #: Largest deviation allowed, relative to the largest difference.
 TOLERANCE = 1e-5
 
+#: One set of kernels of each kind; the orders of threads are compared with each other below.
+each_kind = pytest.mark.parametrize(
+    "kernels", [NUMBA[-1], CUDA_ON_CPU[-1], pytest.param("cupy", marks=pytest.mark.gpu)], indirect=True
+)
 
-def network_of(critic):
-    return make_network(**bridge.slim_arrays(critic))
+
+class Scorer:
+    """A critic and the kernels that carry differences through it: NumPy in, NumPy out."""
+
+    def __init__(self, kernels: KernelSet, critic: fg.Critic) -> None:
+        self.kernels = kernels
+        critic = copy.deepcopy(critic).to(kernels.backend.device)
+        self.network = kernels.find("make_network")(**bridge.slim_arrays(critic, kernels.backend))
+
+    def single(self, y, step, counters=None, **options):
+        return self._run("critic_differences", (y,), step, counters, options)
+
+    def several(self, y, frame, sets, step, counters=None, **options):
+        return self._run("perturbation_differences", (y, frame, sets.starts, sets.pixels), step, counters, options)
+
+    def _run(self, name, arrays, step, counters, options):
+        put, get = self.kernels.put, self.kernels.get
+        counted = None if counters is None else put(counters)
+        out = self.kernels.find(name)(self.network, *map(put, arrays), step, counters=counted, **options)
+        if counters is not None:
+            counters[:] = get(counted)
+        return get(out)
 
 
 def oracle(critic):
@@ -42,14 +67,14 @@ def random_sets(rng, frames, shape, count=60, most=12):
     return rng.integers(0, frames, count), PhotonSets(starts, np.concatenate(pixels).astype(np.int32))
 
 
-def assert_conforms(critic, y, step, rng):
+def assert_conforms(kernels, critic, y, step, rng):
     """Single photons and sets, pruned and dense, differences and remainders, against float64."""
-    network, values = network_of(critic), oracle(critic)
+    scorer, values = Scorer(kernels, critic), oracle(critic)
     wide = y.astype(np.float64)
     expected = reference.critic_differences(values, wide, step, chunk=4096)
     scale = np.abs(expected).max()
     for pruned in (True, False):
-        got = critic_differences(network, y, step, pruned=pruned)
+        got = scorer.single(y, step, pruned=pruned)
         assert got.dtype == np.float32
         np.testing.assert_allclose(got, expected, rtol=0, atol=TOLERANCE * scale, err_msg=f"{pruned=}")
     frame, sets = random_sets(rng, len(y), y.shape[1:])
@@ -61,9 +86,7 @@ def assert_conforms(critic, y, step, rng):
     scale = max(np.abs(several).max(), np.abs(linear).max())
     for pruned in (True, False):
         for remainder in (False, True):
-            got = perturbation_differences(
-                network, y, frame, sets.starts, sets.pixels, step, remainder=remainder, pruned=pruned
-            )
+            got = scorer.several(y, frame, sets, step, remainder=remainder, pruned=pruned)
             truth = several - linear if remainder else several
             np.testing.assert_allclose(got, truth, rtol=0, atol=TOLERANCE * scale, err_msg=f"{pruned=} {remainder=}")
             assert (got[:2] == 0).all()  # the empty sets
@@ -85,8 +108,9 @@ FAMILY = [
 ]
 
 
+@each_kind
 @pytest.mark.parametrize(("shape", "channels", "depth", "kernel_size", "pool", "slope"), FAMILY)
-def test_the_whole_family_conforms_at_every_pixel(rng, shape, channels, depth, kernel_size, pool, slope):
+def test_the_whole_family_conforms_at_every_pixel(kernels, rng, shape, channels, depth, kernel_size, pool, slope):
     critic = fg.Critic(
         shape,
         channels,
@@ -99,7 +123,7 @@ def test_the_whole_family_conforms_at_every_pixel(rng, shape, channels, depth, k
         seed=3,
     )
     y = rng.poisson(15, (2, *shape)).astype(np.float32)
-    assert_conforms(critic, y, 2.2, rng)
+    assert_conforms(kernels, critic, y, 2.2, rng)
 
 
 @pytest.fixture(scope="module")
@@ -123,15 +147,17 @@ def trained():
     return critic, np.concatenate([real[:2], flat[:2]])
 
 
-def test_a_trained_critic_conforms(trained, rng):
+@each_kind
+def test_a_trained_critic_conforms(kernels, trained, rng):
     critic, y = trained
-    assert_conforms(critic, y, 2.0, rng)
+    assert_conforms(kernels, critic, y, 2.0, rng)
 
 
+@each_kind
 @pytest.mark.parametrize("step", [1e-3, 0.5, -3.0, 50.0, 1e4])
-def test_small_negative_and_huge_steps_conform(trained, rng, step):
+def test_small_negative_and_huge_steps_conform(kernels, trained, rng, step):
     critic, y = trained
-    assert_conforms(critic, y[:2], step, rng)
+    assert_conforms(kernels, critic, y[:2], step, rng)
 
 
 def adversarial_cases():
@@ -169,18 +195,20 @@ def adversarial_cases():
     yield "a head that ignores half of the units", sparse_head, rng.poisson(4, (1, 12, 12)).astype(np.float32)
 
 
+@each_kind
 @pytest.mark.parametrize(("change", "y"), [c[1:] for c in adversarial_cases()], ids=[c[0] for c in adversarial_cases()])
-def test_adversarial_critics_and_images_conform(rng, change, y):
+def test_adversarial_critics_and_images_conform(kernels, rng, change, y):
     for slope in (0.2, 0.0):
         critic = fg.Critic((12, 12), channels=6, depth=2, negative_slope=slope, seed=2)
         change(critic)
-        assert_conforms(critic, y, 1.0, rng)
+        assert_conforms(kernels, critic, y, 1.0, rng)
 
 
-def test_pruning_is_safe_in_a_random_search():
+@each_kind
+def test_pruning_is_safe_in_a_random_search(kernels):
     # the bound must never clear a unit that bends: many small critics, images and steps, pruned against dense
     rng = np.random.default_rng(11)
-    for trial in range(60):
+    for trial in range(15 if kernels.name in CUDA_ON_CPU else 60):
         shape = tuple(int(n) for n in rng.integers(8, 15, 2))
         critic = fg.Critic(
             shape,
@@ -193,25 +221,24 @@ def test_pruning_is_safe_in_a_random_search():
             p.data *= float(10.0 ** rng.uniform(-1, 1))
         y = (rng.integers(0, 5, (1, *shape)) * float(rng.choice([1.0, 0.25]))).astype(np.float32)
         step = float(rng.choice([0.25, 1.0, -1.0, 7.0]))
-        network = network_of(critic)
-        dense, pruned = (critic_differences(network, y, step, pruned=p) for p in (False, True))
+        scorer = Scorer(kernels, critic)
+        dense, pruned = (scorer.single(y, step, pruned=p) for p in (False, True))
         atol = 2 * TOLERANCE * max(np.abs(dense).max(), 1e-30)
         np.testing.assert_allclose(pruned, dense, rtol=0, atol=atol, err_msg=f"{trial=}")
         frame, sets = random_sets(rng, 1, shape, count=30)
-        dense, pruned = (
-            perturbation_differences(network, y, frame, sets.starts, sets.pixels, step, pruned=p) for p in (False, True)
-        )
+        dense, pruned = (scorer.several(y, frame, sets, step, pruned=p) for p in (False, True))
         atol = 2 * TOLERANCE * max(np.abs(dense).max(), 1e-30)
         np.testing.assert_allclose(pruned, dense, rtol=0, atol=atol, err_msg=f"{trial=} sets")
 
 
-def test_counters_say_how_much_was_touched_suspected_and_bent(trained):
+@each_kind
+def test_counters_say_how_much_was_touched_suspected_and_bent(kernels, trained):
     _, y = trained
     # large enough for pruning to pay; a small critic's last layer is done in full
-    network = network_of(fg.Critic((16, 16), channels=32, seed=1, input_mean=y.mean(), input_std=y.std()))
+    scorer = Scorer(kernels, fg.Critic((16, 16), channels=32, seed=1, input_mean=y.mean(), input_std=y.std()))
     pruned, dense = (np.zeros((3, 3), dtype=np.int64) for _ in range(2))
-    critic_differences(network, y, 0.2, pruned=True, counters=pruned)
-    critic_differences(network, y, 0.2, pruned=False, counters=dense)
+    scorer.single(y[:2], 0.2, pruned, pruned=True)
+    scorer.single(y[:2], 0.2, dense, pruned=False)
     touched, suspected, bent = pruned.T
     assert (touched >= suspected).all()
     assert (suspected >= bent).all()
@@ -220,44 +247,60 @@ def test_counters_say_how_much_was_touched_suspected_and_bent(trained):
     np.testing.assert_array_equal(bent[:2], dense[:2, 2])
 
 
-def test_results_do_not_depend_on_threads_or_on_what_else_is_asked(trained, monkeypatch, rng):
+def test_results_do_not_depend_on_threads_or_on_what_else_is_asked(kernels, trained, rng):
     critic, y = trained
-    network = network_of(critic)
+    scorer = Scorer(kernels, critic)
     frame, sets = random_sets(rng, len(y), y.shape[1:], count=300)
-    results = []
-    for threads in ("1", "2", "3"):
-        monkeypatch.setattr("fluogan_core.kernels.cpu.threads.thread_count", lambda n=int(threads): n)
-        results.append(
-            (critic_differences(network, y, 2.0), perturbation_differences(network, y, frame, sets.starts, sets.pixels, 2.0))
-        )
-    for other in results[1:]:
-        for a, e in zip(other, results[0], strict=True):
-            np.testing.assert_array_equal(a, e)
-    alone = critic_differences(network, y[1:2], 2.0)
-    np.testing.assert_array_equal(alone[0], results[0][0][1])
+    single, several = scorer.single(y, 2.0), scorer.several(y, frame, sets, 2.0)
+    alone = scorer.single(y[1:2], 2.0)
+    np.testing.assert_array_equal(alone[0], single[1])
+    one = np.flatnonzero(np.diff(sets.starts) == 1)
+    assert len(one) > 3
+    np.testing.assert_array_equal(several[one], single.reshape(len(y), -1)[frame[one], sets.pixels[sets.starts[one]]])
+    # every photon of the field, some of them twice: so many single ones that they come from a table
+    everywhere = np.arange(y[0].size).repeat(2)
+    table = scorer.several(y, 0 * everywhere, PhotonSets(np.arange(len(everywhere) + 1), everywhere), 2.0)
+    np.testing.assert_array_equal(table, single[0].ravel().repeat(2))
+    kind = NUMBA if kernels.name in NUMBA else CUDA_ON_CPU
+    other = Scorer(kernel_set(kind[0]), critic)
+    if kernels.name in kind:
+        np.testing.assert_array_equal(single, other.single(y, 2.0))
+        np.testing.assert_array_equal(several, other.several(y, frame, sets, 2.0))
 
 
-def test_input_gradient_and_values_are_torchs(trained):
+@each_kind
+def test_input_gradient_and_values_are_torchs(kernels, trained):
     critic, y = trained
-    gradient, values = input_gradient(network_of(critic), y)
+    network = Scorer(kernels, critic).network
+    if kernels.name in NUMBA:
+        found = numba_kernels.input_gradient(network, y)
+    else:
+        found = cuda_kernels.input_gradient(kernels.backend.cuda, network, kernels.put(y))
+    gradient, values = map(kernels.get, found)
     expected = bridge.critic_input_gradient(critic, y)
     np.testing.assert_allclose(gradient, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
     np.testing.assert_allclose(values, bridge.critic_values(critic, y), rtol=1e-4, atol=1e-4)
 
 
-def test_malformed_sets_are_named(trained):
+@each_kind
+def test_malformed_sets_are_named(kernels, trained):
     critic, y = trained
-    network = network_of(critic)
+    scorer = Scorer(kernels, critic)
     for frame, starts, pixels, message in (
         ([0], [0, 1, 2], [3, 4], "one entry more"),
         ([9], [0, 1], [3], "frame must lie in"),
         ([0], [0, 1], [256], "pixels must lie in"),
+        ([0], [0, 1], [-1], "pixels must lie in"),
         ([0], [0, 2], [3], "rise from 0"),
+        ([0, 0], [0, 2, 1], [3], "rise from 0"),
+        ([], [0], [3], "rise from 0"),
+        ([0.5], [0, 1], [3], "frame must be a 1-D array of integers"),
     ):
+        sets = PhotonSets(np.array(starts), np.array(pixels))
         with pytest.raises(ValueError, match=message):
-            perturbation_differences(network, y, frame, starts, pixels, 1.0)
+            scorer.several(y, np.array(frame), sets, 1.0)
     with pytest.raises(ValueError, match="y must be frames"):
-        critic_differences(network, y[:, :-1], 1.0)
+        scorer.single(y[:, :-1], 1.0)
 
 
 def test_the_estimators_use_the_kernels_and_agree_with_the_chunked_path(trained, monkeypatch):

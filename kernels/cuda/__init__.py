@@ -20,6 +20,9 @@ TABLE = {
     "detect": "double_poisson",
     "draw_photons": "photons",
     "prox_step": "prox_step",
+    "make_network": "critic_differences",
+    "critic_differences": "critic_differences",
+    "perturbation_differences": "critic_differences",
 }
 
 
