@@ -47,17 +47,19 @@
 //   first layer      4 cells x 36 taps x 32                   5 kFMA     100 reads
 //   second           4 cells x 9 taps x 32 x 64              74 kFMA     640 reads, and 250 of caches and scratch
 //   last, bounds     6.25 cells x 36 taps x 128              29 kFMA     580 reads
-//   last, suspects   14 x 1.5 positions x 4 cells x 64        5 kFMA     530 reads, sums over lanes included
-// and 4 + 10 + 20 kB of peaks, gaps and gradients.  For all photons of 200 frames of 32 x 32 pixels (x 204 800): 46 GFLOP, 0.8
-// ms at 60 TFLOP/s; 7 GB through the caches, 1.3 ms from the second level's 5.5 TB/s; 2 100 reads a photon at one a cycle on
-// each of 132 multiprocessors at 1.7 GHz, 1.9 ms, the narrowest part.  Predicted: 3 to 5 ms on an H100 SXM, passes included
-// (nothing here was measured).
+//   last, suspects   each 1.5 positions x 4 cells x 64      0.4 kFMA      30 reads, sums over lanes included
+// and 4 + 10 + 20 kB of peaks, gaps and gradients.  Of the last layer's 690 units in reach, 14 to 79 are suspects (two trained
+// critics, counted by the CPU twin; 0.4 to 1.5 bend), so a photon takes 2 000 to 3 900 reads; done in full, the last layer
+// alone would take 5 800.  For all photons of 200 frames of 32 x 32 pixels (x 204 800): 46 to 58 GFLOP, 0.8 to 1.0 ms at 60
+// TFLOP/s; 7 GB through the caches, 1.3 ms from the second level's 5.5 TB/s; by the reads, the narrowest part, one a cycle on
+// each of 132 multiprocessors at 1.7 GHz, 1.8 to 3.6 ms.  Predicted: 3 to 7 ms on an H100 SXM, passes included (nothing here
+// was measured).
 //
 // For b + C_i at kappa = 1 (FWHM 318 nm, 100 nm pixels) the table of single photons answers 36 % of the sets; 24 % (0.79
-// million of 200 x 16 384) hold more, with 7.9, 7.4 and 6.2 cells in the three layers: 0.2 MFMA with what stands out of tiles,
-// some 4 200 reads, 15 ms by these.  Predicted: 20 to 35 ms, and a quarter of that on every second fine pixel.  At kappa = 20
-// all sets do, with 17, 11 and 7 cells: 13 000 reads if the last layer is done in full, 190 ms, 50 ms on every second pixel
-// (predictions).
+// million of 200 x 16 384) hold more, with 7.9, 7.4 and 6.2 cells in the three layers and 160 suspects of 800 units: 0.25 MFMA
+// with what stands out of tiles, some 8 000 reads, 28 ms by these.  Predicted: 40 to 60 ms, and a quarter of that on every
+// second fine pixel.  At kappa = 20 all sets hold many, with 17, 11 and 7 cells and two thirds of the last layer suspects, so
+// that it is done in full: 13 000 reads, 190 ms by these, 50 ms on every second pixel; predicted twice that.
 
 #include "changes.cuh"
 #include "suspects.cuh"
@@ -180,8 +182,8 @@ extern "C" __global__ void __launch_bounds__(128, BLOCKS) score_changes(
             const float *below = units_changed + (l + 1) % 2 * changes;  // (rows, columns, channels) of the box
             float *above = last ? nullptr : units_changed + l % 2 * changes;
             const int touched = cells.rows * cells.columns * layer.channels_used;
-            const bool skip = pruned && last && l > 0;
-            if (skip) norms_of(below, box, layer.inputs, scratch.image, lane);
+            bool prune = pruned && last && l > 0;
+            if (prune) norms_of(below, box, layer.inputs, scratch.image, lane);
             Tally tally = {0, 0};
             for (int start_channel = 0; start_channel < layer.channels_used; start_channel += WARP) {
                 const int channel = start_channel + lane;
@@ -195,10 +197,12 @@ extern "C" __global__ void __launch_bounds__(128, BLOCKS) score_changes(
                                      &tally);
                     continue;
                 }
-                if (skip && bend_suspects(below, box, cells, layer, bounds + tile,
-                                          filters + layer.filters + channel * TAPS * layer.inputs, scratch.image, caches, slope,
-                                          lane, &total, &tally.suspected, &tally.bent))
-                    continue;
+                if (prune) {
+                    const float *filter = filters + layer.filters + channel * TAPS * layer.inputs;
+                    prune = bend_suspects(below, box, cells, layer, bounds + tile, filter, scratch.image, caches, slope, lane,
+                                          &total, &tally.suspected, &tally.bent);
+                    if (prune) continue;  // else too many of the other channels will be suspects as well
+                }
                 tally.suspected += cells.rows * cells.columns * min(layer.channels_used - start_channel, WARP);
                 const float *weights = fans + layer.fans + start_channel * layer.inputs * TAPS + lane;
                 spread_cells(below, box, layer, weights, scratch.before, lane);

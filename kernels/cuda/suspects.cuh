@@ -35,14 +35,15 @@ __device__ void norms_of(const float *below, const Box &box, int inputs, float *
 }
 
 // So many suspects among 32 channels of a box of cells cost as much as these channels done in full, by a count of reads: a tile
-// takes TAPS weights and TILE * TILE / 4 inputs per channel below; a suspect, on average one and a half positions, each two reads per
-// 32 channels of a changed cell in its window and ten steps to add up over the lanes.
+// takes TAPS weights and TILE * TILE / 4 inputs per channel below; a suspect, on average one and a half positions with a third of
+// their window changed, each two reads of weights and two of changes per 32 channels of a cell, and ten steps to add up over the
+// lanes.
 __device__ __forceinline__ int suspects_worth(const Box &box, const Layer &layer)
 {
     const int tiles = ((box.rows + TILE - 1) / TILE) * ((box.columns + TILE - 1) / TILE);
     const int full = tiles * layer.inputs_used * (TAPS + TILE * TILE / 4);
     const int window = min(box.rows, KERNEL_SIZE) * min(box.columns, KERNEL_SIZE);
-    return full / (3 * window * layer.inputs / WARP + 15);
+    return full / (2 * window * layer.inputs / WARP + 15);
 }
 
 // The last layer's <G, kink> for 32 channels, each lane its own, evaluated at suspects alone; false if they are too many.
