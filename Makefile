@@ -57,6 +57,7 @@ paper: $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[peers]' || \
 	  echo "scikit-image could not be installed; the comparison goes without it" >&2
 	$(BIN)/python -m benchmarks.paper --jobs $(JOBS)
+	$(BIN)/python -m benchmarks.paper.reference
 
 # a CUDA image brings its own packages: nothing is installed, the package is used as it lies here
 gpu-check:

@@ -5,11 +5,25 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from .noise import StackNoise
 from .objective import Objective
 from .prox import ProxStep, prox_step
 from .sieve import Sieve
 
-__all__ = ["MeanFit"]
+__all__ = ["MeanFit", "deserved_steps"]
+
+#: Steps beyond which nothing was gained on simulated lines.
+_MOST_STEPS = 3000
+
+
+def deserved_steps(noise: StackNoise) -> int:
+    """Return the accelerated steps that the light of a stack deserves: 30 times the signal-to-noise of its mean frame.
+
+    After k steps FISTA has recovered what Psi dims by less than about k.  A single pixel of SNR s shows nothing that Psi dims
+    by more than s; a structure shows in many pixels, and what is finer than the fit's ``detail`` is held back.  The factor and
+    the bound are from simulated pairs of lines and their controls (docs/results.md).
+    """
+    return int(min(max(30 * noise.signal_to_noise, 10), _MOST_STEPS))
 
 
 class MeanFit:

@@ -19,7 +19,7 @@ from .adversary import Adversary
 from .camera import Camera, estimate_camera
 from .forward import ForwardModel
 from .history import History
-from .mean_fit import MeanFit
+from .mean_fit import MeanFit, deserved_steps
 from .noise import StackNoise, stack_noise
 from .objective import Objective
 from .options import SolverOptions
@@ -30,9 +30,6 @@ from .psi import Psi
 __all__ = ["Result", "Solver", "SolverOptions", "reconstruct"]
 
 log = logging.getLogger("fluogan_core")
-
-#: Steps of a mean fit beyond which nothing was gained on simulated lines.
-_MOST_STEPS = 3000
 
 Callback = Callable[["Solver", dict[str, float]], Any]
 
@@ -137,7 +134,7 @@ class Solver:
                 self.noise.excess,
             )
         self.objective = self._weighted(self.noise, len(counts), options)
-        self.planned_mean_steps = self._steps_for(self.noise) if options.warm_steps is None else options.warm_steps
+        self.planned_mean_steps = deserved_steps(self.noise) if options.warm_steps is None else options.warm_steps
         self.adversary = None if options.method == "none" else Adversary(counts, self.model, options, critic)
         self.mean_fit = MeanFit(self.objective, options.detail)
         self.phase = "mean" if self.planned_mean_steps else self._after_mean()
@@ -162,16 +159,6 @@ class Solver:
             smoothness=fidelity * options.smoothness ** (2 * options.smoothness_order),
             order=options.smoothness_order,
         )
-
-    @staticmethod
-    def _steps_for(noise: StackNoise) -> int:
-        """The accelerated steps that the light of a stack deserves: 30 times the signal-to-noise of its mean frame.
-
-        After k steps FISTA has recovered what Psi dims by less than about k.  A single pixel of SNR s shows nothing that Psi
-        dims by more than s; a structure shows in many pixels, and what is finer than the options' ``detail`` is held back.
-        The factor and the bound are from simulated pairs of lines and their controls (docs/results.md).
-        """
-        return int(min(max(30 * noise.signal_to_noise, 10), _MOST_STEPS))
 
     def _after_mean(self) -> str:
         return "done" if self.options.method == "none" or self.options.steps == 0 else "critic"
