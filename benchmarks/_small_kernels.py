@@ -1,7 +1,8 @@
-"""Every CUDA kernel once, on small odd shapes: what a memory or race checker is given to watch."""
+"""Every CUDA kernel, on small odd shapes: what a memory or race checker is given to watch."""
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +15,7 @@ __all__ = ["run"]
 
 
 def run(device: Any, dtypes: Sequence[Any] = (np.float32, np.float64)) -> None:
-    """Launch the kernels on a ``fluogan_core.kernels.cuda.device.Device``, with images of each of these dtypes."""
+    """Launch every kernel on a ``fluogan_core.kernels.cuda.device.Device``, with images of each of these dtypes."""
     xp, rng, key = device.xp, np.random.default_rng(0), (3, 4)
     frames, numbers = 5, np.arange(5)
     image = np.exp(rng.uniform(-4, 4, (37, 41))) * (rng.random((37, 41)) < 0.5)
@@ -27,22 +28,31 @@ def run(device: Any, dtypes: Sequence[Any] = (np.float32, np.float64)) -> None:
     cumulative = np.cumsum(rng.random((4, 9)), axis=1)
     table = (np.full(4, 2.5), cumulative / cumulative[:, -1:], *(a.ravel().astype(np.int32) for a in np.mgrid[-1:2, -1:2]))
     emitters = np.arange(12 * 14)
-    cuda.find("draw_photons", device)(*(xp.asarray(a) for a in table), (6, 7), 2, emitters, numbers, *key, 3, 4, 0)
-    _critic(device, rng)
+    starts, pixels = cuda.find("draw_photons", device)(
+        *(xp.asarray(a) for a in table), (6, 7), 2, emitters, numbers, *key, 3, 4, 0
+    )
+    _critic(device, rng, (6, 7), xp.repeat(xp.asarray(numbers), len(emitters)), starts, pixels)
 
 
-def _critic(device: Any, rng: np.random.Generator) -> None:
-    """Launch the critic's kernels: single photons, and sets of none to thirty, with the last layer pruned and in full."""
-    xp, shape = device.xp, (17, 13)
-    weights = [xp.asarray(rng.normal(size=(outputs, inputs, 3, 3))) for outputs, inputs in ((3, 1), (5, 3), (4, 5))]
-    biases, head = [xp.asarray(rng.normal(size=len(w))) for w in weights], xp.asarray(rng.normal(size=4 * 2 * 1))
-    flat = {"mean": xp.zeros(shape), "std": xp.ones(shape)}
-    network = cuda.find("make_network", device)(weights, biases, head, 0.5, kernel_size=3, pool=2, slope=0.2, **flat)
-    frames, pixels = (xp.asarray(a) for a in (rng.poisson(3.0, (2, *shape)), rng.integers(0, 17 * 13, 40)))
-    owner, starts = xp.asarray([0, 1, 0, 1, 0]), xp.asarray([0, 0, 1, 3, 10, 40])
+def _critic(device: Any, rng: np.random.Generator, shape: tuple[int, int], *sets: Any) -> None:
+    """A critic of two layers on every pixel of some frames, and on these sets of photons."""
+    xp, channels = device.xp, (1, 3, 5)
+    pairs = list(itertools.pairwise(channels))
+    network = cuda.find("make_network", device)(
+        [xp.asarray(rng.normal(size=(after, before, 3, 3)), dtype=np.float32) for before, after in pairs],
+        [xp.asarray(rng.normal(size=after), dtype=np.float32) for _, after in pairs],
+        head=xp.asarray(rng.normal(size=channels[-1] * (shape[0] // 4) * (shape[1] // 4)), dtype=np.float32),
+        head_bias=0.5,
+        kernel_size=3,
+        pool=2,
+        slope=0.2,
+        mean=xp.zeros(shape, dtype=np.float32),
+        std=xp.ones(shape, dtype=np.float32),
+    )
+    y = xp.asarray(rng.poisson(3.0, (int(sets[0].max()) + 1, *shape)), dtype=np.float32)
     for pruned in (True, False):
-        cuda.find("critic_differences", device)(network, frames, 1.0, pruned=pruned)
-        cuda.find("perturbation_differences", device)(network, frames, owner, starts, pixels, 1.0, pruned=pruned)
+        cuda.find("critic_differences", device)(network, y, 1.0, pruned=pruned)
+        cuda.find("perturbation_differences", device)(network, y, *sets, 1.0, pruned=pruned)
 
 
 if __name__ == "__main__":

@@ -55,6 +55,7 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
     """An array of the pretended card."""
 
     device = SimpleNamespace(id=0)
+    __cuda_array_interface__: Any = None  # CuPy's arrays are told from others by having it
     #: Leave the array as they are on a card: what they return belongs to the host.
     _TO_HOST = frozenset({"tolist", "item"})
     _PLAIN = frozenset({"shape", "dtype", "ndim", "size", "nbytes", "itemsize", "strides", "flags", "data"})
@@ -135,6 +136,19 @@ class DeviceModule:
         return on_device(found)
 
 
+class DeviceKernel:
+    """A kernel whose arguments are device arrays."""
+
+    def __init__(self, kernel: Any) -> None:
+        self.__dict__["_kernel"] = kernel
+
+    def __call__(self, grid: Any, block: Any, args: Any, **more: Any) -> None:
+        self._kernel(grid, block, unwrap(tuple(args)), **more)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._kernel, name, value)
+
+
 @functools.cache
 def backend(order: str = "random") -> Backend:
     """Return a backend called ``"cupy"`` on the pretended card; torch's side of it is the CPU."""
@@ -143,11 +157,7 @@ def backend(order: str = "random") -> Backend:
     def compiler(text: str, name: str, options: tuple[str, ...]) -> Any:
         module = host.compiler(text, name, options)
 
-        def get_function(kernel: str) -> Any:
-            function = module.get_function(kernel)
-            return lambda grid, block, args, **more: function(grid, block, unwrap(tuple(args)), **more)
-
-        return SimpleNamespace(get_function=get_function)
+        return SimpleNamespace(get_function=lambda kernel: DeviceKernel(module.get_function(kernel)))
 
     device = dataclasses.replace(host, xp=xp, compiler=compiler, _modules={}, _kernels={})
     made = Backend("cupy", "cpu", xp, DeviceModule(scipy.fft), DeviceModule(scipy.ndimage), device)  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ import pytest
 from conftest import tiny_psf
 
 import fluogan_core as fg
+from fluogan_core import bridge
 from fluogan_core.photons import PlacementTable, draw_photons
 
 
@@ -73,11 +74,32 @@ def test_gradients(backend, plain, method, rule, rng):
         np.testing.assert_allclose(got, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
 
 
-def test_a_short_reconstruction(backend, rng):
+OPTIONS = fg.SolverOptions(steps=2, warm_steps=3, batch=8, gradient_frames=4, channels=4, depth=2, critic_steps=2)
+
+
+@pytest.fixture
+def recorded(backend, rng):
+    """A model on an 8 x 8 field and a stack of it on the backend."""
+    model = model_on(backend, (8, 8))
     x, b = images((8, 8), rng)
-    stack = backend.to_host(model_on(backend, (8, 8)).sample(backend.asarray(x), backend.asarray(b), 40))
-    options = fg.SolverOptions(steps=2, warm_steps=3, batch=8, gradient_frames=4, channels=4, depth=2, critic_steps=2)
-    result = fg.reconstruct(stack, psi=model_on(backend, (8, 8)).psi, camera=fg.Camera(2.0, 0.0, 1.0), options=options)
+    return model, model.sample(backend.asarray(x), backend.asarray(b), 40)
+
+
+def test_a_short_reconstruction(backend, recorded):
+    model, stack = recorded
+    result = fg.reconstruct(stack, psi=model.psi, camera=fg.Camera(2.0, 0.0, 1.0), options=OPTIONS)
     assert result.x.shape == (24, 24)
     assert np.isfinite(result.x).all()
     assert result.device == backend.device
+
+
+def test_a_state_with_arrays_of_the_backend_survives_its_file(backend, rng, tmp_path):
+    array = rng.random((3, 4))
+    bridge.write_state({"images": {"x": backend.asarray(array)}}, tmp_path / "state.pt")
+    np.testing.assert_array_equal(bridge.read_state(tmp_path / "state.pt")["images"]["x"], array)
+
+
+def test_the_camera_is_estimated_from_a_stack_on_the_backend(backend, recorded):
+    model, stack = recorded
+    there, here = (fg.estimate_camera(a, model.psi, gain=2.0).camera for a in (stack, backend.to_host(stack)))
+    assert (there.offset, there.noise_std) == pytest.approx((here.offset, here.noise_std), rel=1e-5)
