@@ -291,6 +291,7 @@ def test_malformed_sets_are_named(kernels, trained):
         ([9], [0, 1], [3], "frame must lie in"),
         ([0], [0, 1], [256], "pixels must lie in"),
         ([0], [0, 1], [-1], "pixels must lie in"),
+        ([0], [0, 1], [2**32 + 3], "pixels must lie in"),
         ([0], [0, 2], [3], "rise from 0"),
         ([0, 0], [0, 2, 1], [3], "rise from 0"),
         ([], [0], [3], "rise from 0"),
@@ -301,6 +302,10 @@ def test_malformed_sets_are_named(kernels, trained):
             scorer.several(y, np.array(frame), sets, 1.0)
     with pytest.raises(ValueError, match="y must be frames"):
         scorer.single(y[:, :-1], 1.0)
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        scorer.single(np.where(y == y.max(), np.nan, y), 1.0)
+    with pytest.raises(ValueError, match="step must be finite"):
+        scorer.single(y, np.inf)
 
 
 def test_the_estimators_use_the_kernels_and_agree_with_the_chunked_path(trained, monkeypatch):

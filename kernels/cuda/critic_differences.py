@@ -279,7 +279,11 @@ def _sorted_sets(
             raise ValueError(f"{name} must be a 1-D array of integers, got {values.dtype} of shape {values.shape}")
     if len(starts) != len(frame) + 1:
         raise ValueError(f"starts must have one entry more than frame, got {len(starts)} and {len(frame)}")
-    frame, starts, pixels = frame.astype(np.int64), starts.astype(np.int64), pixels.astype(np.int32)
+    frame, starts = (v.astype(np.int64, copy=False) for v in (frame, starts))
+    flat = pixels
+    if pixels.dtype.itemsize > 4:  # a number beyond int32 must not come out as another pixel
+        flat = xp.clip(pixels, -1 if pixels.dtype.kind == "i" else 0, rows * columns)
+    flat = flat.astype(np.int32, copy=False)
     sides, sets = _sides(network), len(frame)
     keys, tallies = xp.zeros(sets, dtype=np.int64), xp.zeros(max(1, len(groups)) * (len(sides) + 1), dtype=np.uint64)
     faults = xp.zeros(3, dtype=np.uint64)
@@ -287,7 +291,7 @@ def _sorted_sets(
         kernel = device.kernel("photon_sets", "sort_keys")
         sizes = (np.int64(sets), np.int64(len(pixels)), np.int32(frames), np.int32(rows), np.int32(columns))
         found = (xp.asarray(sides, dtype=np.int32), np.int32(len(sides)), keys, tallies, faults)
-        kernel((ceil_div(sets, _BLOCK),), (_BLOCK,), (frame, starts, pixels, *sizes, np.int32(per_group), *found))
+        kernel((ceil_div(sets, _BLOCK),), (_BLOCK,), (frame, starts, flat, *sizes, np.int32(per_group), *found))
     misplaced, no_frame, no_pixel, *counts = xp.concatenate([faults, tallies]).tolist()
     if misplaced or (not sets and (len(pixels) or starts[0] != 0)):
         raise ValueError("starts must rise from 0 to the number of pixels and never fall")
@@ -295,7 +299,7 @@ def _sorted_sets(
         if wrong:
             raise ValueError(f"{name} must lie in 0..{stop - 1}, got {int(values.min())} to {int(values.max())}")
     each = len(sides) + 1
-    return _Sets(frame, starts, pixels, xp.argsort(keys)), [counts[i : i + each] for i in range(0, len(counts), each)]
+    return _Sets(frame, starts, flat, xp.argsort(keys)), [counts[i : i + each] for i in range(0, len(counts), each)]
 
 
 def _finite(step: float) -> float:

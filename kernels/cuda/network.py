@@ -224,9 +224,9 @@ def _check(
         raise ValueError(
             f"head must have C * H * W = {last.channels_used} * {last.rows} * {last.columns} weights, got {head.size}"
         )
-    # one answer for all of them: each question to the device would wait for it
-    finite = xp.stack([xp.isfinite(v).all() for v in (*weights, *biases, head, mean, std)]).all()
-    positive, finite = xp.stack([(std > 0).all(), finite]).tolist()
+    # one question for all of them: each would wait for the device
+    values = xp.concatenate([v.ravel() for v in (*weights, *biases, head, mean, std)])
+    finite, positive = xp.stack([xp.isfinite(values).all(), (std > 0).all()]).tolist()
     if not positive:
         raise ValueError("std must be positive at every pixel")
     if not finite or head_bias - head_bias != 0:
