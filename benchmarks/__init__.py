@@ -10,6 +10,7 @@ QUESTIONS = {
     "critic": "What does the critic's training step spend its time on, and what makes it faster?",
     "solver": "How is the time of a whole solver iteration split?",
     "estimators": "Which estimator of the critic's gradient has the smallest error in a given time?",
+    "resources": "What does every CUDA kernel take of a card, by the compiler?",
     "memory": "Does every method keep within the memory budget that it was given?",
 }
 

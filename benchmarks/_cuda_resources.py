@@ -1,7 +1,4 @@
-"""What every CUDA kernel takes of a card, by compiling it for real: NVRTC needs neither a card nor a driver.
-
-``python -m benchmarks._cuda_resources`` prints the table of docs/cuda.md.
-"""
+"""What every CUDA kernel takes of a card, by compiling it for real: NVRTC needs neither a card nor a driver."""
 
 from __future__ import annotations
 
@@ -11,16 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fluogan_core.kernels import cuda
 from fluogan_core.kernels.cuda import source
 
-__all__ = ["ARCHITECTURES", "Resources", "main", "resources", "why_no_nvrtc"]
+__all__ = ["ARCHITECTURES", "THREADS", "Resources", "resources", "why_no_nvrtc"]
 
 #: A100 and H100/H200, with the shared memory of a multiprocessor in bytes.
 ARCHITECTURES = {"sm_80": 164 * 1024, "sm_90": 228 * 1024}
 
 #: Of a multiprocessor of either: registers, threads, blocks; shared bytes that each block costs beyond its own.
-_REGISTERS, _THREADS, _BLOCKS, _RESERVED = 65536, 2048, 32, 1024
+_REGISTERS, THREADS, _BLOCKS, _RESERVED = 65536, 2048, 32, 1024
 #: Registers are handed out to warps in pieces of this many.
 _REGISTERS_PER_PIECE = 256
 _WARP = 32
@@ -68,7 +64,7 @@ class Resources:
         pieces = -(-self.registers * _WARP // _REGISTERS_PER_PIECE)
         by_registers = _REGISTERS // (warps * pieces * _REGISTERS_PER_PIECE)
         by_shared = ARCHITECTURES[architecture] // (self.shared + dynamic_shared + _RESERVED)
-        return min(by_registers, by_shared, _THREADS // (warps * _WARP), _BLOCKS)
+        return min(by_registers, by_shared, THREADS // (warps * _WARP), _BLOCKS)
 
 
 def why_no_nvrtc() -> str | None:
@@ -144,22 +140,3 @@ def _code_bytes(cubin: bytes) -> dict[str, int]:
     names = cubin[headers[names_at][1] :]
     sections = {names[at : names.index(b"\0", at)].decode(): size for at, _, size in headers}
     return {name.removeprefix(".text."): size for name, size in sections.items() if name.startswith(".text.")}
-
-
-def main() -> None:
-    """Print a row per kernel and build, for the last of the architectures where they differ."""
-    architecture = list(ARCHITECTURES)[-1]
-    print(f"| kernel ({architecture}) | build | registers | shared bytes | instructions | threads per block, blocks at once |")
-    print("|---|---|---|---|---|---|")
-    for name, macros in cuda.programs():
-        build = ", ".join(f"{key}={value}" for key, value in macros.items()) or "-"
-        for kernel, taken in sorted(resources(name, macros, architecture).items()):
-            launch = "-"
-            if taken.threads is not None:
-                blocks = taken.blocks_per_multiprocessor(architecture)
-                launch = f"{taken.threads}, {blocks} ({blocks * taken.threads / _THREADS:.0%})"
-            print(f"| `{kernel}` | {build} | {taken.registers} | {taken.shared} | {taken.instructions} | {launch} |")
-
-
-if __name__ == "__main__":
-    main()

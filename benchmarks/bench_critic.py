@@ -95,12 +95,12 @@ class _Data:
         critic = fg.Critic((self.size, self.size), self.channels, input_mean=11.0, input_std=3.3, seed=self.seed)
         return CriticTrainer(critic.to(self.device), scale=3.3)
 
-    def step(self) -> Callable[[], tuple[float, float]]:
+    def step(self) -> Callable[[], tuple[torch.Tensor, torch.Tensor]]:
         """The library's own step."""
         trainer = self.trainer()
         return lambda: trainer.step(self.real, self.simulated, self.eta)
 
-    def variant(self, variant: Variant) -> Callable[[], tuple[float, float]]:
+    def variant(self, variant: Variant) -> Callable[[], tuple[torch.Tensor, torch.Tensor]]:
         trainer = self.trainer()
         if variant.channels_last:
             trainer.critic.to(memory_format=torch.channels_last)
@@ -109,7 +109,7 @@ class _Data:
 
 def variant_step(
     trainer: CriticTrainer, variant: Variant, real: torch.Tensor, simulated: torch.Tensor, eta: torch.Tensor
-) -> tuple[float, float]:
+) -> tuple[torch.Tensor, torch.Tensor]:
     """One Adam step as ``variant`` says; arguments and results as for :meth:`CriticTrainer.step`."""
     critic, count = trainer.critic, len(simulated)
     assert isinstance(critic, fg.Critic)
@@ -135,7 +135,7 @@ def variant_step(
     trainer.optimizer.zero_grad(set_to_none=True)
     (trainer.penalty * deviation - wasserstein).backward()
     trainer.optimizer.step()
-    return float(wasserstein.detach()), float(deviation.detach())
+    return wasserstein.detach(), deviation.detach()
 
 
 def written_out_slope(critic: fg.Critic, y: torch.Tensor) -> torch.Tensor:

@@ -183,8 +183,8 @@ class CriticTrainer:
         learning_rate = real_number(learning_rate, "learning_rate", low=0, open_low=True)
         self.optimizer = torch.optim.Adam(critic.parameters(), lr=learning_rate, betas=betas)
 
-    def step(self, real: torch.Tensor, simulated: torch.Tensor, eta: torch.Tensor) -> tuple[float, float]:
-        """Take one Adam step.
+    def step(self, real: torch.Tensor, simulated: torch.Tensor, eta: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Take one Adam step; on a card the host does not wait for it.
 
         Parameters
         ----------
@@ -193,9 +193,9 @@ class CriticTrainer:
 
         Returns
         -------
-        wasserstein : float
+        wasserstein : () tensor
             E[D(real)] - E[D(simulated)] before the step.
-        penalty : float
+        penalty : () tensor
             Mean squared deviation of the slope from 1, before the step.
         """
         weight = eta.to(real.dtype)[:, None, None]
@@ -211,7 +211,7 @@ class CriticTrainer:
         self.optimizer.zero_grad(set_to_none=True)
         (self.penalty * deviation - wasserstein).backward()
         self.optimizer.step()
-        return float(wasserstein.detach()), float(deviation.detach())
+        return wasserstein.detach(), deviation.detach()
 
     def state_dict(self) -> dict[str, Any]:
         """The critic's and the optimiser's state."""
