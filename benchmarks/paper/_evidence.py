@@ -59,19 +59,19 @@ def evidence(separation: float, light: float, kappa: float, geometry: Geometry =
     light : float
         Fraction of the full light.
     kappa : float
-        Photons per emission, in full light.
+        Photons per emission.
     geometry : Geometry
         Of one group.
     """
     pattern, control = geometry.pattern((separation,)), geometry.pattern((separation,), control=True)
     psi = operator(geometry, pattern.shape)
     scale = PEAK * light / peak_of_standard(geometry)
-    matrix = psi.forward(np.eye(pattern.x.size).reshape(-1, *psi.fine_shape)).reshape(pattern.x.size, -1).T
+    pixels = psi.shape[0] * psi.shape[1]
+    matrix = psi.adjoint(np.eye(pixels).reshape(-1, *psi.shape)).reshape(pixels, -1)
     background = np.full(matrix.shape[0], BACKGROUND * light)
 
     def covariance(x: np.ndarray, b: np.ndarray) -> np.ndarray:
-        flicker = (matrix * (kappa * light * x.ravel())) @ matrix.T if kappa > 1 else (matrix * x.ravel()) @ matrix.T
-        return np.diag(matrix @ x.ravel() + b) + flicker
+        return np.diag(matrix @ x.ravel() + b) + kappa * (matrix * x.ravel()) @ matrix.T
 
     x = pattern.x * scale
     spread = covariance(x, background)
@@ -128,7 +128,7 @@ def add_evidence(
     rows = []
     for condition in conditions:
         for separation in separations:
-            kappa = 1.0 if condition.model == "double Poisson" else blinking_kappa()
+            kappa = 1.0 if condition.model == "double Poisson" else condition.light * blinking_kappa()
             e = evidence(separation, condition.light, kappa, geometry)
             rows.append([condition.name, f"{separation:g} nm", e.of_bar, e.of_mean, e.of_both])
     report.table(
