@@ -45,8 +45,8 @@ class SolverOptions:
     smoothness_order : int
         p, 1 to 4: how sharply.  1 is the paper's.
     detail : float
-        Finest detail of the fit of the mean: the standard deviation of the blur that it is seen through, as a fraction of the
-        PSF's (:class:`fluogan_core.sieve.Sieve`).
+        Finest detail of the image: the standard deviation of the blur that it is sought through, as a fraction of the PSF's
+        (:class:`fluogan_core.sieve.Sieve`).
     learning_rate, penalty : float
         Adam's step and the weight of the gradient penalty.
     channels, depth : int

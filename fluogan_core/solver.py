@@ -138,9 +138,9 @@ class Solver:
         self.adversary = None if options.method == "none" else Adversary(counts, self.model, options, critic)
         self.mean_fit = MeanFit(self.objective, options.detail)
         self.phase = "mean" if self.planned_mean_steps else self._after_mean()
-        self.x, self.b = self.mean_fit.x, self.mean_fit.b
+        self.z, self.b = self.mean_fit.z, self.mean_fit.b
         self.x_average, self.b_average = self.x, self.b
-        self.x_mean_fit, self.b_mean_fit = self.x, self.b
+        self.x_mean_fit, self.b_mean_fit = self.x_average, self.b_average
         self.mean_steps = self.critic_phase_steps = 0
         self.stop_reason = ""
         self.history = History()
@@ -165,21 +165,8 @@ class Solver:
 
     @property
     def x(self) -> Any:
-        """The current image."""
-        return self.mean_fit.x if self.phase == "mean" else self._x
-
-    @x.setter
-    def x(self, image: Any) -> None:
-        self._x = image
-
-    @property
-    def b(self) -> Any:
-        """The current background."""
-        return self.mean_fit.b if self.phase == "mean" else self._b
-
-    @b.setter
-    def b(self, image: Any) -> None:
-        self._b = image
+        """The current image, G z."""
+        return self.mean_fit.sieve(self.z)
 
     @property
     def steps_done(self) -> int:
@@ -215,8 +202,9 @@ class Solver:
         started = time.perf_counter()
         taken = self.mean_fit.step()
         self.mean_steps += 1
+        self.z, self.b = self.mean_fit.z, self.mean_fit.b
         residual = self.mean_fit.residual
-        terms = self.objective.terms(self.mean_fit.z, self.mean_fit.b, residual)
+        terms = self.objective.terms(self.z, self.b, residual)
         record = self._record(0, residual, taken.change, math.nan, terms)
         relative = taken.change / max(taken.size, 1e-30)
         if relative < self.options.tolerance or self.mean_steps >= self.planned_mean_steps:
@@ -224,7 +212,6 @@ class Solver:
                 self.stop_reason = f"mean fit: converged after {self.mean_steps} steps"
             else:
                 self.stop_reason = f"mean fit: all {self.mean_steps} steps taken"
-            self.x, self.b = self.mean_fit.x, self.mean_fit.b
             self.x_average, self.b_average = self.x_mean_fit, self.b_mean_fit = self.x, self.b
             self.phase = self._after_mean()
         self.timings["mean fit"] += time.perf_counter() - started
@@ -235,10 +222,10 @@ class Solver:
         adversary = self.adversary
         if adversary is None:
             raise RuntimeError("there is no critic: the options say method='none'")
-        number = self.critic_phase_steps
-        w_train, penalty = adversary.learn(self.x, self.b, number)
-        w_held_out, mean_score = adversary.judge(self.x, self.b, number)
-        slope_x, slope_b = (g.astype(np.float32) for g in adversary.gradient(self.x, self.b, number))
+        number, x = self.critic_phase_steps, self.x
+        w_train, penalty = adversary.learn(x, self.b, number)
+        w_held_out, mean_score = adversary.judge(x, self.b, number)
+        slope_x, slope_b = (g.astype(np.float32) for g in adversary.gradient(x, self.b, number))
         if not (bool(xp.isfinite(slope_x).all()) and bool(xp.isfinite(slope_b).all()) and math.isfinite(penalty)):
             raise FloatingPointError(
                 f"the critic's gradient is not finite at step {number}: lower learning_rate or raise penalty; "
@@ -246,20 +233,21 @@ class Solver:
             )
         started = time.perf_counter()
         step_x, step_b = (self.options.relaxation * step for step in (o.step_x, o.step_b))
-        residual = o.residual(self.x, self.b)
-        taken = prox_step(self.x, o.gradient_x(residual) - slope_x, step=step_x, threshold=o.sparsity)
-        self.x = taken.x
-        residual = o.residual(self.x, self.b)
+        # the image is sought among what the sieve lets pass, as in the mean fit: G is its own adjoint
+        slope_z = self.mean_fit.sieve(o.gradient_x(o.residual(x, self.b)) - slope_x)
+        taken = prox_step(self.z, slope_z, step=step_x, threshold=o.sparsity)
+        self.z, x = taken.x, self.mean_fit.sieve(taken.x)
+        residual = o.residual(x, self.b)
         new_b = o.background_step(self.b, o.fidelity * residual - slope_b, step_b)
         change_b = float(xp.linalg.norm((new_b - self.b).ravel()))
         self.b = new_b
         self.critic_phase_steps += 1
         # weights grow as k^3, so that the average forgets where the phase started without knowing where it ends
         share = 4.0 / (self.critic_phase_steps + 3.0)
-        self.x_average = self.x_average + np.float32(share) * (self.x - self.x_average)
+        self.x_average = self.x_average + np.float32(share) * (x - self.x_average)
         self.b_average = self.b_average + np.float32(share) * (self.b - self.b_average)
-        residual = o.residual(self.x, self.b)
-        terms = o.terms(self.x, self.b, residual) | {"adversarial": -mean_score}
+        residual = o.residual(x, self.b)
+        terms = o.terms(self.z, self.b, residual) | {"adversarial": -mean_score}
         record = self._record(1, residual, taken.change, change_b, terms)
         self.timings["prox"] += time.perf_counter() - started
         if self.critic_phase_steps >= self.options.steps:
@@ -355,7 +343,7 @@ class Solver:
 
     # -- state ------------------------------------------------------------------------------------------------------------
 
-    _IMAGES = ("x", "b", "x_average", "b_average", "x_mean_fit", "b_mean_fit")
+    _IMAGES = ("z", "b", "x_average", "b_average", "x_mean_fit", "b_mean_fit")
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that a resumed run needs to equal an uninterrupted one, bit for bit on one machine."""
