@@ -202,7 +202,7 @@ def test_climbing_never_goes_down_and_keeps_the_image_of_least_error(field, seco
 
     best, when = climb(likelihood, 8, error)
     assert best.min() >= 0
-    assert len(values) == 9
+    assert len(values) == 9  # the start and eight steps
     assert (np.diff(values) >= 0).all()
     assert values[-1] > values[0]
     assert error_of(field)(best) == min(errors) == errors[when]

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, optimize
 
 import fluogan_core as fg
 from fluogan_core.metrics import held_out_score, nrmse
@@ -36,8 +36,8 @@ __all__ = ["Field", "Likelihood", "climb"]
 ROOT = Path(__file__).parents[2]
 #: Photons of one emission, and of the background per camera pixel.
 KAPPA, BACKGROUND = 20.0, 2.0
-#: A multiplicative step changes a pixel by no more than this factor.
-_MOST = 1.5
+#: Emissions that no pixel falls below.
+_LEAST = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,21 +90,19 @@ class Likelihood:
         self.covariance = apart.T @ apart / len(y)
         self.weights = 1.0 / np.maximum(self.mean, 1e-3 * self.mean.max())
 
-    def __call__(self, x: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-        """Return the value, its gradient, and the gradient's part that is never positive (its size scales a step)."""
+    def __call__(self, x: np.ndarray) -> tuple[float, np.ndarray]:
+        """Return the value and its gradient."""
         light = self.operator @ x
         residual = self.mean - light - self.background
         if not self.second_moments:
             value = -0.5 * float(self.weights @ residual**2)
-            expected = self.weights * (light + self.background)
-            return value, self.operator.T @ (self.weights * residual), self.operator.T @ expected
+            return value, self.operator.T @ (self.weights * residual)
         sigma = np.diag(light + self.background) + (self.operator * x) @ self.operator.T
         inverse = np.linalg.inv(sigma)
         scatter = self.covariance + np.outer(residual, residual)
         value = -0.5 * (float(np.linalg.slogdet(sigma)[1]) + float((inverse * scatter).sum()))
         pulled = inverse @ scatter @ inverse
-        slope = self.operator.T @ (inverse @ residual) + 0.5 * self._through(pulled - inverse)
-        return value, slope, 0.5 * self._through(inverse) + self.operator.T @ (np.abs(inverse) @ (light + self.background))
+        return value, self.operator.T @ (inverse @ residual) + 0.5 * self._through(pulled - inverse)
 
     def _through(self, matrix: np.ndarray) -> np.ndarray:
         """tr(matrix dSigma/dx_i) for every i."""
@@ -112,22 +110,25 @@ class Likelihood:
 
 
 def climb(likelihood: Likelihood, steps: int, error: Callable[[np.ndarray], float]) -> tuple[np.ndarray, int]:
-    """Climb by multiplicative steps that never go down; return the image of least error and when it was met."""
-    x = np.full(likelihood.operator.shape[1], float(likelihood.mean.mean()) / likelihood.operator.sum(axis=0).max() / 16)
-    value, slope, scale = likelihood(x)
-    best, least, when, rate = x, error(x), 0, 1.0
-    for step in range(1, steps + 1):
-        while True:
-            new = x * np.clip(1.0 + rate * slope / scale, 1.0 / _MOST, _MOST)
-            reached = likelihood(new)
-            if reached[0] >= value or rate < 1e-6:
-                break
-            rate *= 0.5
-        x, (value, slope, scale) = new, reached
-        rate *= 1.2
-        if (now := error(x)) < least:
-            best, least, when = x, now, step
-    return best, when
+    """Climb by projected quasi-Newton steps (L-BFGS-B); return the image of least error and the step that met it."""
+    start = np.full(likelihood.operator.shape[1], float(likelihood.mean.mean()) / likelihood.operator.sum(axis=0).max() / 16)
+    met = [(error(start), start)]
+
+    def down(x: np.ndarray) -> tuple[float, np.ndarray]:
+        value, slope = likelihood(x)
+        return -value, -slope
+
+    optimize.minimize(
+        down,
+        start,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(_LEAST, None)] * start.size,
+        callback=lambda x: met.append((error(x), x.copy())),
+        options={"maxiter": steps, "maxfun": 10 * steps, "ftol": 0.0, "gtol": 0.0, "maxcor": 20},
+    )
+    when = int(np.argmin([e for e, _ in met]))
+    return met[when][1], when
 
 
 def run(options: Options) -> Report:
@@ -187,8 +188,8 @@ def methods(options: Options) -> dict[str, Callable[[Field], Made]]:
 
     small = options.pick({}, {"steps": 2, "warm_steps": 20, "channels": 2, "batch": 4, "gradient_frames": 4})
     return {
-        "likelihood of the mean": likelihood(False, options.pick(2000, 20)),
-        "likelihood of mean and covariance": likelihood(True, options.pick(600, 5)),
+        "likelihood of the mean": likelihood(False, options.pick(500, 20)),
+        "likelihood of mean and covariance": likelihood(True, options.pick(250, 5)),
         "mean fit": library(**(small | {"method": "none"})),
         "full method": library(**small),
     }
