@@ -219,7 +219,7 @@ def _profile(
 def _losses(drawing: Figure, grid: Any, history: dict[str, np.ndarray]) -> None:
     """Fidelity, and the critic's estimate on training and held-out frames where there was a critic."""
     with_critic = any(np.isfinite(history.get(name, np.empty(0))).any() for name in ("w_train", "w_held_out"))
-    place = grid[1, 3:6].subgridspec(2 if with_critic else 1, 1, hspace=0.12)
+    place = grid[1, 3:6].subgridspec(2 if with_critic else 1, 1, hspace=0.35)
     fidelity = drawing.add_subplot(place[0])
     values = np.asarray(history.get("fidelity", ()), dtype=np.float64)
     steps = np.arange(1, values.size + 1)
@@ -231,8 +231,8 @@ def _losses(drawing: Figure, grid: Any, history: dict[str, np.ndarray]) -> None:
     fidelity.set_ylabel("fidelity", fontsize=9)
     panels = [fidelity]
     if with_critic:
-        critic = drawing.add_subplot(place[1], sharex=fidelity)
-        fidelity.tick_params(labelbottom=False)
+        # an axis of its own: the critic's steps may be few beside those of the mean fit
+        critic = drawing.add_subplot(place[1])
         for name, label, colour in (
             ("w_train", "training frames", _MEAN_COLOUR),
             ("w_held_out", "held-out frames", _HELD_OUT_COLOUR),
@@ -245,26 +245,25 @@ def _losses(drawing: Figure, grid: Any, history: dict[str, np.ndarray]) -> None:
         critic.set_ylabel("critic's W", fontsize=9)
         critic.legend(loc="best", fontsize=8, frameon=False)
         panels.append(critic)
-        _mark_critic_phase(panels, history)
+        _mark_critic_phase(fidelity, history)
     panels[-1].set_xlabel("step")
     for axes in panels:
         axes.margins(x=0.01)
         _tidy(axes)
 
 
-def _mark_critic_phase(panels: list[Axes], history: dict[str, np.ndarray]) -> None:
+def _mark_critic_phase(axes: Axes, history: dict[str, np.ndarray]) -> None:
     """Shade the steps taken with the critic."""
     phase = np.asarray(history.get("phase", ()), dtype=np.float64)
     (steps,) = np.nonzero(phase == 1)
     if not steps.size:
         return
-    for axes in panels:
-        axes.axvspan(steps[0] + 0.5, steps[-1] + 1.5, color=_HELD_OUT_COLOUR, alpha=0.07, lw=0)
+    axes.axvspan(steps[0] + 0.5, steps[-1] + 1.5, color=_HELD_OUT_COLOUR, alpha=0.07, lw=0)
     late = steps[0] > 0.8 * phase.size
-    panels[0].annotate(
+    axes.annotate(
         "critic",
         (steps[0] + 0.5, 0.94),
-        xycoords=panels[0].get_xaxis_transform(),
+        xycoords=axes.get_xaxis_transform(),
         xytext=(-3 if late else 3, 0),
         textcoords="offset points",
         ha="right" if late else "left",
