@@ -110,7 +110,8 @@ def _one(document: dict[str, Any]) -> str:
 def _with_targets(document: dict[str, Any]) -> str:
     """A study: what was wanted of it, where it ran, then everything that it found."""
     documents = {document["benchmark"]: document}
-    return "\n\n".join([_targets(documents), _environment(documents), _one(document)])
+    wanted = [_targets(documents)] if document["targets"] else []
+    return "\n\n".join([*wanted, _environment(documents), _one(document)])
 
 
 def _targets(documents: Documents) -> str:

@@ -145,7 +145,8 @@ def run(options: Options) -> Report:
                 seconds = time.perf_counter() - started
                 score = held_out_score(field.unseen, field.model, x, b)
                 ratio = score.covariance_ratio
-                rows.append([f"{light:g}", seed, name, error_of(field)(x), score.log_density, ratio, seconds, note])
+                density = f"{score.log_density:.5f}"  # it is the last digits that differ
+                rows.append([f"{light:g}", seed, name, error_of(field)(x), density, ratio, seconds, note])
                 print(f"{light:g} photons, seed {seed}, {name}: {rows[-1][3]:.3f}", file=sys.stderr, flush=True)
     report.table(
         "Second moments on small fields: pairs 120 nm apart, 20 photons per emission",
