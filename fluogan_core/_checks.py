@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 
 
-def real_number(
-    value: Any, name: str, *, low: float = -math.inf, high: float = math.inf, open_low: bool = False
-) -> float:
+def real_number(value: Any, name: str, *, low: float = -math.inf, high: float = math.inf, open_low: bool = False) -> float:
     """Return ``value`` as a finite float in ``[low, high]`` (``(low, high]`` with ``open_low``)."""
     try:
         number = float(value)
@@ -77,7 +75,8 @@ def finite_stack(frames: Any, name: str = "stack", *, low_frames: int = 2) -> No
     if frames.dtype.kind not in "iuf":
         raise TypeError(f"{name} must hold integers or floats, got dtype {frames.dtype}")
     if frames.dtype.kind == "f":
-        bad = int((~np.isfinite(frames)).sum()) if isinstance(frames, np.ndarray) else int((frames != frames).sum())
+        # of a device's arrays too: NaN and infinity times 0 are NaN, nothing else is
+        bad = int((~np.isfinite(frames)).sum()) if isinstance(frames, np.ndarray) else int((frames * 0 != 0).sum())
         if bad:
             raise ValueError(f"{name} holds {bad} values that are NaN or infinite; replace them or cut them out first")
 

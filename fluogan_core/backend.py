@@ -55,7 +55,8 @@ class Backend:
         return f"<Backend {self.name} on {self.device}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return get_backend, (self.name,)
+        number = None if self.name == "numpy" else int(self.device.split(":")[1])
+        return get_backend, (self.name, number)
 
     def asarray(self, array: Any, dtype: Any = None) -> Any:
         """Move or convert ``array`` to this backend: the one explicit copy between host and card."""
@@ -73,9 +74,21 @@ class Backend:
             from .kernels import cpu
 
             return cpu.find(name) if name in cpu.TABLE else None
+        self._must_be_current()
         from .kernels import cuda
 
         return cuda.find(name, self.cuda) if name in cuda.TABLE else None
+
+    def _must_be_current(self) -> None:
+        """Raise unless this backend's card is the calling thread's: CuPy launches and allocates on the current one."""
+        if self.name != "cupy":
+            return
+        current = int(self.xp.cuda.runtime.getDevice())
+        if self.device != f"cuda:{current}":
+            raise RuntimeError(
+                f"the arrays are on {self.device} but this thread's current card is cuda:{current}; "
+                f"call fluogan_core.get_backend('cupy', device={self.device.split(':')[1]}) in this thread first"
+            )
 
     def bounds(self, array: Any) -> tuple[float, float]:
         """Return the smallest and the largest element of ``array``; a NaN is both.  The host waits for a device once."""
@@ -96,7 +109,7 @@ class Backend:
         if outer.ptr == pointer:
             yield
             return
-        inner = cuda.ExternalStream(pointer)
+        inner = cuda.ExternalStream(pointer, int(self.device.split(":")[1]))
         inner.wait_event(outer.record())
         try:
             with inner:
@@ -135,24 +148,32 @@ class Backend:
 
         ``FLUOGAN_MEMORY_BUDGET`` (bytes) overrides it.
         """
-        if self.name == "cupy":
+        if self.name == "cupy" and _stated_budget() is None:
             return min(_BUDGET_CEILING, int(self.xp.cuda.runtime.memGetInfo()[0]) // 4)
         return default_memory_budget()
 
 
 def default_memory_budget() -> int:
     """Bytes of host memory that chunked computations may take (see :meth:`Backend.memory_budget`)."""
-    stated = os.environ.get("FLUOGAN_MEMORY_BUDGET")
-    if stated:
-        try:
-            return max(1, int(float(stated)))
-        except ValueError:
-            raise ValueError(f"FLUOGAN_MEMORY_BUDGET must be a number of bytes, got {stated!r}") from None
+    stated = _stated_budget()
+    if stated is not None:
+        return stated
     try:
         free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):  # not on every platform
         return _BUDGET_CEILING
     return max(64 * 2**20, min(_BUDGET_CEILING, free // 4))
+
+
+def _stated_budget() -> int | None:
+    """The budget that the environment states, if it does."""
+    stated = os.environ.get("FLUOGAN_MEMORY_BUDGET")
+    if not stated:
+        return None
+    try:
+        return max(1, int(float(stated)))
+    except (ValueError, OverflowError):
+        raise ValueError(f"FLUOGAN_MEMORY_BUDGET must be a number of bytes, got {stated!r}") from None
 
 
 def why_no_gpu() -> str | None:
@@ -219,6 +240,8 @@ def get_backend(name: str | Backend = "auto", device: int | None = None) -> Back
         If ``"cupy"`` or a device is asked for and cannot be used; the message says why.
     """
     if isinstance(name, Backend):
+        if device is not None and name.device != f"cuda:{device}":
+            raise ValueError(f"the backend computes on {name.device}, but device {device} is asked for too; name one")
         return name
     one_of(name, "backend", ("auto", "numpy", "cupy"))
     if name == "numpy":

@@ -122,10 +122,18 @@ def _scores(critic: nn.Module, tensor: torch.Tensor) -> torch.Tensor:
     return score
 
 
+def _full_precision(tensor: torch.Tensor) -> contextlib.AbstractContextManager[None]:
+    """Convolve in float32 on a card, not in TF32 as is torch's default: differences of scores would drown in its rounding."""
+    if tensor.device.type != "cuda":
+        return contextlib.nullcontext()
+    cudnn = torch.backends.cudnn
+    return cudnn.flags(enabled=cudnn.enabled, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False)
+
+
 def critic_values(critic: nn.Module, frames: Any) -> Any:
     """Return D(y) for frames (S, M1, M2), as an array (S,) in the critic's precision."""
     tensor, backend = _prepared(critic, frames)
-    with torch.no_grad():
+    with torch.no_grad(), _full_precision(tensor):
         return to_array(_scores(critic, tensor), backend)
 
 
@@ -133,7 +141,7 @@ def critic_input_gradient(critic: nn.Module, frames: Any) -> Any:
     """Return the gradient of D with respect to each frame, (S, M1, M2), by one backward pass."""
     tensor, backend = _prepared(critic, frames)
     tensor = tensor.detach().requires_grad_(True)
-    with torch.enable_grad():
+    with torch.enable_grad(), _full_precision(tensor):
         (slope,) = torch.autograd.grad(_scores(critic, tensor).sum(), tensor)
     return to_array(slope, backend)
 

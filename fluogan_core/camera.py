@@ -190,9 +190,7 @@ def _live(stack: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> tuple[np
     live = np.ones(variance.shape, dtype=bool)
     if count >= 5 and count > 2 * next_count and second is not None:
         live &= ~at_top
-        notes.append(
-            f"saturation: {count / stack.size:.2%} of the values pile up at {top:g}; their pixels are left out"
-        )
+        notes.append(f"saturation: {count / stack.size:.2%} of the values pile up at {top:g}; their pixels are left out")
     span = np.ptp(np.quantile(mean, (0.005, 0.995)))
     hot = np.abs(mean - median_filter(mean, 3)) > 0.5 * span + 5.0 * np.sqrt(variance / len(stack))
     for wrong, what in ((variance <= 0, "never change (dead, or masked)"), (hot, "stand out alone (hot)")):
@@ -228,9 +226,7 @@ class _Optics:
         own = self.strength[0, 0]
         ranked = sorted(half_plane, key=lambda shift: -self.strength[shift])
         self.near = [s for s in ranked if self.strength[s] > 0.1 * own][:_NEIGHBOURS] or ranked[:4]
-        beyond = [
-            1 + max((abs(s[axis]) for s in half_plane if self.strength[s] > 1e-3 * own), default=0) for axis in (0, 1)
-        ]
+        beyond = [1 + max((abs(s[axis]) for s in half_plane if self.strength[s] > 1e-3 * own), default=0) for axis in (0, 1)]
         steps = [[math.ceil(k * r) for r in beyond] for k in (1.0, 1.5, 2.0)]
         wanted = [shift for down, right in steps for shift in ((0, right), (down, 0), (down, right), (down, -right))]
         self.far = [s for s in wanted if s[0] <= self.shape[0] - 4 and abs(s[1]) <= self.shape[1] - 4]
@@ -457,9 +453,7 @@ def estimate_camera(
     """
     options = {"gain": gain, "offset": offset, "noise_std": noise_std, "photons_per_emitter": photons_per_emitter}
     given = {
-        name: real_number(
-            value, name, low=-math.inf if name == "offset" else 0, open_low=name not in ("offset", "noise_std")
-        )
+        name: real_number(value, name, low=-math.inf if name == "offset" else 0, open_low=name not in ("offset", "noise_std"))
         for name, value in options.items()
         if value is not None
     }
@@ -502,9 +496,7 @@ def estimate_camera(
     bend = np.ptp(slopes, axis=0) / 2
     doubt = flicker.disagreement if flicker else 0.0
     uncorrected = _resolve(mean[used], moments.variance[used], 1.0 / fit[used], darkest, given)
-    gain_error, offset_error = (
-        math.hypot(error[k], bend[k], doubt * abs(uncorrected[k] - table[0, k])) for k in (0, 1)
-    )
+    gain_error, offset_error = (math.hypot(error[k], bend[k], doubt * abs(uncorrected[k] - table[0, k])) for k in (0, 1))
     if not found_gain > 2.0 * gain_error:
         raise ValueError(
             f"the gain cannot be read from this stack (slope of variance on mean {found_gain:.3g} +- {gain_error:.3g}): its "

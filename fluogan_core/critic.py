@@ -84,7 +84,7 @@ class Critic(nn.Module):
         cells = (self.shape[0] // smallest, self.shape[1] // smallest)
         with torch.random.fork_rng(devices=[], enabled=seed is not None):
             if seed is not None:
-                torch.manual_seed(seed)
+                torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the cards' generators too
             layers = [nn.Conv2d(a, b, self.kernel_size, padding=self.kernel_size // 2) for a, b in itertools.pairwise(widths)]
             self.convolutions = nn.ModuleList(layers)
             self.head = nn.Linear(widths[-1] * cells[0] * cells[1], 1)

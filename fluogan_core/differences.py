@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from . import random
-from ._checks import one_of, real_number, whole_number
+from ._checks import finite_stack, one_of, real_number, whole_number
 from .backend import backend_of
 from .evaluator import Evaluator
 from .forward import ForwardModel
@@ -49,14 +49,17 @@ def critic_differences(critic: Any, y: Any, step: float, method: str = "exact", 
     Raises
     ------
     ValueError
-        If y is not a stack of frames, or the critic does not return one score per frame.
+        If y is not a stack of frames or not finite, or the critic does not return one score per frame.
     """
     one_of(method, "method", ("exact", "linear"))
-    step = real_number(step, "step")
+    largest = float(np.finfo(np.float32).max)
+    step = real_number(step, "step", low=-largest, high=largest)
+    budget = None if memory_budget is None else whole_number(memory_budget, "memory_budget", low=1)
     backend = backend_of(y=y)
     if y.ndim != 3:
         raise ValueError(f"y must be (frames, rows, columns), got shape {tuple(y.shape)}; add an axis for one frame: y[None]")
-    evaluator = Evaluator(critic, tuple(y.shape[1:]), backend, memory_budget)
+    finite_stack(y, "y", low_frames=0)
+    evaluator = Evaluator(critic, tuple(y.shape[1:]), backend, budget)
     return step * evaluator.slope(y) if method == "linear" else evaluator.single(y, step)
 
 
@@ -96,6 +99,7 @@ def critic_gradient(
         ``"photon"``: :math:`\Psi^T E[D(y + \alpha e_j) - D(y)]`; for x drops what several photons of one emission do together.
         ``"linear"``: :math:`\alpha \Psi^T E[\nabla D]`; the shift of the mean only.
         ``"corrected"``: linear on every frame, plus coupled minus its own linear prediction on a few; unbiased.
+        (Unbiased with ``lattice=1``; between the nodes of a coarser lattice the values are interpolated.)
     background_rule : {"count", "rate"}
         For b: ``"count"`` adds one detected photon to pixel j, the exact derivative; ``"rate"`` raises its rate by one, as the
         paper prints.  They differ by what several photons do together.
@@ -103,7 +107,8 @@ def critic_gradient(
         Frames on which ``"corrected"`` evaluates its remainder; one in 32 by default, at least two.
     lattice : int or "auto"
         For ``"coupled"`` and ``"corrected"``: evaluate every ``lattice``-th fine pixel per axis and interpolate, which a wide
-        PSF allows without loss (see :mod:`fluogan_core.lattice`); 1 evaluates all.
+        PSF allows at a small error (stated in :mod:`fluogan_core.lattice`); 1 evaluates all, and so does a field too small for
+        the nodes that the interpolation needs.
     memory_budget : int, optional
         Bytes for intermediates; that of ``model.psi`` by default.
     with_error : bool
@@ -122,16 +127,27 @@ def critic_gradient(
     one_of(method, "method", METHODS)
     one_of(background_rule, "background_rule", ("count", "rate"))
     frames = whole_number(frames, "frames", low=2 if with_error else 1)
+    random.check_counters(first_frame, frames, step)
     x, b = model.check(x, b)
     budget = model.psi.memory_budget if memory_budget is None else whole_number(memory_budget, "memory_budget", low=1)
     evaluator = Evaluator(critic, model.psi.shape, model.backend, budget)
-    job = _Job(model, evaluator, Lattice(model.psi, lattice), seed=seed, step=step, rule=background_rule, with_error=with_error)
+    job = _Job(
+        model,
+        evaluator,
+        Lattice(model.psi, lattice),
+        seed=seed,
+        step=step,
+        rule=background_rule,
+        with_error=with_error,
+        budget=budget,
+    )
     if method == "direct":
         return job.direct(x, b, frames, first_frame).result()
     numbers = np.arange(first_frame, first_frame + frames)
     few = frames
     if method == "corrected":
-        few = max(2, frames // 32) if corrected_frames is None else whole_number(corrected_frames, "corrected_frames", low=1)
+        few = max(2, frames // 32) if corrected_frames is None else corrected_frames
+        few = whole_number(few, "corrected_frames", low=2 if with_error else 1)
         few = min(few, frames)
     return job.average(x, b, numbers, method, few).result()
 
@@ -190,10 +206,11 @@ class _Job:
         step: int,
         rule: str,
         with_error: bool,
+        budget: int,
     ) -> None:
         self.model, self.evaluator, self.lattice = model, evaluator, lattice
         self.psi, self.xp = model.psi, model.backend.xp
-        self.seed, self.step, self.rule, self.with_error = seed, step, rule, with_error
+        self.seed, self.step, self.rule, self.with_error, self.budget = seed, step, rule, with_error, budget
         self._table: PlacementTable | None = None
 
     # -- what one frame contributes ---------------------------------------------------------------------------------------
@@ -206,7 +223,7 @@ class _Job:
     def _groups(self, numbers: np.ndarray) -> Iterator[slice]:
         """Frames whose photons fit the budget together."""
         photons = len(self.lattice.indices) * (1.0 + self.psi.photons_per_emitter)
-        size = int(max(1, min(len(numbers), self.psi.memory_budget // (64 * photons))))
+        size = int(max(1, min(len(numbers), self.evaluator.chunk, self.budget // (64 * photons))))
         return (slice(i, min(i + size, len(numbers))) for i in range(0, len(numbers), size))
 
     def _background(self, y: Any, numbers: np.ndarray) -> Any:
@@ -286,7 +303,7 @@ class _Job:
         """Mean, and squared standard error, of the two parts together."""
         if not extra.weight:
             return base.mean, base.variance / base.weight
-        # Cauchy-Schwarz for the frames that both parts share: never below the true error
+        # Cauchy-Schwarz for the frames that both parts share: the estimate of an upper bound of the error
         error = (base.variance / base.weight) ** 0.5 + (extra.variance / extra.weight) ** 0.5
         return base.mean + extra.mean, error**2
 
@@ -308,7 +325,7 @@ class _Job:
 
         means = xp.empty(n + m)
         variances = xp.empty(n + m)
-        chunk = max(1, min(self.evaluator.chunk, self.psi.memory_budget // (200 * n)))
+        chunk = max(1, min(self.evaluator.chunk, self.budget // (200 * n)))
         for i in range(n + m):
             if i < n:
                 extra = self.psi.column((i // fine[1], i % fine[1]))

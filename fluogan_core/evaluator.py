@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from . import reference
-from .backend import Backend, default_memory_budget
+from .backend import Backend
 from .photons import PhotonSets
 
 __all__ = ["Evaluator"]
@@ -39,7 +40,7 @@ class Evaluator:
         from . import bridge  # torch is loaded here, on first use
 
         self._bridge, self._critic, self._backend = bridge, critic, backend
-        budget = default_memory_budget() if budget is None else budget
+        budget = backend.memory_budget() if budget is None else budget
         self.chunk = max(1, min(65536, budget // bridge.activation_bytes(critic, shape)))
         make_network = backend.kernel("make_network")
         arrays = bridge.slim_arrays(critic, backend) if make_network is not None else None
@@ -55,17 +56,29 @@ class Evaluator:
         return self._bridge.critic_values(self._critic, frames)
 
     def slope(self, y: Any) -> Any:
-        """The gradient of D with respect to each frame."""
-        xp = self._backend.xp
+        """The gradient of D with respect to each frame.
+
+        Of a critic of the kernels' family by the kernels: what they call linear and what is linear here cancel to the last
+        digit then, whatever precision torch is allowed to convolve in.
+        """
+        if self._network is not None:
+            kernel = self._kernel("input_gradient")
+            return self._in_chunks(lambda part: kernel(self._network, part)[0], y, self.chunk)
         # the backward pass keeps every activation and its gradient
-        step = max(1, self.chunk // 2)
-        parts = [self._bridge.critic_input_gradient(self._critic, y[i : i + step]) for i in range(0, len(y), step)]
-        return parts[0] if len(parts) == 1 else xp.concatenate(parts)
+        return self._in_chunks(lambda part: self._bridge.critic_input_gradient(self._critic, part), y, max(1, self.chunk // 2))
+
+    def _in_chunks(self, call: Callable[[Any], Any], y: Any, size: int) -> Any:
+        """What ``call`` makes of the frames, ``size`` at a time."""
+        parts = [call(y[i : i + size]) for i in range(0, len(y), size)]
+        if not parts:
+            return self._backend.xp.zeros_like(y)
+        return parts[0] if len(parts) == 1 else self._backend.xp.concatenate(parts)
 
     def single(self, y: Any, step: float) -> Any:
         """One more count in each pixel of each frame."""
         if self._network is not None:
-            return self._kernel("critic_differences")(self._network, y, step)
+            kernel = self._kernel("critic_differences")
+            return self._in_chunks(lambda part: kernel(self._network, part, step), y, self.chunk)
         return reference.critic_differences(self.values, y, step, chunk=self.chunk)
 
     def several(self, y: Any, sets: PhotonSets, step: float) -> Any:

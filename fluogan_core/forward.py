@@ -103,6 +103,7 @@ class ForwardModel:
         """
         x, b = self.check(x, b)
         whole_number(frames, "frames", low=1)
+        random.check_counters(first_frame, frames, step)
         xp = self.backend.xp
         y = xp.empty((frames, *self.psi.shape), dtype=np.float32)
         # float64 words and candidates on the fine grid are what takes memory here

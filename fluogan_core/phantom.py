@@ -163,9 +163,7 @@ def argolight_pattern(
         for place, wide, level in bars:
             across += level * _covered(across.size, fine_nm, place - wide / 2, place + wide / 2)
     x = np.minimum(np.outer(_covered(rows * factor, fine_nm, *span), across), 1.0)  # rounding may exceed 1
-    return Pattern(
-        x, separations, centres, tuple(lines), span, width, (rows, columns), pixel_size_nm, factor, bool(control)
-    )
+    return Pattern(x, separations, centres, tuple(lines), span, width, (rows, columns), pixel_size_nm, factor, bool(control))
 
 
 def smooth_background(shape: tuple[int, int], level: float, *, variation: float = 0.5, seed: int = 0) -> np.ndarray:

@@ -193,9 +193,7 @@ class SofiStack:
     detector: Detector = field(default_factory=Detector)
 
 
-def on_fractions(
-    emitters: int, frames: int, frame_ms: float, blinking: Blinking, rng: np.random.Generator
-) -> np.ndarray:
+def on_fractions(emitters: int, frames: int, frame_ms: float, blinking: Blinking, rng: np.random.Generator) -> np.ndarray:
     """Return the exact fraction of each frame that each emitter is on, (emitters, frames) float64.
 
     Dwell times are drawn in continuous time, so fast blinking within a frame is averaged and not sampled.
@@ -369,9 +367,7 @@ def simulate_sofi(
     )
 
 
-def _windows(
-    places: np.ndarray, shape: tuple[int, int], sigma: float
-) -> Iterator[tuple[slice, slice, np.ndarray, np.ndarray]]:
+def _windows(places: np.ndarray, shape: tuple[int, int], sigma: float) -> Iterator[tuple[slice, slice, np.ndarray, np.ndarray]]:
     """Yield (emitters, window of columns, row weights, column weights) for ``places`` in camera pixels, sorted by column."""
     for start in range(0, len(places), _CHUNK):
         part = slice(start, min(start + _CHUNK, len(places)))
@@ -381,9 +377,7 @@ def _windows(
         yield part, slice(low, high), erf_weights(rows, shape[0], sigma), erf_weights(columns - low, high - low, sigma)
 
 
-def _density(
-    pattern: Any, pixel_size_nm: float | None, factor: int | None
-) -> tuple[np.ndarray, tuple[int, int], float, int]:
+def _density(pattern: Any, pixel_size_nm: float | None, factor: int | None) -> tuple[np.ndarray, tuple[int, int], float, int]:
     """Check the pattern; return its relative density, the camera's shape, the pixel size and the factor."""
     if isinstance(pattern, Pattern):
         if pixel_size_nm is not None or factor is not None:
@@ -395,9 +389,7 @@ def _density(
     factor = whole_number(factor, "factor", low=1)
     density = np.asarray(pattern, dtype=np.float64)
     if density.ndim != 2 or density.size == 0 or density.shape[0] % factor or density.shape[1] % factor:
-        raise ValueError(
-            f"pattern must be (N1, N2), multiples of factor {factor} (the fine grid), got shape {density.shape}"
-        )
+        raise ValueError(f"pattern must be (N1, N2), multiples of factor {factor} (the fine grid), got shape {density.shape}")
     if not np.isfinite(density).all() or (density < 0).any() or not density.any():
         raise ValueError("pattern must be finite, non-negative and not all zero")
     return density, (density.shape[0] // factor, density.shape[1] // factor), pixel_size_nm, factor

@@ -16,7 +16,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Stage", "log_factorial", "normal", "philox", "poisson", "seed_words", "uniform"]
+from ._checks import whole_number
+
+__all__ = ["Stage", "check_counters", "log_factorial", "normal", "philox", "poisson", "seed_words", "uniform"]
 
 _MASK = np.uint64(0xFFFFFFFF)
 _SHIFT = np.uint64(32)
@@ -62,6 +64,18 @@ def seed_words(seed: int) -> tuple[int, int]:
     return int(seed) & 0xFFFFFFFF, int(seed) >> 32
 
 
+def check_counters(first_frame: int, frames: int, step: int) -> None:
+    """Raise unless frames and step fit their 32-bit counters: past those the same words would come again.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one is not a whole number, negative or too large.
+    """
+    whole_number(step, "step", low=0, high=2**32 - 1)
+    whole_number(first_frame, "first_frame", low=0, high=2**32 - frames)
+
+
 def philox(c0: Any, c1: Any, c2: Any, c3: Any, key: tuple[int, int], *, xp: Any = np) -> tuple[Any, Any, Any, Any]:
     """Return the four words of Philox4x32-10 at counters that broadcast together, as uint64 arrays below 2**32."""
     x0, x1, x2, x3 = (xp.asarray(c).astype(np.uint64) & _MASK for c in (c0, c1, c2, c3))
@@ -82,11 +96,9 @@ def _unit(high: Any, low: Any) -> Any:
     return (mantissa.astype(np.float64) + 0.5) * 2.0**-52
 
 
-def uniform(
-    seed: int, stage: int, step: int, frame: Any, pixel: Any, *, block: Any = 0, xp: Any = np
-) -> tuple[Any, Any]:
+def uniform(seed: int, stage: int, step: int, frame: Any, pixel: Any, *, block: Any = 0, xp: Any = np) -> tuple[Any, Any]:
     """Return two independent float64 uniforms in (0, 1) per counter."""
-    second = stage + 256 * xp.asarray(block)
+    second = int(stage) + 256 * xp.asarray(block)  # CuPy takes plain numbers only
     w0, w1, w2, w3 = philox(pixel, frame, second, step, seed_words(seed), xp=xp)
     return _unit(w0, w1), _unit(w2, w3)
 

@@ -54,7 +54,8 @@ class Result:
     options, camera, psi
         What it was found with.
     timings : dict of float
-        Seconds: total, and per stage.
+        Seconds: total, and per stage.  On a card the stages do not wait for each other: a stage's time is what the host spent
+        on it, its waiting for the work of earlier ones included.
     device : str
         Where it was computed.
     stop_reason : str
@@ -346,7 +347,7 @@ class Solver:
     _IMAGES = ("z", "b", "x_average", "b_average", "x_mean_fit", "b_mean_fit")
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that a resumed run needs to equal an uninterrupted one, bit for bit on one machine."""
+        """Return everything that a resumed run needs to equal an uninterrupted one: bit for bit on one machine's CPU."""
         return {
             "version": 1,
             "fingerprint": self.fingerprint,

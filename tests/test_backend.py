@@ -84,8 +84,9 @@ class Recorder:
     def __init__(self) -> None:
         self.log: list[str] = []
         self.current = self.ExternalStream(1)
+        self.runtime = types.SimpleNamespace(getDevice=lambda: 0, memGetInfo=lambda: (2**20, 2**30))
 
-    def ExternalStream(self, pointer):
+    def ExternalStream(self, pointer, device=0):
         cuda = self
 
         class Stream:
@@ -160,3 +161,30 @@ def test_memory_of_another_library_is_asked_for_on_the_current_stream(recorded):
 def test_bounds_are_those_of_the_array_and_show_a_nan(backend):
     assert backend.bounds(backend.asarray([[3.0, -1.0], [2.0, 0.5]])) == (-1.0, 3.0)
     assert all(np.isnan(bound) for bound in backend.bounds(backend.asarray([1.0, np.nan, 2.0])))
+
+
+def test_a_backend_is_pickled_with_its_card(recorded):
+    _, backend = recorded
+    assert backend.__reduce__() == (fg.get_backend, ("cupy", 0))
+    assert fg.get_backend("numpy").__reduce__() == (fg.get_backend, ("numpy", None))
+
+
+def test_another_threads_card_is_not_launched_on(recorded):
+    cuda, backend = recorded
+    backend.cuda = object()
+    cuda.runtime.getDevice = lambda: 1
+    with pytest.raises(RuntimeError, match=r"arrays are on cuda:0 but this thread's current card is cuda:1"):
+        backend.kernel("prox_step")
+
+
+def test_a_card_beside_another_backend_is_refused():
+    with pytest.raises(ValueError, match="computes on cpu, but device 1 is asked for"):
+        fg.get_backend(fg.get_backend("numpy"), device=1)
+
+
+def test_a_stated_budget_holds_on_a_card_too(recorded, monkeypatch):
+    _, backend = recorded
+    monkeypatch.delenv("FLUOGAN_MEMORY_BUDGET", raising=False)
+    assert backend.memory_budget() == 2**18
+    monkeypatch.setenv("FLUOGAN_MEMORY_BUDGET", "12345")
+    assert backend.memory_budget() == 12345

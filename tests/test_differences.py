@@ -304,6 +304,10 @@ def test_empty_sets_give_zero_without_running_the_critic():
         ({"frames": 1, "with_error": True}, "frames must be at least 2"),
         ({"background_rule": "both"}, "background_rule must be one of"),
         ({"corrected_frames": 0}, "corrected_frames must be at least 1"),
+        ({"corrected_frames": 1, "with_error": True}, "corrected_frames must be at least 2"),
+        ({"step": 2**32}, "step must be .*at most 4294967295"),
+        ({"first_frame": -1}, "first_frame must be at least 0"),
+        ({"first_frame": 2**32 - 10, "frames": 20}, "first_frame must be .*at most"),
         ({"memory_budget": 0}, "memory_budget must be at least 1"),
     ],
 )
@@ -319,4 +323,30 @@ def test_frames_of_the_wrong_shape_are_named(rng):
         fg.critic_differences(critic, np.zeros((8, 8), np.float32), 1.0)
     with pytest.raises(ValueError, match="method must be one of 'exact', 'linear'"):
         fg.critic_differences(critic, np.zeros((1, 8, 8), np.float32), 1.0, method="coupled")
+    for method in ("exact", "linear"):
+        frames = np.zeros((2, 8, 8), np.float32)
+        frames[1, 2, 3] = np.nan
+        with pytest.raises(ValueError, match="y holds 1 values that are NaN"):
+            fg.critic_differences(critic, frames, 1.0, method=method)
+        with pytest.raises(TypeError, match="y must hold integers or floats"):
+            fg.critic_differences(critic, np.zeros((1, 8, 8), complex), 1.0, method=method)
+        with pytest.raises(ValueError, match=r"step must be .*at most 3\.40282e\+38, got 1e\+39"):
+            fg.critic_differences(critic, np.zeros((1, 8, 8), np.float32), 1e39, method=method)
+        with pytest.raises(ValueError, match="memory_budget must be at least 1"):
+            fg.critic_differences(critic, np.zeros((1, 8, 8), np.float32), 1.0, method=method, memory_budget=0)
+        assert fg.critic_differences(critic, np.zeros((0, 8, 8), np.float32), 1.0, method=method).shape == (0, 8, 8)
     assert differences.METHODS == ("direct", "coupled", "photon", "linear", "corrected")
+
+
+@pytest.mark.parametrize("method", ["coupled", "corrected"])
+def test_photons_are_drawn_for_as_many_frames_as_the_calls_own_budget_holds(quadratic_case, method, monkeypatch):
+    model, x, b, critic, _ = quadratic_case
+    drawn = []
+
+    def draw(table, indices, numbers, **counters):
+        drawn.append(len(numbers))
+        return draw_photons(table, indices, numbers, **counters)
+
+    monkeypatch.setattr(differences, "draw_photons", draw)
+    fg.critic_gradient(critic, model, x, b, 8, method=method, corrected_frames=4, memory_budget=1)
+    assert set(drawn) == {1}

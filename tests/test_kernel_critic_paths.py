@@ -247,3 +247,34 @@ def test_networks_that_do_not_fit_are_refused(arguments, message):
     make_network(**good)
     with pytest.raises(ValueError, match=message):
         make_network(**(good | arguments))
+
+
+@pytest.mark.parametrize("scale", [1e-11, 1e11], ids=["squares underflow", "squares overflow"])
+def test_changes_whose_squares_no_float32_holds(rng, pruned, scale):
+    """Layers 1 and 2 times a scale and the head over its square: the same function, and changes far from 1 in between."""
+    critic = fg.Critic((12, 12), channels=8, seed=3, input_mean=5.0, input_std=2.0)
+    with torch.no_grad():
+        for layer in critic.convolutions:
+            layer.bias.zero_()
+        for layer in critic.convolutions[:2]:
+            layer.weight.mul_(scale)
+        critic.convolutions[2].weight[:, :, 0, 0] = 0  # a tap without weight, times a bound without limit, is no number
+        critic.head.weight.div_(scale).div_(scale)
+    y = rng.poisson(5.0, (2, 12, 12)).astype(np.float32)
+    got = kernels.critic_differences(network_of(critic), y, 1.7, pruned=pruned)
+    assert np.abs(got).max() > 0
+    assert_close(got, single_oracle(critic, y, 1.7))
+
+
+@pytest.mark.parametrize("step", [1e39, -1e39, np.inf, np.nan])
+def test_a_step_that_no_float32_holds_is_refused(step):
+    critic = fg.Critic((8, 8), channels=4, seed=0)
+    with pytest.raises(ValueError, match="step must be finite in float32"):
+        kernels.critic_differences(network_of(critic), np.zeros((1, 8, 8), np.float32), step)
+
+
+def test_a_deviation_without_an_inverse_is_refused():
+    critic = fg.Critic((8, 8), channels=4, seed=0, input_std=1.0)
+    arrays = slim_arrays(critic) | {"std": np.full((8, 8), 1e-40, np.float32)}
+    with pytest.raises(ValueError, match="a normal float32"):
+        make_network(**arrays)

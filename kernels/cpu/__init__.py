@@ -18,6 +18,7 @@ TABLE = {
     "draw_photons": "photons",
     "prox_step": "prox_step",
     "make_network": "network",
+    "input_gradient": "critic_differences",
     "critic_differences": "critic_differences",
     "perturbation_differences": "critic_differences",
 }

@@ -23,6 +23,9 @@ _BLOCK = 512
 #: A suspect unit of the last layer costs about as much as so many multiply-adds of that layer done in full; a set with more
 #: suspects than that pays for is carried through in full.
 _SUSPECT_COST = 2000
+#: Single photons are taken patch by patch, of so many pixels on a side: what a patch reaches of a large frame's caches stays in
+#: the second-level cache beside the weights.
+_PATCH = 8
 #: Bytes of caches for the frames of one group.
 _GROUP_BYTES = 64 << 20
 
@@ -80,7 +83,7 @@ def critic_differences(
             np.arange(count * pixels + 1, dtype=np.int64),
             np.tile(np.arange(pixels, dtype=np.int32), count),
         )
-        order = np.arange(count * pixels)
+        order = np.lexsort((_patch(sets.pixels, network), sets.frame))
         passes = run_passes(network, y[group])
         _evaluate(network, passes, sets, order, step, out[group].reshape(-1), pruned, False, counters)
     return out.reshape(y.shape)
@@ -191,7 +194,7 @@ def _evaluate(
         for begin, end in zip([0, *ends[:-1]], ends)
         for first in range(int(begin), int(end), _BLOCK)
     ]
-    box = _largest_box(sets, order, network.mean.shape[1])
+    box = _largest_box(sets, network.mean.shape[1])
     tabulated = [len(network.layers) > 1 and _shares_pixels(sets, order[first:stop]) for first, stop in blocks]
     counts = np.zeros((len(blocks), len(network.layers), 3), dtype=np.int64)
 
@@ -232,7 +235,13 @@ def _shares_pixels(sets: _Sets, order: np.ndarray) -> bool:
     return photons >= 3 * np.unique(pixels).size > 0
 
 
-def _largest_box(sets: _Sets, order: np.ndarray, columns: int) -> tuple[int, int]:
+def _patch(pixels: np.ndarray, network: Network) -> np.ndarray:
+    """Return the number of the patch that each pixel lies in."""
+    columns = network.mean.shape[1]
+    return pixels // columns // _PATCH * -(-columns // _PATCH) + pixels % columns // _PATCH
+
+
+def _largest_box(sets: _Sets, columns: int) -> tuple[int, int]:
     """Return the rows and columns of the largest box that holds a set's photons."""
     filled = np.flatnonzero(np.diff(sets.starts))
     begins = sets.starts[filled]
@@ -257,8 +266,8 @@ def _frames(network: Network, y: Any) -> np.ndarray:
 
 def _finite(step: float) -> float:
     """Return the step as a float, or raise ValueError."""
-    if not np.isfinite(step):
-        raise ValueError(f"step must be finite, got {step}")
+    if not abs(step) <= float(np.finfo(np.float32).max):
+        raise ValueError(f"step must be finite in float32, got {step}")
     return float(step)
 
 

@@ -193,7 +193,5 @@ def detect(
 def _rows(stack: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """View a contiguous (S, A, B) stack as (S, A * B)."""
     if stack.shape != shape or not stack.flags.c_contiguous:
-        raise ValueError(
-            f"a C-contiguous array of shape {shape} is needed, got shape {stack.shape}, strides {stack.strides}"
-        )
+        raise ValueError(f"a C-contiguous array of shape {shape} is needed, got shape {stack.shape}, strides {stack.strides}")
     return stack.reshape(shape[0], -1)

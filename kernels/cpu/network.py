@@ -216,7 +216,7 @@ def _check(
         raise ValueError(f"a field of {mean.shape} pixels is too small for {len(weights)} poolings by {pool}")
     if head.size != inputs * size[0] * size[1]:
         raise ValueError(f"head must have C * H * W = {inputs} * {size[0]} * {size[1]} weights, got {head.size}")
-    if not (std > 0).all():
-        raise ValueError("std must be positive at every pixel")
+    if not (std >= np.finfo(np.float32).tiny).all():  # its inverse is a float32 too
+        raise ValueError("std must be positive at every pixel, and a normal float32")
     if not all(np.isfinite(v).all() for v in (*weights, *biases, head, np.asarray(head_bias), mean, std)):
         raise ValueError("every weight, bias, mean and standard deviation must be finite")

@@ -111,9 +111,7 @@ def draw_photons(
     loose = np.empty(ends[-1], dtype=np.int32)
     places = (cumulative, guides, rows.astype(np.int64), columns.astype(np.int64))
     emitters = (counters, phases, tops, lefts)
-    share(
-        _place, sets, len(loose), (emitters, places, shape, frames, np.uint64(place_stage), *words, ends, counts, loose)
-    )
+    share(_place, sets, len(loose), (emitters, places, shape, frames, np.uint64(place_stage), *words, ends, counts, loose))
     starts = np.concatenate([[0], np.cumsum(counts)])
     pixels = np.empty(starts[-1], dtype=np.int32)
     share(_pack, sets, len(loose), (ends, starts, loose, pixels))

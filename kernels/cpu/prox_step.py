@@ -28,9 +28,7 @@ def _step(x, grad, step, threshold, out):  # type: ignore[no-untyped-def]
     return change, size, total
 
 
-def prox_step(
-    x: np.ndarray, grad: np.ndarray, step: float, threshold: float, out: np.ndarray
-) -> tuple[float, float, float]:
+def prox_step(x: np.ndarray, grad: np.ndarray, step: float, threshold: float, out: np.ndarray) -> tuple[float, float, float]:
     """Write ``max(x - step * (grad + threshold), 0)``, in the dtype of x.
 
     Parameters

@@ -37,11 +37,22 @@ def list_cells(below, rows, columns, inputs, top, left, cells):  # type: ignore[
     for row in range(rows):
         for column in range(columns):
             source = (row * columns + column) * inputs
-            square = scalar_product(below, source, below, source, inputs)
-            norms[count], sources[count] = np.float32(_SAFETY) * np.sqrt(square), source
+            square = _square(below, source, inputs)
+            norms[count], sources[count] = _SAFETY * np.sqrt(square), source
             first_rows[count], first_columns[count] = top + row, left + column
             count += square > 0
     return count
+
+
+@numba.njit(**FAST)
+def _square(values, start, count):  # type: ignore[no-untyped-def]
+    """Return the squared norm of a stretch; in float64, where no float32 square underflows or overflows."""
+    first = np.uint64(start)
+    total = 0.0
+    for j in range(np.uint64(count)):
+        value = np.float64(values[first + j])
+        total += value * value
+    return total
 
 
 @numba.njit(**FAST)

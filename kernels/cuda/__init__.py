@@ -21,6 +21,7 @@ TABLE = {
     "draw_photons": "photons",
     "prox_step": "prox_step",
     "make_network": "critic_differences",
+    "input_gradient": "critic_passes",
     "critic_differences": "critic_differences",
     "perturbation_differences": "critic_differences",
 }

@@ -147,7 +147,7 @@ extern "C" __global__ void __launch_bounds__(128, BLOCKS) score_changes(
     float step, int pruned, int remainder, int image, int changes, int before, float *__restrict__ room,
     float *__restrict__ out, int counting, unsigned long long *__restrict__ counters)
 {
-    extern __shared__ float shared[];
+    extern __shared__ __align__(16) float shared[];
     const int lane = (int)threadIdx.x % WARP, warp = (int)threadIdx.x / WARP, warps = (int)blockDim.x / WARP;
     const long long number = (long long)blockIdx.x * warps + warp;
     const int size = image + 2 * changes + before;

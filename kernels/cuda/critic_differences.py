@@ -6,7 +6,6 @@ whether the arguments are sound and how many sets there are of each size.
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -304,8 +303,8 @@ def _sorted_sets(
 
 def _finite(step: float) -> float:
     """Return the step as a float, or raise ValueError."""
-    if not math.isfinite(step):
-        raise ValueError(f"step must be finite, got {step}")
+    if not abs(step) <= float(np.finfo(np.float32).max):
+        raise ValueError(f"step must be finite in float32, got {step}")
     return float(step)
 
 

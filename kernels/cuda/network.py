@@ -226,8 +226,8 @@ def _check(
         )
     # one question for all of them: each would wait for the device
     values = xp.concatenate([v.ravel() for v in (*weights, *biases, head, mean, std)])
-    finite, positive = xp.stack([xp.isfinite(values).all(), (std > 0).all()]).tolist()
+    finite, positive = xp.stack([xp.isfinite(values).all(), (std >= xp.finfo(xp.float32).tiny).all()]).tolist()
     if not positive:
-        raise ValueError("std must be positive at every pixel")
+        raise ValueError("std must be positive at every pixel, and a normal float32")
     if not finite or head_bias - head_bias != 0:
         raise ValueError("every weight, bias, mean and standard deviation must be finite")
