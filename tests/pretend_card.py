@@ -1,14 +1,16 @@
 """A card that is not there: NumPy's memory behind arrays that keep apart from the host's as strictly as CuPy's do.
 
-What a card refuses is refused here: an operation on one array of the device and one of the host, turning a device array into
-one of the host without ``.get()``; and so is an index that lies on the host, which CuPy would copy in silence.  Reductions
-return arrays without axes, as on a card.  Kernels are the CUDA ones, run on the CPU.
+What a card refuses is refused here: an operation on one array of the device and one of the host, a number that is not exactly
+Python's or NumPy's (an ``IntEnum``), turning a device array into one of the host without ``.get()``; and so is an index that
+lies on the host, which CuPy would copy in silence.  Reductions return arrays without axes, as on a card.  Kernels are the CUDA
+ones, run on the CPU.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -41,11 +43,20 @@ def wrap(value: Any) -> Any:
     return value
 
 
+def check_operands(operands: Sequence[Any]) -> None:
+    """Raise TypeError for what CuPy's elementwise functions do not take: it looks at the very type, not at its bases."""
+    for operand in operands:
+        if type(operand) not in (DeviceArray, int, float, bool, complex) and not isinstance(operand, np.generic | np.ndarray):
+            raise TypeError(f"an elementwise function of the device takes no {type(operand).__name__}, got {operand!r}")
+
+
 def on_device(function: Any) -> Any:
     """The same function from device arrays to device arrays."""
 
     @functools.wraps(function)
     def called(*args: Any, **kwargs: Any) -> Any:
+        if isinstance(function, np.ufunc):
+            check_operands(args[: function.nin])
         return wrap(function(*unwrap(args), **{name: unwrap(value) for name, value in kwargs.items()}))
 
     return called
@@ -78,7 +89,7 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         raise TypeError("a device array becomes one of the host by .get(), not silently")
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        return on_device(getattr(ufunc, method))(*inputs, **kwargs)
+        return on_device(ufunc if method == "__call__" else getattr(ufunc, method))(*inputs, **kwargs)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         return on_device(function)(*args, **kwargs)
@@ -164,4 +175,5 @@ def backend(order: str = "random") -> Backend:
     made.memory_budget = lambda: 2**28  # type: ignore[method-assign]
     made._must_be_current = lambda: None  # type: ignore[method-assign]
     made.synchronize = lambda: None  # type: ignore[method-assign]
+    xp.cuda = SimpleNamespace(runtime=SimpleNamespace(deviceSynchronize=lambda: None))
     return made

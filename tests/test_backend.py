@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import ast
 import logging
+import sys
 import types
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import tiny_psf
 
 import fluogan_core as fg
+from fluogan_core import _info
 from fluogan_core import backend as room
+from fluogan_core.backend import get_backend  # the real one: fixtures replace the one that the library finds
 from fluogan_core.kernels.cuda import source
 
 
 def test_auto_says_what_it_took_and_why(caplog):
     with caplog.at_level(logging.INFO, logger="fluogan_core"):
-        chosen = fg.get_backend("auto")
+        chosen = get_backend("auto")
     assert chosen.name in ("numpy", "cupy")
     if chosen.name == "numpy":
         assert room.why_no_gpu() in caplog.text
@@ -28,8 +32,17 @@ def test_cupy_is_refused_with_the_reason_where_it_cannot_be_used(monkeypatch):
     with pytest.raises(RuntimeError, match="no driver; choose backend='numpy'"):
         fg.get_backend("cupy")
     with pytest.raises(RuntimeError, match="CUDA device 1 was asked for and cannot be used: no driver"):
-        fg.get_backend("auto", 1)
-    assert fg.get_backend("auto").name == "numpy"
+        get_backend("auto", 1)
+    assert get_backend("auto").name == "numpy"
+
+
+def test_tests_compute_on_the_cpu_unless_they_name_the_card(monkeypatch):
+    monkeypatch.setattr(room, "why_no_gpu", lambda: None)
+    monkeypatch.setitem(sys.modules, "cupy", None)  # whoever asks for the card fails on it
+    assert fg.Psi(tiny_psf(), (6, 6), 2).backend.name == "numpy"
+    assert _info.collect()["backend"] == "numpy"
+    with pytest.raises(ImportError):
+        get_backend("auto")
 
 
 def test_unknown_backends_and_arrays_are_refused():
