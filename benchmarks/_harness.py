@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import functools
 import json
 import math
 import subprocess
@@ -42,15 +43,15 @@ class Options:
     ----------
     quick : bool
         Small shapes and one round: does it run at all?
-    results : Path
-        Folder of the JSON files.
-    backend : {"numpy", "cupy"}
+    results : Path, optional
+        Folder of the JSON files; None writes none.
+    backend : {"numpy", "cupy"} or Backend
     seed : int
     """
 
     quick: bool = False
-    results: Path = RESULTS
-    backend: str = "numpy"
+    results: Path | None = None
+    backend: str | Backend = "numpy"
     seed: int = 0
 
     def pick(self, full: Any, quick: Any) -> Any:
@@ -88,6 +89,9 @@ def sampled(name: str, call: Callable[[], Any], evaluated: int, of: int, units: 
 
 class Report:
     """What a benchmark found; becomes one JSON file.
+
+    What is there after each table lies in ``NAME.partial.json`` until the whole is written: a run that is cut short has figures
+    to show, and replaces none.
 
     Parameters
     ----------
@@ -150,11 +154,13 @@ class Report:
                 "left_out": [{"name": name, "reason": reason} for name, reason in (left_out or {}).items()],
             }
         )
+        self._keep()
         return {row["name"]: row["seconds"]["median"] for row in rows}
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], note: str = "") -> None:
         """Record a table of values that are not alternative timings."""
         self.tables.append({"title": title, "columns": list(columns), "rows": [list(r) for r in rows], "note": note})
+        self._keep()
 
     def target(
         self, what: str, measured: float, *, at_least: float | None = None, at_most: float | None = None
@@ -166,6 +172,10 @@ class Report:
         self.targets.append(
             {"what": what, "at_least": at_least, "at_most": at_most, "measured": float(measured), "met": bool(met)}
         )
+
+    def _keep(self) -> None:
+        if self.options.results is not None:
+            write(self.document(), self.options.results, partial=True)
 
     def document(self) -> dict[str, Any]:
         """Return everything as plain JSON values."""
@@ -245,6 +255,7 @@ def _environment(backend: Backend) -> dict[str, Any]:
     }
 
 
+@functools.cache
 def _revision() -> str | None:
     """The checkout's revision, with ``+`` where files differ from it; None outside a repository."""
     folder = Path(__file__).parent
@@ -294,12 +305,18 @@ def check_document(document: dict[str, Any]) -> None:
             raise ValueError(f"the target {target['what']!r} has no measured value")
 
 
-def write(document: dict[str, Any], folder: Path) -> Path:
-    """Check a document and write it to ``folder``; return the file."""
+def write(document: dict[str, Any], folder: Path, *, partial: bool = False) -> Path:
+    """Check a document and write it to ``folder``; return the file.
+
+    That of a ``partial`` run has a name of its own, and goes when the whole is written.
+    """
     check_document(document)
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{document['benchmark']}.json"
+    begun, whole = (folder / f"{document['benchmark']}{ending}" for ending in (".partial.json", ".json"))
+    path = begun if partial else whole
     path.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    if not partial:
+        begun.unlink(missing_ok=True)
     return path
 
 
@@ -319,7 +336,7 @@ def main(name: str, run: Callable[[Options], Report], argv: Sequence[str] | None
 
     arguments = switches(f"python -m benchmarks.bench_{name}", QUESTIONS[name]).parse_args(argv)
     results = arguments.results or (None if arguments.quick else RESULTS)
-    options = Options(arguments.quick, results or RESULTS, arguments.backend, arguments.seed)
+    options = Options(arguments.quick, results, arguments.backend, arguments.seed)
     started = time.perf_counter()
     document = run(options).document()
     check_document(document)

@@ -118,14 +118,14 @@ def _single(report: Report, size: int, tile: fg.Critic) -> dict[str, float]:
 
 def _agreement(report: Report, field: _Field, y: Any, pixels: np.ndarray) -> None:
     """Hold what is timed to torch in float64 on the sampled perturbations of the first frame."""
-    step = field.case.model.gain
+    step, host = field.case.model.gain, field.backend.to_host
     exact = copy.deepcopy(field.critic).double()
     some = pixels[:: max(1, len(pixels) // 64)]
-    frames = np.repeat(y[:1].astype(np.float64), len(some) + 1, axis=0).reshape(len(some) + 1, -1)
+    frames = np.repeat(host(y[:1]).astype(np.float64), len(some) + 1, axis=0).reshape(len(some) + 1, -1)
     frames[np.arange(len(some)), some] += step
-    scores = bridge.critic_values(exact, frames.reshape(-1, *y.shape[1:]))
+    scores = host(bridge.critic_values(exact, field.backend.asarray(frames.reshape(-1, *y.shape[1:]))))
     expected = scores[:-1] - scores[-1]
-    got = field.kernel(y[:1], True)().ravel()[some]
+    got = host(field.kernel(y[:1], True)()).ravel()[some]
     worst = float(np.abs(got - expected).max() / np.abs(expected).max())
     report.target(
         f"exact against torch in float64, {field.size}x{field.size}: largest error / largest difference",
@@ -165,10 +165,10 @@ def _floors(report: Report, tile: fg.Critic, medians: dict[int, dict[str, float]
     for size, median in medians.items():
         field = _Field(size, 1.0, tile, options)
         frames = 2
-        counters = np.zeros((field.critic.depth, 3), dtype=np.int64)
+        counted = field.backend.xp.zeros((field.critic.depth, 3), dtype=np.int64)
         kernel = field.backend.kernel("critic_differences")
-        kernel(field.network, field.frames(frames), field.case.model.gain, counters=counters)
-        per_photon = counters / (frames * size**2)
+        kernel(field.network, field.frames(frames), field.case.model.gain, counters=counted)
+        per_photon = field.backend.to_host(counted) / (frames * size**2)
         channels, taps = field.critic.channels * 2 ** np.arange(field.critic.depth), field.critic.kernel_size**2
         cells = per_photon[:, 0] / channels
         steps = [cells[k] * taps * channels[k] * channels[k + 1] for k in range(field.critic.depth - 1)]
@@ -239,15 +239,16 @@ def _coupled(report: Report, size: int, kappa: float, tile: fg.Critic) -> None:
 
     every = len(full.indices)
     sets = draw(full, numbers[:1])
-    filled = np.flatnonzero(np.diff(sets.starts))
+    starts, pixels = (field.backend.to_host(part) for part in (sets.starts, sets.pixels))
+    lengths = np.diff(starts)
+    filled = np.flatnonzero(lengths)
     count = options.pick(max(128, 2**20 // size**2), 16)
     tensor = bridge.to_tensor(y)[0]
 
     def torch_on(chosen: np.ndarray) -> Callable[[], torch.Tensor]:
-        lengths = np.diff(sets.starts)[chosen]
-        owners = np.repeat(np.arange(len(chosen)), lengths)
-        pixels = np.concatenate([sets.pixels[sets.starts[p] : sets.starts[p + 1]] for p in chosen])
-        return lambda: field.torch.sets(tensor, owners, pixels, len(chosen), step)
+        owners = np.repeat(np.arange(len(chosen)), lengths[chosen])
+        places = np.concatenate([pixels[starts[p] : starts[p + 1]] for p in chosen])
+        return lambda: field.torch.sets(tensor, owners, places, len(chosen), step)
 
     some, some_filled = _spread(every, count), filled[_spread(len(filled), count)]
     medians = report.measure(
@@ -270,7 +271,7 @@ def _coupled(report: Report, size: int, kappa: float, tile: fg.Critic) -> None:
             "lattice": coarse.spacing,
             "nodes": len(coarse.indices),
             "empty": int(every - len(filled)),
-            "single": int((np.diff(sets.starts) == 1).sum()),
+            "single": int((lengths == 1).sum()),
             "torch_chunk": field.torch.chunk,
         },
     )

@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT))
 
 from kernel_sets import missing  # noqa: E402
 
-from benchmarks import QUESTIONS, STUDIES, _harness, _tables  # noqa: E402
+from benchmarks import QUESTIONS, STUDIES, _harness, _kernel_figures, _small_kernels, _tables  # noqa: E402
 from benchmarks._baselines import TorchBatched, loop_over_pixels, pooled_first  # noqa: E402
 from benchmarks._cases import make_case, make_psi, tiled_critic  # noqa: E402
 from benchmarks._cuda_resources import why_no_nvrtc  # noqa: E402
@@ -54,6 +54,42 @@ def test_every_benchmark_runs_and_writes_its_file(name, tmp_path):
     assert document["environment"]["versions"]["numpy"] == np.__version__
     assert document["question"] in _tables.plain(document)
     assert document["groups"] or document["tables"]
+
+
+@pytest.mark.parametrize("name", ["differences", "sampling", "psi", "solver"])
+def test_the_benchmarks_of_a_card_mix_nothing_of_the_host_into_it(name, pretended_card, monkeypatch):
+    monkeypatch.setattr(_harness, "device_facts", lambda backend: {"device": "pretended"})
+    module = importlib.import_module(f"benchmarks.bench_{name}")
+    document = module.run(Options(quick=True, backend=pretended_card)).document()
+    check_document(document)
+    assert document["environment"]["device"] == {"device": "pretended"}
+    assert document["groups"]
+
+
+def test_what_else_the_check_on_a_card_runs_mixes_nothing_into_it(pretended_card, monkeypatch):
+    monkeypatch.setattr(_kernel_figures, "device_facts", lambda backend: {"device": "pretended"})
+    assert _kernel_figures.figures(pretended_card, quick=True)["device"] == {"device": "pretended"}
+    _small_kernels.run(pretended_card.cuda, [np.float32])
+
+
+def test_a_run_that_is_cut_short_leaves_what_it_has(tmp_path):
+    earlier = write(a_report().document(), tmp_path)
+    before = earlier.read_text()
+
+    def run(options: Options) -> Report:
+        report = Report("psi", options)
+        report.table("first", ["x"], [[1]])
+        report.table("second", ["x"], [[2]])
+        raise MemoryError
+
+    command = ["--quick", "--results", str(tmp_path)]
+    with pytest.raises(MemoryError):
+        _harness.main("psi", run, command)
+    left = json.loads((tmp_path / "psi.partial.json").read_text())
+    assert [table["title"] for table in left["tables"]] == ["first", "second"]
+    assert earlier.read_text() == before  # figures of a whole run are not replaced by a part
+    _harness.main("psi", lambda options: a_report(), command)
+    assert [path.name for path in tmp_path.iterdir()] == ["psi.json"]
 
 
 def test_the_command_measures_what_is_asked_for_and_keeps_other_documents(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import os
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 from cuda_on_cpu import ORDERS, KernelError
 from kernel_sets import missing
 
+from benchmarks import _small_kernels
 from fluogan_core.kernels import cpu, cuda
 from fluogan_core.kernels.cuda import source
 
@@ -185,6 +187,17 @@ def test_every_source_is_compiled_by_a_launcher_and_every_twin_takes_the_same_ar
     for name in cuda.TABLE:
         twin = list(inspect.signature(cpu.find(name)).parameters)
         assert list(inspect.signature(cuda.find(name, cuda_on_cpu.device())).parameters) == twin, name
+
+
+def test_the_sanitizers_are_given_every_build():
+    asked, real = set(), cuda_on_cpu.device()
+
+    def compiler(text, name, options):
+        asked.add((name, options))
+        return real.compiler(text, name, options)
+
+    _small_kernels.run(dataclasses.replace(real, compiler=compiler, _modules={}, _kernels={}))
+    assert asked >= {(f"{name}.cu", source.options(name, macros)) for name, macros in cuda.programs()}
 
 
 SANITIZED = """
