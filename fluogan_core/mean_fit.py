@@ -10,10 +10,13 @@ from .objective import Objective
 from .prox import ProxStep, prox_step
 from .sieve import Sieve
 
-__all__ = ["MeanFit", "deserved_steps"]
+__all__ = ["UNEXPLAINED", "MeanFit", "deserved_steps"]
 
 #: Steps beyond which nothing was gained on simulated lines.
 _MOST_STEPS = 3000
+
+#: Noise of the mean frame, in units of what its fluctuations explain, from which on the rest is something else.
+UNEXPLAINED = 1.5
 
 
 def deserved_steps(noise: StackNoise) -> int:
@@ -22,8 +25,13 @@ def deserved_steps(noise: StackNoise) -> int:
     After k steps FISTA has recovered what Psi dims by less than about k.  A single pixel of SNR s shows nothing that Psi dims
     by more than s; a structure shows in many pixels, and what is finer than the fit's ``detail`` is held back.  The factor and
     the bound are from simulated pairs of lines and their controls (docs/results.md).
+
+    Where the mean frame holds more than light and its fluctuations (``noise.excess``: unequal pixels, a PSF that is not quite
+    the true one), that is not averaged away and would be deconvolved too: recorded stacks come out as honeycombs then.  So the
+    number falls with the square of the excess; below :data:`UNEXPLAINED` an excess cannot be told from none.
     """
-    return int(min(max(30 * noise.signal_to_noise, 10), _MOST_STEPS))
+    unexplained = noise.excess if noise.excess > UNEXPLAINED else 1.0
+    return int(min(max(30 * noise.signal_to_noise / unexplained**2, 10), _MOST_STEPS))
 
 
 class MeanFit:

@@ -21,7 +21,8 @@ class SolverOptions:
         Estimator of the critic's gradient (see :func:`fluogan_core.critic_gradient`); ``"none"`` fits the mean alone.
     warm_steps : int, optional
         FISTA steps on the mean before the critic is switched on.  By default as many as the stack's light deserves, 30 times
-        the signal-to-noise of its mean frame and at most 3000 (see docs/model.md).
+        the signal-to-noise of its mean frame and at most 3000, and fewer where that frame holds noise that its fluctuations
+        do not explain (see docs/model.md).
     steps : int
         Image steps with the critic.
     critic_steps : int

@@ -19,7 +19,7 @@ from .adversary import Adversary
 from .camera import Camera, estimate_camera
 from .forward import ForwardModel
 from .history import History
-from .mean_fit import MeanFit, deserved_steps
+from .mean_fit import UNEXPLAINED, MeanFit, deserved_steps
 from .noise import StackNoise, stack_noise
 from .objective import Objective
 from .options import SolverOptions
@@ -128,7 +128,7 @@ class Solver:
                 f"no pixel is brighter than the camera's offset of {camera.offset:g} counts on average: the offset is too high"
             )
         self.noise = stack_noise(counts, psi)
-        if self.noise.excess > 1.5:
+        if self.noise.excess > UNEXPLAINED:
             log.info(
                 "the mean frame is %.1f times noisier than its fluctuations explain (pixels or rows of unequal gain or "
                 "offset): the fit ends earlier",

@@ -8,7 +8,8 @@ from conftest import tiny_psf
 from scipy.optimize import nnls
 
 import fluogan_core as fg
-from fluogan_core.mean_fit import MeanFit
+from fluogan_core.mean_fit import MeanFit, deserved_steps
+from fluogan_core.noise import StackNoise
 from fluogan_core.objective import Objective, gradient_energy, laplacian
 from fluogan_core.prox import prox_l1_nonnegative, prox_nonnegative, prox_step
 from fluogan_core.sieve import Sieve, psf_width
@@ -229,3 +230,11 @@ def test_public_checks_catch_what_is_wrong(rng):
         assert_adjoint(lambda v: a @ v, lambda v: 1.001 * a.T @ v, (3,), (4,))
     with pytest.raises(AssertionError, match="gradient says"):
         assert_gradient(lambda v: float((v**2).sum()), lambda v: v, rng.standard_normal(3))
+
+
+@pytest.mark.parametrize(
+    ("excess", "signal", "steps"),
+    [(1.0, 20.0, 600), (1.4, 20.0, 600), (3.0, 30.0, 100), (1.0, 500.0, 3000), (4.0, 2.0, 10)],
+)
+def test_a_stack_deserves_steps_by_its_light_and_fewer_where_something_else_is_in_the_mean(excess, signal, steps):
+    assert deserved_steps(StackNoise(variance=1.0, excess=excess, signal_to_noise=signal)) == steps
