@@ -26,14 +26,19 @@ from benchmarks._cuda_resources import ARCHITECTURES
 
 @pytest.fixture(scope="session", autouse=True)
 def auto_means_the_cpu() -> Iterator[None]:
-    """Let ``backend="auto"`` take NumPy with a card too: tests compute on one only where they name it.
+    """Let ``backend="auto"`` find no card where there is one: tests compute on it only where they name it.
 
     What a test module imports by name (``from fluogan_core.backend import get_backend``) stays as it is.
     """
     real = room.get_backend
 
     def get_backend(name: str | fg.Backend = "auto", device: int | None = None) -> fg.Backend:
-        return real("numpy" if isinstance(name, str) and name == "auto" else name, device)
+        if name != "auto":
+            return real(name, device)
+        reason = room.why_no_gpu() or "tests compute on one only where they name it"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(room, "why_no_gpu", lambda: reason)
+            return real(name, device)
 
     with pytest.MonkeyPatch.context() as patch:
         for module in [module for name, module in sys.modules.items() if name.split(".")[0] == "fluogan_core"]:
