@@ -27,6 +27,7 @@ _EXPORTS = {
     "critic_gradient": "differences",
     "Objective": "objective",
     "prox_step": "prox",
+    "prox_total_variation": "prox",
     "Solver": "solver",
     "SolverOptions": "solver",
     "Result": "solver",
@@ -85,6 +86,7 @@ if TYPE_CHECKING:
     from .photokinetics import Detector as Detector
     from .photokinetics import simulate_sofi as simulate_sofi
     from .prox import prox_step as prox_step
+    from .prox import prox_total_variation as prox_total_variation
     from .psf import airy_psf as airy_psf
     from .psf import gaussian_psf as gaussian_psf
     from .psf import measured_psf as measured_psf

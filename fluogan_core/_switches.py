@@ -41,7 +41,7 @@ __all__ = [
 #: As in ``differences.METHODS`` and "none", spelled here so that --help needs no numerics.
 METHODS = ("corrected", "coupled", "photon", "linear", "direct", "none")
 #: Fields of ``SolverOptions`` that have a switch of their own.
-SOLVER_OPTIONS = ("method", "steps", "warm_steps", "fidelity", "sparsity", "smoothness", "detail", "seed")
+SOLVER_OPTIONS = ("method", "steps", "warm_steps", "fidelity", "sparsity", "total_variation", "smoothness", "detail", "seed")
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -147,6 +147,7 @@ solver_options = _together(
     _number("--warm-steps", "At most so many steps on the mean before the critic.", kind=int),
     _number("--fidelity", "Weight of the mean's fit against the critic [relative; 1 is balanced]."),
     _number("--sparsity", "Weight of the l1 norm of x [relative to the noise in its gradient]."),
+    _number("--total-variation", "Weight of the edges of x: higher is flatter [relative, as the sparsity]."),
     _number("--smoothness", "Length over which the background may vary [camera pixels]."),
     _number("--detail", "Finest detail of the fit of the mean [fraction of the PSF's width]."),
     _number("--seed", "Seed of everything random [whole number].", kind=int),

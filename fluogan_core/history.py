@@ -16,6 +16,7 @@ QUANTITIES = (
     "fidelity",
     "adversarial",
     "sparsity",
+    "total_variation",
     "smoothness",
     "w_train",
     "w_held_out",

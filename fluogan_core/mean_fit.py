@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from .image_step import ImageStep
 from .noise import StackNoise
 from .objective import Objective
-from .prox import ProxStep, prox_step
+from .prox import ProxStep
 from .sieve import Sieve
 
 __all__ = ["UNEXPLAINED", "MeanFit", "deserved_steps"]
@@ -15,7 +16,7 @@ __all__ = ["UNEXPLAINED", "MeanFit", "deserved_steps"]
 #: Steps beyond which nothing was gained on simulated lines.
 _MOST_STEPS = 3000
 
-#: Noise of the mean frame, in units of what its fluctuations explain, from which on the rest is something else.
+#: Noise of the mean frame, in units of what its fluctuations explain, from which on the rest is surely something else.
 UNEXPLAINED = 1.5
 
 
@@ -23,15 +24,10 @@ def deserved_steps(noise: StackNoise) -> int:
     """Return the accelerated steps that the light of a stack deserves: 30 times the signal-to-noise of its mean frame.
 
     After k steps FISTA has recovered what Psi dims by less than about k.  A single pixel of SNR s shows nothing that Psi dims
-    by more than s; a structure shows in many pixels, and what is finer than the fit's ``detail`` is held back.  The factor and
-    the bound are from simulated pairs of lines and their controls (docs/results.md).
-
-    Where the mean frame holds more than light and its fluctuations (``noise.excess``: unequal pixels, a PSF that is not quite
-    the true one), that is not averaged away and would be deconvolved too: recorded stacks come out as honeycombs then.  So the
-    number falls with the square of the excess; below :data:`UNEXPLAINED` an excess cannot be told from none.
+    by more than s, but a structure shows in many pixels.  The factor and the bound are from simulated pairs of lines and their
+    controls (docs/results.md).
     """
-    unexplained = noise.excess if noise.excess > UNEXPLAINED else 1.0
-    return int(min(max(30 * noise.signal_to_noise / unexplained**2, 10), _MOST_STEPS))
+    return int(min(max(30 * noise.signal_to_noise, 10), _MOST_STEPS))
 
 
 class MeanFit:
@@ -52,6 +48,7 @@ class MeanFit:
 
     def __init__(self, objective: Objective, detail: float = 0.0) -> None:
         self.objective, self.sieve = objective, Sieve(objective.psi, detail)
+        self.image_step = ImageStep(objective)
         self.operator = self.sieve.operator
         self.step_size = 1.0 / (objective.fidelity * self.operator.norm**2)
         xp = objective.psi.backend.xp
@@ -77,7 +74,7 @@ class MeanFit:
         o, ahead = self.objective, self.ahead
         background = o.best_background(self.light_ahead, self.b, self.free_ahead)
         slope = o.fidelity * self.operator.adjoint(self.light_ahead + background - o.mean)
-        taken = prox_step(ahead, slope, step=self.step_size, threshold=o.sparsity)
+        taken = self.image_step(ahead, slope, self.step_size)
         new = taken.x
         light = self.operator.forward(new)
         free = o.unbounded_background(light)
@@ -99,10 +96,12 @@ class MeanFit:
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed fit needs."""
-        return {name: getattr(self, name) for name in self._ARRAYS} | {"t": self.t}
+        return {name: getattr(self, name) for name in self._ARRAYS} | {"t": self.t, "dual": self.image_step.dual}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`state_dict` gave."""
+        asarray = self.objective.psi.backend.asarray
         for name in self._ARRAYS:
-            setattr(self, name, self.objective.psi.backend.asarray(state[name]))
+            setattr(self, name, asarray(state[name]))
         self.t = float(state["t"])
+        self.image_step.dual = None if state["dual"] is None else asarray(state["dual"])

@@ -21,8 +21,7 @@ class SolverOptions:
         Estimator of the critic's gradient (see :func:`fluogan_core.critic_gradient`); ``"none"`` fits the mean alone.
     warm_steps : int, optional
         FISTA steps on the mean before the critic is switched on.  By default as many as the stack's light deserves, 30 times
-        the signal-to-noise of its mean frame and at most 3000, and fewer where that frame holds noise that its fluctuations
-        do not explain (see docs/model.md).
+        the signal-to-noise of its mean frame and at most 3000.
     steps : int
         Image steps with the critic.
     critic_steps : int
@@ -40,6 +39,9 @@ class SolverOptions:
     sparsity : float
         :math:`\lambda_1` in units of the noise that the mean frame's own noise leaves in the gradient of x,
         :math:`\gamma\,\max_i\|\Psi_i\|_2\,\bar s` with :math:`\bar s \ge \sqrt{\bar v / T}` the noise of the mean frame.
+    total_variation : float
+        :math:`\lambda_3` per width of the PSF (standard deviation, in fine pixels), in the unit of ``sparsity``: what edges
+        cost.  It keeps the wide from being split and what is flat from being beaded; 0 leaves it out, as the paper does.
     smoothness : float
         Length scale of the background in camera pixels: :math:`\lambda_2 = \gamma\,\mathrm{smoothness}^{2p}`.  What varies
         with periods below 2 pi times it is left to the molecules.
@@ -68,10 +70,11 @@ class SolverOptions:
     gradient_frames: int = 64
     relaxation: float = 0.2
     fidelity: float = 1.0
-    sparsity: float = 1.0
-    smoothness: float = 4.0
+    sparsity: float = 0.3
+    total_variation: float = 0.0026
+    smoothness: float = 2.0
     smoothness_order: int = 3
-    detail: float = 0.26
+    detail: float = 0.15
     learning_rate: float = 1e-3
     penalty: float = 10.0
     channels: int = 32
@@ -90,7 +93,7 @@ class SolverOptions:
             whole_number(getattr(self, name), name, low=1)
         for name in ("fidelity", "learning_rate"):
             real_number(getattr(self, name), name, low=0, open_low=True)
-        for name in ("sparsity", "smoothness", "penalty", "tolerance"):
+        for name in ("sparsity", "total_variation", "smoothness", "penalty", "tolerance"):
             real_number(getattr(self, name), name, low=0)
         whole_number(self.smoothness_order, "smoothness_order", low=1, high=4)
         real_number(self.detail, "detail", low=0, high=1)

@@ -24,8 +24,8 @@ from .noise import StackNoise, stack_noise
 from .objective import Objective
 from .options import SolverOptions
 from .progress import progress_reporter
-from .prox import prox_step
 from .psi import Psi
+from .sieve import psf_width
 
 __all__ = ["Result", "Solver", "SolverOptions", "reconstruct"]
 
@@ -131,7 +131,7 @@ class Solver:
         if self.noise.excess > UNEXPLAINED:
             log.info(
                 "the mean frame is %.1f times noisier than its fluctuations explain (pixels or rows of unequal gain or "
-                "offset): the fit ends earlier",
+                "offset): the image is held smoother",
                 self.noise.excess,
             )
         self.objective = self._weighted(self.noise, len(counts), options)
@@ -151,12 +151,16 @@ class Solver:
         """The objective with the options' dimensionless weights made real by the stack's own noise."""
         variance = noise.variance / self.camera.gain**2
         fidelity = options.fidelity * math.sqrt(frames / (self.psi.shape[0] * self.psi.shape[1])) / variance
-        of_mean = math.sqrt(float(self.psi.column_energies.max()) * variance / frames) * noise.excess
+        # what does not average out (a PSF not quite the true one, unequal pixels) is there at all frequencies, not only where
+        # it is measured: beyond doubt it counts twice
+        excess = noise.excess**2 if noise.excess > UNEXPLAINED else noise.excess
+        of_mean = fidelity * math.sqrt(float(self.psi.column_energies.max()) * variance / frames) * excess
         return Objective(
             self.psi,
             self.mean,
             fidelity=fidelity,
-            sparsity=options.sparsity * fidelity * of_mean,
+            sparsity=options.sparsity * of_mean,
+            total_variation=options.total_variation * of_mean * psf_width(self.psi),
             smoothness=fidelity * options.smoothness ** (2 * options.smoothness_order),
             order=options.smoothness_order,
         )
@@ -236,7 +240,7 @@ class Solver:
         step_x, step_b = (self.options.relaxation * step for step in (o.step_x, o.step_b))
         # the image is sought among what the sieve lets pass, as in the mean fit: G is its own adjoint
         slope_z = self.mean_fit.sieve(o.gradient_x(o.residual(x, self.b)) - slope_x)
-        taken = prox_step(self.z, slope_z, step=step_x, threshold=o.sparsity)
+        taken = self.mean_fit.image_step(self.z, slope_z, step_x)
         self.z, x = taken.x, self.mean_fit.sieve(taken.x)
         residual = o.residual(x, self.b)
         new_b = o.background_step(self.b, o.fidelity * residual - slope_b, step_b)

@@ -19,6 +19,8 @@ CEILINGS = {
     "count_photons": (64, 0),
     "place_photons": (48, 0),
     "prox_step": (48, 256 * 24 + 64),
+    "sweep": (40, 0),
+    "primal": (40, 0),
     "forward_first": (64, 0),
     "forward_layer": (128, 0),
     "score": (64, 0),

@@ -22,7 +22,7 @@ LAYERS = (
     ("metrics",),
     ("bridge",),
     ("lattice", "evaluator", "reference", "differences", "objective", "prox"),
-    ("noise", "options", "history", "progress", "adversary", "mean_fit"),
+    ("noise", "options", "history", "progress", "adversary", "image_step", "mean_fit"),
     ("solver",),
     ("_info", "_metadata", "_report", "plot"),
     ("io",),

@@ -17,6 +17,7 @@ TABLE = {
     "detect": "double_poisson",
     "draw_photons": "photons",
     "prox_step": "prox_step",
+    "prox_total_variation": "total_variation",
     "make_network": "network",
     "input_gradient": "critic_differences",
     "critic_differences": "critic_differences",

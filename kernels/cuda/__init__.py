@@ -20,6 +20,7 @@ TABLE = {
     "detect": "double_poisson",
     "draw_photons": "photons",
     "prox_step": "prox_step",
+    "prox_total_variation": "total_variation",
     "make_network": "critic_differences",
     "input_gradient": "critic_passes",
     "critic_differences": "critic_differences",
