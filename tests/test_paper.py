@@ -21,7 +21,7 @@ from benchmarks.paper._evidence import evidence  # noqa: E402
 from benchmarks.paper._judge import Task, Verdict, judge, verdicts  # noqa: E402
 from benchmarks.paper._methods import METHODS, Job, left_out  # noqa: E402
 from benchmarks.paper._scenes import CONDITIONS, Geometry, make_scene, operator  # noqa: E402
-from benchmarks.paper._tables import score, smallest_resolved  # noqa: E402
+from benchmarks.paper._tables import against_peers, score, smallest_resolved  # noqa: E402
 from benchmarks.paper.reference import Likelihood, climb, error_of, make_field  # noqa: E402
 
 SMALL = Geometry(shape=(20, 20), frames=100)
@@ -105,6 +105,25 @@ def test_the_smallest_distance_counts_only_with_all_larger_ones():
     assert smallest_resolved(at(240.0, 8, 0) + at(180.0, 7, 1) + at(150.0, 6, 0)) == 180.0
     assert smallest_resolved(at(240.0, 8, 0) + at(180.0, 8, 2) + at(150.0, 8, 0)) == 240.0
     assert smallest_resolved(at(240.0, 3, 0)) is None
+
+
+def test_what_is_gained_is_against_the_best_peer_of_each_figure():
+    def by(method, score_of, error, misfit, separation=180.0):
+        pairs, bars = score_of
+        made = [verdict(separation, False, k < pairs, k) for k in range(8)]
+        made += [verdict(separation, True, k < bars, k) for k in range(8)]
+        return [dataclasses.replace(v, method=method, error_nm=error, nrmse=misfit) for v in made]
+
+    found = by("mean fit", (8, 1), -4.0, 0.4) + by("a", (8, 2), 6.0, 0.3) + by("b", (3, 0), 1.0, 0.7)
+    found += by("a", (8, 8), 90.0, 9.0, separation=120.0)  # beyond what is compared
+    gains = against_peers(found)
+    assert gains == {
+        "pairs resolved less bars split, mean over the distances: better than the best peer (a) by": pytest.approx(1 / 8),
+        # b resolves too little to be asked where
+        "mean absolute distance error, nm: better than the best peer (a) by": pytest.approx(2.0),
+        "NRMSE: better than the best peer (a) by": pytest.approx(-0.1),
+    }
+    assert against_peers(by("mean fit", (8, 1), 1.0, 0.4)) == {}
 
 
 def test_the_evidence_is_what_the_moments_say():

@@ -8,7 +8,7 @@ from typing import Any
 from .._harness import Report
 from ._judge import Verdict, mean
 
-__all__ = ["add_field", "add_resolution", "add_targets", "add_widths", "score", "smallest_resolved"]
+__all__ = ["add_field", "add_resolution", "add_targets", "add_widths", "against_peers", "score", "smallest_resolved"]
 
 #: Share of the seeds in which a pair must be resolved, and in which its bar may be split, to count.
 MOST, FEW = 7 / 8, 1 / 8
@@ -64,6 +64,38 @@ def add_targets(report: Report, verdicts: Sequence[Verdict]) -> None:
         report.target(f"{condition}: bars split, the worst distance from 150 nm up", splits, at_most=FEW)
         if error is not None:
             report.target(f"{condition}: mean absolute distance error of resolved pairs, nm", error, at_most=10.0)
+        for what, gain in against_peers(_of(verdicts, condition=condition)).items():
+            report.target(f"{condition}: {what}", gain, at_least=0.0)
+
+
+def against_peers(verdicts: Sequence[Verdict], ours: str = "mean fit") -> dict[str, float]:
+    """How much better we are than the best peer of each figure, over all distances from 150 nm up; what was compared -> gain."""
+    found = [v for v in verdicts if v.separation >= 150]
+    methods = _in_order(v.method for v in found)
+    if ours not in methods or len(methods) < 2:
+        return {}
+    scores, errors, misfits = {}, {}, {}
+    for method in methods:
+        here = _of(found, method=method)
+        separations = {v.separation for v in here}
+        scores[method] = mean(score(_of(here, separation=d)) for d in separations)
+        misfits[method] = mean(v.nrmse for v in _of(here, control=False))
+        pairs = _of(here, control=False)
+        # who resolves next to nothing may be right about the little it resolves
+        if _share(pairs) >= 0.5:
+            errors[method] = _absolute(v.error_nm for v in _of(pairs, resolved=True))
+    gains = {}
+    for what, figures, sign in (
+        ("pairs resolved less bars split, mean over the distances", scores, 1.0),
+        ("mean absolute distance error, nm", errors, -1.0),
+        ("NRMSE", misfits, -1.0),
+    ):
+        known = {method: sign * value for method, value in figures.items() if value is not None}
+        mine = known.pop(ours, None)
+        if mine is not None and known:
+            best = max(known, key=lambda method: known[method])
+            gains[f"{what}: better than the best peer ({best}) by"] = mine - known[best]
+    return gains
 
 
 def add_field(report: Report, verdicts: Sequence[Verdict]) -> None:
