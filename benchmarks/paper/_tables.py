@@ -69,7 +69,7 @@ def add_targets(report: Report, verdicts: Sequence[Verdict]) -> None:
 
 
 def against_peers(verdicts: Sequence[Verdict], ours: str = "mean fit") -> dict[str, float]:
-    """How much better we are than the best peer of each figure, over all distances from 150 nm up; what was compared -> gain."""
+    """How much better we are than the best peer of each figure, over distances from 150 nm up; what was compared -> gain."""
     found = [v for v in verdicts if v.separation >= 150]
     methods = _in_order(v.method for v in found)
     if ours not in methods or len(methods) < 2:
