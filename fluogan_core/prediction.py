@@ -13,7 +13,7 @@ emission, or a background that passes for light of molecules, is found out by it
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -41,12 +41,16 @@ class HeldOutScore:
         Temporal variance of the frames over the predicted one, both summed over pixels.
     covariance_ratio : float or None
         The same of the covariances of pixels that share an edge; None where none is predicted.
+    frame_log_density : (T,) float64
+        The log density of each frame, nats per pixel; ``log_density`` is its mean.  Two predictions of the same frames are
+        compared by the differences of these, which vary far less than the densities themselves.
     """
 
     log_density: float
     mean_misfit: float
     variance_ratio: float
     covariance_ratio: float | None
+    frame_log_density: np.ndarray = field(repr=False, compare=False)
 
 
 def _block_rows(psi: Psi, rows: slice, columns: slice) -> tuple[np.ndarray, tuple[slice, slice]]:
@@ -115,8 +119,8 @@ def held_out_score(frames: Any, model: ForwardModel, x: Any, b: Any, *, block: i
     observed = y.mean(axis=0)
     apart = y - observed
 
-    density = misfit = 0.0
-    seen, expected = 0.0, 0.0
+    density = np.zeros(count)
+    misfit = seen = expected = 0.0
     for rows in _tiles(psi.shape[0], block):
         for columns in _tiles(psi.shape[1], block):
             operator, fine = _block_rows(psi, rows, columns)
@@ -128,17 +132,18 @@ def held_out_score(frames: Any, model: ForwardModel, x: Any, b: Any, *, block: i
             seen += float(moments[pairs].sum())
             np.fill_diagonal(covariance, variance[rows, columns].ravel())
             factor = np.linalg.cholesky(covariance)
-            off = np.linalg.solve(factor, (observed - predicted)[rows, columns].ravel())
+            whitened = np.linalg.solve(factor, (y[:, rows, columns] - predicted[rows, columns]).reshape(count, -1).T)
+            off = whitened.mean(axis=1)
             misfit += float(off @ off) * count
-            whitened = np.linalg.solve(factor, part.T)
-            spread = float((whitened**2).sum()) / count + float(off @ off)
-            density -= 0.5 * spread + float(np.log(np.diag(factor)).sum())
+            density -= 0.5 * (whitened**2).sum(axis=0) + float(np.log(np.diag(factor)).sum())
     pixels = predicted.size
+    density = density / pixels - 0.5 * math.log(2 * math.pi)
     return HeldOutScore(
-        density / pixels - 0.5 * math.log(2 * math.pi),
+        float(density.mean()),
         misfit / pixels,
         float((apart**2).sum() / (count - 1) / variance.sum()),
         seen / expected if expected > 0 else None,
+        density,
     )
 
 
