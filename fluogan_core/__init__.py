@@ -32,6 +32,9 @@ _EXPORTS = {
     "SolverOptions": "solver",
     "Result": "solver",
     "reconstruct": "solver",
+    "sweep": "trials",
+    "Sweep": "trials",
+    "Trial": "trials",
     "Camera": "camera",
     "CameraEstimate": "camera",
     "estimate_camera": "camera",
@@ -44,6 +47,7 @@ _EXPORTS = {
     "read_stack": "io",
     "Stack": "io",
     "write_result": "io",
+    "write_sweep": "_sweep_report",
 }
 _SUBMODULES = {"testing", "metrics", "plot", "reference", "bridge", "random"}
 
@@ -65,6 +69,7 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
+    from ._sweep_report import write_sweep as write_sweep
     from .backend import Backend as Backend
     from .backend import backend_of as backend_of
     from .backend import get_backend as get_backend
@@ -95,3 +100,6 @@ if TYPE_CHECKING:
     from .solver import Solver as Solver
     from .solver import SolverOptions as SolverOptions
     from .solver import reconstruct as reconstruct
+    from .trials import Sweep as Sweep
+    from .trials import Trial as Trial
+    from .trials import sweep as sweep

@@ -12,7 +12,7 @@ import math
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .backend import Backend
     from .camera import CameraEstimate
     from .io import Stack
+    from .psi import Psi
     from .solver import Result
 
 __all__ = [
@@ -33,6 +34,9 @@ __all__ = [
     "dumps",
     "estimate_facts",
     "estimate_rows",
+    "input_facts",
+    "machine_facts",
+    "operator_facts",
     "plain",
     "prepare_directory",
     "replace_file",
@@ -76,7 +80,14 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> Path:
     return path
 
 
-def write_image(path: str | os.PathLike[str], images: Any, *, pixel_size_nm: float | None = None) -> Path:
+def write_image(
+    path: str | os.PathLike[str],
+    images: Any,
+    *,
+    pixel_size_nm: float | None = None,
+    labels: Sequence[str] | None = None,
+    info: str | None = None,
+) -> Path:
     """Write an image or a stack as an ImageJ TIFF; equal arrays give equal bytes.
 
     Parameters
@@ -86,6 +97,10 @@ def write_image(path: str | os.PathLike[str], images: Any, *, pixel_size_nm: flo
     images : (rows, columns) or (frames, rows, columns), uint16, or anything else as float32
     pixel_size_nm : float, optional
         Pixel in the object plane, nm, stored as ImageJ does (per micron).
+    labels : sequence of str, optional
+        One per image of a stack; ImageJ shows it above the image.
+    info : str, optional
+        Text that ImageJ shows as the file's info.
     """
     images = np.asarray(images)
     if images.ndim not in (2, 3):
@@ -97,6 +112,10 @@ def write_image(path: str | os.PathLike[str], images: Any, *, pixel_size_nm: flo
         per_micron = 1000.0 / real_number(pixel_size_nm, "pixel_size_nm", low=0, open_low=True)
         options["resolution"] = (per_micron, per_micron)
         options["metadata"]["unit"] = "micron"
+    if labels is not None:
+        options["metadata"]["Labels"] = list(labels)
+    if info is not None:
+        options["metadata"]["Info"] = info
     return replace_file(
         Path(path), lambda part: tifffile.imwrite(part, images, imagej=True, photometric="minisblack", **options)
     )
@@ -160,28 +179,11 @@ def build_report(
 ) -> dict[str, Any]:
     """Gather the report of a reconstruction (see :func:`fluogan_core.write_result`)."""
     psi, history = result.psi, result.history
-    frames = None if stack is None else stack.frames
     return {
         "command": command,
         "versions": loaded_versions(),
-        "input": {
-            "path": None if stack is None else stack.path,
-            "frames": None if frames is None else frames.shape[0],
-            "dtype": None if frames is None else frames.dtype.name,
-            "roi": None if stack is None else stack.roi,
-            "frame_interval_s": None if stack is None else stack.frame_interval_s,
-            "camera_pixels": psi.shape,
-            "pixel_size_nm": pixel_size_nm,
-        },
-        "operator": {
-            "fine_pixels": psi.fine_shape,
-            "fine_pixel_nm": None if pixel_size_nm is None else pixel_size_nm / psi.factor,
-            "factor": psi.factor,
-            "binning": psi.binning,
-            "photons_per_emitter": psi.photons_per_emitter,
-            "psf_pixels": psi.psf.shape,
-            "method": psi.method,
-        },
+        "input": input_facts(psi, stack, pixel_size_nm),
+        "operator": operator_facts(psi, pixel_size_nm),
         "camera": result.camera,
         "camera_estimate": None if estimate is None else estimate_facts(estimate),
         "seed": result.options.seed,
@@ -194,11 +196,45 @@ def build_report(
             "b_mean": float(psi.backend.to_host(result.b).mean(dtype=np.float64)),
             "final": {name: series[-1] for name, series in history.items() if len(series)},
         },
-        "device": {**device_facts(psi.backend), "device": result.device, **_device_peak(psi.backend)},
-        "threads": threads(),
+        **machine_facts(psi.backend),
         "timings_s": result.timings,
-        "peak_memory_bytes": peak_memory_bytes(),
         "history": history,
+    }
+
+
+def input_facts(psi: Psi, stack: Stack | None, pixel_size_nm: float | None) -> dict[str, Any]:
+    """What was read."""
+    frames = None if stack is None else stack.frames
+    return {
+        "path": None if stack is None else stack.path,
+        "frames": None if frames is None else frames.shape[0],
+        "dtype": None if frames is None else frames.dtype.name,
+        "roi": None if stack is None else stack.roi,
+        "frame_interval_s": None if stack is None else stack.frame_interval_s,
+        "camera_pixels": psi.shape,
+        "pixel_size_nm": pixel_size_nm,
+    }
+
+
+def operator_facts(psi: Psi, pixel_size_nm: float | None) -> dict[str, Any]:
+    """What Psi was."""
+    return {
+        "fine_pixels": psi.fine_shape,
+        "fine_pixel_nm": None if pixel_size_nm is None else pixel_size_nm / psi.factor,
+        "factor": psi.factor,
+        "binning": psi.binning,
+        "photons_per_emitter": psi.photons_per_emitter,
+        "psf_pixels": psi.psf.shape,
+        "method": psi.method,
+    }
+
+
+def machine_facts(backend: Backend) -> dict[str, Any]:
+    """Where it was computed, and with how much memory."""
+    return {
+        "device": {**device_facts(backend), **_device_peak(backend)},
+        "threads": threads(),
+        "peak_memory_bytes": peak_memory_bytes(),
     }
 
 

@@ -35,6 +35,8 @@ __all__ = [
     "solver_options",
     "stack_argument",
     "stack_from",
+    "values_to_vary",
+    "vary_option",
     "verbose_option",
 ]
 
@@ -79,6 +81,31 @@ class FrameRange(click.ParamType):
         except ValueError:
             self.fail(f"{value!r} is not A:B, two frame numbers of which either may be left out", param, ctx)
         return slice(start, stop)
+
+
+class Values(click.ParamType):
+    """``NAME=v1,v2,...``; whether they suit the name is the library's to say."""
+
+    name = "NAME=v1,v2,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return (name, tuple of numbers or words)."""
+        if not isinstance(value, str):
+            return value
+        name, equals, rest = value.partition("=")
+        if not (name.strip() and equals):
+            self.fail(f"{value!r} is not NAME=v1,v2,..., as in detail=0.13,0.26", param, ctx)
+        parts = [part.strip() for part in rest.split(",")] if rest.strip() else []
+        return name.strip().replace("-", "_"), tuple(_number_or_word(part) for part in parts)
+
+
+def _number_or_word(text: str) -> float | int | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 def _together(*options: Decorator) -> Decorator:
@@ -153,6 +180,12 @@ solver_options = _together(
     _number("--seed", "Seed of everything random [whole number].", kind=int),
 )  # fmt: skip
 
+vary_option = click.option(
+    "--vary", type=Values(), multiple=True,
+    help="Option of the solver, or fwhm_nm, and the values to try; may be repeated: all combinations are tried "
+    "[each in the unit of its switch]. Nine settings of detail and sparsity if not given.",
+)  # fmt: skip
+
 simulation_options = _together(
     click.option(
         "--model", type=click.Choice(["blinking", "double-poisson"]), default="blinking", show_default=True,
@@ -193,6 +226,15 @@ def output_option(what: str, default: str | None = None) -> Decorator:
 def given(settings: dict[str, Any], *names: str) -> dict[str, Any]:
     """Those of the settings that were given: what was not keeps the library's own default."""
     return {name: settings[name] for name in names if settings[name] is not None}
+
+
+def values_to_vary(given: tuple[tuple[str, tuple[Any, ...]], ...]) -> dict[str, tuple[Any, ...]] | None:
+    """What each ``--vary`` said, by name; None if there was none."""
+    names = [name for name, _ in given]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"--vary names {name} twice: give all its values in one, {name}=v1,v2,...")
+    return dict(given) or None
 
 
 def stack_from(path: Path, settings: dict[str, Any]) -> Stack:

@@ -1,4 +1,4 @@
-"""The command line: ``fluogan demo | simulate | estimate | reconstruct | info``, over the same functions as the library.
+"""The command line, ``fluogan demo | simulate | estimate | reconstruct | sweep | info``, over the library's functions.
 
 Exit status: 0 done, 1 failed while working, 2 bad usage or input, 130 interrupted.  An error is one line on standard error.
 """
@@ -32,6 +32,8 @@ from ._switches import (
     solver_options,
     stack_argument,
     stack_from,
+    values_to_vary,
+    vary_option,
     verbose_option,
 )
 from ._version import __version__
@@ -39,6 +41,7 @@ from ._version import __version__
 if TYPE_CHECKING:
     from .camera import CameraEstimate
     from .solver import Solver
+    from .trials import Sweep
 
 __all__ = ["main"]
 
@@ -323,6 +326,72 @@ def reconstruct(
     _say_written([*files.values(), checkpoint], directory)
 
 
+@commands.command(short_help="Try a grid of options, judged by unseen frames.")
+@stack_argument
+@output_option("sweep.json, sweep.tif and sweep.png")
+@vary_option
+@region_options
+@optics_options
+@camera_options
+@solver_options
+@device_options
+@click.option("--no-figure", is_flag=True, help="Leave sweep.png out.")
+@verbose_option
+def sweep(
+    stack_path: Path, output: Path, vary: Any, backend: str, device: int | None, no_figure: bool, **settings: Any
+) -> None:
+    """Try a grid of options: which of them predict frames that were not fitted?
+
+    Each setting is fitted to one half of the frames and scored on the other, both ways round, all with the same camera
+    and photons per emitter.  Without --method the mean alone is fitted, which takes seconds per setting.  sweep.png
+    shows all images on one scale, sweep.tif holds them, sweep.json every score.  After Ctrl-C they hold the settings
+    that were done.
+    """
+    from ._sweep_report import write_sweep
+    from .backend import get_backend
+    from .grid import PSF_WIDTH, plan_sweep
+    from .io import prepare_directory
+    from .solver import SolverOptions
+    from .trials import sweep as run_sweep
+
+    with checking_input(*COMPLAINTS):
+        directory = prepare_directory(output)
+        options = SolverOptions(**({"method": "none"} | given(settings, *SOLVER_OPTIONS)))
+        wanted = values_to_vary(vary)
+        if PSF_WIDTH in (wanted or {}) and settings["fwhm_nm"] is None:
+            raise ValueError("fwhm_nm is varied about a Gaussian PSF: give --fwhm-nm, which the camera is estimated with")
+        stack = stack_from(stack_path, settings)
+        psi, pixel_size_nm = operator_for(stack, settings, get_backend(backend, device))
+        planned = len(plan_sweep(stack, psi=psi, options=options, vary=wanted, pixel_size_nm=pixel_size_nm).settings)
+        found = estimate_from(stack, psi, settings)
+        psi, _ = operator_for(stack, settings, psi.backend, photons_per_emitter=found.photons_per_emitter)
+    _print_estimate(found, True)
+    sofar: list[Sweep] = []
+
+    def write(made: Sweep, *, figure: bool = False) -> list[Path]:
+        sofar[:] = [made]
+        command = ["fluogan", *sys.argv[1:]]
+        files = write_sweep(
+            made, directory, stack=stack, estimate=found, pixel_size_nm=pixel_size_nm, command=command, figure=figure
+        )
+        return list(files.values())
+
+    try:
+        made = run_sweep(
+            stack, psi=psi, camera=found.camera, options=options, vary=wanted, pixel_size_nm=pixel_size_nm, callback=write
+        )
+    except KeyboardInterrupt:
+        if not sofar:
+            raise Interrupted("interrupted before the first setting was done") from None
+        _say_swept(sofar[0])
+        _say_written(write(sofar[0], figure=not no_figure), directory)
+        raise Interrupted(f"interrupted after {len(sofar[0].trials)} of {planned} settings; {directory} holds them") from None
+    _say_swept(made)
+    _say_written(write(made, figure=not no_figure), directory)
+    if made.best is None:
+        raise RuntimeError(f"every setting failed, the first with {made.trials[0].failure}")
+
+
 @commands.command(short_help="Say what this machine and installation offer.")
 @json_option
 @verbose_option
@@ -348,6 +417,17 @@ def _print_estimate(found: CameraEstimate, with_psf: bool) -> None:
     _print_table(("", "value", "± 1 s.e.", "unit", ""), estimate_rows(found, with_psf))
     for note in found.notes:
         click.echo(f"note: {note}")
+
+
+def _say_swept(made: Sweep) -> None:
+    """The settings as a table (nats per frame behind the best), remarks and the best one below."""
+    from ._sweep_report import sweep_rows, sweep_titles
+
+    _print_table(sweep_titles(made), sweep_rows(made))
+    for note in made.notes:
+        click.echo(f"note: {note}")
+    if made.best is not None:
+        click.echo(f"best: {made.trials[made.best].label}")
 
 
 def _say_written(files: Iterable[Path], directory: Path) -> None:

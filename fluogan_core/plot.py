@@ -1,4 +1,4 @@
-"""The figure beside a result: mean image, x, b, a profile across the first two, and the losses.
+"""The figure beside a result: mean image, x, b, a profile across the first two, and the losses; the contact sheet of a sweep.
 
 matplotlib is loaded inside the functions only, and pyplot not at all: drawing leaves no global state behind.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,11 +19,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from .solver import Result
+    from .trials import Sweep
 
-__all__ = ["figure", "nice_length", "profile_band", "save"]
+__all__ = ["contact_sheet", "figure", "nice_length", "profile_band", "save"]
 
 _MEAN_COLOUR, _X_COLOUR, _HELD_OUT_COLOUR = "#8a8f98", "#c2255c", "#1864ab"
 _DPI = 150
+#: Panels beside each other where the grid says how many; more are wrapped.
+_MOST_COLUMNS = 8
 
 
 def figure(
@@ -95,6 +99,103 @@ def figure(
     return drawing
 
 
+def contact_sheet(made: Sweep, *, pixel_size_nm: float | None = None) -> Figure:
+    """Draw the images of a sweep side by side, on one scale of intensity, the best one framed.
+
+    With two names varied, rows are the values of the first and columns those of the second.
+
+    Parameters
+    ----------
+    made : Sweep
+        From :func:`fluogan_core.sweep`, or what its callback was handed.
+    pixel_size_nm : float, optional
+        Camera pixel, nm; gives a scale bar.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        With an Agg canvas; :func:`save` writes it.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    ValueError
+        If no setting has an image.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    images = [trial.fit.x.astype(np.float64) for trial in made.trials if trial.fit is not None]
+    if not images:
+        raise ValueError("no setting of this sweep has an image to show")
+    if pixel_size_nm is not None:
+        pixel_size_nm = real_number(pixel_size_nm, "pixel_size_nm", low=0, open_low=True)
+    low, high, clipped = _limits(np.stack(images), from_zero=True)
+    field, count = made.psi.shape, len(made.trials)
+    values = [len(v) for v in made.vary.values()]
+    columns = values[1] if len(values) == 2 and values[1] <= _MOST_COLUMNS else math.ceil(math.sqrt(count))
+    columns = min(columns, count)
+    rows = math.ceil(count / columns)
+    width = min(3.2, 16.0 / columns)
+    height = width * min(max(field[0] / field[1], 0.3), 2.0) + 0.5
+    engine = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.06, wspace=0.02, hspace=0.02)
+    drawing = Figure(figsize=(max(columns * width, 3.5) + 1.3, rows * height + 0.6), dpi=_DPI, layout=engine)
+    FigureCanvasAgg(drawing)
+    drawing.suptitle("Frames that were not fitted: log density, nats per frame behind the best", fontsize=10)
+    if made.notes:  # who sees the picture alone shall know them too
+        letters = int(14 * drawing.get_figwidth())
+        drawing.supxlabel("\n".join(textwrap.fill(f"Note: {note}.", letters) for note in made.notes), fontsize=8)
+    panels = drawing.subplots(rows, columns, squeeze=False)
+    for number, axes in enumerate(panels.ravel()):
+        axes.set_xticks([])
+        axes.set_yticks([])
+        if number >= count:
+            axes.set_axis_off()
+            continue
+        fit = made.trials[number].fit
+        _place(axes, made, number, size=min(9.0, 3.6 * width))
+        if fit is not None:
+            extent = (0, field[1], field[0], 0)
+            axes.imshow(fit.x, cmap="magma", vmin=low, vmax=high, extent=extent, interpolation="nearest")
+    first = next(axes for axes in panels.ravel() if axes.images)
+    if pixel_size_nm is not None:
+        _scale_bar(first, field, pixel_size_nm)
+    bar = drawing.colorbar(
+        first.images[0],
+        ax=panels,
+        shrink=0.6,
+        aspect=30,
+        fraction=0.6 / drawing.get_figwidth(),
+        pad=0.01,
+        extend="max" if clipped else "neither",
+    )
+    bar.set_label("x per fine pixel and frame", fontsize=9)
+    bar.ax.tick_params(labelsize=8)
+    bar.outline.set_visible(False)
+    return drawing
+
+
+def _place(axes: Axes, made: Sweep, number: int, size: float) -> None:
+    """Title and frame of one panel: its setting, and how far it is behind the best."""
+    trial, lag = made.trials[number], made.behind(number)
+    if lag is None:
+        verdict = "failed"
+        axes.text(0.5, 0.5, textwrap.fill(trial.failure, 26), transform=axes.transAxes, ha="center", va="center", fontsize=size)
+    elif number == made.best:
+        verdict = "the best"
+    else:
+        verdict = f"behind by {lag}" + ("" if lag.told_apart else ", not told from it")
+    ahead = lag is not None and not lag.told_apart
+    title = f"{number + 1}: {trial.label}\n{verdict}"
+    axes.set_title(
+        title, fontsize=size, color=_X_COLOUR if ahead else "black", weight="bold" if verdict == "the best" else None
+    )
+    for spine in axes.spines.values():
+        spine.set(visible=ahead, color=_X_COLOUR, linewidth=3.0 if number == made.best else 1.2)
+
+
 def save(drawing: Figure, path: str | os.PathLike[str]) -> None:
     """Write a figure as PNG, 150 dpi, whatever the file's extension."""
     drawing.savefig(path, format="png", dpi=_DPI, metadata={"Software": None})
@@ -146,9 +247,6 @@ def _image(
     colours: str,
 ) -> None:
     """One image in camera-pixel coordinates, so that a fine image lies over a coarse one."""
-    from matplotlib.patches import Rectangle
-    from matplotlib.patheffects import AbstractPathEffect, withStroke
-
     low, high, clipped = _limits(image, from_zero=colours == "magma")
     shown = axes.imshow(image, cmap=colours, vmin=low, vmax=high, extent=(0, field[1], field[0], 0), interpolation="nearest")
     axes.set_title(title, fontsize=11)
@@ -163,6 +261,14 @@ def _image(
         return
     axes.set_xticks([])
     axes.set_yticks([])
+    _scale_bar(axes, field, pixel_size_nm)
+
+
+def _scale_bar(axes: Axes, field: tuple[int, ...], pixel_size_nm: float) -> None:
+    """A bar of a round length in the lower right corner, with the length above it."""
+    from matplotlib.patches import Rectangle
+    from matplotlib.patheffects import AbstractPathEffect, withStroke
+
     length = nice_length(field[1] * pixel_size_nm)
     width, thickness, margin = length / pixel_size_nm, 0.012 * field[0], 0.05 * field[0]
     right, bottom = field[1] - 0.05 * field[1], field[0] - margin
