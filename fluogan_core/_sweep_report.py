@@ -36,10 +36,10 @@ log = logging.getLogger("fluogan_core")
 
 
 def verdict(made: Sweep, index: int) -> str:
-    """One trial's place in words: the best, not told from it, or behind it by so much."""
-    trial, lag = made.trials[index], made.behind(index)
+    """One trial's place in words."""
+    lag = made.behind(index)
     if lag is None:
-        return f"failed: {trial.failure}"
+        return "failed"
     if index == made.best:
         return "the best"
     return "" if lag.told_apart else "not told from it"

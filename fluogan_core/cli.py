@@ -424,6 +424,9 @@ def _say_swept(made: Sweep) -> None:
     from ._sweep_report import sweep_rows, sweep_titles
 
     _print_table(sweep_titles(made), sweep_rows(made))
+    for index, trial in enumerate(made.trials):
+        if trial.failure:
+            click.echo(f"{index + 1} failed: {trial.failure}")
     for note in made.notes:
         click.echo(f"note: {note}")
     if made.best is not None:

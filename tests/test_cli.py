@@ -17,7 +17,7 @@ import pytest
 import tifffile
 
 import fluogan_core as fg
-from fluogan_core import _switches, backend, cli, demo
+from fluogan_core import _switches, backend, cli, demo, trials
 from fluogan_core.adversary import Adversary
 from fluogan_core.differences import METHODS
 from fluogan_core.io import read_stack, write_image
@@ -63,7 +63,7 @@ def refused(done: tuple[int, str, str], status: int, message: str) -> None:
 # -- help ---------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["demo", "simulate", "estimate", "reconstruct", "info"])
+@pytest.mark.parametrize("name", ["demo", "simulate", "estimate", "reconstruct", "sweep", "info"])
 def test_help_states_the_unit_of_every_number(fluogan, name):
     status, out, err = fluogan(name, "--help")
     assert (status, err) == (0, "")
@@ -125,6 +125,29 @@ def test_switches_agree_with_the_library():
         (("reconstruct", "{stack}", "--output", "{out}", *OPTICS, "--gain", 0), "gain"),
         (("reconstruct", "{stack}", "--output", "{out}", *OPTICS, "--resume"), "to resume from"),
         (("reconstruct", "{silent}", "--output", "{out}", "--fwhm-nm", 150), "give --pixel-size-nm"),
+        (("sweep", "{stack}", *OPTICS), "--output"),
+        (("sweep", "{stack}", "--output", "{out}"), "describe the PSF in one way"),
+        (("sweep", "{stack}", "--output", "{out}", *OPTICS, "--vary", "detail"), "'detail' is not NAME=v1,v2,..."),
+        (("sweep", "{stack}", "--output", "{out}", *OPTICS, "--vary", "=1,2"), "'=1,2' is not NAME=v1,v2,..."),
+        (("sweep", "{stack}", "--output", "{out}", *OPTICS, "--vary", "magic=1"), "'magic' cannot be varied; what can is"),
+        (("sweep", "{stack}", "--output", "{out}", *OPTICS, "--vary", "detail="), "detail has no values"),
+        (("sweep", "{stack}", "--output", "{out}", *OPTICS, "--vary", "detail=0.1,,"), "detail must be a number, got str ''"),
+        (("sweep", "{stack}", "--output", "{out}", *OPTICS, "--vary", "detail=0.1,low"), "must be a number, got str 'low'"),
+        (("sweep", "{stack}", "--output", "{out}", *OPTICS, "--vary", "detail=0.1,2"), "at most 1, got 2"),
+        (("sweep", "{stack}", "--output", "{out}", *OPTICS, "--vary", "steps=1,2"), "changes nothing without the critic"),
+        (
+            ("sweep", "{stack}", "--output", "{out}", *OPTICS, "--vary", "detail=0.1", "--vary", "detail=0.2"),
+            "--vary names detail twice",
+        ),
+        (
+            ("sweep", "{stack}", "--output", "{out}", *OPTICS, "--vary", f"sparsity={','.join(map(str, range(65)))}"),
+            "the grid has 65 settings",
+        ),
+        (("sweep", "{stack}", "--output", "{out}", *OPTICS, "--frames", ":15"), "at least 16 frames"),
+        (
+            ("sweep", "{stack}", "--output", "{out}", "--wavelength-nm", 500, "--na", 1.4, "--vary", "fwhm_nm=150"),
+            "give --fwhm-nm, which the camera is estimated with",
+        ),
         (("estimate", "{silent}", "--fwhm-nm", 150), "give --pixel-size-nm"),
         (("estimate", "{stack}", "--offset", "nan"), "offset"),
         (("simulate", "--output", "{out}", "--separations-nm", "180,x"), "NM,NM"),
@@ -414,6 +437,79 @@ def test_a_real_interrupt_ends_the_process_with_130_and_without_a_trace(recordin
         process.kill()
     assert "Traceback" not in rest
     assert rest.splitlines()[-1].startswith("fluogan: error: interrupted")
+
+
+# -- sweep --------------------------------------------------------------------------------------------------------------
+
+SWEEP = ("--fwhm-nm", 150, "--factor", 2, "--warm-steps", 5)
+
+
+def test_sweep_tries_every_combination_and_says_which_is_best(fluogan, recording, tmp_path):
+    status, out, err = fluogan(
+        "sweep", recording, "--output", tmp_path / "out", *SWEEP, "--roi", "0,2,20,12", "--offset", 100,
+        "--vary", "sparsity=0.5,500", "--vary", "warm-steps=5, 10", "--vary", "fwhm_nm=150",
+    )  # fmt: skip
+    assert status == 0, err
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["sweep.json", "sweep.png", "sweep.tif"]
+    assert "wrote sweep.json, sweep.tif, sweep.png" in out
+    report = json.loads((tmp_path / "out/sweep.json").read_text())
+    assert report["parameters"]["method"] == "none"
+    assert report["input"]["roi"] == [0, 2, 20, 12]
+    assert report["camera_estimate"]["given"] == ["offset"]
+    assert report["operator"]["photons_per_emitter"] == report["camera_estimate"]["photons_per_emitter"]
+    assert report["command"][0] == "fluogan"
+    wanted = [(sparsity, steps) for sparsity in (0.5, 500) for steps in (5, 10)]
+    assert [entry["values"] for entry in report["settings"]] == [
+        {"sparsity": sparsity, "warm_steps": steps, "fwhm_nm": 150} for sparsity, steps in wanted
+    ]
+    assert report["best"] in (1, 2)
+    assert tifffile.imread(tmp_path / "out/sweep.tif").shape == (4, 40, 24)
+    rows = [line.split() for line in out.splitlines()]
+    row = next(row for row in rows if row[:4] == [str(report["best"]), "0.5", str(5 * report["best"]), "150"])
+    assert row[-2:] == ["the", "best"]
+    assert f"best: sparsity=0.5, warm_steps={5 * report['best']}, fwhm_nm=150" in out
+
+
+def test_sweep_varies_detail_and_sparsity_about_the_options_unless_told_otherwise(fluogan, recording, tmp_path):
+    done = fluogan("sweep", recording, "--output", tmp_path, *SWEEP, *CAMERA, "--detail", 0.3, "--no-figure")
+    assert done[0] == 0, done[2]
+    report = json.loads((tmp_path / "sweep.json").read_text())
+    assert report["vary"] == {"detail": [0.15, 0.3, 0.45], "sparsity": [0.3, 1.0, 3.0]}
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["sweep.json", "sweep.tif"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.parametrize("done", [0, 2])
+def test_an_interrupted_sweep_leaves_what_was_done(fluogan, recording, tmp_path, monkeypatch, done):
+    fit, begun = trials._cross_fit, []
+
+    def interrupted(*arguments):
+        begun.append(arguments)
+        if len(begun) > done:
+            os.kill(os.getpid(), signal.SIGINT)
+        return fit(*arguments)
+
+    monkeypatch.setattr(trials, "_cross_fit", interrupted)
+    status, out, err = fluogan("sweep", recording, "--output", tmp_path, *SWEEP, *CAMERA, "--vary", "detail=0.1,0.2,0.3")
+    assert status == 130
+    if not done:
+        assert err.splitlines()[-1] == "fluogan: error: interrupted before the first setting was done"
+        assert not list(tmp_path.iterdir())
+        return
+    assert err.splitlines()[-1] == f"fluogan: error: interrupted after 2 of 3 settings; {tmp_path} holds them"
+    assert "the best" in out
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["sweep.json", "sweep.png", "sweep.tif"]
+    assert len(json.loads((tmp_path / "sweep.json").read_text())["settings"]) == 2
+    assert tifffile.imread(tmp_path / "sweep.tif").shape == (2, 40, 32)
+
+
+def test_a_sweep_of_failures_is_status_1_and_keeps_its_report(fluogan, recording, tmp_path):
+    dark = ("--gain", 2, "--offset", 60000, "--noise-std", 3, "--photons-per-emitter", 5)
+    status, out, err = fluogan("sweep", recording, "--output", tmp_path, *SWEEP, *dark, "--vary", "detail=0.1,0.2")
+    assert status == 1
+    assert "every setting failed, the first with ValueError: no pixel is brighter" in err.splitlines()[-1]
+    assert "\n2 failed: ValueError: no pixel is brighter" in out
+    assert [p.name for p in tmp_path.iterdir()] == ["sweep.json"]
 
 
 # -- demo ---------------------------------------------------------------------------------------------------------------
