@@ -94,6 +94,18 @@ def test_a_short_reconstruction(backend, recorded):
     assert result.device == backend.device
 
 
+@pytest.mark.parametrize("where", ["backend", "host"])
+def test_a_sweep_of_a_stack_here_or_there(backend, recorded, where):
+    model, stack = recorded
+    frames = stack if where == "backend" else backend.to_host(stack)
+    vary, camera = {"sparsity": (1.0, 1e5)}, fg.Camera(2.0, 0.0, 1.0)
+    swept = fg.sweep(frames, psi=model.psi, camera=camera, options=fg.SolverOptions("none", 20), vary=vary)
+    assert [trial.failure for trial in swept.trials] == ["", ""]
+    assert swept.best == 0
+    assert swept.behind(1).told_apart
+    assert type(swept.trials[0].fit.x) is np.ndarray
+
+
 @pytest.mark.parametrize(
     "mixture",
     [
