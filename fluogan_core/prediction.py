@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
@@ -51,29 +51,6 @@ class HeldOutScore:
     variance_ratio: float
     covariance_ratio: float | None
     frame_log_density: np.ndarray = field(repr=False, compare=False)
-
-
-def _block_rows(psi: Psi, rows: slice, columns: slice) -> tuple[np.ndarray, tuple[slice, slice]]:
-    """Rows of Psi that belong to a block of camera pixels, (pixels, fine pixels that reach it), and where those lie."""
-    reach = [taps + abs(first) for taps, first in zip(psi.table.shape[2:], psi.origin)]
-    near = [
-        slice(max(part.start - far, 0), min(part.stop + far, size))
-        for part, far, size in zip((rows, columns), reach, psi.shape)
-    ]
-    local = Psi(
-        psi.psf,
-        (near[0].stop - near[0].start, near[1].stop - near[1].start),
-        psi.factor,
-        binning=psi.binning,
-        photons_per_emitter=psi.photons_per_emitter,
-        backend="numpy",
-    )
-    high, wide = rows.stop - rows.start, columns.stop - columns.start
-    units = np.zeros((high * wide, *local.shape))
-    at = np.unravel_index(np.arange(high * wide), (high, wide))
-    units[np.arange(high * wide), at[0] + rows.start - near[0].start, at[1] + columns.start - near[1].start] = 1.0
-    fine = tuple(slice(part.start * psi.factor, part.stop * psi.factor) for part in near)
-    return local.adjoint(units).reshape(high * wide, -1), (fine[0], fine[1])
 
 
 def held_out_score(frames: Any, model: ForwardModel, x: Any, b: Any, *, block: int = 16) -> HeldOutScore:
@@ -114,28 +91,26 @@ def held_out_score(frames: Any, model: ForwardModel, x: Any, b: Any, *, block: i
     if not variance.min() > 0:
         raise ValueError("the model predicts no variance in some pixel: give it a background or a noise_std above 0")
     y = host(frames).astype(np.float64)
-    light = host(x).astype(np.float64)
     count = len(y)
     observed = y.mean(axis=0)
     apart = y - observed
 
     density = np.zeros(count)
     misfit = seen = expected = 0.0
-    for rows in _tiles(psi.shape[0], block):
-        for columns in _tiles(psi.shape[1], block):
-            operator, fine = _block_rows(psi, rows, columns)
-            covariance = model.gain**2 * (operator * light[fine].ravel()) @ operator.T
-            pairs = _neighbours(rows.stop - rows.start, columns.stop - columns.start)
-            expected += float(covariance[pairs].sum())
-            part = apart[:, rows, columns].reshape(count, -1)
-            moments = part.T @ part / (count - 1)
-            seen += float(moments[pairs].sum())
-            np.fill_diagonal(covariance, variance[rows, columns].ravel())
-            factor = np.linalg.cholesky(covariance)
-            whitened = np.linalg.solve(factor, (y[:, rows, columns] - predicted[rows, columns]).reshape(count, -1).T)
-            off = whitened.mean(axis=1)
-            misfit += float(off @ off) * count
-            density -= 0.5 * (whitened**2).sum(axis=0) + float(np.log(np.diag(factor)).sum())
+    tiles = list(product(_tiles(psi.shape[0], block), _tiles(psi.shape[1], block)))
+    for (rows, columns), flicker in zip(tiles, _flicker(psi, x, tiles)):
+        covariance = model.gain**2 * flicker
+        pairs = _neighbours(rows.stop - rows.start, columns.stop - columns.start)
+        expected += float(covariance[pairs].sum())
+        part = apart[:, rows, columns].reshape(count, -1)
+        moments = part.T @ part / (count - 1)
+        seen += float(moments[pairs].sum())
+        np.fill_diagonal(covariance, variance[rows, columns].ravel())
+        factor = np.linalg.cholesky(covariance)
+        whitened = np.linalg.solve(factor, (y[:, rows, columns] - predicted[rows, columns]).reshape(count, -1).T)
+        off = whitened.mean(axis=1)
+        misfit += float(off @ off) * count
+        density -= 0.5 * (whitened**2).sum(axis=0) + float(np.log(np.diag(factor)).sum())
     pixels = predicted.size
     density = density / pixels - 0.5 * math.log(2 * math.pi)
     return HeldOutScore(
@@ -145,6 +120,31 @@ def held_out_score(frames: Any, model: ForwardModel, x: Any, b: Any, *, block: i
         seen / expected if expected > 0 else None,
         density,
     )
+
+
+Tile = tuple[slice, slice]
+
+
+def _flicker(psi: Psi, x: Any, tiles: list[Tile]) -> list[np.ndarray]:
+    """Covariance of the light from x within each tile, photons^2, (pixels, pixels): sum over i of Psi_ji Psi_ki x_i.
+
+    One image for each shift between two pixels serves all tiles.
+    """
+    x = psi.backend.asarray(x, dtype=np.float64)
+    shapes = [tuple(part.stop - part.start for part in tile) for tile in tiles]
+    covariances = [np.zeros((*shape, *shape)) for shape in shapes]
+    # no emission is seen by two pixels that are further apart than a column of Psi is wide
+    most = [min(max(sizes), taps) for sizes, taps in zip(zip(*shapes), psi.table.shape[2:])]
+    for down, across in product(range(most[0]), range(1 - most[1], most[1])):
+        if down == 0 and across < 0:
+            continue  # the same pairs as to the right
+        shared = psi.backend.to_host(psi.paired_forward(x, (down, across)))
+        for (rows, columns), (high, wide), covariance in zip(tiles, shapes, covariances):
+            r, c = np.arange(high - down)[:, None], np.arange(max(0, -across), wide - max(0, across))[None, :]
+            values = shared[rows, columns][r, c]
+            covariance[r, c, r + down, c + across] = values
+            covariance[r + down, c + across, r, c] = values
+    return [covariance.reshape(high * wide, -1) for covariance, (high, wide) in zip(covariances, shapes)]
 
 
 def _tiles(size: int, block: int) -> list[slice]:

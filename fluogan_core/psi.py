@@ -215,7 +215,7 @@ class Psi:
         self.method = self._choose() if method == "auto" else method
         if self.method == "products" and self._lines is None:
             raise ValueError("method='products' needs a separable PSF; use 'convolutions' or 'auto'")
-        self._engine = self._make_engine(1)
+        self._engine = self._make_engine()
 
     def __repr__(self) -> str:
         return (
@@ -243,16 +243,22 @@ class Psi:
         convolutions = (self.factor**2 + 1) * q1 * q2 * (2.5 * math.log2(q1 * q2) + 4)
         return "products" if products < _GEMM_OVER_FFT * convolutions else "convolutions"
 
-    def _make_engine(self, power: int) -> _Convolutions | _Products:
-        """The operator whose entries are those of Psi to the given power."""
+    def _make_engine(self) -> _Convolutions | _Products:
         if self.method == "products" and self._lines is not None:
-            lines = (self._lines[0] ** power, self._lines[1] ** power)
-            return _Products(self.backend, lines, self.origin, self.shape)
-        return _Convolutions(self.backend, self.table**power, self.origin, self.shape)
+            return _Products(self.backend, self._lines, self.origin, self.shape)
+        return _Convolutions(self.backend, self.table, self.origin, self.shape)
+
+    def _paired_engine(self, shift: tuple[int, int]) -> _Convolutions | _Products:
+        """The operator whose entries are those of Psi in one row times those in the row of the pixel ``shift`` away."""
+        if self.method == "products" and self._lines is not None:
+            down, across = (line * _ahead(line, step, 1) for line, step in zip(self._lines, shift))
+            return _Products(self.backend, (down, across), self.origin, self.shape)
+        table = self.table * _ahead(_ahead(self.table, shift[0], 2), shift[1], 3)
+        return _Convolutions(self.backend, table, self.origin, self.shape)
 
     @cached_property
     def _squared_engine(self) -> _Convolutions | _Products:
-        return self._make_engine(2)
+        return self._paired_engine((0, 0))
 
     def _checked(self, array: Any, shape: tuple[int, int], name: str, meaning: str) -> tuple[Any, tuple[int, ...]]:
         """Validate and flatten the leading axes; integers become float32."""
@@ -298,6 +304,23 @@ class Psi:
         flat, lead = self._checked(y, self.shape, "y", "the camera grid")
         return self._squared_engine.adjoint(flat, self.memory_budget).reshape(*lead, *self.fine_shape)
 
+    def paired_forward(self, x: Any, shift: tuple[int, int]) -> Any:
+        r"""Return :math:`\sum_i \Psi_{ji} \Psi_{ki} x_i`, the covariance that the emission gives pixels j and k = j + shift.
+
+        Parameters
+        ----------
+        x : (..., N1, N2) float32 or float64
+        shift : (rows, columns)
+            Camera pixels from j to k.
+
+        Returns
+        -------
+        (..., M1, M2) of the same dtype, at j; where k lies outside the field, what a pixel there would see
+        """
+        flat, lead = self._checked(x, self.fine_shape, "x", "the fine grid")
+        rows, columns = (whole_number(step, "shift") for step in shift)
+        return self._paired_engine((rows, columns)).forward(flat, self.memory_budget).reshape(*lead, *self.shape)
+
     def column(self, index: tuple[int, int]) -> Any:
         """Return C_i, the (M1, M2) float64 camera image of one emission at the fine pixel ``index``, cut at the border."""
         n1, n2 = index
@@ -337,6 +360,16 @@ class Psi:
             if abs(value - previous) <= 2e-8 * value:
                 break
         return math.sqrt(value)
+
+
+def _ahead(table: np.ndarray, shift: int, axis: int) -> np.ndarray:
+    """The entries ``shift`` further along an axis, zero beyond its ends."""
+    moved, taps = np.zeros_like(table), table.shape[axis]
+    kept = max(0, taps - abs(shift))
+    source, target = np.moveaxis(table, axis, 0), np.moveaxis(moved, axis, 0)
+    first = min(max(0, shift), taps)
+    target[taps - kept - first : taps - first] = source[first : first + kept]
+    return moved
 
 
 def _valid_psf(psf: Any, fine_shape: tuple[int, int]) -> np.ndarray:

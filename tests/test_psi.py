@@ -71,6 +71,23 @@ def test_columns_are_forward_of_unit_images(backend, shape, factor, kind, binnin
     assert psi.norm == pytest.approx(np.linalg.svd(matrix, compute_uv=False)[0], rel=1e-6)
 
 
+@pytest.mark.parametrize("shift", [(0, 0), (1, 0), (0, -2), (2, 1), (-1, 3), (9, 0)])
+@pytest.mark.parametrize(("shape", "factor", "kind"), CASES)
+def test_pairs_of_pixels_share_the_light_of_the_same_emissions(backend, rng, shape, factor, kind, shift):
+    for method in methods(kind):
+        psi = make(shape, factor, kind, photons_per_emitter=2.5, method=method, backend=backend)
+        x = rng.random((2, *psi.fine_shape))
+        units = backend.asarray(np.eye(shape[0] * shape[1]).reshape(-1, *shape))
+        rows = backend.to_host(psi.adjoint(units)).reshape(*shape, -1)
+        got = backend.to_host(psi.paired_forward(backend.asarray(x), shift))
+        assert got.shape == (2, *shape)
+        for j in np.ndindex(*shape):
+            k = (j[0] + shift[0], j[1] + shift[1])
+            if 0 <= k[0] < shape[0] and 0 <= k[1] < shape[1]:
+                expected = (rows[j] * rows[k] * x.reshape(2, -1)).sum(axis=1)
+                np.testing.assert_allclose(got[:, j[0], j[1]], expected, atol=1e-12)
+
+
 def test_both_paths_agree_in_float32_on_a_realistic_field(rng):
     psf = fg.gaussian_psf(318, 100, 4)
     x = rng.random((3, 68, 84), dtype=np.float32)
