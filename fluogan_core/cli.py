@@ -420,10 +420,14 @@ def _print_estimate(found: CameraEstimate, with_psf: bool) -> None:
 
 
 def _say_swept(made: Sweep) -> None:
-    """The settings as a table (nats per frame behind the best), remarks and the best one below."""
+    """The settings as a table, what its columns are, remarks and the best one below."""
     from ._sweep_report import sweep_rows, sweep_titles
 
     _print_table(sweep_titles(made), sweep_rows(made))
+    click.echo(
+        "behind the best: in log density of the frames that were not fitted, nats per frame, ± 1 standard error; misfit: of "
+        "their mean, 1 where only noise is left; halves agree: correlation of the images from either half of the frames"
+    )
     for index, trial in enumerate(made.trials):
         if trial.failure:
             click.echo(f"{index + 1} failed: {trial.failure}")

@@ -7,6 +7,7 @@ once, by a fit that never saw it.  The score is the log density of :func:`fluoga
   is not shared across them but at the blocks' ends, and a brightness that falls steadily falls alike in both.
 * Two settings are compared frame by frame: the differences of their densities vary far less than the densities.  The
   standard error is that of blocks, since frames in a row are not independent.
+* The options are measured in the noise of the frames that are fitted, so that what suits half of them suits all.
 
 What the score cannot see: whatever is the same in all frames, and whatever the PSF does not let through.  Pixels of unequal
 gain repeat in the frames that were not fitted, and an image that copies them is praised for it.  Settings that are not told
@@ -188,14 +189,14 @@ class Sweep:
         notes = []
         if excess > UNEXPLAINED:
             notes.append(
-                f"the mean frame is {excess:.1f} times noisier than its fluctuations explain (pixels or rows of unequal gain "
-                "or offset); what does not change from frame to frame is the same in unseen frames, and a setting that copies "
-                "it into x is praised for it: trust the pictures more than the score"
+                f"the mean of half of the frames is {excess:.1f} times noisier than its fluctuations explain (pixels or rows "
+                "of unequal gain or offset); what does not change from frame to frame is the same in unseen frames, and a "
+                "setting that copies it into x is praised for it: trust the pictures more than the score"
             )
         if self.best is not None:
             for name, value in self.trials[self.best].values.items():
                 numbers = [v for v in self.vary[name] if not isinstance(v, str)]
-                if len(numbers) > 1 and value in (min(numbers), max(numbers)):
+                if len(numbers) > 1 and value in (min(numbers), max(numbers)) and value != 0 and name != "seed":
                     end = "smallest" if value == min(numbers) else "largest"
                     notes.append(f"the best {name}, {value:g}, is the {end} that was tried: the best of all may lie beyond")
         return tuple(notes)

@@ -317,6 +317,8 @@ def test_a_pattern_that_every_frame_has_is_warned_of_once(rng, caplog):
 def test_a_best_value_at_the_end_of_those_tried_is_remarked(made):
     assert any(note.startswith("the best sparsity, 0.5, is the smallest") for note in made.notes)
     assert tried(record(), {"detail": (0.2,)}).notes == ()
+    best = dataclasses.replace(made.trials[0], values={"sparsity": 0.0})
+    assert dataclasses.replace(made, vary={"sparsity": (0.0, 1.0)}, trials=[best]).notes == ()
 
 
 # -- what is written and drawn ------------------------------------------------------------------------------------------
