@@ -186,19 +186,18 @@ class Sweep:
         """Remarks in plain language: what to know before the best setting is believed."""
         fits = [trial.fit for trial in self.trials if trial.fit is not None]
         excess = max((fit.excess for fit in fits), default=1.0)
-        notes = []
-        if excess > UNEXPLAINED:
-            notes.append(
+        if excess > UNEXPLAINED:  # to go further the same way would copy still more
+            return (
                 f"the mean of half of the frames is {excess:.1f} times noisier than its fluctuations explain (pixels or rows "
                 "of unequal gain or offset); what does not change from frame to frame is the same in unseen frames, and a "
-                "setting that copies it into x is praised for it: trust the pictures more than the score"
+                "setting that copies it into x is praised for it: trust the pictures more than the score",
             )
-        if self.best is not None:
-            for name, value in self.trials[self.best].values.items():
-                numbers = [v for v in self.vary[name] if not isinstance(v, str)]
-                if len(numbers) > 1 and value in (min(numbers), max(numbers)) and value != 0 and name != "seed":
-                    end = "smallest" if value == min(numbers) else "largest"
-                    notes.append(f"the best {name}, {value:g}, is the {end} that was tried: the best of all may lie beyond")
+        notes = []
+        for name, value in ({} if self.best is None else self.trials[self.best].values).items():
+            numbers = [v for v in self.vary[name] if not isinstance(v, str)]
+            if len(numbers) > 1 and value in (min(numbers), max(numbers)) and value != 0 and name != "seed":
+                end = "smallest" if value == min(numbers) else "largest"
+                notes.append(f"the best {name}, {value:g}, is the {end} that was tried: the best of all may lie beyond")
         return tuple(notes)
 
 

@@ -310,6 +310,7 @@ def test_a_pattern_that_every_frame_has_is_warned_of_once(rng, caplog):
     with caplog.at_level(logging.INFO, logger="fluogan_core"):
         swept = tried(frames, {"detail": (0.2, 0.4, 0.6)}, psi=psi)
     assert caplog.text.count("times noisier than its fluctuations explain") == 1
+    assert len(swept.notes) == 1
     assert "trust the pictures" in swept.notes[0]
     assert not logging.getLogger("fluogan_core").filters
 
