@@ -99,7 +99,7 @@ def test_a_sweep_of_a_stack_here_or_there(backend, recorded, where):
     model, stack = recorded
     frames = stack if where == "backend" else backend.to_host(stack)
     vary, camera = {"sparsity": (1.0, 1e5)}, fg.Camera(2.0, 0.0, 1.0)
-    swept = fg.sweep(frames, psi=model.psi, camera=camera, options=fg.SolverOptions("none", 20), vary=vary)
+    swept = fg.sweep(frames, psi=model.psi, camera=camera, options=fg.SolverOptions(method="none", warm_steps=20), vary=vary)
     assert [trial.failure for trial in swept.trials] == ["", ""]
     assert swept.best == 0
     assert swept.behind(1).told_apart
