@@ -40,8 +40,8 @@ __all__ = [
     "verbose_option",
 ]
 
-#: As in ``differences.METHODS`` and "none", spelled here so that --help needs no numerics.
-METHODS = ("corrected", "coupled", "photon", "linear", "direct", "none")
+#: As in ``differences.METHODS``, "moments" and "none", spelled here so that --help needs no numerics.
+METHODS = ("corrected", "coupled", "photon", "linear", "direct", "moments", "none")
 #: Fields of ``SolverOptions`` that have a switch of their own.
 SOLVER_OPTIONS = ("method", "steps", "warm_steps", "fidelity", "sparsity", "total_variation", "smoothness", "detail", "seed")
 
@@ -168,7 +168,8 @@ solver_options = _together(
         help="A camera pixel integrates its fine pixels, or samples one.",
     ),
     click.option(
-        "--method", type=click.Choice(METHODS), help="Estimator of the critic's gradient; none fits the mean alone."
+        "--method", type=click.Choice(METHODS),
+        help="Estimator of the critic's gradient; moments: mean and covariance in closed form; none: the mean alone.",
     ),
     _number("--steps", "Number of steps with the critic.", kind=int),
     _number("--warm-steps", "At most so many steps on the mean before the critic.", kind=int),

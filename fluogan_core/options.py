@@ -17,13 +17,15 @@ class SolverOptions:
 
     Attributes
     ----------
-    method : {"corrected", "coupled", "photon", "linear", "direct", "none"}
-        Estimator of the critic's gradient (see :func:`fluogan_core.critic_gradient`); ``"none"`` fits the mean alone.
+    method : {"corrected", "coupled", "photon", "linear", "direct", "moments", "none"}
+        Estimator of the gradient of a critic that is trained (see :func:`fluogan_core.critic_gradient`); ``"moments"`` takes
+        the best critic among quadratic ones, which is known in closed form (:class:`fluogan_core.moments.MomentWitness`);
+        ``"none"`` fits the mean alone.
     warm_steps : int, optional
         FISTA steps on the mean before the critic is switched on.  By default as many as the stack's light deserves, 30 times
         the signal-to-noise of its mean frame and at most 3000.
     steps : int
-        Image steps with the critic.
+        Image steps with the critic; with ``"moments"`` each is fifty accelerated ones.
     critic_steps : int
         Adam steps of the critic before each image step.
     batch : int
@@ -84,7 +86,7 @@ class SolverOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        one_of(self.method, "method", (*METHODS, "none"))
+        one_of(self.method, "method", (*METHODS, "moments", "none"))
         if self.warm_steps is not None:
             whole_number(self.warm_steps, "warm_steps", low=0)
         for name, low in (("steps", 0), ("critic_steps", 1), ("batch", 2), ("gradient_frames", 1)):

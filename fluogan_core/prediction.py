@@ -97,8 +97,8 @@ def held_out_score(frames: Any, model: ForwardModel, x: Any, b: Any, *, block: i
 
     density = np.zeros(count)
     misfit = seen = expected = 0.0
-    tiles = list(product(_tiles(psi.shape[0], block), _tiles(psi.shape[1], block)))
-    for (rows, columns), flicker in zip(tiles, _flicker(psi, x, tiles)):
+    parts = list(product(tiles(psi.shape[0], block), tiles(psi.shape[1], block)))
+    for (rows, columns), flicker in zip(parts, _flicker(psi, x, parts)):
         covariance = model.gain**2 * flicker
         pairs = _neighbours(rows.stop - rows.start, columns.stop - columns.start)
         expected += float(covariance[pairs].sum())
@@ -125,13 +125,13 @@ def held_out_score(frames: Any, model: ForwardModel, x: Any, b: Any, *, block: i
 Tile = tuple[slice, slice]
 
 
-def _flicker(psi: Psi, x: Any, tiles: list[Tile]) -> list[np.ndarray]:
+def _flicker(psi: Psi, x: Any, parts: list[Tile]) -> list[np.ndarray]:
     """Covariance of the light from x within each tile, photons^2, (pixels, pixels): sum over i of Psi_ji Psi_ki x_i.
 
     One image for each shift between two pixels serves all tiles.
     """
     x = psi.backend.asarray(x, dtype=np.float64)
-    shapes = [tuple(part.stop - part.start for part in tile) for tile in tiles]
+    shapes = [tuple(part.stop - part.start for part in tile) for tile in parts]
     covariances = [np.zeros((*shape, *shape)) for shape in shapes]
     # no emission is seen by two pixels that are further apart than a column of Psi is wide
     most = [min(max(sizes), taps) for sizes, taps in zip(zip(*shapes), psi.table.shape[2:])]
@@ -139,7 +139,7 @@ def _flicker(psi: Psi, x: Any, tiles: list[Tile]) -> list[np.ndarray]:
         if down == 0 and across < 0:
             continue  # the same pairs as to the right
         shared = psi.backend.to_host(psi.paired_forward(x, (down, across)))
-        for (rows, columns), (high, wide), covariance in zip(tiles, shapes, covariances):
+        for (rows, columns), (high, wide), covariance in zip(parts, shapes, covariances):
             r, c = np.arange(high - down)[:, None], np.arange(max(0, -across), wide - max(0, across))[None, :]
             values = shared[rows, columns][r, c]
             covariance[r, c, r + down, c + across] = values
@@ -147,7 +147,7 @@ def _flicker(psi: Psi, x: Any, tiles: list[Tile]) -> list[np.ndarray]:
     return [covariance.reshape(high * wide, -1) for covariance, (high, wide) in zip(covariances, shapes)]
 
 
-def _tiles(size: int, block: int) -> list[slice]:
+def tiles(size: int, block: int) -> list[slice]:
     """Tiles of at most ``block``, of nearly equal size."""
     edges = np.linspace(0, size, -(-size // block) + 1).round().astype(int)
     return [slice(int(a), int(z)) for a, z in pairwise(edges)]

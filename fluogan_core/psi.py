@@ -347,6 +347,14 @@ class Psi:
         return self.squared_adjoint(self.backend.xp.ones(self.shape, dtype=np.float64))
 
     @cached_property
+    def axis_matrices(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """The matrices R (M1, N1) and C (M2, N2) with Psi x = R x C^T, float64 on the host; None if the PSF is no product."""
+        if self._lines is None:
+            return None
+        down, across = (_Products._matrix(line, o, m) for line, o, m in zip(self._lines, self.origin, self.shape))
+        return down, across
+
+    @cached_property
     def norm(self) -> float:
         r"""The largest singular value :math:`\|\Psi\|`, by power iteration on :math:`\Psi^T \Psi` (to 1e-7)."""
         xp = self.backend.xp

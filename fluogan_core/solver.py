@@ -20,6 +20,7 @@ from .camera import Camera, estimate_camera
 from .forward import ForwardModel
 from .history import History
 from .mean_fit import UNEXPLAINED, MeanFit, deserved_steps
+from .moment_fit import MomentFit
 from .noise import StackNoise, stack_noise
 from .objective import Objective
 from .options import SolverOptions
@@ -136,13 +137,19 @@ class Solver:
             )
         self.objective = self._weighted(self.noise, len(counts), options)
         self.planned_mean_steps = deserved_steps(self.noise) if options.warm_steps is None else options.warm_steps
-        self.adversary = None if options.method == "none" else Adversary(counts, self.model, options, critic)
+        self.adversary, self.moment_fit = None, None
+        if options.method == "moments":
+            if critic is not None:
+                raise ValueError("method='moments' has a critic of its own; pass no critic=, or another method")
+            self.moment_fit = MomentFit(counts, self.model, self.objective, self.noise, options)
+        elif options.method != "none":
+            self.adversary = Adversary(counts, self.model, options, critic)
         self.mean_fit = MeanFit(self.objective, options.detail)
         self.phase = "mean" if self.planned_mean_steps else self._after_mean()
         self.z, self.b = self.mean_fit.z, self.mean_fit.b
+        self.mean_steps = self.critic_phase_steps = 0
         self.x_average, self.b_average = self.x, self.b
         self.x_mean_fit, self.b_mean_fit = self.x_average, self.b_average
-        self.mean_steps = self.critic_phase_steps = 0
         self.stop_reason = ""
         self.history = History()
         self.timings = {"total": 0.0, "mean fit": 0.0, "prox": 0.0}
@@ -170,7 +177,9 @@ class Solver:
 
     @property
     def x(self) -> Any:
-        """The current image, G z."""
+        """The current image: G z, or what the fit of mean and covariance has made of it."""
+        if self.moment_fit is not None and self.critic_phase_steps:
+            return self.moment_fit.x
         return self.mean_fit.sieve(self.z)
 
     @property
@@ -181,7 +190,7 @@ class Solver:
     def total_steps(self) -> int:
         """Steps of both phases: as planned, or as taken where the mean fit ended early."""
         mean = self.planned_mean_steps if self.phase == "mean" else self.mean_steps
-        return mean + (0 if self.adversary is None else self.options.steps)
+        return mean + (0 if self.options.method == "none" else self.options.steps)
 
     # -- one step ---------------------------------------------------------------------------------------------------------
 
@@ -198,7 +207,8 @@ class Solver:
         if self.phase == "done":
             raise RuntimeError("the reconstruction is done; ask for more steps in the options to go on")
         started = time.perf_counter()
-        record = self._mean_step() if self.phase == "mean" else self._critic_step()
+        second = self._critic_step if self.moment_fit is None else self._moment_step
+        record = self._mean_step() if self.phase == "mean" else second()
         record["seconds"] = time.perf_counter() - started
         self.timings["total"] += record["seconds"]
         return self.history.append(**record)
@@ -259,10 +269,39 @@ class Solver:
             self._finish_critic()
         return record | {"w_train": w_train, "w_held_out": w_held_out, "gradient_penalty": penalty}
 
+    def _moment_step(self) -> dict[str, float]:
+        fit, started = self.moment_fit, time.perf_counter()
+        if fit is None:
+            raise RuntimeError("there is no fit of mean and covariance: the options do not say method='moments'")
+        if not self.critic_phase_steps:
+            fit.start(self.x, self.b)
+        moved = fit.step(self.critic_phase_steps)
+        if not math.isfinite(moved.change_x + moved.change_b):
+            raise FloatingPointError(
+                f"x or b is not finite at step {self.critic_phase_steps}: lower fidelity; the last checkpoint holds the steps "
+                "before"
+            )
+        self.critic_phase_steps += 1
+        self.b = self.b_average = fit.b
+        self.x_average = fit.x
+        w_train, w_held_out = fit.judge()
+        record = self._record(1, self.objective.residual(fit.x, fit.b), moved.change_x, moved.change_b, moved.terms)
+        record |= {"step_x": fit.step_x, "step_b": fit.step_b, "w_train": w_train, "w_held_out": w_held_out}
+        if self.critic_phase_steps >= self.options.steps:
+            self._finish_critic()
+        self.timings["moments"] = self.timings.get("moments", 0.0) + time.perf_counter() - started
+        return record
+
     def _finish_critic(self) -> None:
         self.phase = "done"
         first = self.stop_reason.split("; critic")[0]
         self.stop_reason = f"{first}; critic: all {self.critic_phase_steps} steps taken"
+        if self.moment_fit is None:
+            return
+        gain, error = self.moment_fit.gain_over(self.x_mean_fit, self.b_mean_fit)
+        if gain < -2.0 * error:
+            self.x_average, self.b_average = self.x_mean_fit, self.b_mean_fit
+            self.stop_reason += ", and left: the fit of the mean predicts unseen frames better"
 
     def _record(self, phase: int, residual: Any, change_x: float, change_b: float, terms: dict[str, float]) -> dict[str, float]:
         xp = self.psi.backend.xp
@@ -366,6 +405,7 @@ class Solver:
             "images": {name: getattr(self, name) for name in self._IMAGES},
             "mean_fit": self.mean_fit.state_dict(),
             "adversary": None if self.adversary is None else self.adversary.trainer.state_dict(),
+            "moment_fit": None if self.moment_fit is None or not self.critic_phase_steps else self.moment_fit.state_dict(),
             "adversary_timings": {} if self.adversary is None else dict(self.adversary.timings),
             "history": self.history.arrays(),
         }
@@ -397,11 +437,13 @@ class Solver:
         if self.adversary is not None:
             self.adversary.trainer.load_state_dict(state["adversary"])
             self.adversary.timings.update(state["adversary_timings"])
+        if self.moment_fit is not None and state["moment_fit"] is not None:
+            self.moment_fit.load_state_dict(state["moment_fit"])
         self.phase, self.stop_reason = state["phase"], state["stop_reason"]
         self.mean_steps, self.critic_phase_steps = state["mean_steps"], state["critic_phase_steps"]
         self.timings.update(state["timings"])
         self.history.load(state["history"])
-        if self.phase != "mean" and self.adversary is not None:
+        if self.phase != "mean" and self.options.method != "none":
             self.phase = "critic"
             if self.critic_phase_steps >= self.options.steps:
                 self._finish_critic()

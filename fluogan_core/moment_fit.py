@@ -1,0 +1,164 @@
+"""The second phase without a network: accelerated steps on x and b against the witness of mean and covariance."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .adversary import held_out_frames
+from .forward import ForwardModel
+from .image_step import ImageStep
+from .mean_fit import UNEXPLAINED
+from .moments import MomentWitness
+from .noise import StackNoise
+from .objective import Objective
+from .options import SolverOptions
+
+__all__ = ["MomentFit", "Moved"]
+
+#: Accelerated steps on the images for each step of the solver.
+_INNER = 50
+#: Turns of the power iteration; the step is this much shorter than what they find.
+_TURNS, _MARGIN = 20, 1.05
+
+
+class Moved(NamedTuple):
+    """How far the images moved, and where that left the objective."""
+
+    change_x: float
+    change_b: float
+    terms: dict[str, float]
+
+
+class MomentFit:
+    r"""Proximal gradient steps with momentum (FISTA) on
+
+    .. math:: s \left(\tfrac12 r^T W r + \tfrac14 \mathrm{tr}(W E W E)\right) + \lambda_1 \|x\|_1
+              + \lambda_3 \mathrm{TV}(x) + \tfrac{\lambda_2}{2} \|\nabla^p b\|^2, \qquad x, b \ge 0.
+
+    The bracket is the largest value that a quadratic critic reaches (:class:`fluogan_core.moments.MomentWitness`), and
+    :math:`s = \gamma \bar v` makes its first term the fidelity of (11) where all pixels are equally noisy and uncorrelated.
+
+    Parameters
+    ----------
+    counts : (T, M1, M2) float32
+        Recorded counts above the offset, on the model's backend.
+    model : ForwardModel
+    objective : Objective
+        Its weights, the mean frame, and the prior of the background.
+    noise : StackNoise
+    options : SolverOptions
+        ``held_out`` is used here.
+
+    Attributes
+    ----------
+    x, b : arrays
+        The images as they are, after :meth:`start`.
+    """
+
+    def __init__(
+        self, counts: Any, model: ForwardModel, objective: Objective, noise: StackNoise, options: SolverOptions
+    ) -> None:
+        self.objective = objective
+        self.xp = xp = model.backend.xp
+        excess = noise.excess if noise.excess > UNEXPLAINED else 1.0
+        kept = held_out_frames(len(counts), options.held_out)
+        train = np.setdiff1d(np.arange(len(counts)), kept)
+        self.witness = MomentWitness(counts[xp.asarray(train)], model, objective.mean, excess=excess)
+        self.unseen = None
+        self.held_out = counts[xp.asarray(kept)] / np.float32(model.gain)
+        if len(kept) > 1:
+            mean = self.held_out.mean(axis=0, dtype=np.float64).astype(np.float32)
+            self.unseen = MomentWitness(counts[xp.asarray(kept)], model, mean, excess=excess)
+        variance = noise.variance / model.gain**2
+        self.scale = np.float32(objective.fidelity * variance)
+        # in photons of light a step on x is norm^2 times a step on b
+        self.ratio = np.float32(objective.psi.norm)
+        self.image_step = ImageStep(objective)
+
+    def start(self, x: Any, b: Any) -> None:
+        """Begin at these images."""
+        self.x, self.b = x, b
+        self.ahead_x, self.ahead_b, self.t = x, b, 1.0
+        self.believed_x, self.believed_b = x, b
+        self.step_x = self.step_b = math.nan
+
+    def step(self, number: int) -> Moved:
+        """Let the witness see the images as they are, at steps 0, 1, 2, 4, 8, ...; then move them."""
+        if number & (number - 1) == 0:
+            self.believed_x, self.believed_b = self.x, self.b
+            self.witness.believe(self.x, self.b)
+            self._measure()
+        old_x, old_b = self.x, self.b
+        for _ in range(_INNER):
+            self._inner()
+        change_x, change_b = (float((d * d).sum(dtype=np.float64)) ** 0.5 for d in (self.x - old_x, self.b - old_b))
+        of_mean, of_covariance = self.witness.value(self.x, self.b)
+        terms = self.objective.terms(self.x, self.b, self.b) | {
+            "fidelity": float(self.scale) * of_mean,
+            "adversarial": float(self.scale) * of_covariance,
+        }
+        return Moved(change_x, change_b, terms)
+
+    def judge(self) -> tuple[float, float]:
+        """Return what the best critic tells recorded frames from simulated ones by: frames that it has seen, and unseen."""
+        held_out = math.nan if self.unseen is None else 2.0 * sum(self.witness.value(self.x, self.b, self.unseen))
+        return 2.0 * sum(self.witness.value(self.x, self.b)), held_out
+
+    def gain_over(self, x: Any, b: Any) -> tuple[float, float]:
+        """Return by how much the images predict unseen frames better than x and b do, and its standard error.
+
+        Nats per pixel and frame; NaN where fewer than two frames were held out.
+        """
+        if self.unseen is None:
+            return math.nan, math.nan
+        mine, theirs = (self.unseen.log_density(self.held_out, *images) for images in ((self.x, self.b), (x, b)))
+        gain = mine - theirs
+        return float(gain.mean()), float(gain.std(ddof=1)) / math.sqrt(len(gain))
+
+    def _measure(self) -> None:
+        """The safe steps under the witness's present weights: power iteration on the second derivative, b in units of ratio."""
+        xp, witness, ratio = self.xp, self.witness, self.ratio
+        zero_x, zero_b = witness.slope(xp.zeros_like(self.x), xp.zeros_like(self.b))
+        u, v, norm = xp.ones_like(self.x), xp.ones_like(self.b), 1.0
+        for _ in range(_TURNS):
+            slope_x, slope_b = witness.slope(u, ratio * v)
+            u, v = slope_x - zero_x, ratio * (slope_b - zero_b)
+            norm = math.sqrt(float((u * u).sum(dtype=np.float64)) + float((v * v).sum(dtype=np.float64)))
+            u, v = u / np.float32(norm), v / np.float32(norm)
+        self.step_x = 1.0 / (_MARGIN * norm * float(self.scale))
+        self.step_b = self.step_x * float(ratio) ** 2
+
+    def _inner(self) -> None:
+        o, x, b = self.objective, self.ahead_x, self.ahead_b
+        slope_x, slope_b = self.witness.slope(x, b)
+        new_x = self.image_step(x, self.scale * slope_x, self.step_x).x
+        new_b = o.background_step(b, self.scale * slope_b, self.step_b)
+        change_x, change_b = new_x - self.x, new_b - self.b
+        uphill = float(((x - new_x) * change_x).sum()) / self.step_x + float(((b - new_b) * change_b).sum()) / self.step_b
+        if uphill > 0:
+            self.t, self.ahead_x, self.ahead_b = 1.0, new_x, new_b
+        else:
+            t = 0.5 * (1 + math.sqrt(1 + 4 * self.t**2))
+            momentum = np.float32((self.t - 1) / t)
+            self.ahead_x, self.ahead_b, self.t = new_x + momentum * change_x, new_b + momentum * change_b, t
+        self.x, self.b = new_x, new_b
+
+    _ARRAYS = ("x", "b", "ahead_x", "ahead_b", "believed_x", "believed_b")
+    _NUMBERS = ("t", "step_x", "step_b")
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed fit needs, after :meth:`start`."""
+        return {name: getattr(self, name) for name in (*self._ARRAYS, *self._NUMBERS)} | {"dual": self.image_step.dual}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`state_dict` gave."""
+        asarray = self.objective.psi.backend.asarray
+        for name in self._ARRAYS:
+            setattr(self, name, asarray(state[name]))
+        for name in self._NUMBERS:
+            setattr(self, name, float(state[name]))
+        self.image_step.dual = None if state["dual"] is None else asarray(state["dual"])
+        self.witness.believe(self.believed_x, self.believed_b)

@@ -1,0 +1,253 @@
+r"""The witness of mean and covariance: of all quadratic critics the best one, in closed form.
+
+Let the critic be a linear function of a frame plus a quadratic one of the difference of two frames, in which the mean
+cancels, both measured where frames of moments :math:`\mu_0, \Sigma_0` are white (:math:`W = \Sigma_0^{-1}`):
+
+.. math:: D(y, y') = v^T W^{1/2} y + \tfrac14\,(y - y')^T W^{1/2} M W^{1/2} (y - y').
+
+What it tells recorded frames from simulated ones by, :math:`E[D_{real}] - E[D_{sim}]` less the penalty
+:math:`\tfrac12\|v\|^2 + \tfrac14\|M\|_F^2`, is largest at
+
+.. math:: v = -W^{1/2} r, \qquad M = -W^{1/2} E W^{1/2}, \qquad
+          \max = \tfrac12\, r^T W r + \tfrac14\,\mathrm{tr}(W E W E), \qquad r = \mu - \bar y,\quad E = \Sigma - S,
+
+with :math:`\bar y, S` the mean and covariance of the recorded frames and
+
+.. math:: \mu = \Psi x + b, \qquad \Sigma = \mathrm{diag}(\mu + \sigma^2) + \Psi\,\mathrm{diag}(x)\,\Psi^T
+
+those of the simulated ones (photons; epsilon left out).  No step of Adam and no simulated frame is needed to know it, and
+eq. (12) has no error: one more emission adds :math:`C_i` to the mean and :math:`\mathrm{diag}(C_i) + C_i C_i^T` to the
+covariance.  The largest value is quadratic in x and b; with :math:`\Sigma_0` the model's own covariance it is the expansion
+of the Gaussian likelihood of mean and covariance.  Large fields are cut into tiles, each with a critic of its own.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any, Protocol
+
+import numpy as np
+
+from .forward import ForwardModel
+from .prediction import tiles
+from .psi import Psi
+
+__all__ = ["MomentWitness"]
+
+#: Frames whose own mean is taken off before covariances are formed: bleaching and drift are slower.
+_CHUNK = 25
+#: Variance that every pixel is given when covariances are inverted, in units of the mean pixel's.
+_DARK = 1e-3
+
+
+class MomentWitness:
+    """Mean and covariance of recorded frames against those that x and b predict.
+
+    Parameters
+    ----------
+    frames : (T, M1, M2) float32
+        Recorded counts above the offset, on the model's backend; at least two.
+    model : ForwardModel
+    mean : (M1, M2) float32
+        The mean frame, photons.
+    excess : float
+        Noise of the mean frame over what its fluctuations explain (:class:`fluogan_core.noise.StackNoise`): the mean is
+        trusted less by its square.
+    block : int, optional
+        Side of a tile, camera pixels; by default 16, or 8 where the PSF is no product of two lines and pairs cost more.
+
+    Attributes
+    ----------
+    tiles : list
+        Each with the covariance of the recorded frames (``recorded``) and W (``weight``), (n, n) for n camera pixels.
+    """
+
+    def __init__(self, frames: Any, model: ForwardModel, mean: Any, *, excess: float = 1.0, block: int | None = None) -> None:
+        self.model, self.mean = model, mean
+        self.trust = np.float32(excess**-2)
+        xp, psi = model.backend.xp, model.psi
+        matrices = psi.axis_matrices
+        block = (8 if matrices is None else 16) if block is None else block
+        self.read_noise = np.float32((model.noise_std / model.gain) ** 2)
+        bounds = np.linspace(0, len(frames), max(1, len(frames) // _CHUNK) + 1).round().astype(int)
+        chunks = [frames[start:stop] for start, stop in pairwise(bounds)]
+        apart = xp.concatenate([chunk - chunk.mean(axis=0) for chunk in chunks]) / np.float32(model.gain)
+        freedom = np.float32(len(frames) - len(chunks))
+        self.tiles: list[_Tile] = []
+        for rows in tiles(psi.shape[0], block):
+            for columns in tiles(psi.shape[1], block):
+                tile: _Tile
+                tile = _Dense(psi, rows, columns) if matrices is None else _Separable(matrices, rows, columns, psi)
+                y = apart[:, rows, columns].reshape(len(apart), -1)
+                tile.recorded, tile.weight = y.T @ y / freedom, xp.eye(y.shape[1], dtype=np.float32)
+                self.tiles.append(tile)
+
+    def _predicted(self, tile: _Tile, x: Any, b: Any) -> tuple[Any, Any]:
+        """Mean (m1, m2) and covariance (n, n) of a tile's photons."""
+        light = tile.light(x[tile.fine]) + b[tile.camera]
+        covariance = tile.pairs(x[tile.fine])
+        on = self.model.backend.xp.arange(len(covariance))
+        covariance[on, on] += light.ravel() + self.read_noise
+        return light, covariance
+
+    def _precise(self, tile: _Tile, x: Any, b: Any) -> Any:
+        """The predicted covariance in float64, fit to be inverted: no pixel is so dark that it outweighs all others."""
+        xp = self.model.backend.xp
+        covariance = self._predicted(tile, x, b)[1].astype(np.float64)
+        on = xp.arange(len(covariance))
+        covariance[on, on] += _DARK * float(xp.diagonal(covariance).mean()) + 1e-12
+        return covariance
+
+    def believe(self, x: Any, b: Any) -> None:
+        """From now on measure where frames of x and b are white: W is the inverse of their covariance."""
+        for tile in self.tiles:
+            tile.weight = self.model.backend.xp.linalg.inv(self._precise(tile, x, b)).astype(np.float32)
+
+    def slope(self, x: Any, b: Any) -> tuple[Any, Any]:
+        """Return the gradients with respect to x and b of the best critic's value, (N1, N2) and (M1, M2), per frame.
+
+        They are minus those of E[D], by eq. (12) with the best critic's weights.
+        """
+        xp = self.model.backend.xp
+        slope_x, slope_b = xp.zeros_like(x), xp.zeros_like(b)
+        for tile in self.tiles:
+            light, covariance = self._predicted(tile, x, b)
+            quadratic = np.float32(0.5) * (tile.weight @ (covariance - tile.recorded) @ tile.weight)
+            linear = self.trust * (tile.weight @ (light - self.mean[tile.camera]).ravel()) + xp.diagonal(quadratic)
+            linear = linear.reshape(light.shape)
+            slope_x[tile.fine] += tile.pull(linear) + tile.pull_pairs(quadratic)
+            slope_b[tile.camera] += linear
+        return slope_x, slope_b
+
+    def value(self, x: Any, b: Any, other: MomentWitness | None = None) -> tuple[float, float]:
+        r"""Return :math:`r^T W r / 2` and :math:`\mathrm{tr}(W E W E) / 4`, summed over tiles.
+
+        With ``other``, a witness of other frames, the second r and E are theirs: half of what this critic, as it is, tells
+        those frames from simulated ones by.  In expectation that is nought for frames that this critic has not seen, where
+        x and b are right.
+        """
+        of_mean = of_covariance = 0.0
+        other = self if other is None else other
+        for tile, theirs in zip(self.tiles, other.tiles):
+            light, covariance = self._predicted(tile, x, b)
+            off, other_off = ((light - witness.mean[tile.camera]).ravel() for witness in (self, other))
+            of_mean += 0.5 * float(self.trust) * float(off @ tile.weight @ other_off)
+            pulled, other_pulled = (tile.weight @ (covariance - t.recorded) for t in (tile, theirs))
+            of_covariance += 0.25 * float((pulled * other_pulled.T).sum())
+        return of_mean, of_covariance
+
+    def log_density(self, frames: Any, x: Any, b: Any) -> Any:
+        """Return the Gaussian log density of each frame (S, M1, M2) of photons, per pixel and constants apart, (S,) float64.
+
+        A proper score of x and b where the frames are others than those that they were fitted to.
+        """
+        xp = self.model.backend.xp
+        total = xp.zeros(len(frames))
+        for tile in self.tiles:
+            off = frames[(slice(None), *tile.camera)] - self._predicted(tile, x, b)[0]
+            factor = xp.linalg.cholesky(self._precise(tile, x, b))
+            whitened = xp.linalg.solve(factor, off.reshape(len(frames), -1).astype(np.float64).T)
+            total -= 0.5 * (whitened * whitened).sum(axis=0) + float(xp.log(xp.diagonal(factor)).sum())
+        return total / self.mean.size
+
+
+class _Tile(Protocol):
+    """A rectangle of the camera, the part of the fine grid that it sees, and Psi between them."""
+
+    camera: tuple[slice, slice]
+    fine: tuple[slice, slice]
+    recorded: Any  #: covariance of the recorded frames, (n, n) for n camera pixels
+    weight: Any  #: W, (n, n)
+
+    def light(self, x: Any) -> Any:
+        """Psi x, (m1, m2)."""
+
+    def pull(self, y: Any) -> Any:
+        """Its adjoint."""
+
+    def pairs(self, x: Any) -> Any:
+        """Psi diag(x) Psi^T, (n, n)."""
+
+    def pull_pairs(self, quadratic: Any) -> Any:
+        """Its adjoint: C_i^T Q C_i for every fine pixel i."""
+
+
+class _Separable:
+    """Where Psi x = R x C^T: covariances are two small products too, of the lines' own pairs."""
+
+    def __init__(self, matrices: tuple[np.ndarray, np.ndarray], rows: slice, columns: slice, psi: Psi) -> None:
+        self.camera = (rows, columns)
+        parts, fine = [], []
+        for matrix, part in zip(matrices, self.camera):
+            seen = np.flatnonzero(matrix[part].any(axis=0))
+            fine.append(slice(int(seen[0]), int(seen[-1]) + 1))
+            parts.append(matrix[part, fine[-1]])
+        self.fine = (fine[0], fine[1])
+        asarray = psi.backend.asarray
+        self.lines = tuple(asarray(a, dtype=np.float32) for a in parts)
+        self.twos = tuple(asarray((a[:, None] * a[None]).reshape(-1, a.shape[1]), dtype=np.float32) for a in parts)
+        self.sides = tuple(len(a) for a in parts)
+        self.recorded = self.weight = None
+
+    def light(self, x: Any) -> Any:
+        return self.lines[0] @ x @ self.lines[1].T
+
+    def pull(self, y: Any) -> Any:
+        return self.lines[0].T @ y @ self.lines[1]
+
+    def pairs(self, x: Any) -> Any:
+        high, wide = self.sides
+        both = (self.twos[0] @ x @ self.twos[1].T).reshape(high, high, wide, wide)
+        return both.swapaxes(1, 2).reshape(high * wide, high * wide)
+
+    def pull_pairs(self, quadratic: Any) -> Any:
+        high, wide = self.sides
+        both = quadratic.reshape(high, wide, high, wide).swapaxes(1, 2).reshape(high * high, wide * wide)
+        return self.twos[0].T @ both @ self.twos[1]
+
+
+class _Dense:
+    """Any Psi: its rows of the tile."""
+
+    def __init__(self, psi: Psi, rows: slice, columns: slice) -> None:
+        self.camera = (rows, columns)
+        operator, self.fine = _rows_of(psi, rows, columns)
+        self.rows = psi.backend.asarray(operator, dtype=np.float32)
+        self.sides = (rows.stop - rows.start, columns.stop - columns.start)
+        self.seen = tuple(part.stop - part.start for part in self.fine)
+        self.recorded = self.weight = None
+
+    def light(self, x: Any) -> Any:
+        return (self.rows @ x.ravel()).reshape(self.sides)
+
+    def pull(self, y: Any) -> Any:
+        return (self.rows.T @ y.ravel()).reshape(self.seen)
+
+    def pairs(self, x: Any) -> Any:
+        return (self.rows * x.ravel()) @ self.rows.T
+
+    def pull_pairs(self, quadratic: Any) -> Any:
+        return ((quadratic @ self.rows) * self.rows).sum(axis=0).reshape(self.seen)
+
+
+def _rows_of(psi: Psi, rows: slice, columns: slice) -> tuple[np.ndarray, tuple[slice, slice]]:
+    """Rows of Psi that belong to a block of camera pixels, (pixels, fine pixels that reach it), and where those lie."""
+    reach = [taps + abs(first) for taps, first in zip(psi.table.shape[2:], psi.origin)]
+    near = [
+        slice(max(part.start - far, 0), min(part.stop + far, size))
+        for part, far, size in zip((rows, columns), reach, psi.shape)
+    ]
+    local = Psi(
+        psi.psf,
+        (near[0].stop - near[0].start, near[1].stop - near[1].start),
+        psi.factor,
+        binning=psi.binning,
+        photons_per_emitter=psi.photons_per_emitter,
+        backend="numpy",
+    )
+    high, wide = rows.stop - rows.start, columns.stop - columns.start
+    units = np.zeros((high * wide, *local.shape))
+    at = np.unravel_index(np.arange(high * wide), (high, wide))
+    units[np.arange(high * wide), at[0] + rows.start - near[0].start, at[1] + columns.start - near[1].start] = 1.0
+    fine = tuple(slice(part.start * psi.factor, part.stop * psi.factor) for part in near)
+    return local.adjoint(units).reshape(high * wide, -1), (fine[0], fine[1])

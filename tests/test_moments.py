@@ -1,0 +1,261 @@
+"""The witness of mean and covariance, its prior, its fit: the critic's equations, adjoints, resumed runs, what it wins."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import fluogan_core as fg
+from fluogan_core.history import QUANTITIES
+from fluogan_core.moments import MomentWitness
+from fluogan_core.solver import Solver
+
+
+def scene(shape=(6, 5), factor=2, kappa=3.0, frames=60, seed=0, psf=None):
+    """A rough image, its model in photons, and frames of it."""
+    rng = np.random.default_rng(seed)
+    psf = fg.gaussian_psf(200, 100, factor, truncate=2) if psf is None else psf
+    psi = fg.Psi(psf, shape, factor, photons_per_emitter=kappa, backend="numpy")
+    model = fg.ForwardModel(psi, noise_std=0.7)
+    x = rng.random(psi.fine_shape).astype(np.float32)
+    b = (1 + rng.random(shape)).astype(np.float32)
+    return model, x, b, model.sample(x, b, frames, seed)
+
+
+def witness_of(model, frames, **more):
+    return MomentWitness(frames, model, frames.mean(axis=0), **more)
+
+
+def moments(model, x, b):
+    """Mean and covariance by columns: one emission after the other."""
+    fine = model.psi.fine_shape
+    columns = np.stack([model.psi.column(i).ravel() for i in np.ndindex(*fine)], axis=1)
+    mean = columns @ x.ravel().astype(np.float64) + b.ravel()
+    return mean, np.diag(mean + model.noise_std**2) + (columns * x.ravel()) @ columns.T, columns
+
+
+# -- the critic -------------------------------------------------------------------------------------------------------
+
+
+def test_the_slope_is_eq_12_summed_over_the_photons_of_one_more_emission():
+    """-slope_i = E[D(Y + P(C_i)) - D(Y)], the two frames that D compares each counted, by summing over all counts."""
+    model, x, b, frames = scene(shape=(2, 2), factor=2, kappa=1.0, psf=np.ones((3, 3)))
+    witness = witness_of(model, frames)
+    witness.believe(x * 1.5, b)
+    (tile,) = witness.tiles
+    mean, covariance, columns = moments(model, x, b)
+    w = tile.weight.astype(np.float64)
+    linear = -w @ (mean - frames.mean(axis=0).ravel())
+    quadratic = -w @ (covariance - tile.recorded) @ w
+    most = 10  # more than nine photons where at most one is expected: less than 1e-6
+    counts = np.array(list(itertools.product(range(most), repeat=4)))
+    factorials = np.array([math.factorial(k) for k in range(most)], dtype=np.float64)
+    change = counts @ linear + 0.5 * ((counts @ quadratic) * counts).sum(axis=1)
+    expected = []
+    for column in columns.T:
+        weights = np.prod(column**counts * np.exp(-column) / factorials[counts], axis=1)
+        assert weights.sum() == pytest.approx(1, abs=1e-6)
+        expected.append(weights @ change)
+    slope_x, slope_b = witness.slope(x, b)
+    np.testing.assert_allclose(-slope_x.ravel(), expected, rtol=2e-4, atol=2e-5 * np.abs(expected).max())
+    # one more photon of the background: D(y + e_j) - D(y)
+    np.testing.assert_allclose(-slope_b.ravel(), linear + 0.5 * np.diag(quadratic), rtol=2e-4, atol=2e-5)
+
+
+def test_no_quadratic_critic_does_better(rng):
+    model, x, b, frames = scene()
+    witness = witness_of(model, frames)
+    witness.believe(x * 0.5, b)
+    (tile,) = witness.tiles
+    mean, covariance, _ = moments(model, x, b)
+    values, vectors = np.linalg.eigh(tile.weight.astype(np.float64))
+    root = (vectors * np.sqrt(values)) @ vectors.T
+
+    def told(v, m):
+        """E[D recorded] - E[D simulated] less the penalty."""
+        apart = v @ root @ (frames.mean(axis=0).ravel() - mean) + 0.5 * np.trace(root @ m @ root @ (tile.recorded - covariance))
+        return apart - 0.5 * (v @ v) - 0.25 * (m * m).sum()
+
+    v = -root @ (mean - frames.mean(axis=0).ravel())
+    m = -root @ (covariance - tile.recorded) @ root
+    best = told(v, m)
+    assert sum(witness.value(x, b)) == pytest.approx(best, rel=1e-4)
+    for size in (1e-2, 1.0):
+        for _ in range(20):
+            other = rng.standard_normal(m.shape)
+            assert told(v + size * rng.standard_normal(v.shape), m + size * (other + other.T)) < best
+
+
+@pytest.mark.parametrize("psf", [None, np.array([[0, 1, 0], [1, 3, 2], [0, 1, 1.0]])], ids=["separable", "any"])
+@pytest.mark.parametrize("block", [16, 3])
+def test_the_slope_is_the_values_derivative(psf, block, rng):
+    """The value is quadratic: central differences are exact but for rounding, 1e-7 of the value over the step."""
+    model, x, b, frames = scene(psf=psf)
+    witness = witness_of(model, frames, block=block)
+    witness.believe(x, b)
+    assert len(witness.tiles) == (1 if block == 16 else 4)
+    slope_x, slope_b = witness.slope(x, b)
+    dx, db = rng.standard_normal(x.shape).astype(np.float32), rng.standard_normal(b.shape).astype(np.float32)
+    ahead, behind = (sum(witness.value(x + sign * dx, b + sign * db)) for sign in (1, -1))
+    expected = float((slope_x * dx).sum() + (slope_b * db).sum())
+    assert (ahead - behind) / 2 == pytest.approx(expected, rel=1e-3, abs=1e-5 * (ahead + behind))
+
+
+def test_a_dense_tile_equals_a_separable_one_and_both_their_adjoints(rng):
+    model, x, _, frames = scene(shape=(9, 7))
+    separable = witness_of(model, frames, block=5)
+    model.psi.__dict__["axis_matrices"] = None  # as if the PSF were no product
+    dense = witness_of(model, frames, block=5)
+    for one, other in zip(separable.tiles, dense.tiles):
+        part, where = x[one.fine], [slice(a.start - z.start, a.stop - z.start) for a, z in zip(one.fine, other.fine)]
+        wide = np.zeros(other.seen, np.float32)
+        wide[tuple(where)] = part
+        np.testing.assert_allclose(one.light(part), other.light(wide), rtol=1e-5)
+        np.testing.assert_allclose(one.pairs(part), other.pairs(wide), rtol=1e-5, atol=1e-6)
+        for tile, image in ((one, part), (other, wide)):
+            q = rng.standard_normal(tile.recorded.shape).astype(np.float32)
+            y = rng.standard_normal(tile.light(image).shape).astype(np.float32)
+            assert (tile.pairs(image) * q).sum() == pytest.approx((image * tile.pull_pairs(q)).sum(), rel=1e-3, abs=1e-3)
+            assert (tile.light(image) * y).sum() == pytest.approx((image * tile.pull(y)).sum(), rel=1e-3, abs=1e-3)
+
+
+def test_the_log_density_is_a_gaussians():
+    from scipy.stats import multivariate_normal
+
+    model, x, b, frames = scene()
+    mean, covariance, _ = moments(model, x, b)
+    on = np.arange(len(mean))
+    covariance[on, on] += 1e-3 * np.diag(covariance).mean()  # what keeps dark pixels from outweighing all others
+    expected = multivariate_normal(mean, covariance).logpdf(frames.reshape(len(frames), -1)) / len(mean)
+    found = witness_of(model, frames).log_density(frames, x, b)
+    np.testing.assert_allclose(found - 0.5 * math.log(2 * math.pi), expected, rtol=1e-4)
+
+
+def test_bleaching_is_not_taken_for_flicker():
+    model, _, _, frames = scene(frames=400, kappa=1.0)
+    fading = frames * np.linspace(1.5, 0.5, len(frames), dtype=np.float32)[:, None, None]
+    plain = np.cov(fading.reshape(len(fading), -1).T)
+    (tile,) = witness_of(model, fading).tiles
+    level = frames.mean(axis=0).ravel()
+    trend = np.outer(level, level) / 12  # the variance of a line from 1.5 to 0.5
+    assert np.trace(plain) > 0.8 * np.trace(trend)
+    # 16 chunks leave a sixteenth of the line in each, and a 256th of its variance
+    assert np.trace(tile.recorded) < np.trace(plain) - 0.9 * np.trace(trend)
+
+
+# -- the prior --------------------------------------------------------------------------------------------------------
+
+
+# -- the fit ----------------------------------------------------------------------------------------------------------
+
+
+def blinking(shape=(14, 14), frames=300, kappa=20.0, seed=1):
+    """Four lines of rare, bright emissions over a background that a fit of the mean cannot tell from them."""
+    pattern = fg.argolight_pattern((120.0,), pixel_size_nm=100, factor=4, shape=shape, outer_nm=450, margin_nm=200)
+    psi = fg.Psi(fg.gaussian_psf(318, 100, 4, truncate=4), shape, 4, photons_per_emitter=kappa, backend="numpy")
+    x, b = (pattern.x * (2.0 / kappa)).astype(np.float32), np.full(shape, 0.2, np.float32)
+    model = fg.ForwardModel(psi, gain=CAMERA.gain, noise_std=CAMERA.noise_std)
+    return psi, x, b, model.sample(x, b, 2 * frames, seed=seed) + np.float32(CAMERA.offset)
+
+
+CAMERA = fg.Camera(gain=2.0, offset=100.0, noise_std=0.5)
+SMALL = fg.SolverOptions(method="moments", steps=5, warm_steps=60, tolerance=0.0)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_covariances_tell_background_from_light_and_predict_unseen_frames(seed):
+    psi, x, b, stack = blinking(seed=seed)
+    options = dataclasses.replace(SMALL, warm_steps=None)
+    result = fg.reconstruct(stack[:300], psi=psi, camera=CAMERA, options=options, progress=False)
+    model = fg.ForwardModel(psi, gain=CAMERA.gain, noise_std=CAMERA.noise_std)
+    unseen = stack[300:] - np.float32(CAMERA.offset)
+    images = ((x, b), (result.x_mean_fit, result.b_mean_fit), (result.x, result.b))
+    true, fit, full = (fg.metrics.held_out_score(unseen, model, *pair).log_density for pair in images)
+    assert true - full < 0.5 * (true - fit)
+    assert np.abs(result.b - b).mean() < 0.5 * np.abs(result.b_mean_fit - b).mean()
+    assert min(result.x.min(), result.b.min()) >= 0
+
+
+@pytest.mark.parametrize("stop_after", [30, 61, 63])
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, stop_after):
+    psi, _, _, stack = blinking(frames=40)
+    whole = fg.reconstruct(stack, psi=psi, camera=CAMERA, options=SMALL, progress=False)
+    path = tmp_path / "checkpoint.pt"
+
+    class Killed(Exception):
+        pass
+
+    def kill(solver, record):
+        if solver.steps_done == stop_after:
+            raise Killed
+
+    go = {"psi": psi, "camera": CAMERA, "options": SMALL, "checkpoint": path, "progress": False}
+    with pytest.raises(Killed):
+        fg.reconstruct(stack, callback=kill, **go)
+    resumed = fg.reconstruct(stack, resume=True, **go)
+    assert resumed.x.tobytes() == whole.x.tobytes()
+    assert resumed.b.tobytes() == whole.b.tobytes()
+    for name in set(QUANTITIES) - {"seconds"}:
+        np.testing.assert_array_equal(resumed.history[name], whole.history[name])
+    second = whole.history["phase"] == 1
+    assert second.sum() == 5
+    for name in (
+        "fidelity",
+        "adversarial",
+        "sparsity",
+        "total_variation",
+        "smoothness",
+        "w_train",
+        "w_held_out",
+        "change_x",
+        "step_x",
+    ):
+        assert np.isfinite(whole.history[name][second]).all(), name
+
+
+def test_a_finished_run_can_go_further(tmp_path):
+    psi, _, _, stack = blinking(frames=40)
+    go = {"psi": psi, "camera": CAMERA, "checkpoint": tmp_path / "c.pt", "progress": False}
+    fg.reconstruct(stack, options=dataclasses.replace(SMALL, steps=3), **go)
+    further = fg.reconstruct(stack, options=SMALL, resume=True, **go)
+    whole = fg.reconstruct(stack, psi=psi, camera=CAMERA, options=SMALL, progress=False)
+    assert further.x.tobytes() == whole.x.tobytes()
+
+
+def test_what_predicts_unseen_frames_clearly_worse_is_left():
+    psi, _, _, stack = blinking(frames=60)
+    solver = Solver(stack, psi=psi, camera=CAMERA, options=dataclasses.replace(SMALL, steps=1))
+    while solver.phase != "done":
+        solver.step()
+    gain, error = solver.moment_fit.gain_over(solver.x_mean_fit, solver.b_mean_fit)
+    assert gain > -2 * error
+    np.testing.assert_array_equal(solver.result().x, solver.moment_fit.x)
+    solver.moment_fit.x = 2 * solver.moment_fit.x  # twice the light, twice the flicker
+    assert solver.moment_fit.gain_over(solver.x_mean_fit, solver.b_mean_fit)[0] < -2 * error
+    solver._finish_critic()
+    kept = solver.result()
+    np.testing.assert_array_equal(kept.x, kept.x_mean_fit)
+    np.testing.assert_array_equal(kept.b, kept.b_mean_fit)
+    assert kept.stop_reason.endswith("and left: the fit of the mean predicts unseen frames better")
+
+
+def test_no_network_is_loaded_and_none_is_taken(tmp_path):
+    code = (
+        "import sys, numpy as np, fluogan_core as fg\n"
+        "psi = fg.Psi(np.ones((3, 3)), (8, 8), 2, backend='numpy')\n"
+        "stack = np.random.default_rng(0).poisson(9, (20, 8, 8))\n"
+        "options = fg.SolverOptions(method='moments', steps=1, warm_steps=2)\n"
+        "fg.reconstruct(stack, psi=psi, camera=fg.Camera(), options=options)\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr
+    psi, _, _, stack = blinking(frames=10)
+    with pytest.raises(ValueError, match="has a critic of its own"):
+        Solver(stack, psi=psi, camera=CAMERA, options=SMALL, critic=fg.Critic(psi.shape))
