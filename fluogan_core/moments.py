@@ -98,6 +98,10 @@ class MomentWitness:
         covariance[on, on] += _DARK * float(xp.diagonal(covariance).mean()) + 1e-12
         return covariance
 
+    def _quadratic(self, tile: _Tile, covariance: Any) -> Any:
+        """W E W / 2: minus the critic's weights of products of two pixels."""
+        return np.float32(0.5) * (tile.weight @ (covariance - tile.recorded) @ tile.weight)
+
     def believe(self, x: Any, b: Any) -> None:
         """From now on measure where frames of x and b are white: W is the inverse of their covariance."""
         for tile in self.tiles:
@@ -112,7 +116,7 @@ class MomentWitness:
         slope_x, slope_b = xp.zeros_like(x), xp.zeros_like(b)
         for tile in self.tiles:
             light, covariance = self._predicted(tile, x, b)
-            quadratic = np.float32(0.5) * (tile.weight @ (covariance - tile.recorded) @ tile.weight)
+            quadratic = self._quadratic(tile, covariance)
             linear = self.trust * (tile.weight @ (light - self.mean[tile.camera]).ravel()) + xp.diagonal(quadratic)
             linear = linear.reshape(light.shape)
             slope_x[tile.fine] += tile.pull(linear) + tile.pull_pairs(quadratic)

@@ -233,4 +233,6 @@ def test_the_reference_runs(tmp_path):
     document = json.loads((tmp_path / "reference.json").read_text())
     check_document(document)
     names = [row[2] for row in document["tables"][0]["rows"]]
-    assert names == ["likelihood of the mean", "likelihood of mean and covariance", "mean fit", "full method"]
+    assert names[:4] == ["likelihood of the mean", "likelihood of mean and covariance", "mean fit", "full method"]
+    assert len(names) > 4
+    assert all(name.startswith("try: ") for name in names[4:])

@@ -1,0 +1,115 @@
+"""What was tried on the way to the second phase on mean and covariance, kept so that it can be tried again.
+
+Each is a function of a field (``reference.Field``) that gives x, b and a note.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import fluogan_core as fg
+from fluogan_core.adversary import held_out_frames
+from fluogan_core.moments import MomentWitness
+from fluogan_core.prox import prox_step
+from fluogan_core.solver import Solver
+
+if TYPE_CHECKING:
+    from .reference import Field, Made
+
+__all__ = ["TRIED", "library", "tries"]
+
+CAMERA = fg.Camera(gain=1.0, offset=0.0, noise_std=0.0)
+_TRAINED = "try: trained critic, 40 plain steps"
+_LONGER = "try: trained critic, 100 steps, relaxation 1"
+#: Seeds on which the slow ones are tried; the others on all.
+TRIED = {_TRAINED: 2, _LONGER: 1}
+
+
+def library(**chosen: Any) -> Callable[[Field], Made]:
+    """The library with these options."""
+
+    def fit(field: Field) -> Made:
+        options = fg.SolverOptions(**chosen)
+        made = fg.reconstruct(field.frames, psi=field.model.psi, camera=CAMERA, options=options, progress=False)
+        return made.x, made.b, made.stop_reason
+
+    return fit
+
+
+def tries(small: dict[str, Any]) -> dict[str, Callable[[Field], Made]]:
+    """Every try; ``small`` are options that make all runs short."""
+    return {
+        "try: the full method without covariances": _with(_MeanAlone, small),
+        "try: the full method against simulated frames": _with(_Simulated, small),
+        "try: the likelihood's own slope, 40 plain steps": _ideal(small),
+        _TRAINED: library(**({"method": "corrected"} | small)),
+        _LONGER: library(**({"method": "corrected", "steps": 100, "relaxation": 1.0} | small)),
+    }
+
+
+class _MeanAlone(MomentWitness):
+    """Sees no covariance: the same weights, priors and steps on the mean frame."""
+
+    def _quadratic(self, tile: Any, covariance: Any) -> Any:
+        return np.zeros_like(covariance)
+
+
+class _Simulated(MomentWitness):
+    """Knows the model's moments only from 450 simulated frames, drawn anew each time it looks."""
+
+    turns = 0
+
+    def believe(self, x: Any, b: Any) -> None:
+        if not self.turns:
+            self._truth = self.mean, [tile.recorded for tile in self.tiles]
+        super().believe(x, b)
+        y = self.model.sample(x, b, 450, seed=77, first_frame=450 * self.turns)
+        self.turns += 1
+        drawn = MomentWitness(y, self.model, y.mean(axis=0))
+        mean, recorded = self._truth
+        # the slope at x and b is then that of the simulated frames, and its change with them the model's
+        self.mean = mean + self.model.mean(x, b) - drawn.mean
+        for tile, theirs, target in zip(self.tiles, drawn.tiles, recorded):
+            tile.recorded = target + self._predicted(tile, x, b)[1] - theirs.recorded
+
+
+def _with(kind: type[MomentWitness], small: dict[str, Any]) -> Callable[[Field], Made]:
+    """The full method with another witness."""
+
+    def fit(field: Field) -> Made:
+        options = fg.SolverOptions(**(small | {"method": "moments"}))
+        solver = Solver(field.frames, psi=field.model.psi, camera=CAMERA, options=options)
+        if solver.moment_fit is None:
+            raise RuntimeError("the solver has no fit of mean and covariance")
+        seen = np.setdiff1d(np.arange(len(field.frames)), held_out_frames(len(field.frames), options.held_out))
+        solver.moment_fit.witness = kind(field.frames[seen], solver.model, solver.mean)
+        while solver.phase != "done":
+            solver.step()
+        made = solver.result()
+        return made.x, made.b, made.stop_reason
+
+    return fit
+
+
+def _ideal(small: dict[str, Any]) -> Callable[[Field], Made]:
+    """The present steps of a trained critic with the best witness there is: the exact slope of the likelihood."""
+
+    def fit(field: Field) -> Made:
+        options = fg.SolverOptions(**(small | {"method": "none"}))
+        solver = Solver(field.frames, psi=field.model.psi, camera=CAMERA, options=options)
+        while solver.phase != "done":
+            solver.step()
+        witness = MomentWitness(field.frames, solver.model, solver.mean)
+        scale = np.float32(solver.objective.fidelity * solver.noise.variance)
+        z, b, sieve = solver.z, solver.b, solver.mean_fit.sieve
+        for _ in range(40):
+            witness.believe(sieve(z), b)
+            slope_x, slope_b = witness.slope(sieve(z), b)
+            z = prox_step(z, sieve(scale * slope_x), step=0.2 * solver.objective.step_x, threshold=solver.objective.sparsity).x
+            b = solver.objective.background_step(b, scale * slope_b, 0.2 * solver.objective.step_b)
+        return sieve(z), b, "40 steps"
+
+    return fit
