@@ -72,10 +72,10 @@ class SolverOptions:
     gradient_frames: int = 64
     relaxation: float = 0.2
     fidelity: float = 1.0
-    sparsity: float = 0.3
-    total_variation: float = 0.0026
-    smoothness: float = 2.0
-    smoothness_order: int = 3
+    sparsity: float = 0.25
+    total_variation: float = 0.0022
+    smoothness: float = 1.7
+    smoothness_order: int = 4
     detail: float = 0.15
     learning_rate: float = 1e-3
     penalty: float = 10.0
