@@ -52,10 +52,10 @@ bench: $(READY)
 	  echo "pylops and sigpy could not be installed; bench_psi goes without them" >&2
 	$(BIN)/python -m benchmarks
 
-# scikit-image is only compared with: without it the tables say that it was left out
+# scikit-image and nanopyx are only compared with: without them the tables say that they were left out
 paper: $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[peers]' || \
-	  echo "scikit-image could not be installed; the comparison goes without it" >&2
+	  echo "scikit-image and nanopyx could not be installed; the comparison goes without what is not there" >&2
 	$(BIN)/python -m benchmarks.paper --jobs $(JOBS)
 	$(BIN)/python -m benchmarks.paper.reference
 

@@ -18,28 +18,29 @@ from ._evidence import add_evidence
 from ._judge import Task, Verdict, verdicts
 from ._methods import METHODS, left_out
 from ._pictures import draw
-from ._scenes import CONDITIONS, RELEASED, ROI, Condition, Geometry
-from ._tables import add_field, add_resolution, add_targets, add_widths
+from ._scenes import CONDITIONS, RELEASED, ROI, Condition, Geometry, operator
+from ._tables import add_field, add_landings, add_resolution, add_targets, add_widths
 
 ROOT = Path(__file__).parents[2]
 #: For a PSF of the wrong width: what goes through Psi.
 THROUGH_PSI = ("FISTA, 1000 steps", "MLEM, 1000 steps", "mean fit")
 #: Distances up to this get all seeds; wider pairs, which nothing through Psi misses, three in eight.
 CLOSE_NM = 180.0
-#: Judged on two seeds: it takes as long as all others together.
-SLOW = ("Richardson-Lucy (scikit-image)",)
+#: Judged on two seeds by default: each takes as long as many others together.
+SLOW = ("Richardson-Lucy (scikit-image)", "second-order SOFI, Richardson-Lucy", "SRRF (nanopyx)", "eSRRF (nanopyx)")
 #: Small enough for a test, and still a pair with its outer lines.
 TINY = Geometry(shape=(20, 20), frames=60)
 
 
 def resolution_tasks(
-    conditions: Sequence[Condition], separations: Sequence[float], seeds: int, geometry: Geometry
+    conditions: Sequence[Condition], separations: Sequence[float], seeds: int, geometry: Geometry, slow_seeds: int = 2
 ) -> list[Task]:
     """All distances, each pair with its control; fewer seeds where nothing is in doubt, and of what takes longest."""
-    here = [name for name in METHODS if name not in left_out()]
+    missing = left_out()
+    here = [name for name in METHODS if name not in missing]
     methods = {True: tuple(here), False: tuple(name for name in here if name not in SLOW)}
     return [
-        Task(condition.name, (separation,), control, seed, methods[seed < 2], 1.0, geometry)
+        Task(condition.name, (separation,), control, seed, methods[seed < slow_seeds], 1.0, geometry)
         for condition in conditions
         for separation in separations
         for seed in range(seeds if separation <= CLOSE_NM else math.ceil(seeds * 3 / 8))
@@ -75,15 +76,17 @@ def gather(tasks: Sequence[Task], jobs: int, what: str) -> list[Verdict]:
     return found
 
 
-def run(options: Options, seeds: int, jobs: int, pictures: Path | None) -> Report:
+def run(options: Options, seeds: int, slow_seeds: int, jobs: int, pictures: Path | None) -> Report:
     """Everything; a quick run has one distance, one seed and a tiny field."""
     report = Report("paper", options)
     geometry = options.pick(ROI, TINY)
     separations = options.pick(ARGOLIGHT_SEPARATIONS_NM, (240.0,))
     conditions = options.pick(CONDITIONS, CONDITIONS[:2])
-    found = gather(resolution_tasks(conditions, separations, seeds, geometry), jobs, "regions of interest")
+    tasks = resolution_tasks(conditions, separations, seeds, geometry, slow_seeds)
+    found = gather(tasks, jobs, "regions of interest")
     add_targets(report, found)
     add_resolution(report, found, left_out())
+    add_landings(report, operator(geometry, geometry.shape))
     widths = width_tasks(conditions, options.pick(180.0, 240.0), seeds, geometry)
     add_widths(report, gather(widths, jobs, "wrong widths"))
     whole = options.pick(RELEASED, TINY)
@@ -98,13 +101,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = switches("python -m benchmarks.paper", STUDIES["paper"])
     parser.add_argument("--seeds", type=int, default=8, help="recordings per condition and distance (1 in a quick run)")
+    parser.add_argument("--slow-seeds", type=int, default=2, help=f"recordings of these: {', '.join(SLOW)}")
     parser.add_argument("--jobs", type=int, default=1, help="processes, of one thread each")
     parser.add_argument("--docs", type=Path, help="folder of the documents that are rendered")
     arguments = parser.parse_args(argv)
     if arguments.backend != "numpy" or arguments.seed:
         parser.error("the experiment runs on NumPy with the seeds 0, 1, ...: leave out --backend and --seed")
-    if arguments.seeds < 1 or arguments.jobs < 1:
-        parser.error("--seeds and --jobs must be at least 1")
+    if min(arguments.seeds, arguments.slow_seeds, arguments.jobs) < 1:
+        parser.error("--seeds, --slow-seeds and --jobs must be at least 1")
     results, docs = arguments.results, arguments.docs
     if arguments.quick:  # its figures mean nothing: they replace none
         results = results or Path(tempfile.mkdtemp(prefix="paper-"))
@@ -112,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         results, docs = results or RESULTS, docs or ROOT / "docs"
     options = Options(arguments.quick, results)
     seeds = 1 if arguments.quick else arguments.seeds
-    document = run(options, seeds, arguments.jobs, None if docs is None else docs / "images").document()
+    document = run(options, seeds, arguments.slow_seeds, arguments.jobs, None if docs is None else docs / "images").document()
     print(plain(document))
     print(f"written to {write(document, results)}", file=sys.stderr)
     if docs is not None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from fluogan_core.metrics import blurred_agreement, line_fluxes, nrmse, pair_report, psnr
 
-from ._methods import METHODS, Job
+from ._methods import METHODS, Job, warm_up
 from ._scenes import CONDITIONS, Geometry, make_scene
 
 __all__ = ["Task", "Verdict", "judge", "verdicts"]
@@ -90,6 +90,7 @@ def judge(task: Task) -> list[Verdict]:
     condition = next(c for c in CONDITIONS if c.name == task.condition)
     scene = make_scene(condition, task.separations, task.seed, control=task.control, geometry=task.geometry)
     job = Job(scene, width=task.width)
+    warm_up(task.methods, job.psi)
     started = time.perf_counter()
     _ = job.fit  # whoever comes first must not pay for what the others share
     fit_seconds = time.perf_counter() - started

@@ -1,24 +1,42 @@
 """What is compared: images on the fine grid, photons per fine pixel and frame, from one recorded stack each.
 
 The peers that need a background are given the one that our mean fit found, so that the comparison is of what is made of it.
+Those whose brightness has no unit of light (SOFI, SRRF, eSRRF) are given the light above that background.
 """
 
 from __future__ import annotations
 
+import importlib
+import importlib.metadata
 import importlib.util
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 from scipy import ndimage
 
 import fluogan_core as fg
 
-from ._scenes import Scene
+from . import _nanopyx
 
-__all__ = ["METHODS", "Image", "Job", "left_out"]
+__all__ = ["METHODS", "Image", "Job", "Recording", "left_out", "peer_versions", "warm_up"]
+
+_BY_SKIMAGE = ("Richardson-Lucy (scikit-image)", "second-order SOFI, Richardson-Lucy")
+_BY_NANOPYX = ("SRRF (nanopyx)", "eSRRF (nanopyx)")
+
+
+class Recording(Protocol):
+    """A stack and the operator of its field."""
+
+    @property
+    def frames(self) -> np.ndarray:
+        """(T, M1, M2), counts."""
+
+    def psi(self, width: float = 1.0) -> fg.Psi:
+        """One photon per emission, the PSF ``width`` times as wide as it is said to be."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,12 +52,12 @@ class Job:
 
     Parameters
     ----------
-    scene : Scene
+    scene : Recording
     width : float
         Width of the PSF that is assumed, relative to the true one.
     """
 
-    def __init__(self, scene: Scene, *, width: float = 1.0) -> None:
+    def __init__(self, scene: Recording, *, width: float = 1.0) -> None:
         self.scene = scene
         # one photon per emission: a fit of the mean depends on nothing else, and x then is in photons
         self.psi = scene.psi(width)
@@ -57,6 +75,11 @@ class Job:
         """The mean frame above the background that the fit found."""
         return np.maximum(self.mean - self.fit.b, 0.0)
 
+    @property
+    def above_offset(self) -> np.ndarray:
+        """The frames less the camera's offset, (T, M1, M2) float32, not below zero."""
+        return np.maximum(self.scene.frames.astype(np.float32) - np.float32(self.camera.offset), 0)
+
 
 def temporal_mean(job: Job) -> Image:
     """The mean frame, spread over the fine pixels."""
@@ -65,19 +88,28 @@ def temporal_mean(job: Job) -> Image:
 
 def sofi2(job: Job) -> Image:
     """Second-order SOFI: the covariance of consecutive frames, averaged over both directions of time."""
-    frames = job.scene.frames.astype(np.float32)
-    frames -= frames.mean(axis=0)
-    covariance = (frames[1:] * frames[:-1]).mean(axis=0)
-    return Image(_spread(np.maximum(covariance, 0.0), job.psi.factor))
+    return Image(_lit(job, _spread(_cumulant(job), job.psi.factor)))
+
+
+def sofi2_richardson_lucy(job: Job, steps: int = 200) -> Image:
+    """Second-order SOFI, then Richardson-Lucy with the square of the PSF: what a cumulant is blurred by."""
+    square = job.psi.psf.astype(np.float64) ** 2
+    return Image(_lit(job, _richardson_lucy(_spread(_cumulant(job), job.psi.factor), square / square.sum(), steps)))
 
 
 def richardson_lucy(job: Job, steps: int = 200) -> Image:
     """Richardson-Lucy of scikit-image on the mean above the background."""
-    from skimage.restoration import richardson_lucy as iterate
+    return Image(_richardson_lucy(_spread(job.lit, job.psi.factor), job.psi.psf, steps))
 
-    fine = _spread(job.lit, job.psi.factor)
-    top = float(fine.max())
-    return Image(top * iterate(fine / top, job.psi.psf, num_iter=steps, clip=False, filter_epsilon=1e-9))
+
+def srrf(job: Job) -> Image:
+    """SRRF of nanopyx with its defaults, on the counts above the offset: with it, brightness weighs the frames hardly."""
+    return Image(_lit(job, _nanopyx.srrf(job.above_offset, job.psi)))
+
+
+def esrrf(job: Job) -> Image:
+    """eSRRF of nanopyx with its defaults, on the counts above the offset."""
+    return Image(_lit(job, _nanopyx.esrrf(job.above_offset, job.psi)))
 
 
 def fista(job: Job, steps: int = 1000) -> Image:
@@ -112,6 +144,9 @@ def mean_fit(job: Job) -> Image:
 METHODS: dict[str, Callable[[Job], Image]] = {
     "temporal mean": temporal_mean,
     "second-order SOFI": sofi2,
+    "second-order SOFI, Richardson-Lucy": sofi2_richardson_lucy,
+    "SRRF (nanopyx)": srrf,
+    "eSRRF (nanopyx)": esrrf,
     "Richardson-Lucy (scikit-image)": richardson_lucy,
     "FISTA, 1000 steps": fista,
     "MLEM, 1000 steps": mlem,
@@ -121,8 +156,44 @@ METHODS: dict[str, Callable[[Job], Image]] = {
 
 def left_out() -> dict[str, str]:
     """Methods that cannot run here, and why."""
-    missing = importlib.util.find_spec("skimage") is None
-    return {"Richardson-Lucy (scikit-image)": "scikit-image is not installed"} if missing else {}
+    no_skimage = "" if importlib.util.find_spec("skimage") else "scikit-image is not installed"
+    reasons = dict.fromkeys(_BY_SKIMAGE, no_skimage) | dict.fromkeys(_BY_NANOPYX, _nanopyx.why_no_nanopyx())
+    return {name: reason for name, reason in reasons.items() if reason}
+
+
+def warm_up(names: Iterable[str], psi: fg.Psi) -> None:
+    """Import what the methods need, and find where their points land: once per process, and no method's time."""
+    if not set(_BY_SKIMAGE).isdisjoint(names):
+        importlib.import_module("skimage.restoration")
+    if not set(_BY_NANOPYX).isdisjoint(names):
+        _nanopyx.landings(psi)
+
+
+def peer_versions(names: Iterable[str]) -> str:
+    """A sentence with the versions of the packages that were compared with; empty without them."""
+    by = {"scikit-image": _BY_SKIMAGE, "nanopyx": _BY_NANOPYX}
+    here = [package for package, methods in by.items() if not set(methods).isdisjoint(names)]
+    return "".join(f" {package} {importlib.metadata.version(package)}." for package in here)
+
+
+def _cumulant(job: Job) -> np.ndarray:
+    """Covariance of consecutive frames, where it is positive."""
+    frames = job.scene.frames.astype(np.float32)
+    frames -= frames.mean(axis=0)
+    return np.maximum((frames[1:] * frames[:-1]).mean(axis=0), 0.0)
+
+
+def _richardson_lucy(fine: np.ndarray, psf: np.ndarray, steps: int) -> np.ndarray:
+    from skimage.restoration import richardson_lucy as iterate
+
+    top = float(fine.max())
+    return top * iterate(fine / top, psf, num_iter=steps, clip=False, filter_epsilon=1e-9)
+
+
+def _lit(job: Job, image: np.ndarray) -> np.ndarray:
+    """An image without a unit, given the light above the background."""
+    total = float(image.sum())
+    return image * (float(job.lit.sum()) / total) if total > 0 else image
 
 
 def _spread(image: np.ndarray, factor: int) -> np.ndarray:

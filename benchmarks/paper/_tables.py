@@ -5,10 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import fluogan_core as fg
+
 from .._harness import Report
 from ._judge import Verdict, mean
+from ._methods import peer_versions
+from ._nanopyx import landings, why_no_nanopyx
 
-__all__ = ["add_field", "add_resolution", "add_targets", "add_widths", "against_peers", "score", "smallest_resolved"]
+__all__ = [
+    "add_field",
+    "add_landings",
+    "add_resolution",
+    "add_targets",
+    "add_widths",
+    "against_peers",
+    "score",
+    "smallest_resolved",
+]
 
 #: Share of the seeds in which a pair must be resolved, and in which its bar may be split, to count.
 MOST, FEW = 7 / 8, 1 / 8
@@ -171,7 +184,21 @@ def add_resolution(report: Report, verdicts: Sequence[Verdict], missing: dict[st
         "Resolved down to: with all larger distances, in at least 7/8 of the seeds, the bar split in at most 1/8. Score: share "
         "of pairs resolved less share of bars split. Distance errors: mean absolute, of resolved pairs, middles and peaks of "
         "the lines. NRMSE, PSNR: against the lines themselves, sums matched. RSP: correlation of the blurred result with the "
-        "mean." + "".join(f" Left out: {name} ({reason})." for name, reason in missing.items()),
+        "mean. The brightness of SOFI, SRRF and eSRRF is not in photons: they were given the light above the background."
+        + peer_versions(methods)
+        + "".join(f" Left out: {name} ({reason})." for name, reason in missing.items()),
+    )
+
+
+def add_landings(report: Report, psi: fg.Psi) -> None:
+    """One table: how far from its place a point lands where a peer's image is moved back; none without nanopyx."""
+    if why_no_nanopyx():
+        return
+    report.table(
+        "Where a point lands in nanopyx's images, before they are moved back",
+        ["", "fine pixels down and right"],
+        [[name, off] for name, off in landings(psi).items()],
+        f"L = {psi.factor}; mean of nine places within a camera pixel. Less than a tenth is left as it is.",
     )
 
 
