@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 DOCS   := $(VENV)/.ready-docs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench paper gpu-check docs clean
+.PHONY: help demo test lint bench peers paper real gpu-check docs clean
 
 help:
 	@echo "make demo    simulate a blinking pattern, reconstruct it, write demo/"
@@ -16,6 +16,7 @@ help:
 	@echo "make lint    ruff and mypy alone"
 	@echo "make bench   measure, write benchmarks/results/ and the tables of docs/"
 	@echo "make paper   repeat the paper's experiment, write benchmarks/results/paper.json and docs/results.md (JOBS=2 processes)"
+	@echo "make real    reconstruct recorded stacks (DATA=folder), write benchmarks/results/real.json and docs/real.md"
 	@echo "make gpu-check RESULTS=folder    all that needs a CUDA card, with the packages that are there"
 	@echo "make docs    build the documentation into docs/_build/html"
 	@echo "make clean   remove the environment and everything that was built"
@@ -53,11 +54,17 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks
 
 # scikit-image and nanopyx are only compared with: without them the tables say that they were left out
-paper: $(READY)
+peers: $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[peers]' || \
 	  echo "scikit-image and nanopyx could not be installed; the comparison goes without what is not there" >&2
+
+paper: peers
 	$(BIN)/python -m benchmarks.paper --jobs $(JOBS)
 	$(BIN)/python -m benchmarks.paper.reference
+
+# the stacks lie beside the checkout, in ../shared/data/real, or where DATA says
+real: peers
+	$(BIN)/python -m benchmarks.real $(if $(DATA),--data '$(DATA)')
 
 # a CUDA image brings its own packages: nothing is installed, the package is used as it lies here
 gpu-check:

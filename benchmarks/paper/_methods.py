@@ -55,13 +55,15 @@ class Job:
     scene : Recording
     width : float
         Width of the PSF that is assumed, relative to the true one.
+    camera : Camera, optional
+        Estimated from the frames if not given.
     """
 
-    def __init__(self, scene: Recording, *, width: float = 1.0) -> None:
+    def __init__(self, scene: Recording, *, width: float = 1.0, camera: fg.Camera | None = None) -> None:
         self.scene = scene
         # one photon per emission: a fit of the mean depends on nothing else, and x then is in photons
         self.psi = scene.psi(width)
-        self.camera = fg.estimate_camera(scene.frames, self.psi).camera
+        self.camera = fg.estimate_camera(scene.frames, self.psi).camera if camera is None else camera
         self.mean = (scene.frames.mean(axis=0) - self.camera.offset) / self.camera.gain
 
     @cached_property

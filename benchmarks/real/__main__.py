@@ -1,0 +1,149 @@
+"""Reconstruct the recorded stacks and render their tables: ``python -m benchmarks.real [--quick] [--data DIR]``."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import fluogan_core as fg
+
+from .. import STUDIES
+from .._harness import RESULTS, Options, Report, switches, write
+from .._tables import plain, render
+from ..paper._methods import left_out, peer_versions
+from ._compare import COLUMNS, Found, compare
+from ._picture import draw
+from ._stacks import FACTOR, STACKS, Region, load, synthetic
+
+ROOT = Path(__file__).parents[2]
+#: Beside the checkout, as for the tests: the project does not redistribute the stacks.
+DATA = ROOT.parent / "shared" / "data" / "real"
+#: Critic and steps small enough for a test.
+TINY = fg.SolverOptions(steps=2, warm_steps=20, channels=2, batch=4, gradient_frames=4)
+
+
+def regions(options: Options, folder: Path) -> list[Region]:
+    """What there is; a line on standard error for each stack that is not there."""
+    if options.quick:
+        return [synthetic()]
+    found = []
+    for source in STACKS:
+        if (folder / source.file).is_file():
+            found.append(load(source, folder))
+        else:
+            print(f"left out: {source.name}, there is no {source.file} in {folder} (--data says where)", file=sys.stderr)
+    return found
+
+
+def run(options: Options, parts: Sequence[Region], pictures: Path | None) -> Report:
+    """A table per stack, then what each stack is."""
+    report = Report("real", options)
+    found: list[Found] = []
+    for region in parts:
+        started = time.perf_counter()
+        found.append(compare(region, options.pick(fg.SolverOptions(), TINY)))
+        print(f"{region.source.name}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
+        add_judged(report, found[-1])
+    add_stacks(report, found)
+    if pictures is not None:
+        draw(pictures, found)
+    return report
+
+
+def add_judged(report: Report, found: Found) -> None:
+    """What was measured of every method on one stack."""
+    rows = []
+    for one in found.judged:
+        density = "" if one.log_density is None else f"{one.log_density:.4f}"  # it is the last digits that differ
+        repeats = one.reason if one.resolution_nm is None else f"{one.resolution_nm:.0f} nm"
+        rows.append([one.method, repeats, density, one.rsp, one.rse, one.seconds])
+    frames = len(found.region.frames)
+    report.table(
+        f"{found.region.source.name[0].upper()}{found.region.source.name[1:]}",
+        ["", "odd and even frames agree down to", "log density, unseen frames", "RSP", "RSE, photons", "s"],
+        rows,
+        f"Agreement: Fourier ring correlation, 1/7, of images of {frames - frames // 2} and {frames // 2} frames. Log density: "
+        "of each half's frames under the mean and covariance that the other half's image predicts, per pixel and frame, nats "
+        "(larger is better); only images in photons predict, the temporal mean as a light that does not flicker. RSP, RSE: "
+        "the image, blurred, with its background where it has one, against the mean of all frames. Seconds: of all frames. "
+        f"Full method: {found.stop_reason}.",
+    )
+
+
+def add_stacks(report: Report, found: Sequence[Found]) -> None:
+    """What each stack is, and what was estimated of its camera."""
+    rows = []
+    for one in found:
+        region, camera = one.region, one.estimate.camera
+        rows.append(
+            [
+                region.source.name,
+                f"{len(region.frames)} × {region.field[0]} × {region.field[1]}",
+                f"{region.frames.shape[1]} × {region.frames.shape[2]} at {region.corner[0]}, {region.corner[1]}",
+                region.margin,
+                f"{region.source.fwhm_nm:.0f} nm",
+                region.source.assumed or "nothing",
+                f"{camera.gain:.3g} ± {one.estimate.gain_error:.1g}",
+                f"{camera.offset:.3g} ± {one.estimate.offset_error:.1g}",
+                f"{one.estimate.photons_per_emitter:.2g} ± {one.estimate.photons_per_emitter_error:.1g}",
+                float((region.frames.mean(axis=0).max() - camera.offset) / camera.gain),
+                one.excess,
+            ]
+        )
+    missing = left_out()
+    report.table(
+        "The stacks",
+        [
+            "",
+            "frames × rows × columns",
+            "fitted part",
+            "margin, pixels",
+            "PSF, FWHM",
+            "assumed",
+            "gain, counts per photon",
+            "offset, counts",
+            "photons per emission",
+            "brightest pixel, photons",
+            "noise excess",
+        ],
+        rows,
+        "Fitted: the part whose inside varies most, its upper left corner after it; the margin is fitted but not shown or "
+        f"judged. PSF: a Gaussian of 0.51 λ/NA. {FACTOR} × {FACTOR} fine pixels per camera pixel. Camera and photons per "
+        "emission: estimated, with standard errors. Noise excess: noise of the mean frame at frequencies that no light "
+        "reaches, over what fluctuations explain."
+        + peer_versions([name for name in COLUMNS if name not in missing])
+        + "".join(f" Left out: {name} ({reason})." for name, reason in missing.items() if name in COLUMNS),
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = switches("python -m benchmarks.real", STUDIES["real"])
+    parser.add_argument("--data", type=Path, default=DATA, help="folder of the stacks (shared/data/real beside the checkout)")
+    parser.add_argument("--docs", type=Path, help="folder of the documents that are rendered")
+    arguments = parser.parse_args(argv)
+    if arguments.backend != "numpy" or arguments.seed:
+        parser.error("the stacks are reconstructed on NumPy with seed 0: leave out --backend and --seed")
+    results, docs = arguments.results, arguments.docs
+    if arguments.quick:  # its figures mean nothing: they replace none
+        results = results or Path(tempfile.mkdtemp(prefix="real-"))
+    else:
+        results, docs = results or RESULTS, docs or ROOT / "docs"
+    options = Options(arguments.quick, results)
+    parts = regions(options, arguments.data)
+    if not parts:
+        print(f"none of the stacks is in {arguments.data}: nothing was measured, nothing was written", file=sys.stderr)
+        return
+    document = run(options, parts, None if docs is None else docs / "images").document()
+    print(plain(document))
+    print(f"written to {write(document, results)}", file=sys.stderr)
+    if docs is not None:
+        for path in render(results, docs):
+            print(f"tables rendered in {path.name}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""All methods on one region: images, and what can be measured of them without a truth."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+import fluogan_core as fg
+from fluogan_core.metrics import blurred_agreement, fourier_ring_correlation, held_out_score
+from fluogan_core.noise import stack_noise
+
+from ..paper._methods import METHODS, Job, left_out, warm_up
+from ._stacks import FACTOR, Region, operator
+
+__all__ = ["COLUMNS", "Found", "Judged", "compare"]
+
+#: Method -> its title in the picture.
+COLUMNS = {
+    "temporal mean": "mean",
+    "Richardson-Lucy (scikit-image)": "Richardson-Lucy",
+    "second-order SOFI": "SOFI, 2nd order",
+    "eSRRF (nanopyx)": "eSRRF",
+    "mean fit": "mean fit",
+    "full method": "full method",
+}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What was measured of one method on one region.
+
+    Attributes
+    ----------
+    method : str
+    resolution_nm : float or None
+        Fourier ring correlation of odd with even frames.
+    reason : str
+        Why there is none.
+    log_density : float or None
+        Of each half's frames under the moments fitted to the other; None where an image has no unit of light.
+    rsp : float or None
+    rse : float
+        Photons.
+    seconds : float
+    """
+
+    method: str
+    resolution_nm: float | None
+    reason: str
+    log_density: float | None
+    rsp: float | None
+    rse: float
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Everything about one region.
+
+    Attributes
+    ----------
+    region : Region
+    estimate : CameraEstimate
+    excess : float
+        Noise of the mean frame over what its fluctuations explain.
+    stop_reason : str
+        Of the full method on all frames.
+    images : dict of str to array
+        What is shown of each method: camera pixels of the mean, fine pixels of the others.
+    judged : list of Judged
+    """
+
+    region: Region
+    estimate: fg.CameraEstimate
+    excess: float
+    stop_reason: str
+    images: dict[str, np.ndarray]
+    judged: list[Judged]
+
+
+@dataclass(frozen=True, eq=False)
+class _Made:
+    """One method's image of some frames.
+
+    Attributes
+    ----------
+    light : (N1, N2) array
+        Photons per fine pixel and frame.
+    background : (M1, M2) array or None
+        Photons per camera pixel and frame, where the method has one.
+    prediction : (light, background) or None
+        What it says of other frames, where it says something.
+    seconds : float
+    note : str
+    """
+
+    light: np.ndarray
+    background: np.ndarray | None
+    prediction: tuple[np.ndarray, np.ndarray] | None
+    seconds: float
+    note: str = ""
+
+
+def compare(region: Region, options: fg.SolverOptions) -> Found:
+    """Make every image of all frames, of the odd and of the even ones, and judge it.
+
+    Parameters
+    ----------
+    region : Region
+    options : SolverOptions
+        Of the full method; the mean fit has the defaults with ``method="none"``.
+    """
+    estimate = fg.estimate_camera(region.frames, region.psi())
+    camera, kappa = estimate.camera, estimate.photons_per_emitter
+    psi = operator(region.source, region.frames.shape[1:], photons_per_emitter=kappa)
+    model = fg.ForwardModel(psi, gain=camera.gain, noise_std=camera.noise_std)
+    counts = region.frames.astype(np.float32) - np.float32(camera.offset)
+    halves = (slice(0, None, 2), slice(1, None, 2))
+    jobs = [Job(dataclasses.replace(region, frames=region.frames[part]), camera=camera) for part in (slice(None), *halves)]
+    missing = left_out()
+    names = [name for name in COLUMNS if name not in missing]
+    warm_up(names, jobs[0].psi)
+    mean_fits = [_timed_fit(job) for job in jobs]
+    target = jobs[0].mean[region.shown]
+    judged, images, stop_reason = [], {}, ""
+    for name in names:
+        if name == "mean fit":
+            made = mean_fits
+        elif name == "full method":
+            made = [_full(job, psi, options) for job in jobs]
+            stop_reason = made[0].note
+        else:
+            made = [_peer(job, name) for job in jobs]
+        first, odd, even = made
+        fine = region.shown_fine
+        rings = fourier_ring_correlation(odd.light[fine], even.light[fine], region.source.pixel_size_nm / FACTOR)
+        # each half's prediction meets the frames of the other
+        scores = [_score(one, counts[part], model) for one, part in zip((odd, even), reversed(halves))]
+        blurred = jobs[0].psi.forward(first.light.astype(np.float32)) + (0 if first.background is None else first.background)
+        agreement = blurred_agreement(blurred[region.shown], target, _as_it_is(target.shape))
+        density = None if None in scores else float(np.mean(scores))
+        judged.append(Judged(name, rings.resolution_nm, rings.reason, density, agreement.rsp, agreement.rse, first.seconds))
+        images[name] = target if name == "temporal mean" else first.light[fine]
+    return Found(region, estimate, stack_noise(counts, psi).excess, stop_reason, images, judged)
+
+
+def _timed_fit(job: Job) -> _Made:
+    started = time.perf_counter()
+    fit = job.fit  # kept: the peers that need a background take it from here
+    return _Made(fit.x, fit.b, (fit.x, fit.b), time.perf_counter() - started)
+
+
+def _peer(job: Job, name: str) -> _Made:
+    started = time.perf_counter()
+    light = METHODS[name](job).x
+    seconds = time.perf_counter() - started
+    if name == "temporal mean":  # as a prediction: a light that does not flicker
+        return _Made(light, None, (np.zeros_like(light), np.maximum(job.mean, 0)), seconds)
+    if name == "Richardson-Lucy (scikit-image)":
+        return _Made(light, job.fit.b, (light, job.fit.b), seconds)
+    return _Made(light, None, None, seconds)  # no unit of light, no prediction
+
+
+def _full(job: Job, psi: fg.Psi, options: fg.SolverOptions) -> _Made:
+    started = time.perf_counter()
+    made = fg.reconstruct(job.scene.frames, psi=psi, camera=job.camera, options=options, progress=False)
+    light = made.x * psi.photons_per_emitter
+    return _Made(light, made.b, (light, made.b), time.perf_counter() - started, made.stop_reason)
+
+
+def _score(made: _Made, counts: np.ndarray, model: fg.ForwardModel) -> float | None:
+    if made.prediction is None:
+        return None
+    light, b = (image.astype(np.float32) for image in made.prediction)
+    return held_out_score(counts, model, light / np.float32(model.psi.photons_per_emitter), b).log_density
+
+
+def _as_it_is(shape: tuple[int, ...]) -> fg.Psi:
+    """The operator that blurs nothing: what is compared has been blurred on the whole region, and cut."""
+    return fg.Psi(np.ones((1, 1)), (shape[0], shape[1]), 1, backend="numpy")
