@@ -80,6 +80,13 @@ def test_every_method_is_judged_on_what_is_shown(found):
     assert judged["mean fit"].rse < np.sqrt(15 / 40) < judged["temporal mean"].rse
 
 
+def test_the_full_method_can_be_left_out(monkeypatch):
+    monkeypatch.setattr(_compare, "COLUMNS", {"mean fit": "mean fit", "full method": "full method"})
+    found = compare(synthetic(), None)
+    assert list(found.images) == ["mean fit"]
+    assert found.stop_reason.startswith("mean fit: ")
+
+
 def test_agreement_of_what_is_already_blurred_is_plain_correlation(rng):
     a, b = rng.random((2, 9, 7))
     agreement = fg.metrics.blurred_agreement(a, b, _compare._as_it_is(a.shape))

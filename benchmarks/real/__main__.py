@@ -1,4 +1,4 @@
-"""Reconstruct the recorded stacks and render their tables: ``python -m benchmarks.real [--quick] [--data DIR]``."""
+"""Reconstruct the recorded stacks and render their tables: ``python -m benchmarks.real [--quick] [--data DIR] [--without-full]``."""
 
 from __future__ import annotations
 
@@ -38,16 +38,17 @@ def regions(options: Options, folder: Path) -> list[Region]:
     return found
 
 
-def run(options: Options, parts: Sequence[Region], pictures: Path | None) -> Report:
+def run(options: Options, parts: Sequence[Region], pictures: Path | None, *, full: bool = True) -> Report:
     """A table per stack, then what each stack is."""
+    chosen = options.pick(fg.SolverOptions(), TINY) if full else None
     report = Report("real", options)
     found: list[Found] = []
     for region in parts:
         started = time.perf_counter()
-        found.append(compare(region, options.pick(fg.SolverOptions(), TINY)))
+        found.append(compare(region, chosen))
         print(f"{region.source.name}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
         add_judged(report, found[-1])
-    add_stacks(report, found)
+    add_stacks(report, found, left_out() | ({} if full else {"full method": "--without-full"}))
     if pictures is not None:
         draw(pictures, found)
     return report
@@ -69,11 +70,11 @@ def add_judged(report: Report, found: Found) -> None:
         "of each half's frames under the mean and covariance that the other half's image predicts, per pixel and frame, nats "
         "(larger is better); only images in photons predict, the temporal mean as a light that does not flicker. RSP, RSE: "
         "the image, blurred, with its background where it has one, against the mean of all frames. Seconds: of all frames. "
-        f"Full method: {found.stop_reason}.",
+        f"{found.stop_reason[0].upper()}{found.stop_reason[1:]}.",
     )
 
 
-def add_stacks(report: Report, found: Sequence[Found]) -> None:
+def add_stacks(report: Report, found: Sequence[Found], missing: dict[str, str]) -> None:
     """What each stack is, and what was estimated of its camera."""
     rows = []
     for one in found:
@@ -93,7 +94,6 @@ def add_stacks(report: Report, found: Sequence[Found]) -> None:
                 one.excess,
             ]
         )
-    missing = left_out()
     report.table(
         "The stacks",
         [
@@ -123,6 +123,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = switches("python -m benchmarks.real", STUDIES["real"])
     parser.add_argument("--data", type=Path, default=DATA, help="folder of the stacks (shared/data/real beside the checkout)")
+    parser.add_argument("--without-full", action="store_true", help="leave out the full method: minutes for each of its fits")
     parser.add_argument("--docs", type=Path, help="folder of the documents that are rendered")
     arguments = parser.parse_args(argv)
     if arguments.backend != "numpy" or arguments.seed:
@@ -137,7 +138,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not parts:
         print(f"none of the stacks is in {arguments.data}: nothing was measured, nothing was written", file=sys.stderr)
         return
-    document = run(options, parts, None if docs is None else docs / "images").document()
+    pictures = None if docs is None else docs / "images"
+    document = run(options, parts, pictures, full=not arguments.without_full).document()
     print(plain(document))
     print(f"written to {write(document, results)}", file=sys.stderr)
     if docs is not None:

@@ -67,7 +67,7 @@ class Found:
     excess : float
         Noise of the mean frame over what its fluctuations explain.
     stop_reason : str
-        Of the full method on all frames.
+        Of the fit to all frames.
     images : dict of str to array
         What is shown of each method: camera pixels of the mean, fine pixels of the others.
     judged : list of Judged
@@ -104,14 +104,14 @@ class _Made:
     note: str = ""
 
 
-def compare(region: Region, options: fg.SolverOptions) -> Found:
+def compare(region: Region, options: fg.SolverOptions | None) -> Found:
     """Make every image of all frames, of the odd and of the even ones, and judge it.
 
     Parameters
     ----------
     region : Region
-    options : SolverOptions
-        Of the full method; the mean fit has the defaults with ``method="none"``.
+    options : SolverOptions or None
+        Of the full method, which None leaves out; the mean fit has the defaults with ``method="none"``.
     """
     estimate = fg.estimate_camera(region.frames, region.psi())
     camera, kappa = estimate.camera, estimate.photons_per_emitter
@@ -121,15 +121,15 @@ def compare(region: Region, options: fg.SolverOptions) -> Found:
     halves = (slice(0, None, 2), slice(1, None, 2))
     jobs = [Job(dataclasses.replace(region, frames=region.frames[part]), camera=camera) for part in (slice(None), *halves)]
     missing = left_out()
-    names = [name for name in COLUMNS if name not in missing]
+    names = [name for name in COLUMNS if name not in missing and (name != "full method" or options is not None)]
     warm_up(names, jobs[0].psi)
     mean_fits = [_timed_fit(job) for job in jobs]
     target = jobs[0].mean[region.shown]
-    judged, images, stop_reason = [], {}, ""
+    judged, images, stop_reason = [], {}, jobs[0].fit.stop_reason
     for name in names:
         if name == "mean fit":
             made = mean_fits
-        elif name == "full method":
+        elif name == "full method" and options is not None:
             made = [_full(job, psi, options) for job in jobs]
             stop_reason = made[0].note
         else:
