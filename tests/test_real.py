@@ -22,7 +22,7 @@ from benchmarks.paper._methods import left_out  # noqa: E402
 from benchmarks.real import _compare  # noqa: E402
 from benchmarks.real.__main__ import TINY, main, regions  # noqa: E402
 from benchmarks.real._compare import COLUMNS, compare  # noqa: E402
-from benchmarks.real._picture import limits  # noqa: E402
+from benchmarks.real._picture import limits, sheet  # noqa: E402
 from benchmarks.real._stacks import FACTOR, STACKS, choose_region, load, synthetic  # noqa: E402
 
 
@@ -118,6 +118,14 @@ def test_a_hot_pixel_does_not_turn_the_rest_black(rng):
     assert limits(image) == pytest.approx((low, high), abs=0.01)
     low, high = limits(np.zeros((5, 5)))
     assert high > low
+
+
+def test_the_sheet_names_methods_stacks_and_pixels(found):
+    axes = sheet([found, found]).axes
+    assert [place.get_title() for place in axes[: len(found.images)]] == [COLUMNS[name] for name in found.images]
+    assert not any(place.get_title() for place in axes[len(found.images) :])
+    assert axes[0].get_ylabel() == "simulated line\n40 frames, bar 200 nm"
+    assert [place.get_xlabel() for place in axes[:2]] == ["80 nm pixels", "20 nm pixels"]
 
 
 def test_stacks_that_are_not_there_are_named_and_nothing_is_written(tmp_path, capsys):

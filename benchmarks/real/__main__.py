@@ -1,4 +1,4 @@
-"""Reconstruct the recorded stacks and render their tables: ``python -m benchmarks.real [--quick] [--data DIR] [--without-full]``."""
+"""Reconstruct the recorded stacks and render their tables: ``python -m benchmarks.real [--data DIR] [--without-full]``."""
 
 from __future__ import annotations
 
@@ -66,10 +66,7 @@ def add_judged(report: Report, found: Found) -> None:
         f"{found.region.source.name[0].upper()}{found.region.source.name[1:]}",
         ["", "odd and even frames agree down to", "log density, unseen frames", "RSP", "RSE, photons", "s"],
         rows,
-        f"Agreement: Fourier ring correlation, 1/7, of images of {frames - frames // 2} and {frames // 2} frames. Log density: "
-        "of each half's frames under the mean and covariance that the other half's image predicts, per pixel and frame, nats "
-        "(larger is better); only images in photons predict, the temporal mean as a light that does not flicker. RSP, RSE: "
-        "the image, blurred, with its background where it has one, against the mean of all frames. Seconds: of all frames. "
+        f"Agreement and density: of {frames - frames // 2} and {frames // 2} frames; RSP, RSE and seconds: of all. "
         f"{found.stop_reason[0].upper()}{found.stop_reason[1:]}.",
     )
 
@@ -113,7 +110,7 @@ def add_stacks(report: Report, found: Sequence[Found], missing: dict[str, str]) 
         "Fitted: the part whose inside varies most, its upper left corner after it; the margin is fitted but not shown or "
         f"judged. PSF: a Gaussian of 0.51 λ/NA. {FACTOR} × {FACTOR} fine pixels per camera pixel. Camera and photons per "
         "emission: estimated, with standard errors. Noise excess: noise of the mean frame at frequencies that no light "
-        "reaches, over what fluctuations explain."
+        "reaches, over what fluctuations explain; 1 also where the PSF passes light up to the pixels' limit."
         + peer_versions([name for name in COLUMNS if name not in missing])
         + "".join(f" Left out: {name} ({reason})." for name, reason in missing.items() if name in COLUMNS),
     )
