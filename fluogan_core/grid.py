@@ -29,7 +29,7 @@ _BLOCKS, _LEAST_BLOCK = 20, 2
 #: Below this there are too few blocks for a standard error.
 _LEAST_FRAMES = 16
 #: Without names to vary: these options at these multiples of what the options say.
-_USUAL = {"detail": (0.5, 1.0, 1.5), "sparsity": (0.3, 1.0, 3.0)}
+_USUAL = {"detail": (0.5, 1.0, 1.5), "total_variation": (0.3, 1.0, 3.0)}
 #: Options that the fit of the mean does not depend on.
 CRITIC_ONLY = frozenset(
     {

@@ -15,7 +15,7 @@ __all__ = ["StackNoise", "stack_noise"]
 #: Noise is read at the frequencies of the mean frame beyond the first of these, fractions of Nyquist's, ...
 _EDGES = (0.8, 0.85, 0.9)
 #: ... at which the PSF passes less than this.
-_PASSED = 0.02
+_PASSED = 0.03
 
 
 @dataclass(frozen=True)

@@ -240,7 +240,7 @@ def sweep(
     vary : mapping of str to sequence, optional
         Fields of :class:`SolverOptions` with the values to try, in all combinations, at most 64; also ``"fwhm_nm"``, which
         replaces psi's PSF by a Gaussian of that width (photons per emission stay psi's).  By default ``detail`` and
-        ``sparsity`` around what the options say, nine settings.
+        ``total_variation`` around what the options say, nine settings.
     pixel_size_nm : float, optional
         Camera pixel, nm; the stack's own by default.  Needed for ``"fwhm_nm"`` alone.
     callback : callable, optional

@@ -177,7 +177,7 @@ def test_covariances_tell_background_from_light_and_predict_unseen_frames(seed):
     unseen = stack[300:] - np.float32(CAMERA.offset)
     images = ((x, b), (result.x_mean_fit, result.b_mean_fit), (result.x, result.b))
     true, fit, full = (fg.metrics.held_out_score(unseen, model, *pair).log_density for pair in images)
-    assert true - full < 0.5 * (true - fit)
+    assert true - full < 0.7 * (true - fit)
     assert np.abs(result.b - b).mean() < 0.5 * np.abs(result.b_mean_fit - b).mean()
     assert min(result.x.min(), result.b.min()) >= 0
 

@@ -152,9 +152,9 @@ def test_the_usual_grid_lies_about_what_the_options_say():
     def usual(**chosen) -> dict[str, tuple]:
         return plan_sweep(record(), psi=operator(), options=dataclasses.replace(MEAN, **chosen)).vary
 
-    assert usual(detail=0.3, sparsity=2.0) == {"detail": (0.15, 0.3, 0.45), "sparsity": (0.6, 2.0, 6.0)}
+    assert usual(detail=0.3, total_variation=0.02) == {"detail": (0.15, 0.3, 0.45), "total_variation": (0.006, 0.02, 0.06)}
     assert usual(detail=0.8)["detail"] == (0.4, 0.8, 1.0)
-    assert usual(sparsity=0.0)["sparsity"] == (0.0,)
+    assert usual(total_variation=0.0)["total_variation"] == (0.0,)
     default = plan_sweep(record(), psi=operator())
     assert default.options == fg.SolverOptions(method="none")
     assert default.options in [options for _, options, _ in default.settings]
@@ -183,7 +183,7 @@ def test_words_and_whole_numbers_can_be_varied():
 OTHER = {
     "steps": 3, "critic_steps": 2, "batch": 5, "gradient_frames": 7, "relaxation": 0.5, "fidelity": 3.0, "learning_rate": 1e-2,
     "penalty": 1.0, "channels": 3, "depth": 1, "held_out": 0.3, "seed": 5, "warm_steps": 9, "sparsity": 4.0, "smoothness": 2.0,
-    "smoothness_order": 1, "detail": 0.6, "tolerance": 0.1,
+    "smoothness_order": 1, "detail": 0.6, "tolerance": 0.1, "total_variation": 0.05,
 }  # fmt: skip
 
 

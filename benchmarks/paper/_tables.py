@@ -54,7 +54,9 @@ def smallest_resolved(verdicts: Sequence[Verdict]) -> float | None:
 
 
 def _cell(verdicts: Sequence[Verdict]) -> str:
-    """Resolved pairs of all, and split bars of all."""
+    """Resolved pairs of all, and split bars of all; nothing where none was judged."""
+    if not verdicts:
+        return ""
     pairs, bars = _of(verdicts, control=False), _of(verdicts, control=True)
     return f"{sum(v.resolved for v in pairs)}/{len(pairs)}, {sum(v.resolved for v in bars)}/{len(bars)}"
 
