@@ -223,6 +223,18 @@ class Psi:
             f"photons_per_emitter={self.photons_per_emitter:g}, method={self.method!r}, backend={self.backend.name!r})"
         )
 
+    def with_psf(self, psf: Any) -> Psi:
+        """Return the operator with another PSF and all else alike; the method is chosen anew."""
+        return Psi(
+            psf,
+            self.shape,
+            self.factor,
+            binning=self.binning,
+            photons_per_emitter=self.photons_per_emitter,
+            backend=self.backend,
+            memory_budget=self.memory_budget,
+        )
+
     # -- how to compute ---------------------------------------------------------------------------------------------------
 
     def _separable_lines(self) -> tuple[np.ndarray, np.ndarray] | None:

@@ -65,13 +65,4 @@ class Sieve:
         blurred = self(np.pad(psi.psf, reach))
         # no larger than the field, and its centre still a pixel
         cuts = [max(0, math.ceil((size - field) / 2)) for size, field in zip(blurred.shape, psi.fine_shape)]
-        part = blurred[cuts[0] : blurred.shape[0] - cuts[0], cuts[1] : blurred.shape[1] - cuts[1]]
-        return Psi(
-            part,
-            psi.shape,
-            psi.factor,
-            binning=psi.binning,
-            photons_per_emitter=psi.photons_per_emitter,
-            backend=psi.backend,
-            memory_budget=psi.memory_budget,
-        )
+        return psi.with_psf(blurred[cuts[0] : blurred.shape[0] - cuts[0], cuts[1] : blurred.shape[1] - cuts[1]])
