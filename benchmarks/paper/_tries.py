@@ -1,4 +1,4 @@
-"""What was tried on the way to the second phase on mean and covariance, kept so that it can be tried again.
+"""What was tried beside the second phase on mean and covariance, kept so that it can be tried again: trained critics, and more.
 
 Each is a function of a field (``reference.Field``) that gives x, b and a note.
 """
@@ -22,30 +22,38 @@ if TYPE_CHECKING:
 __all__ = ["TRIED", "library", "tries"]
 
 CAMERA = fg.Camera(gain=1.0, offset=0.0, noise_std=0.0)
-_TRAINED = "try: trained critic, 40 plain steps"
-_LONGER = "try: trained critic, 100 steps, relaxation 1"
+_TRAINED = {name: f"trained critic, {name}" for name in ("linear", "photon", "coupled", "corrected")}
+_ONE_PHOTON = "trained critic, corrected, kappa 1 assumed"
+_LONGER = "trained critic, corrected, 100 steps, relaxation 1"
 #: Seeds on which the slow ones are tried; the others on all.
-TRIED = {_TRAINED: 2, _LONGER: 1}
+TRIED = {name: 2 for name in (*_TRAINED.values(), _ONE_PHOTON)} | {_LONGER: 1}
 
 
-def library(**chosen: Any) -> Callable[[Field], Made]:
-    """The library with these options."""
+def library(kappa: float | None = None, **chosen: Any) -> Callable[[Field], Made]:
+    """The library with these options, and with this many photons per emission for the true number."""
 
     def fit(field: Field) -> Made:
-        options = fg.SolverOptions(**chosen)
-        made = fg.reconstruct(field.frames, psi=field.model.psi, camera=CAMERA, options=options, progress=False)
-        return made.x, made.b, made.stop_reason
+        options, psi = fg.SolverOptions(**chosen), field.model.psi
+        if kappa is not None:
+            psi = fg.Psi(psi.psf, psi.shape, psi.factor, photons_per_emitter=kappa, backend="numpy")
+        made = fg.reconstruct(field.frames, psi=psi, camera=CAMERA, options=options, progress=False)
+        # judged by the light that it stands for
+        return made.x * (psi.photons_per_emitter / field.model.psi.photons_per_emitter), made.b, made.stop_reason
 
     return fit
 
 
 def tries(small: dict[str, Any]) -> dict[str, Callable[[Field], Made]]:
     """Every try; ``small`` are options that make all runs short."""
+    dear = {"total_variation": 4 * fg.SolverOptions().total_variation}
     return {
         "try: the full method without covariances": _with(_MeanAlone, small),
         "try: the full method against simulated frames": _with(_Simulated, small),
         "try: the likelihood's own slope, 40 plain steps": _ideal(small),
-        _TRAINED: library(**({"method": "corrected"} | small)),
+        "try: the mean fit, edges four times as dear": library(**(small | dear | {"method": "none"})),
+        "try: the full method, edges four times as dear": library(**(small | dear | {"method": "moments"})),
+        **{name: library(**(small | {"method": method})) for method, name in _TRAINED.items()},
+        _ONE_PHOTON: library(kappa=1.0, **(small | {"method": "corrected"})),
         _LONGER: library(**({"method": "corrected", "steps": 100, "relaxation": 1.0} | small)),
     }
 

@@ -177,7 +177,7 @@ def run(options: Options) -> Report:
         f"{size} x {size} camera pixels, {frames} frames. NRMSE after a blur of one fine pixel. Log density: mean per pixel "
         "and frame of as many unseen frames, nats (larger is better). Error of b: root mean square, photons. Covariance ratio: "
         "measured over predicted, neighbours. The likelihoods know the background and are stopped by an oracle; the library's "
-        "fits know neither. Tries: what was tried on the way, on the first seeds.",
+        "fits know neither. Trained critics: 40 plain steps, on the first seeds.",
     )
     report.table(
         f"Share of the gap between the {_FROM} and the {_TO} that the {_OF} closes",
