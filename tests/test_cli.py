@@ -81,7 +81,7 @@ def test_without_a_command_and_with_version(fluogan):
 
 
 def test_switches_agree_with_the_library():
-    assert set(_switches.METHODS) == {*METHODS, "none"}
+    assert set(_switches.METHODS) == {*METHODS, "moments", "none"}
     assert set(_switches.SOLVER_OPTIONS) <= {field.name for field in dataclasses.fields(fg.SolverOptions)}
     simulated = {p.name for p in cli.commands.commands["simulate"].params} - {"output", "verbose"}
     assert simulated == {field.name for field in dataclasses.fields(demo.Experiment)}
@@ -470,11 +470,13 @@ def test_sweep_tries_every_combination_and_says_which_is_best(fluogan, recording
     assert f"best: sparsity=0.5, warm_steps={5 * report['best']}, fwhm_nm=150" in out
 
 
-def test_sweep_varies_detail_and_sparsity_about_the_options_unless_told_otherwise(fluogan, recording, tmp_path):
-    done = fluogan("sweep", recording, "--output", tmp_path, *SWEEP, *CAMERA, "--detail", 0.3, "--no-figure")
+def test_sweep_varies_detail_and_edges_about_the_options_unless_told_otherwise(fluogan, recording, tmp_path):
+    done = fluogan(
+        "sweep", recording, "--output", tmp_path, *SWEEP, *CAMERA, "--detail", 0.3, "--total-variation", 0.01, "--no-figure"
+    )
     assert done[0] == 0, done[2]
     report = json.loads((tmp_path / "sweep.json").read_text())
-    assert report["vary"] == {"detail": [0.15, 0.3, 0.45], "sparsity": [0.3, 1.0, 3.0]}
+    assert report["vary"] == {"detail": [0.15, 0.3, 0.45], "total_variation": [0.003, 0.01, 0.03]}
     assert sorted(p.name for p in tmp_path.iterdir()) == ["sweep.json", "sweep.tif"]
 
 
