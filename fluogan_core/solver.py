@@ -158,16 +158,16 @@ class Solver:
         """The objective with the options' dimensionless weights made real by the stack's own noise."""
         variance = noise.variance / self.camera.gain**2
         fidelity = options.fidelity * math.sqrt(frames / (self.psi.shape[0] * self.psi.shape[1])) / variance
-        # what does not average out (a PSF not quite the true one, unequal pixels) is there at all frequencies, not only where
-        # it is measured: beyond doubt it counts twice
-        excess = noise.excess**2 if noise.excess > UNEXPLAINED else noise.excess
-        of_mean = fidelity * math.sqrt(float(self.psi.column_energies.max()) * variance / frames) * excess
+        of_mean = fidelity * math.sqrt(float(self.psi.column_energies.max()) * variance / frames) * noise.excess
+        # what does not average out (unequal pixels, a PSF not quite the true one) is there at all frequencies, not only where
+        # it is measured: beyond doubt it counts once more, and for edges, of which it makes beads, twice more again
+        unexplained = noise.excess if noise.excess > UNEXPLAINED else 1.0
         return Objective(
             self.psi,
             self.mean,
             fidelity=fidelity,
-            sparsity=options.sparsity * of_mean,
-            total_variation=options.total_variation * of_mean * psf_width(self.psi),
+            sparsity=options.sparsity * of_mean * unexplained,
+            total_variation=options.total_variation * of_mean * unexplained**3 * psf_width(self.psi),
             smoothness=fidelity * options.smoothness ** (2 * options.smoothness_order),
             order=options.smoothness_order,
         )
