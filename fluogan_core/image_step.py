@@ -9,7 +9,7 @@ from .prox import ProxStep, prox_step, prox_total_variation
 
 __all__ = ["ImageStep"]
 
-#: Sweeps of the dual per step; it is handed on, and more changed nothing in the fits (docs/model.md).
+#: Sweeps of the dual per step; it is handed on from step to step, so that few are enough.
 SWEEPS = 3
 
 
