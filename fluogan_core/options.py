@@ -41,6 +41,7 @@ class SolverOptions:
     sparsity : float
         :math:`\lambda_1` in units of the noise that the mean frame's own noise leaves in the gradient of x,
         :math:`\gamma\,\max_i\|\Psi_i\|_2\,\bar s` with :math:`\bar s \ge \sqrt{\bar v / T}` the noise of the mean frame.
+        Noise that fluctuations do not explain raises it further, and ``total_variation`` more so (docs/model.md).
     total_variation : float
         :math:`\lambda_3` per width of the PSF (standard deviation, in fine pixels), in the unit of ``sparsity``: what edges
         cost.  It keeps the wide from being split and what is flat from being beaded; 0 leaves it out, as the paper does.
