@@ -36,7 +36,7 @@ class ImageStep:
         """Take one step from z along a gradient, both (N1, N2) float32."""
         o = self.objective
         if self.dual is None:
-            return prox_step(z, slope, step=step, threshold=o.sparsity)
+            return prox_step(z, slope + o.sparsity, step=step)
         moved = z - step * (slope + o.sparsity)
         new = prox_total_variation(moved, step * o.total_variation, dual=self.dual, sweeps=SWEEPS)
         norm = o.psi.backend.xp.linalg.norm

@@ -7,7 +7,7 @@ from typing import Any
 
 from .image_step import ImageStep
 from .noise import StackNoise
-from .objective import Objective
+from .objective import HeldBackground, Objective
 from .prox import ProxStep
 from .sieve import Sieve
 
@@ -57,7 +57,8 @@ class MeanFit:
         # Both are affine in z: at the point ahead they follow from those of the last two images.
         self.light = self.light_ahead = self.operator.forward(self.z)
         self.free = self.free_ahead = objective.unbounded_background(self.light)
-        self.b = objective.best_background(self.light, free=self.free)
+        self.held = HeldBackground()
+        self.b = objective.best_background(self.light, free=self.free, held=self.held)
 
     @property
     def x(self) -> Any:
@@ -72,7 +73,7 @@ class MeanFit:
     def step(self) -> ProxStep:
         """Take one step; x and b are then current."""
         o, ahead = self.objective, self.ahead
-        background = o.best_background(self.light_ahead, self.b, self.free_ahead)
+        background = o.best_background(self.light_ahead, free=self.free_ahead, held=self.held)
         slope = o.fidelity * self.operator.adjoint(self.light_ahead + background - o.mean)
         taken = self.image_step(ahead, slope, self.step_size)
         new = taken.x
@@ -89,14 +90,19 @@ class MeanFit:
             self.free_ahead = free + momentum * (free - self.free)
         xp = o.psi.backend.xp
         self.z, self.light, self.free = new, light, free
-        self.b = o.best_background(light, background, free)
+        self.b = o.best_background(light, free=free, held=self.held)
         return taken._replace(change=float(xp.linalg.norm(change.ravel())))
+
+    def start_anew(self) -> None:
+        """Forget the momentum: what is minimised has changed."""
+        self.t, self.ahead, self.light_ahead, self.free_ahead = 1.0, self.z, self.light, self.free
 
     _ARRAYS = ("z", "ahead", "light", "light_ahead", "free", "free_ahead", "b")
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed fit needs."""
-        return {name: getattr(self, name) for name in self._ARRAYS} | {"t": self.t, "dual": self.image_step.dual}
+        others = {"t": self.t, "dual": self.image_step.dual, "bounded": self.held.bounded, "bound_dual": self.held.dual}
+        return {name: getattr(self, name) for name in self._ARRAYS} | others
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`state_dict` gave."""
@@ -105,3 +111,5 @@ class MeanFit:
             setattr(self, name, asarray(state[name]))
         self.t = float(state["t"])
         self.image_step.dual = None if state["dual"] is None else asarray(state["dual"])
+        bound = (state["bounded"], state["bound_dual"])
+        self.held = HeldBackground(*(None if image is None else asarray(image) for image in bound))

@@ -16,6 +16,8 @@ __all__ = ["StackNoise", "stack_noise"]
 _EDGES = (0.8, 0.85, 0.9)
 #: ... at which the PSF passes less than this.
 _PASSED = 0.03
+#: Noise of the mean frame is not below this fraction of what the variance says: a mean without noise needs no prior at all.
+_LEAST = 0.1
 
 
 @dataclass(frozen=True)
@@ -27,14 +29,21 @@ class StackNoise:
     variance : float
         Mean temporal variance of a pixel, from differences of consecutive frames, which bleaching does not inflate.
     excess : float
-        Noise of the mean frame over what that variance explains, at least 1.  Above 1 is what does not average out: pixels
-        of unequal gain or offset, rows that are read apart.  1 where the PSF is too narrow to tell.
+        Noise of the mean frame over what that variance explains.  Above 1 is what does not average out: pixels of unequal
+        gain or offset, rows that are read apart.  Below 1 is flicker: it makes frames vary, but what it leaves in the mean
+        has gone through the PSF and is light, not noise.  1 where the PSF is too narrow to tell.
+    of_mean : float
+        Noise of the mean frame, standard deviation.
+    signal : float
+        Brightest pixels of the mean frame above its darkest.
     signal_to_noise : float
         Of the brightest pixels of the mean frame.
     """
 
     variance: float
     excess: float
+    of_mean: float
+    signal: float
     signal_to_noise: float
 
 
@@ -57,11 +66,12 @@ def stack_noise(counts: Any, psi: Psi) -> StackNoise:
     dark, bright = (float(q) for q in xp.quantile(mean, xp.asarray([0.05, 0.99])))
     # the noise where the light is: averaged, since that of a single pixel is known to a few per cent only
     loud = math.sqrt(float(variance[mean >= bright].mean()) / len(counts)) * excess
-    return StackNoise(level, excess, (bright - dark) / max(loud, 1e-12))
+    signal = bright - dark
+    return StackNoise(level, excess, math.sqrt(level / len(counts)) * excess, signal, signal / max(loud, 1e-12))
 
 
 def _excess(mean: Any, expected: float, psi: Psi) -> float:
-    """Noise of the mean frame at frequencies that no light reaches, as amplitude relative to the expected variance's."""
+    """Noise of the mean frame at frequencies that no light reaches: amplitude relative to what the variance lets expect."""
     edge = next((f for f in _EDGES if _transfer(psi, f) < _PASSED), None)
     if edge is None:
         return 1.0
@@ -70,7 +80,7 @@ def _excess(mean: Any, expected: float, psi: Psi) -> float:
     beyond = xp.maximum(down[:, None], across[None, :]) >= edge
     # the cosine transform mirrors the field at its border, where a Fourier transform would see a jump at all frequencies
     power = float((fft.dctn(mean, norm="ortho")[beyond] ** 2).mean())
-    return max(1.0, math.sqrt(power / expected))
+    return max(_LEAST, math.sqrt(power / expected))
 
 
 def _transfer(psi: Psi, frequency: float) -> float:

@@ -39,17 +39,18 @@ class SolverOptions:
         :math:`\gamma = \mathrm{fidelity}\,\sqrt{T / M_1 M_2} / \bar v`, with :math:`\bar v` the mean temporal variance in
         photons^2.  At 1, a residual at the noise of the mean pulls as hard as a critic of slope 1.
     sparsity : float
-        :math:`\lambda_1` in units of the noise that the mean frame's own noise leaves in the gradient of x,
-        :math:`\gamma\,\max_i\|\Psi_i\|_2\,\bar s` with :math:`\bar s \ge \sqrt{\bar v / T}` the noise of the mean frame.
-        Noise that fluctuations do not explain raises it further, and ``total_variation`` more so (docs/model.md).
+        :math:`\lambda_1` in units of the noise that the mean frame's own noise :math:`\bar s` leaves in the gradient of x,
+        :math:`\gamma\,\max_i\|\Psi_i\|_2\,\bar s`.  Asked where the image is dark (:mod:`fluogan_core.reweighting`).
     total_variation : float
-        :math:`\lambda_3` per width of the PSF (standard deviation, in fine pixels), in the unit of ``sparsity``: what edges
-        cost.  It keeps the wide from being split and what is flat from being beaded; 0 leaves it out, as the paper does.
+        What edges cost: :math:`\lambda_3 = \mathrm{total\_variation}\,\gamma\,\bar s^2 \kappa\,\sigma / S`, with
+        :math:`\sigma` the PSF's standard deviation in fine pixels and S the brightest pixels of the mean frame above its
+        darkest.  Relative to the light, so that dim stacks come out flatter.  It keeps the wide from being split and what is
+        flat from being beaded; 0 leaves it out, as the paper does.
     smoothness : float
         Length scale of the background in camera pixels: :math:`\lambda_2 = \gamma\,\mathrm{smoothness}^{2p}`.  What varies
         with periods below 2 pi times it is left to the molecules.
     smoothness_order : int
-        p, 1 to 4: how sharply.  1 is the paper's.
+        p, 1 to 8: how sharply.  1 is the paper's.
     detail : float
         Finest detail of the image: the standard deviation of the blur that it is sought through, as a fraction of the PSF's
         (:class:`fluogan_core.sieve.Sieve`).
@@ -73,11 +74,11 @@ class SolverOptions:
     gradient_frames: int = 64
     relaxation: float = 0.2
     fidelity: float = 1.0
-    sparsity: float = 0.25
-    total_variation: float = 0.0022
-    smoothness: float = 1.7
-    smoothness_order: int = 4
-    detail: float = 0.15
+    sparsity: float = 2.0
+    total_variation: float = 0.13
+    smoothness: float = 2.6
+    smoothness_order: int = 8
+    detail: float = 0.09
     learning_rate: float = 1e-3
     penalty: float = 10.0
     channels: int = 32
@@ -98,7 +99,7 @@ class SolverOptions:
             real_number(getattr(self, name), name, low=0, open_low=True)
         for name in ("sparsity", "total_variation", "smoothness", "penalty", "tolerance"):
             real_number(getattr(self, name), name, low=0)
-        whole_number(self.smoothness_order, "smoothness_order", low=1, high=4)
+        whole_number(self.smoothness_order, "smoothness_order", low=1, high=8)
         real_number(self.detail, "detail", low=0, high=1)
         real_number(self.relaxation, "relaxation", low=0, high=1, open_low=True)
         real_number(self.held_out, "held_out", low=0, high=0.5)

@@ -8,6 +8,7 @@ question and leaves everything coarser to the data.
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,7 @@ class Sieve:
         reach = min(math.ceil(4.0 * sigma), min(psi.fine_shape) - 1)
         taps = np.exp(-0.5 * (np.arange(reach + 1) / sigma) ** 2) if reach else np.ones(1)
         self.taps = taps / (taps[0] + 2.0 * taps[1:].sum())
-        self.operator = psi if not reach else self._seen_through(psi)
+        self.psi = psi
 
     def __call__(self, image: Any) -> Any:
         """Return G image; G is its own adjoint."""
@@ -60,8 +61,11 @@ class Sieve:
             image = blurred.T
         return image
 
-    def _seen_through(self, psi: Psi) -> Psi:
-        reach = len(self.taps) - 1
+    @cached_property
+    def operator(self) -> Psi:
+        psi, reach = self.psi, len(self.taps) - 1
+        if not reach:
+            return psi
         blurred = self(np.pad(psi.psf, reach))
         # no larger than the field, and its centre still a pixel
         cuts = [max(0, math.ceil((size - field) / 2)) for size, field in zip(blurred.shape, psi.fine_shape)]

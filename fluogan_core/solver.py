@@ -26,6 +26,7 @@ from .objective import Objective
 from .options import SolverOptions
 from .progress import progress_reporter
 from .psi import Psi
+from .reweighting import DarkCharge
 from .sieve import psf_width
 
 __all__ = ["Result", "Solver", "SolverOptions", "reconstruct"]
@@ -132,7 +133,7 @@ class Solver:
         if self.noise.excess > UNEXPLAINED:
             log.info(
                 "the mean frame is %.1f times noisier than its fluctuations explain (pixels or rows of unequal gain or "
-                "offset): the image is held smoother",
+                "offset): all that is weighed against it weighs more",
                 self.noise.excess,
             )
         self.objective = self._weighted(self.noise, len(counts), options)
@@ -145,6 +146,7 @@ class Solver:
         elif options.method != "none":
             self.adversary = Adversary(counts, self.model, options, critic)
         self.mean_fit = MeanFit(self.objective, options.detail)
+        self.dark_charge = DarkCharge(self.objective, self.noise.of_mean / camera.gain, self.planned_mean_steps)
         self.phase = "mean" if self.planned_mean_steps else self._after_mean()
         self.z, self.b = self.mean_fit.z, self.mean_fit.b
         self.mean_steps = self.critic_phase_steps = 0
@@ -156,18 +158,17 @@ class Solver:
 
     def _weighted(self, noise: StackNoise, frames: int, options: SolverOptions) -> Objective:
         """The objective with the options' dimensionless weights made real by the stack's own noise."""
-        variance = noise.variance / self.camera.gain**2
-        fidelity = options.fidelity * math.sqrt(frames / (self.psi.shape[0] * self.psi.shape[1])) / variance
-        of_mean = fidelity * math.sqrt(float(self.psi.column_energies.max()) * variance / frames) * noise.excess
-        # what does not average out (unequal pixels, a PSF not quite the true one) is there at all frequencies, not only where
-        # it is measured: beyond doubt it counts once more, and for edges, of which it makes beads, twice more again
-        unexplained = noise.excess if noise.excess > UNEXPLAINED else 1.0
+        psi, gain = self.psi, self.camera.gain
+        fidelity = options.fidelity * math.sqrt(frames / (psi.shape[0] * psi.shape[1])) / (noise.variance / gain**2)
+        of_mean = noise.of_mean / gain
+        # an edge is weighed in units of the brightest light: a prior that does not know how bright the sample is
+        edge = psi.photons_per_emitter * psf_width(psi) * of_mean / max(noise.signal / gain, of_mean)
         return Objective(
-            self.psi,
+            psi,
             self.mean,
             fidelity=fidelity,
-            sparsity=options.sparsity * of_mean * unexplained,
-            total_variation=options.total_variation * of_mean * unexplained**3 * psf_width(self.psi),
+            sparsity=options.sparsity * fidelity * of_mean * math.sqrt(float(psi.column_energies.max())),
+            total_variation=options.total_variation * fidelity * of_mean * edge,
             smoothness=fidelity * options.smoothness ** (2 * options.smoothness_order),
             order=options.smoothness_order,
         )
@@ -217,13 +218,16 @@ class Solver:
         started = time.perf_counter()
         taken = self.mean_fit.step()
         self.mean_steps += 1
+        if self.dark_charge.after(self.mean_steps, self.mean_fit.x):
+            self.mean_fit.start_anew()
         self.z, self.b = self.mean_fit.z, self.mean_fit.b
         residual = self.mean_fit.residual
         terms = self.objective.terms(self.z, self.b, residual)
         record = self._record(0, residual, taken.change, math.nan, terms)
         relative = taken.change / max(taken.size, 1e-30)
-        if relative < self.options.tolerance or self.mean_steps >= self.planned_mean_steps:
-            if relative < self.options.tolerance:
+        converged = relative < self.options.tolerance and self.mean_steps > self.dark_charge.settled
+        if converged or self.mean_steps >= self.planned_mean_steps:
+            if converged:
                 self.stop_reason = f"mean fit: converged after {self.mean_steps} steps"
             else:
                 self.stop_reason = f"mean fit: all {self.mean_steps} steps taken"
@@ -403,6 +407,7 @@ class Solver:
             "stop_reason": self.stop_reason,
             "timings": dict(self.timings),
             "images": {name: getattr(self, name) for name in self._IMAGES},
+            "sparsity": self.objective.sparsity,
             "mean_fit": self.mean_fit.state_dict(),
             "adversary": None if self.adversary is None else self.adversary.trainer.state_dict(),
             "moment_fit": None if self.moment_fit is None or not self.critic_phase_steps else self.moment_fit.state_dict(),
@@ -433,6 +438,8 @@ class Solver:
         asarray = self.psi.backend.asarray
         for name in self._IMAGES:
             setattr(self, name, asarray(state["images"][name]))
+        sparsity = state["sparsity"]
+        self.objective.charge(asarray(sparsity) if getattr(sparsity, "ndim", 0) else sparsity)
         self.mean_fit.load_state_dict(state["mean_fit"])
         if self.adversary is not None:
             self.adversary.trainer.load_state_dict(state["adversary"])
