@@ -20,16 +20,15 @@ __all__ = ["DarkCharge", "dark_weights"]
 _FIRST = 0.125
 #: Fractions of the planned steps after which it is asked anew what is lit.
 _RENEWED = (0.25, 0.5)
-#: The image is looked at as blurred by this much of the PSF's width: a gap between lines is dark, noise in a bar is not.
-_BLUR = 0.3
-#: Lit is what would show in the mean frame as a spot of this many times its noise ...
-_LIT = 6.0
-#: ... and a spot that the image shows half as wide as the PSF is four times as high in it.
-_SHARPER = 4.0
+#: Lit is what the image, blurred as the PSF does, shines on with this many times the noise of the mean frame.
+_LIT = 24.0
 
 
 def dark_weights(x: Any, objective: Objective, noise: float) -> Any:
-    r"""Return :math:`1 / (1 + (\bar x / \bar x_0)^4)` with :math:`\bar x` the image blurred: 1 where it is dark, 0 where lit.
+    r"""Return :math:`1 / (1 + (\bar x / \bar x_0)^4)` with :math:`\bar x` the blurred image: 1 where it is dark, 0 where lit.
+
+    It is blurred by a Gaussian of the PSF's width: what lies between the beads that noise makes of a filled body is lit, and a
+    price on it would make more of them.
 
     Parameters
     ----------
@@ -44,8 +43,8 @@ def dark_weights(x: Any, objective: Objective, noise: float) -> Any:
     weights : (N1, N2) float32
     """
     psi = objective.psi
-    lit = _LIT * _SHARPER * noise / (psi.factor**2 * psi.photons_per_emitter)
-    relative = Sieve(psi, _BLUR)(x) / x.dtype.type(lit)
+    lit = _LIT * noise / (psi.factor**2 * psi.photons_per_emitter)
+    relative = Sieve(psi, 1.0)(x) / x.dtype.type(lit)
     return 1 / (1 + relative**4)
 
 

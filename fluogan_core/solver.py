@@ -163,12 +163,15 @@ class Solver:
         of_mean = noise.of_mean / gain
         # an edge is weighed in units of the brightest light: a prior that does not know how bright the sample is
         edge = psi.photons_per_emitter * psf_width(psi) * of_mean / max(noise.signal / gain, of_mean)
+        # what does not average out (unequal pixels, a PSF not quite the true one) is there at all frequencies, not only where
+        # it is measured, and makes beads of what is flat
+        unexplained = noise.excess if noise.excess > UNEXPLAINED else 1.0
         return Objective(
             psi,
             self.mean,
             fidelity=fidelity,
             sparsity=options.sparsity * fidelity * of_mean * math.sqrt(float(psi.column_energies.max())),
-            total_variation=options.total_variation * fidelity * of_mean * edge,
+            total_variation=options.total_variation * fidelity * of_mean * edge * unexplained**3,
             smoothness=fidelity * options.smoothness ** (2 * options.smoothness_order),
             order=options.smoothness_order,
         )
