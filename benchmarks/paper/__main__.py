@@ -27,7 +27,7 @@ THROUGH_PSI = ("FISTA, 1000 steps", "MLEM, 1000 steps", "mean fit")
 #: Distances up to this get all seeds; wider pairs, which nothing through Psi misses, three in eight.
 CLOSE_NM = 180.0
 #: Judged on one seed by default, and at some distances: each takes as long as many others together.
-SLOW = ("Richardson-Lucy (scikit-image)", "second-order SOFI, Richardson-Lucy", "SRRF (nanopyx)", "eSRRF (nanopyx)")
+SLOW = ("SRRF (nanopyx)", "eSRRF (nanopyx)")
 SLOW_AT = (360.0, 300.0, 240.0, 180.0)
 #: Small enough for a test, and still a pair with its outer lines.
 TINY = Geometry(shape=(20, 20), frames=60)

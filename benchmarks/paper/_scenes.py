@@ -107,6 +107,8 @@ class Scene:
         Photons per camera pixel and frame.
     photons_per_emitter : float
         True kappa.
+    own_light : (N1, N2) float64, optional
+        Photons per fine pixel and frame that the drawn molecules sent, if molecules were drawn.
     """
 
     condition: Condition
@@ -117,6 +119,7 @@ class Scene:
     light: np.ndarray
     background: np.ndarray
     photons_per_emitter: float
+    own_light: np.ndarray | None = None
 
     def psi(self, width: float = 1.0) -> fg.Psi:
         """The operator of this field, one photon per emission."""
@@ -150,5 +153,6 @@ def make_scene(
         seed=seed,
         as_uint16=True,
     )
-    light = made.expected_x * made.photons_per_emitter
-    return Scene(condition, geometry, pattern, seed, made.frames, light, background, made.photons_per_emitter)
+    kappa = made.photons_per_emitter
+    light, own = made.expected_x * kappa, made.x * kappa
+    return Scene(condition, geometry, pattern, seed, made.frames, light, background, kappa, own)

@@ -8,7 +8,7 @@ from typing import Any
 import fluogan_core as fg
 
 from .._harness import Report
-from ._judge import Verdict, mean
+from ._judge import OWN_LIGHT, Verdict, mean
 from ._methods import peer_versions
 from ._nanopyx import landings, why_no_nanopyx
 
@@ -84,33 +84,44 @@ def add_targets(report: Report, verdicts: Sequence[Verdict]) -> None:
 
 
 def against_peers(verdicts: Sequence[Verdict], ours: str = "mean fit") -> dict[str, float]:
-    """How much better we are than the best peer of each figure, over distances from 150 nm up; what was compared -> gain."""
-    found = [v for v in verdicts if v.separation >= 150]
-    methods = _in_order(v.method for v in found)
-    if ours not in methods or len(methods) < 2:
-        return {}
-    scores, errors, misfits = {}, {}, {}
-    for method in methods:
-        here = _of(found, method=method)
-        separations = {v.separation for v in here}
-        scores[method] = mean(score(_of(here, separation=d)) for d in separations)
-        misfits[method] = mean(v.nrmse for v in _of(here, control=False))
-        pairs = _of(here, control=False)
-        # who resolves next to nothing may be right about the little it resolves
-        if _share(pairs) >= 0.5:
-            errors[method] = _absolute(v.error_nm for v in _of(pairs, resolved=True))
-    gains = {}
-    for what, figures, sign in (
-        ("pairs resolved less bars split, mean over the distances", scores, 1.0),
-        ("mean absolute distance error, nm", errors, -1.0),
-        ("NRMSE", misfits, -1.0),
-    ):
-        known = {method: sign * value for method, value in figures.items() if value is not None}
-        mine = known.pop(ours, None)
-        if mine is not None and known:
-            best = max(known, key=lambda method: known[method])
-            gains[f"{what}: better than the best peer ({best}) by"] = mine - known[best]
-    return gains
+    """How much better we are than the best peer of each figure, over distances from 150 nm up; what was compared -> gain.
+
+    Each peer is compared over the recordings that both were judged on; the best is who leaves us the least.
+    """
+    found = [v for v in verdicts if v.separation >= 150 and v.method != OWN_LIGHT]
+    mine = {_recording(v): v for v in _of(found, method=ours)}
+    gains: dict[str, dict[str, float]] = {}
+    for peer in _in_order(v.method for v in found if v.method != ours):
+        theirs = [v for v in _of(found, method=peer) if _recording(v) in mine]
+        shared = [mine[_recording(v)] for v in theirs]
+        for what, figure, sign in (
+            ("pairs resolved less bars split, mean over the distances", _mean_score, 1.0),
+            ("mean absolute distance error, nm", _distance_error, -1.0),
+            ("NRMSE", _misfit, -1.0),
+        ):
+            us, them = figure(shared), figure(theirs)
+            if us is not None and them is not None:
+                gains.setdefault(what, {})[peer] = sign * (us - them)
+    best = {what: min(of_peers, key=lambda peer: of_peers[peer]) for what, of_peers in gains.items()}
+    return {f"{what}: better than the best peer ({peer}) by": gains[what][peer] for what, peer in best.items()}
+
+
+def _recording(verdict: Verdict) -> tuple[Any, ...]:
+    return (verdict.condition, verdict.separation, verdict.control, verdict.seed, verdict.width)
+
+
+def _mean_score(verdicts: Sequence[Verdict]) -> float | None:
+    return mean(score(_of(verdicts, separation=d)) for d in {v.separation for v in verdicts})
+
+
+def _distance_error(verdicts: Sequence[Verdict]) -> float | None:
+    pairs = _of(verdicts, control=False)
+    # who resolves next to nothing may be right about the little it resolves
+    return _absolute(v.error_nm for v in _of(pairs, resolved=True)) if _share(pairs) >= 0.5 else None
+
+
+def _misfit(verdicts: Sequence[Verdict]) -> float | None:
+    return mean(v.nrmse for v in _of(verdicts, control=False))
 
 
 def add_field(report: Report, verdicts: Sequence[Verdict]) -> None:
@@ -136,7 +147,8 @@ def add_resolution(report: Report, verdicts: Sequence[Verdict], missing: dict[st
     methods = _in_order(v.method for v in verdicts)
     for condition in _in_order(v.condition for v in verdicts):
         here = _of(verdicts, condition=condition)
-        rows = [[m, *(_cell(_of(here, method=m, separation=d)) for d in separations)] for m in methods]
+        judged = _in_order(v.method for v in here)
+        rows = [[m, *(_cell(_of(here, method=m, separation=d)) for d in separations)] for m in judged]
         report.table(
             f"Pairs resolved, bars split: {condition}",
             ["", *(f"{d:g} nm" for d in separations)],
@@ -147,6 +159,8 @@ def add_resolution(report: Report, verdicts: Sequence[Verdict], missing: dict[st
     for condition in _in_order(v.condition for v in verdicts):
         for method in methods:
             here = _of(verdicts, condition=condition, method=method)
+            if not here:
+                continue
             pairs = _of(here, control=False)
             resolved = _of(pairs, resolved=True)
             smallest = smallest_resolved(here)
