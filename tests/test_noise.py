@@ -38,12 +38,24 @@ def test_a_fixed_pattern_is_seen_in_the_mean_and_not_in_the_variance(rng):
     plain, light = frames(rng)
     fixed, _ = frames(rng, pattern=2.0)
     clean, noisy = stack_noise(plain, PSI), stack_noise(fixed, PSI)
-    assert clean.excess < 1.15
+    assert clean.excess == pytest.approx(1.0, abs=0.15)
+    assert clean.of_mean == pytest.approx(np.sqrt(light.mean() / 200), rel=0.15)
     # some 400 frequencies are read: an amplitude is known to 3.5 %
     assert noisy.excess == pytest.approx(np.sqrt(1 + 4.0 / (light.mean() / 200)), rel=0.14)
     assert noisy.variance == pytest.approx(clean.variance, rel=0.02)
     # the pattern also pushes the brightest pixels up a little
     assert 1.0 < noisy.signal_to_noise * noisy.excess / (clean.signal_to_noise * clean.excess) < 1.3
+
+
+def test_flicker_is_no_noise_of_the_mean(rng):
+    """It makes frames vary, but what it leaves in the mean has gone through the PSF."""
+    emissions = np.zeros((200, *PSI.fine_shape), dtype=np.float32)
+    emissions[:, 30:-30, 30:-30] = rng.poisson(0.5, emissions[:, 30:-30, 30:-30].shape)
+    counts = rng.poisson(20.0 * PSI.forward(emissions) + 10)
+    noise = stack_noise(counts, PSI)
+    shot = np.sqrt(counts.mean() / noise.variance)
+    assert shot < 0.85
+    assert noise.excess == pytest.approx(shot, rel=0.12)
 
 
 def test_a_narrow_psf_tells_nothing_of_the_pattern(rng):

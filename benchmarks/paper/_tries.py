@@ -116,7 +116,7 @@ def _ideal(small: dict[str, Any]) -> Callable[[Field], Made]:
         for _ in range(40):
             witness.believe(sieve(z), b)
             slope_x, slope_b = witness.slope(sieve(z), b)
-            z = prox_step(z, sieve(scale * slope_x), step=0.2 * solver.objective.step_x, threshold=solver.objective.sparsity).x
+            z = prox_step(z, sieve(scale * slope_x) + solver.objective.sparsity, step=0.2 * solver.objective.step_x).x
             b = solver.objective.background_step(b, scale * slope_b, 0.2 * solver.objective.step_b)
         return sieve(z), b, "40 steps"
 
