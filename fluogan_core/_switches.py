@@ -174,8 +174,8 @@ solver_options = _together(
     _number("--steps", "Number of steps with the critic.", kind=int),
     _number("--warm-steps", "At most so many steps on the mean before the critic.", kind=int),
     _number("--fidelity", "Weight of the mean's fit against the critic [relative; 1 is balanced]."),
-    _number("--sparsity", "Weight of the l1 norm of x [relative to the noise in its gradient]."),
-    _number("--total-variation", "Weight of the edges of x: higher is flatter [relative, as the sparsity]."),
+    _number("--sparsity", "Weight of the l1 norm of x where it is dark [relative to the noise in its gradient]."),
+    _number("--total-variation", "Weight of the edges of x: higher is flatter [relative to the brightest light]."),
     _number("--smoothness", "Length over which the background may vary [camera pixels]."),
     _number("--detail", "Finest detail of the fit of the mean [fraction of the PSF's width]."),
     _number("--seed", "Seed of everything random [whole number].", kind=int),
@@ -184,7 +184,7 @@ solver_options = _together(
 vary_option = click.option(
     "--vary", type=Values(), multiple=True,
     help="Option of the solver, or fwhm_nm, and the values to try; may be repeated: all combinations are tried "
-    "[each in the unit of its switch]. Nine settings of detail and sparsity if not given.",
+    "[each in the unit of its switch]. Nine settings of detail and total_variation if not given.",
 )  # fmt: skip
 
 simulation_options = _together(
