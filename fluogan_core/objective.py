@@ -5,9 +5,9 @@ r"""The terms of the objective (11) but for the critic's, their gradients and sa
 
 with :math:`\bar y` the mean frame in photons and :math:`\|\nabla^p b\|^2 = \langle b, (\nabla^T\nabla)^p b\rangle`, forward
 differences and nothing across the border.  The paper has p = 1 and :math:`\lambda_3 = 0`: the total variation keeps a wide bar
-from being split into two ridges, which an l1 norm alone prefers.  For given x the best background is a low-pass of what x leaves,
-a Butterworth filter of order p: the higher p, the less it dims of what varies slowly, and the less it lets pass of what varies
-fast.
+from being split into two ridges, which an l1 norm alone prefers.  For given x the best background is a low-pass of what x
+leaves, a Butterworth filter of order p: the higher p, the less it dims of what varies slowly, and the less it lets pass of what
+varies fast.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def expected_squared_distance(model: ForwardModel, x: Any, b: Any, mean: Any) ->
 
 @dataclass
 class HeldBackground:
-    """Where :meth:`Objective.best_background` left off: the bounded background and its dual, None where no bound mattered."""
+    """Where :meth:`Objective.best_background` left off: the bounded background and its dual, None before a bound mattered."""
 
     bounded: Any = None
     dual: Any = None
@@ -161,8 +161,6 @@ class Objective:
         """
         free = self._filtered(target, weight / (weight + self._bending)) if free is None else free
         if float(free.min()) >= 0:
-            if held is not None:
-                held.bounded = held.dual = None
             return free
         xp, turns = self.psi.backend.xp, _TURNS
         if held is not None and held.dual is not None:

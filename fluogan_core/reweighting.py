@@ -43,7 +43,7 @@ def dark_weights(x: Any, objective: Objective, noise: float) -> Any:
     weights : (N1, N2) float32
     """
     psi = objective.psi
-    lit = _LIT * noise / (psi.factor**2 * psi.photons_per_emitter)
+    lit = _LIT * noise / (psi.factor**2 * float(psi.column_sums.max()))
     relative = Sieve(psi, 1.0)(x) / x.dtype.type(lit)
     return 1 / (1 + relative**4)
 
@@ -62,6 +62,8 @@ class DarkCharge:
 
     Attributes
     ----------
+    renewals : set of int
+        Steps after which :meth:`renew` is due.
     settled : int
         Steps after which it changes no more.
     """
@@ -72,10 +74,7 @@ class DarkCharge:
         self.settled = max(self.renewals, default=0)
         objective.charge(_FIRST * self.price)
 
-    def after(self, step: int, x: Any) -> bool:
-        """Charge anew if this is a step to do so after; tell whether."""
-        if step not in self.renewals:
-            return False
+    def renew(self, x: Any) -> None:
+        """Charge all of the price where x (N1, N2) is dark."""
         weights = dark_weights(x, self.objective, self.noise)
         self.objective.charge(weights * weights.dtype.type(self.price))
-        return True

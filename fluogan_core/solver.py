@@ -162,7 +162,7 @@ class Solver:
         fidelity = options.fidelity * math.sqrt(frames / (psi.shape[0] * psi.shape[1])) / (noise.variance / gain**2)
         of_mean = noise.of_mean / gain
         # an edge is weighed in units of the brightest light: a prior that does not know how bright the sample is
-        edge = psi.photons_per_emitter * psf_width(psi) * of_mean / max(noise.signal / gain, of_mean)
+        edge = float(psi.column_sums.max()) * psf_width(psi) * of_mean / max(noise.signal / gain, of_mean)
         # what does not average out (unequal pixels, a PSF not quite the true one) is there at all frequencies, not only where
         # it is measured, and makes beads of what is flat
         unexplained = noise.excess if noise.excess > UNEXPLAINED else 1.0
@@ -221,7 +221,8 @@ class Solver:
         started = time.perf_counter()
         taken = self.mean_fit.step()
         self.mean_steps += 1
-        if self.dark_charge.after(self.mean_steps, self.mean_fit.x):
+        if self.mean_steps in self.dark_charge.renewals:
+            self.dark_charge.renew(self.mean_fit.x)
             self.mean_fit.start_anew()
         self.z, self.b = self.mean_fit.z, self.mean_fit.b
         residual = self.mean_fit.residual

@@ -360,10 +360,10 @@ def test_the_price_is_an_eighth_until_it_is_known_what_is_lit():
     o = Objective(psi, np.zeros(psi.shape), sparsity=0.8)
     charge, dark = DarkCharge(o, noise=1.0, steps=100), np.zeros(psi.fine_shape, dtype=np.float32)
     assert o.sparsity == pytest.approx(0.1)
-    assert not charge.after(24, dark)
-    assert charge.after(25, dark)
+    assert charge.renewals == {25, 50}
+    charge.renew(dark)
     np.testing.assert_allclose(o.sparsity, np.full(psi.fine_shape, 0.8), rtol=1e-6)
-    assert charge.after(charge.settled, dark + 1e3)
+    charge.renew(dark + 1e3)
     assert o.sparsity.max() < 1e-3
     assert charge.settled == 50
     for sparsity, steps in ((0.0, 100), (0.8, 0)):  # nothing to ask, or nobody to ask it of
@@ -387,7 +387,8 @@ def test_a_wide_bar_keeps_its_background(rng):
         charge = DarkCharge(o, noise, 800) if reweighted else None
         for step in range(800):
             fit.step()
-            if charge is not None and charge.after(step + 1, fit.x):
+            if charge is not None and step + 1 in charge.renewals:
+                charge.renew(fit.x)
                 fit.start_anew()
         return fit.b[12:20, 14:18].mean() - 5.0
 
