@@ -22,7 +22,7 @@ LAYERS = (
     ("metrics",),
     ("bridge",),
     ("lattice", "evaluator", "reference", "differences", "objective", "prox", "moments"),
-    ("noise", "options", "history", "progress", "adversary", "image_step", "mean_fit", "grid"),
+    ("noise", "options", "history", "progress", "adversary", "image_step", "reweighting", "mean_fit", "grid"),
     ("moment_fit",),
     ("solver",),
     ("trials",),
