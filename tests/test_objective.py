@@ -57,7 +57,7 @@ def test_terms_by_hand(case):
 
 
 def test_a_stiff_background_is_not_charged_for_rounding_errors():
-    """In float32, at the order that is the default: stencils would find them a million times as dear as the fit."""
+    """In float32, at the order that is the default: the stiff frequencies hold next to nothing but rounding errors."""
     psi = fg.Psi(tiny_psf(5, 0.1), (32, 32), 2)
     slow = 10 + np.cos(np.pi * (np.arange(32) + 0.5) / 32)[:, None] * np.ones((32, 32))
     o = Objective(psi, slow, smoothness=2.6**16, order=8)
