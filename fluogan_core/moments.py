@@ -107,6 +107,21 @@ class MomentWitness:
         for tile in self.tiles:
             tile.weight = self.model.backend.xp.linalg.inv(self._precise(tile, x, b)).astype(np.float32)
 
+    def curvature(self, x: Any) -> tuple[Any, float]:
+        r"""Return the second derivatives with respect to each pixel of x, (N1, N2), nearly, and the largest of b's.
+
+        Of :math:`\tfrac12 r^T W r + \tfrac14 tr(W E W E)`: :math:`a + a^2 / 2` with :math:`a = C_i^T W C_i`, the shot noise
+        that an emission adds left out, and none below a millionth of the largest.
+        """
+        xp = self.model.backend.xp
+        of_x, of_b = xp.zeros_like(x), 0.0
+        for tile in self.tiles:
+            own = tile.pull_pairs(tile.weight)
+            of_x[tile.fine] += own + np.float32(0.5) * own * own
+            own_b = float(xp.diagonal(tile.weight).max())
+            of_b = max(of_b, own_b + 0.5 * own_b**2)
+        return xp.maximum(of_x, 1e-6 * of_x.max()), of_b
+
     def slope(self, x: Any, b: Any) -> tuple[Any, Any]:
         """Return the gradients with respect to x and b of the best critic's value, (N1, N2) and (M1, M2), per frame.
 

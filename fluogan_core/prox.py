@@ -87,8 +87,11 @@ def total_variation(x: Any) -> float:
     return float(xp.sqrt(square).sum())
 
 
-def prox_total_variation(v: Any, weight: float, *, dual: Any, sweeps: int, out: Any = None) -> Any:
+def prox_total_variation(v: Any, weight: Any, *, dual: Any, sweeps: int, out: Any = None) -> Any:
     r"""Return argmin over x >= 0 of 1/2 ||x - v||^2 + weight * TV(x), nearly: after some sweeps of its dual.
+
+    With a weight for every pixel, argmin of :math:`\sum_i (x_i - v_i)^2 / 2 w_i + TV(x)`: the proximal operator in the metric
+    of steps that differ from pixel to pixel.
 
     The dual of this problem (Chambolle 2004; with the bound, Beck and Teboulle 2009) is smooth over vector fields p that are
     nowhere longer than 1, and its solution gives :math:`x = \max(v + w\,\mathrm{div}\,p, 0)`.  A sweep is a projected gradient
@@ -98,7 +101,7 @@ def prox_total_variation(v: Any, weight: float, *, dual: Any, sweeps: int, out: 
     Parameters
     ----------
     v : (N1, N2) float32 or float64
-    weight : float
+    weight : float or (N1, N2) of v's dtype
         Above 0.
     dual : (2, N1, N2), of v's dtype
         Where to start, zeros if nothing is known; overwritten with where the sweeps ended.  The differences across the border,
@@ -117,31 +120,48 @@ def prox_total_variation(v: Any, weight: float, *, dual: Any, sweeps: int, out: 
         If the weight is not above 0, the dual's shape or dtype are not v's, or v is not a real image.
     """
     backend = backend_of(v=v, dual=dual, out=out)
-    weight = real_number(weight, "weight", low=0, open_low=True)
+    uniform = not getattr(weight, "ndim", 0)
+    if uniform:
+        weight = real_number(weight, "weight", low=0, open_low=True)
     whole_number(sweeps, "sweeps", low=0)
     if v.ndim != 2 or v.dtype not in (np.float32, np.float64):
         raise TypeError(f"v must be an image (N1, N2) of float32 or float64, got shape {v.shape} of {v.dtype}")
+    if not uniform and (weight.shape != v.shape or weight.dtype != v.dtype or not float(weight.min()) > 0):
+        raise ValueError(
+            f"weight must be one number above 0 or {v.shape} of them of {v.dtype}, as v is, got {weight.shape} "
+            f"of {weight.dtype} from {float(weight.min()):g} up"
+        )
     if dual.shape != (2, *v.shape) or dual.dtype != v.dtype:
         raise ValueError(f"dual must be {(2, *v.shape)} of {v.dtype}, as v is, got {dual.shape} of {dual.dtype}")
     xp, kernel = backend.xp, backend.kernel("prox_total_variation")
-    if kernel is not None and all(a is None or (a.flags.c_contiguous and a.dtype == v.dtype) for a in (v, dual, out)):
+    plain = uniform and all(a is None or (a.flags.c_contiguous and a.dtype == v.dtype) for a in (v, dual, out))
+    if kernel is not None and plain:
         x = xp.empty_like(v) if out is None else out
         kernel(v, weight, dual, sweeps, x)
         return x
     scalar = v.dtype.type
     down, across = dual
-    rate = scalar(0.125) / scalar(weight)
+    if uniform:
+        weight = scalar(weight)
+        rate_down = rate_across = scalar(0.125) / weight
+    else:
+        # each difference within what keeps the dual's second derivative diagonally dominated, by pixel
+        around = weight.copy()
+        around[:-1] = xp.maximum(around[:-1], weight[1:])
+        around[:, :-1] = xp.maximum(around[:, :-1], weight[:, 1:])
+        rate = scalar(0.25) / (weight + around)
+        rate_down, rate_across = rate[:-1], rate[:, :-1]
 
     def image() -> Any:
         divergence = down + across
         divergence[1:] -= down[:-1]
         divergence[:, 1:] -= across[:, :-1]
-        return xp.maximum(v + scalar(weight) * divergence, scalar(0))
+        return xp.maximum(v + weight * divergence, scalar(0))
 
     for _ in range(sweeps):
         x = image()
-        down[:-1] += rate * (x[1:] - x[:-1])
-        across[:, :-1] += rate * (x[:, 1:] - x[:, :-1])
+        down[:-1] += rate_down * (x[1:] - x[:-1])
+        across[:, :-1] += rate_across * (x[:, 1:] - x[:, :-1])
         dual /= xp.maximum(xp.sqrt(down * down + across * across), scalar(1))
     x = image()
     if out is None:

@@ -294,7 +294,7 @@ class Solver:
         self.x_average = fit.x
         w_train, w_held_out = fit.judge()
         record = self._record(1, self.objective.residual(fit.x, fit.b), moved.change_x, moved.change_b, moved.terms)
-        record |= {"step_x": fit.step_x, "step_b": fit.step_b, "w_train": w_train, "w_held_out": w_held_out}
+        record |= {"step_x": float(fit.steps_x.max()), "step_b": fit.step_b, "w_train": w_train, "w_held_out": w_held_out}
         if self.critic_phase_steps >= self.options.steps:
             self._finish_critic()
         self.timings["moments"] = self.timings.get("moments", 0.0) + time.perf_counter() - started

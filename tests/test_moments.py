@@ -107,6 +107,36 @@ def test_the_slope_is_the_values_derivative(psf, block, rng):
     assert (ahead - behind) / 2 == pytest.approx(expected, rel=1e-3, abs=1e-5 * (ahead + behind))
 
 
+def test_the_curvature_is_the_slopes_derivative_but_for_shot_noise():
+    """Along one pixel at a time, and where an emission brings many photons."""
+    model, x, b, frames = scene(kappa=300.0)
+    witness = witness_of(model, frames)
+    witness.believe(x, b)
+    curvature, of_b = witness.curvature(x)
+    zero_x, zero_b = witness.slope(0 * x, 0 * b)
+    for at in ((0, 0), (3, 4), (7, 9), (11, 2)):
+        unit = np.zeros_like(x)
+        unit[at] = 1.0
+        exact = (witness.slope(unit, 0 * b)[0] - zero_x)[at]
+        assert curvature[at] == pytest.approx(exact, rel=0.25)
+    unit = np.zeros_like(b)
+    unit[2, 2] = 1.0
+    assert (witness.slope(0 * x, unit)[1] - zero_b)[2, 2] <= of_b * 1.001
+
+
+def test_a_few_steps_reach_what_many_do():
+    """Dark and bright pixels have steps of their own: with one for all, five of the solver's moved next to nothing."""
+    psi, _, _, stack = blinking()
+    solver = Solver(stack[:300], psi=psi, camera=CAMERA, options=dataclasses.replace(SMALL, steps=30))
+    made = {}
+    while solver.phase != "done":
+        solver.step()
+        made[solver.critic_phase_steps] = solver.x
+    start, last = made[0], made[30]
+    assert np.linalg.norm(last - start) > 0.2 * np.linalg.norm(last)
+    assert np.linalg.norm(made[10] - last) < 0.1 * np.linalg.norm(last - start)
+
+
 def test_a_dense_tile_equals_a_separable_one_and_both_their_adjoints(rng):
     model, x, _, frames = scene(shape=(9, 7))
     separable = witness_of(model, frames, block=5)
@@ -178,7 +208,7 @@ def test_covariances_tell_background_from_light_and_predict_unseen_frames(seed):
     images = ((x, b), (result.x_mean_fit, result.b_mean_fit), (result.x, result.b))
     true, fit, full = (fg.metrics.held_out_score(unseen, model, *pair).log_density for pair in images)
     assert true - full < 0.7 * (true - fit)
-    assert np.abs(result.b - b).mean() < 0.5 * np.abs(result.b_mean_fit - b).mean()
+    assert np.abs(result.b - b).mean() < 0.6 * np.abs(result.b_mean_fit - b).mean()
     assert min(result.x.min(), result.b.min()) >= 0
 
 
