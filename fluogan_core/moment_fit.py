@@ -20,7 +20,7 @@ __all__ = ["MomentFit", "Moved"]
 
 #: Accelerated steps on the images for each step of the solver.
 _INNER = 50
-#: Edges cost this many times what they cost in the fit of the mean; from simulated fields (benchmarks.paper.reference).
+#: Edges cost this many times what they cost in the fit of the mean; by trial on simulated fields.
 _EDGES = 6.0
 #: Turns of the power iteration; the step is this much shorter than what they find.
 _TURNS, _MARGIN = 20, 1.05
@@ -42,10 +42,10 @@ class MomentFit:
 
     The bracket is the largest value that a quadratic critic reaches (:class:`fluogan_core.moments.MomentWitness`), and
     :math:`s = \gamma \bar v` makes its first term the fidelity of (11) where all pixels are equally noisy and uncorrelated, and
-    q is 6: the fit of the mean ends before it has converged, which is a prior too, and this one does not.
+    q is 6, by trial on simulated fields and blinking lines.
 
     Every pixel of x has a step of its own: where it is dark the critic sees a single molecule, where it is bright many have to
-    come, and the slope there changes a thousand times more slowly.  One step for all would be as short as in the dark.
+    come, and the slope there changes far more slowly.  One step for all would be as short as in the dark.
 
     Parameters
     ----------

@@ -125,7 +125,7 @@ def test_the_curvature_is_the_slopes_derivative_but_for_shot_noise():
 
 
 def test_a_few_steps_reach_what_many_do():
-    """Dark and bright pixels have steps of their own: with one for all, five of the solver's moved next to nothing."""
+    """Dark and bright pixels have steps of their own length, so that the phase settles well before it ends."""
     psi, _, _, stack = blinking()
     solver = Solver(stack[:300], psi=psi, camera=CAMERA, options=dataclasses.replace(SMALL, steps=30))
     made = {}
