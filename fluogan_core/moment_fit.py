@@ -15,13 +15,14 @@ from .moments import MomentWitness
 from .noise import StackNoise
 from .objective import Objective
 from .options import SolverOptions
+from .sieve import Sieve
 
 __all__ = ["MomentFit", "Moved"]
 
 #: Accelerated steps on the images for each step of the solver.
 _INNER = 50
 #: Edges cost this many times what they cost in the fit of the mean; by trial on simulated fields.
-_EDGES = 6.0
+_EDGES = 9.0
 #: Turns of the power iteration; the step is this much shorter than what they find.
 _TURNS, _MARGIN = 20, 1.05
 
@@ -42,7 +43,7 @@ class MomentFit:
 
     The bracket is the largest value that a quadratic critic reaches (:class:`fluogan_core.moments.MomentWitness`), and
     :math:`s = \gamma \bar v` makes its first term the fidelity of (11) where all pixels are equally noisy and uncorrelated, and
-    q is 6, by trial on simulated fields and blinking lines.
+    q is 9, by trial on simulated fields and blinking lines.
 
     Every pixel of x has a step of its own: where it is dark the critic sees a single molecule, where it is bright many have to
     come, and the slope there changes far more slowly.  One step for all would be as short as in the dark.
@@ -60,8 +61,8 @@ class MomentFit:
 
     Attributes
     ----------
-    x, b : arrays
-        The images as they are, after :meth:`start`.
+    z, x, b : arrays
+        The images as they are, x = G z, after :meth:`start`.
     """
 
     def __init__(
@@ -80,13 +81,20 @@ class MomentFit:
             self.unseen = MomentWitness(counts[xp.asarray(kept)], model, mean, excess=excess)
         self.scale = np.float32(objective.fidelity * noise.variance / model.gain**2)
         self.image_step = ImageStep(objective, edges=_EDGES)
+        self.sieve = Sieve(objective.psi, options.detail)
 
-    def start(self, x: Any, b: Any) -> None:
-        """Begin at these images."""
-        self.x, self.b = x, b
-        self.ahead_x, self.ahead_b, self.t = x, b, 1.0
-        self.believed_x, self.believed_b = x, b
-        self.steps_x, self.step_b = 0 * x, math.nan
+    def start(self, z: Any, b: Any) -> None:
+        """Begin at x = G z and b, and let them say how much of the flicker the frames show."""
+        self.z, self.x, self.b = z, self.sieve(z), b
+        self.ahead_z, self.ahead_b, self.t = z, b, 1.0
+        self.believed_x, self.believed_b = self.x, b
+        self.steps_x, self.step_b = 0 * z, math.nan
+        for witness in self._witnesses:
+            witness.measure_flicker(self.x, b)
+
+    @property
+    def _witnesses(self) -> list[MomentWitness]:
+        return [self.witness] + ([] if self.unseen is None else [self.unseen])
 
     def step(self, number: int) -> Moved:
         """Let the witness see the images as they are, at steps 0, 1, 2, 4, 8, ...; then move them."""
@@ -94,16 +102,17 @@ class MomentFit:
             self.believed_x, self.believed_b = self.x, self.b
             self.witness.believe(self.x, self.b)
             self._measure()
-        old_x, old_b = self.x, self.b
+        old_z, old_b = self.z, self.b
         for _ in range(_INNER):
             self._inner()
-        change_x, change_b = (float((d * d).sum(dtype=np.float64)) ** 0.5 for d in (self.x - old_x, self.b - old_b))
+        self.x = self.sieve(self.z)
+        change_z, change_b = (float((d * d).sum(dtype=np.float64)) ** 0.5 for d in (self.z - old_z, self.b - old_b))
         of_mean, of_covariance = self.witness.value(self.x, self.b)
-        terms = self.objective.terms(self.x, self.b, self.b) | {
+        terms = self.objective.terms(self.z, self.b, self.b) | {
             "fidelity": float(self.scale) * of_mean,
             "adversarial": float(self.scale) * of_covariance,
         }
-        return Moved(change_x, change_b, terms)
+        return Moved(change_z, change_b, terms)
 
     def judge(self) -> tuple[float, float]:
         """Return what the best critic tells recorded frames from simulated ones by: frames that it has seen, and unseen."""
@@ -132,8 +141,8 @@ class MomentFit:
         zero_x, zero_b = witness.slope(xp.zeros_like(self.x), xp.zeros_like(self.b))
         u, v, norm = xp.ones_like(self.x), xp.ones_like(self.b), 1.0
         for _ in range(_TURNS):
-            slope_x, slope_b = witness.slope(across * u, ratio * v)
-            u, v = across * (slope_x - zero_x), ratio * (slope_b - zero_b)
+            slope_x, slope_b = witness.slope(self.sieve(across * u), ratio * v)
+            u, v = across * self.sieve(slope_x - zero_x), ratio * (slope_b - zero_b)
             norm = math.sqrt(float((u * u).sum(dtype=np.float64)) + float((v * v).sum(dtype=np.float64)))
             u, v = u / np.float32(norm), v / np.float32(norm)
         longest = 1.0 / (_MARGIN * norm * float(self.scale))
@@ -141,26 +150,27 @@ class MomentFit:
         self.step_b = longest / curvature_b
 
     def _inner(self) -> None:
-        o, x, b = self.objective, self.ahead_x, self.ahead_b
-        slope_x, slope_b = self.witness.slope(x, b)
-        new_x = self.image_step(x, self.scale * slope_x, self.steps_x).x
+        o, z, b = self.objective, self.ahead_z, self.ahead_b
+        slope_x, slope_b = self.witness.slope(self.sieve(z), b)
+        new_z = self.image_step(z, self.scale * self.sieve(slope_x), self.steps_x).x  # G is its own adjoint
         new_b = o.background_step(b, self.scale * slope_b, self.step_b)
-        change_x, change_b = new_x - self.x, new_b - self.b
-        uphill = float(((x - new_x) * change_x / self.steps_x).sum()) + float(((b - new_b) * change_b).sum()) / self.step_b
+        change_z, change_b = new_z - self.z, new_b - self.b
+        uphill = float(((z - new_z) * change_z / self.steps_x).sum()) + float(((b - new_b) * change_b).sum()) / self.step_b
         if uphill > 0:
-            self.t, self.ahead_x, self.ahead_b = 1.0, new_x, new_b
+            self.t, self.ahead_z, self.ahead_b = 1.0, new_z, new_b
         else:
             t = 0.5 * (1 + math.sqrt(1 + 4 * self.t**2))
             momentum = np.float32((self.t - 1) / t)
-            self.ahead_x, self.ahead_b, self.t = new_x + momentum * change_x, new_b + momentum * change_b, t
-        self.x, self.b = new_x, new_b
+            self.ahead_z, self.ahead_b, self.t = new_z + momentum * change_z, new_b + momentum * change_b, t
+        self.z, self.b = new_z, new_b
 
-    _ARRAYS = ("x", "b", "ahead_x", "ahead_b", "believed_x", "believed_b", "steps_x")
+    _ARRAYS = ("z", "x", "b", "ahead_z", "ahead_b", "believed_x", "believed_b", "steps_x")
     _NUMBERS = ("t", "step_b")
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed fit needs, after :meth:`start`."""
-        return {name: getattr(self, name) for name in (*self._ARRAYS, *self._NUMBERS)} | {"dual": self.image_step.dual}
+        others = {"dual": self.image_step.dual, "flicker": [float(witness.flicker) for witness in self._witnesses]}
+        return {name: getattr(self, name) for name in (*self._ARRAYS, *self._NUMBERS)} | others
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`state_dict` gave."""
@@ -170,4 +180,6 @@ class MomentFit:
         for name in self._NUMBERS:
             setattr(self, name, float(state[name]))
         self.image_step.dual = None if state["dual"] is None else asarray(state["dual"])
+        for witness, flicker in zip(self._witnesses, state["flicker"]):
+            witness.flicker = np.float32(flicker)
         self.witness.believe(self.believed_x, self.believed_b)

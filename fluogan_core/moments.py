@@ -13,12 +13,13 @@ What it tells recorded frames from simulated ones by, :math:`E[D_{real}] - E[D_{
 
 with :math:`\bar y, S` the mean and covariance of the recorded frames and
 
-.. math:: \mu = \Psi x + b, \qquad \Sigma = \mathrm{diag}(\mu + \sigma^2) + \Psi\,\mathrm{diag}(x)\,\Psi^T
+.. math:: \mu = \Psi x + b, \qquad \Sigma = \mathrm{diag}(\mu + \sigma^2) + \varphi\,\Psi\,\mathrm{diag}(x)\,\Psi^T
 
-those of the simulated ones (photons; epsilon left out).  No step of Adam and no simulated frame is needed to know it, and
-eq. (12) has no error: one more emission adds :math:`C_i` to the mean and :math:`\mathrm{diag}(C_i) + C_i C_i^T` to the
-covariance.  The largest value is quadratic in x and b; with :math:`\Sigma_0` the model's own covariance it is the expansion
-of the Gaussian likelihood of mean and covariance.  Large fields are cut into tiles, each with a critic of its own.
+those of the simulated ones (photons; epsilon left out; :math:`\varphi` is 1 where photons per emission are right and frames
+independent, else measured).  No step of Adam and no simulated frame is needed to know it, and eq. (12) has no error: one more
+emission adds :math:`C_i` to the mean and :math:`\mathrm{diag}(C_i) + \varphi\,C_i C_i^T` to the covariance.  The largest value
+is quadratic in x and b; with :math:`\Sigma_0` the model's own covariance it is the expansion of the Gaussian likelihood of mean
+and covariance.  Large fields are cut into tiles, each with a critic of its own.
 """
 
 from __future__ import annotations
@@ -60,6 +61,9 @@ class MomentWitness:
     ----------
     tiles : list
         Each with the covariance of the recorded frames (``recorded``) and W (``weight``), (n, n) for n camera pixels.
+    flicker : float32
+        :math:`\varphi`, flicker in those frames in units of what psi's photons per emission say; 1 before
+        :meth:`measure_flicker`.
     """
 
     def __init__(self, frames: Any, model: ForwardModel, mean: Any, *, excess: float = 1.0, block: int | None = None) -> None:
@@ -72,20 +76,21 @@ class MomentWitness:
         bounds = np.linspace(0, len(frames), max(1, len(frames) // _CHUNK) + 1).round().astype(int)
         chunks = [frames[start:stop] for start, stop in pairwise(bounds)]
         apart = xp.concatenate([chunk - chunk.mean(axis=0) for chunk in chunks]) / np.float32(model.gain)
-        freedom = np.float32(len(frames) - len(chunks))
+        self.freedom = len(frames) - len(chunks)
+        self.flicker = np.float32(1.0)
         self.tiles: list[_Tile] = []
         for rows in tiles(psi.shape[0], block):
             for columns in tiles(psi.shape[1], block):
                 tile: _Tile
                 tile = _Dense(psi, rows, columns) if matrices is None else _Separable(matrices, rows, columns, psi)
                 y = apart[:, rows, columns].reshape(len(apart), -1)
-                tile.recorded, tile.weight = y.T @ y / freedom, xp.eye(y.shape[1], dtype=np.float32)
+                tile.recorded, tile.weight = y.T @ y / np.float32(self.freedom), xp.eye(y.shape[1], dtype=np.float32)
                 self.tiles.append(tile)
 
     def _predicted(self, tile: _Tile, x: Any, b: Any) -> tuple[Any, Any]:
         """Mean (m1, m2) and covariance (n, n) of a tile's photons."""
         light = tile.light(x[tile.fine]) + b[tile.camera]
-        covariance = tile.pairs(x[tile.fine])
+        covariance = self.flicker * tile.pairs(x[tile.fine])
         on = self.model.backend.xp.arange(len(covariance))
         covariance[on, on] += light.ravel() + self.read_noise
         return light, covariance
@@ -107,17 +112,38 @@ class MomentWitness:
         for tile in self.tiles:
             tile.weight = self.model.backend.xp.linalg.inv(self._precise(tile, x, b)).astype(np.float32)
 
+    def measure_flicker(self, x: Any, b: Any) -> None:
+        r"""Measure :math:`\varphi`, the flicker of these frames in units of what x predicts, on pairs of different pixels.
+
+        The weighted least squares of S on :math:`F = \Psi\,\mathrm{diag}(x)\,\Psi^T` without their diagonals, which are free of
+        shot noise and read noise, as :math:`1 \pm 1` before the frames are looked at.  It takes up what photons per emission
+        are misjudged by, and what stretches of a few frames do not show of a flicker that is as slow.
+        """
+        xp = self.model.backend.xp
+        self.flicker = np.float32(1.0)
+        shown = predicted = 2.0 / self.freedom  # the variance of shown / predicted is 2 / freedom / predicted
+        for tile in self.tiles:
+            weight = xp.linalg.inv(self._precise(tile, x, b)).astype(np.float32)
+            pairs = tile.pairs(x[tile.fine])
+            on = xp.arange(len(pairs))
+            pairs[on, on] = 0
+            pulled = weight @ pairs @ weight
+            predicted += float((pulled * pairs).sum())
+            pulled[on, on] = 0
+            shown += float((pulled * tile.recorded).sum())
+        self.flicker = np.float32(max(shown / predicted, 0.0))
+
     def curvature(self, x: Any) -> tuple[Any, float]:
         r"""Return the second derivatives with respect to each pixel of x, (N1, N2), nearly, and the largest of b's.
 
-        Of :math:`\tfrac12 r^T W r + \tfrac14 tr(W E W E)`: :math:`a + a^2 / 2` with :math:`a = C_i^T W C_i`, the shot noise
-        that an emission adds left out, and none below a millionth of the largest.
+        Of :math:`\tfrac12 r^T W r + \tfrac14 tr(W E W E)`: :math:`a + \varphi^2 a^2 / 2` with :math:`a = C_i^T W C_i`, the
+        shot noise that an emission adds left out, and none below a millionth of the largest.
         """
         xp = self.model.backend.xp
         of_x, of_b = xp.zeros_like(x), 0.0
         for tile in self.tiles:
             own = tile.pull_pairs(tile.weight)
-            of_x[tile.fine] += own + np.float32(0.5) * own * own
+            of_x[tile.fine] += own + np.float32(0.5) * (self.flicker * own) ** 2
             own_b = float(xp.diagonal(tile.weight).max())
             of_b = max(of_b, own_b + 0.5 * own_b**2)
         return xp.maximum(of_x, 1e-6 * of_x.max()), of_b
@@ -134,7 +160,7 @@ class MomentWitness:
             quadratic = self._quadratic(tile, covariance)
             linear = self.trust * (tile.weight @ (light - self.mean[tile.camera]).ravel()) + xp.diagonal(quadratic)
             linear = linear.reshape(light.shape)
-            slope_x[tile.fine] += tile.pull(linear) + tile.pull_pairs(quadratic)
+            slope_x[tile.fine] += tile.pull(linear) + self.flicker * tile.pull_pairs(quadratic)
             slope_b[tile.camera] += linear
         return slope_x, slope_b
 

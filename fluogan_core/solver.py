@@ -282,7 +282,7 @@ class Solver:
         if fit is None:
             raise RuntimeError("there is no fit of mean and covariance: the options do not say method='moments'")
         if not self.critic_phase_steps:
-            fit.start(self.x, self.b)
+            fit.start(self.z, self.b)
         moved = fit.step(self.critic_phase_steps)
         if not math.isfinite(moved.change_x + moved.change_b):
             raise FloatingPointError(

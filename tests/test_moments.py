@@ -68,6 +68,24 @@ def test_the_slope_is_eq_12_summed_over_the_photons_of_one_more_emission():
     np.testing.assert_allclose(-slope_b.ravel(), linear + 0.5 * np.diag(quadratic), rtol=2e-4, atol=2e-5)
 
 
+def test_flicker_that_is_not_as_predicted_is_measured():
+    """Photons per emission four times too many, emissions four times too few: a quarter of the covariance that is predicted."""
+    model, x, b, frames = scene(kappa=30.0, frames=4000)
+    psi = fg.Psi(model.psi.psf, model.psi.shape, model.psi.factor, photons_per_emitter=120.0, backend="numpy")
+    wrong, right = witness_of(fg.ForwardModel(psi, noise_std=0.7), frames), witness_of(model, frames)
+    wrong.measure_flicker(x / 4, b)
+    right.measure_flicker(x, b)
+    assert wrong.flicker == pytest.approx(0.25, rel=0.05)
+    assert right.flicker == pytest.approx(1.0, rel=0.05)
+    # what it then predicts is what the right model does, and its slope that of its value
+    for witness, at in ((wrong, x / 4), (right, x)):
+        witness.believe(at, b)
+    assert sum(wrong.value(x / 5, b)) == pytest.approx(sum(right.value(x / 1.25, b)), rel=0.05)
+    slope, _ = wrong.slope(x / 5, b)
+    ahead, behind = (sum(wrong.value(x * np.float32(f / 5), b)) for f in (1.01, 0.99))
+    assert float((slope * x / 5).sum()) * 0.02 == pytest.approx(ahead - behind, rel=2e-2)
+
+
 def test_no_quadratic_critic_does_better(rng):
     model, x, b, frames = scene()
     witness = witness_of(model, frames)
