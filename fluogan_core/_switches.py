@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 #: As in ``differences.METHODS``, "moments" and "none", spelled here so that --help needs no numerics.
-METHODS = ("corrected", "coupled", "photon", "linear", "direct", "moments", "none")
+METHODS = ("moments", "corrected", "coupled", "photon", "linear", "direct", "none")
 #: Fields of ``SolverOptions`` that have a switch of their own.
 SOLVER_OPTIONS = ("method", "steps", "warm_steps", "fidelity", "sparsity", "total_variation", "smoothness", "detail", "seed")
 
@@ -169,15 +169,16 @@ solver_options = _together(
     ),
     click.option(
         "--method", type=click.Choice(METHODS),
-        help="Estimator of the critic's gradient; moments: mean and covariance in closed form; none: the mean alone.",
+        help="The critic: moments, the best quadratic one, in closed form; none: the mean alone; else a network that is "
+        "trained, and the estimator of its gradient. [default: moments, for sweep none]",
     ),
-    _number("--steps", "Number of steps with the critic.", kind=int),
+    _number("--steps", "At most so many steps with the critic.", kind=int),
     _number("--warm-steps", "At most so many steps on the mean before the critic.", kind=int),
     _number("--fidelity", "Weight of the mean's fit against the critic [relative; 1 is balanced]."),
     _number("--sparsity", "Weight of the l1 norm of x where it is dark [relative to the noise in its gradient]."),
     _number("--total-variation", "Weight of the edges of x: higher is flatter [relative to the brightest light]."),
     _number("--smoothness", "Length over which the background may vary [camera pixels]."),
-    _number("--detail", "Finest detail of the fit of the mean [fraction of the PSF's width]."),
+    _number("--detail", "Finest detail of x [fraction of the PSF's width]."),
     _number("--seed", "Seed of everything random [whole number].", kind=int),
 )  # fmt: skip
 

@@ -25,6 +25,8 @@ _INNER = 50
 _EDGES = 9.0
 #: Turns of the power iteration; the step is this much shorter than what they find.
 _TURNS, _MARGIN = 20, 1.05
+#: Settled: the witness has seen the images anew, and they move by less than this in relation to themselves.
+_SETTLED = 7e-3
 
 
 class Moved(NamedTuple):
@@ -33,6 +35,7 @@ class Moved(NamedTuple):
     change_x: float
     change_b: float
     terms: dict[str, float]
+    settled: bool
 
 
 class MomentFit:
@@ -98,7 +101,8 @@ class MomentFit:
 
     def step(self, number: int) -> Moved:
         """Let the witness see the images as they are, at steps 0, 1, 2, 4, 8, ...; then move them."""
-        if number & (number - 1) == 0:
+        looks = number & (number - 1) == 0
+        if looks:
             self.believed_x, self.believed_b = self.x, self.b
             self.witness.believe(self.x, self.b)
             self._measure()
@@ -112,7 +116,13 @@ class MomentFit:
             "fidelity": float(self.scale) * of_mean,
             "adversarial": float(self.scale) * of_covariance,
         }
-        return Moved(change_z, change_b, terms)
+        size = float((self.z * self.z).sum(dtype=np.float64)) ** 0.5
+        return Moved(change_z, change_b, terms, looks and change_z < _SETTLED * size)
+
+    @property
+    def flicker_share(self) -> float:
+        """Share of flicker in the variance of the molecules' light, the rest being shot noise: 0 to 1, NaN without light."""
+        return self.witness.flicker_share(self.x)
 
     def judge(self) -> tuple[float, float]:
         """Return what the best critic tells recorded frames from simulated ones by: frames that it has seen, and unseen."""

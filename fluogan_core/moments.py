@@ -24,6 +24,7 @@ and covariance.  Large fields are cut into tiles, each with a critic of its own.
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -132,6 +133,17 @@ class MomentWitness:
             pulled[on, on] = 0
             shown += float((pulled * tile.recorded).sum())
         self.flicker = np.float32(max(shown / predicted, 0.0))
+
+    def flicker_share(self, x: Any) -> float:
+        r"""Return the share of :math:`\varphi\,\Psi\mathrm{diag}(x)\Psi^T` in the variance of x's light, shot noise the rest.
+
+        NaN without light.
+        """
+        flicker = light = 0.0
+        for tile in self.tiles:
+            flicker += float(self.flicker) * float(tile.pairs(x[tile.fine]).trace())
+            light += float(tile.light(x[tile.fine]).sum())
+        return flicker / (flicker + light) if light > 0 else math.nan
 
     def curvature(self, x: Any) -> tuple[Any, float]:
         r"""Return the second derivatives with respect to each pixel of x, (N1, N2), nearly, and the largest of b's.

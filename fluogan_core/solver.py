@@ -35,6 +35,9 @@ log = logging.getLogger("fluogan_core")
 
 Callback = Callable[["Solver", dict[str, float]], Any]
 
+#: Share of flicker in the variance of the molecules' light below which covariances say nothing that the mean does not.
+_LEAST_FLICKER = 0.1
+
 
 @dataclass
 class Result:
@@ -141,18 +144,21 @@ class Solver:
         self.adversary, self.moment_fit = None, None
         if options.method == "moments":
             if critic is not None:
-                raise ValueError("method='moments' has a critic of its own; pass no critic=, or another method")
+                raise ValueError(
+                    "method='moments' has a critic of its own, which is not trained; to train the one given as critic= take "
+                    "SolverOptions(method='corrected'), or another estimator of its gradient"
+                )
             self.moment_fit = MomentFit(counts, self.model, self.objective, self.noise, options)
         elif options.method != "none":
             self.adversary = Adversary(counts, self.model, options, critic)
         self.mean_fit = MeanFit(self.objective, options.detail)
         self.dark_charge = DarkCharge(self.objective, self.noise.of_mean / camera.gain, self.planned_mean_steps)
-        self.phase = "mean" if self.planned_mean_steps else self._after_mean()
         self.z, self.b = self.mean_fit.z, self.mean_fit.b
         self.mean_steps = self.critic_phase_steps = 0
         self.x_average, self.b_average = self.x, self.b
         self.x_mean_fit, self.b_mean_fit = self.x_average, self.b_average
-        self.stop_reason = ""
+        self.stop_reason, self.ended = "", False
+        self.phase = "mean" if self.planned_mean_steps else self._after_mean()
         self.history = History()
         self.timings = {"total": 0.0, "mean fit": 0.0, "prox": 0.0}
 
@@ -177,7 +183,17 @@ class Solver:
         )
 
     def _after_mean(self) -> str:
-        return "done" if self.options.method == "none" or self.options.steps == 0 else "critic"
+        """The phase that comes next; what ends here for good is said in ``stop_reason``."""
+        if self.options.method == "none" or self.options.steps == 0:
+            return "done"
+        if self.moment_fit is not None:
+            self.moment_fit.start(self.z, self.b)
+            share = self.moment_fit.flicker_share
+            if share < _LEAST_FLICKER:
+                self.stop_reason += f"; critic: left out, flicker makes {100 * share:.2g} % of the variance of the light in x"
+                self.ended = True
+                return "done"
+        return "critic"
 
     @property
     def x(self) -> Any:
@@ -192,7 +208,9 @@ class Solver:
 
     @property
     def total_steps(self) -> int:
-        """Steps of both phases: as planned, or as taken where the mean fit ended early."""
+        """Steps of both phases: as planned, or as taken where one ended early."""
+        if self.phase == "done":
+            return self.steps_done
         mean = self.planned_mean_steps if self.phase == "mean" else self.mean_steps
         return mean + (0 if self.options.method == "none" else self.options.steps)
 
@@ -274,15 +292,13 @@ class Solver:
         record = self._record(1, residual, taken.change, change_b, terms)
         self.timings["prox"] += time.perf_counter() - started
         if self.critic_phase_steps >= self.options.steps:
-            self._finish_critic()
+            self._finish_critic("all {} steps taken")
         return record | {"w_train": w_train, "w_held_out": w_held_out, "gradient_penalty": penalty}
 
     def _moment_step(self) -> dict[str, float]:
         fit, started = self.moment_fit, time.perf_counter()
         if fit is None:
             raise RuntimeError("there is no fit of mean and covariance: the options do not say method='moments'")
-        if not self.critic_phase_steps:
-            fit.start(self.z, self.b)
         moved = fit.step(self.critic_phase_steps)
         if not math.isfinite(moved.change_x + moved.change_b):
             raise FloatingPointError(
@@ -295,15 +311,16 @@ class Solver:
         w_train, w_held_out = fit.judge()
         record = self._record(1, self.objective.residual(fit.x, fit.b), moved.change_x, moved.change_b, moved.terms)
         record |= {"step_x": float(fit.steps_x.max()), "step_b": fit.step_b, "w_train": w_train, "w_held_out": w_held_out}
-        if self.critic_phase_steps >= self.options.steps:
-            self._finish_critic()
+        self.ended = moved.settled
+        if moved.settled or self.critic_phase_steps >= self.options.steps:
+            self._finish_critic("settled after {} steps" if moved.settled else "all {} steps taken")
         self.timings["moments"] = self.timings.get("moments", 0.0) + time.perf_counter() - started
         return record
 
-    def _finish_critic(self) -> None:
+    def _finish_critic(self, why: str) -> None:
         self.phase = "done"
         first = self.stop_reason.split("; critic")[0]
-        self.stop_reason = f"{first}; critic: all {self.critic_phase_steps} steps taken"
+        self.stop_reason = f"{first}; critic: {why.format(self.critic_phase_steps)}"
         if self.moment_fit is None:
             return
         gain, error = self.moment_fit.gain_over(self.x_mean_fit, self.b_mean_fit)
@@ -409,6 +426,7 @@ class Solver:
             "mean_steps": self.mean_steps,
             "critic_phase_steps": self.critic_phase_steps,
             "stop_reason": self.stop_reason,
+            "ended": self.ended,
             "timings": dict(self.timings),
             "images": {name: getattr(self, name) for name in self._IMAGES},
             "sparsity": self.objective.sparsity,
@@ -450,14 +468,17 @@ class Solver:
             self.adversary.timings.update(state["adversary_timings"])
         if self.moment_fit is not None and state["moment_fit"] is not None:
             self.moment_fit.load_state_dict(state["moment_fit"])
-        self.phase, self.stop_reason = state["phase"], state["stop_reason"]
+        self.phase, self.stop_reason, self.ended = state["phase"], state["stop_reason"], state["ended"]
         self.mean_steps, self.critic_phase_steps = state["mean_steps"], state["critic_phase_steps"]
         self.timings.update(state["timings"])
         self.history.load(state["history"])
-        if self.phase != "mean" and self.options.method != "none":
-            self.phase = "critic"
-            if self.critic_phase_steps >= self.options.steps:
-                self._finish_critic()
+        if self.phase != "mean" and not self.ended:
+            if not self.critic_phase_steps:
+                self.phase = self._after_mean()
+            elif self.critic_phase_steps >= self.options.steps:
+                self._finish_critic("all {} steps taken")
+            else:
+                self.phase = "critic"
 
     def save(self, path: str | Path) -> None:
         """Write the state to ``path``: to a temporary file first, then renamed."""

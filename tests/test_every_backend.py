@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pretend_card
 import pytest
@@ -86,11 +88,14 @@ def recorded(backend, rng):
     return model, model.sample(backend.asarray(x), backend.asarray(b), 40)
 
 
-def test_a_short_reconstruction(backend, recorded):
+@pytest.mark.parametrize("method", ["moments", "corrected"])
+def test_a_short_reconstruction(backend, recorded, method):
     model, stack = recorded
-    result = fg.reconstruct(stack, psi=model.psi, camera=fg.Camera(2.0, 0.0, 1.0), options=OPTIONS)
+    options = dataclasses.replace(OPTIONS, method=method)
+    result = fg.reconstruct(stack, psi=model.psi, camera=fg.Camera(2.0, 0.0, 1.0), options=options)
     assert result.x.shape == (24, 24)
     assert np.isfinite(result.x).all()
+    assert (result.history["phase"] == 1).sum() == 2
     assert result.device == backend.device
 
 

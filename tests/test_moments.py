@@ -1,4 +1,4 @@
-"""The witness of mean and covariance, its prior, its fit: the critic's equations, adjoints, resumed runs, what it wins."""
+"""The witness of mean and covariance, its fit: the critic's equations, adjoints, resumed runs, what it wins."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import fluogan_core as fg
+from fluogan_core import moment_fit
 from fluogan_core.history import QUANTITIES
 from fluogan_core.moments import MomentWitness
 from fluogan_core.solver import Solver
@@ -142,10 +143,11 @@ def test_the_curvature_is_the_slopes_derivative_but_for_shot_noise():
     assert (witness.slope(0 * x, unit)[1] - zero_b)[2, 2] <= of_b * 1.001
 
 
-def test_a_few_steps_reach_what_many_do():
+def test_a_few_steps_reach_what_many_do(monkeypatch):
     """Dark and bright pixels have steps of their own length, so that the phase settles well before it ends."""
     psi, _, _, stack = blinking()
     solver = Solver(stack[:300], psi=psi, camera=CAMERA, options=dataclasses.replace(SMALL, steps=30))
+    monkeypatch.setattr(moment_fit, "_SETTLED", 0.0)
     made = {}
     while solver.phase != "done":
         solver.step()
@@ -195,9 +197,6 @@ def test_bleaching_is_not_taken_for_flicker():
     assert np.trace(plain) > 0.8 * np.trace(trend)
     # 16 chunks leave a sixteenth of the line in each, and a 256th of its variance
     assert np.trace(tile.recorded) < np.trace(plain) - 0.9 * np.trace(trend)
-
-
-# -- the prior --------------------------------------------------------------------------------------------------------
 
 
 # -- the fit ----------------------------------------------------------------------------------------------------------
@@ -286,11 +285,52 @@ def test_what_predicts_unseen_frames_clearly_worse_is_left():
     np.testing.assert_array_equal(solver.result().x, solver.moment_fit.x)
     solver.moment_fit.x = 2 * solver.moment_fit.x  # twice the light, twice the flicker
     assert solver.moment_fit.gain_over(solver.x_mean_fit, solver.b_mean_fit)[0] < -2 * error
-    solver._finish_critic()
+    solver._finish_critic("all {} steps taken")
     kept = solver.result()
     np.testing.assert_array_equal(kept.x, kept.x_mean_fit)
     np.testing.assert_array_equal(kept.b, kept.b_mean_fit)
     assert kept.stop_reason.endswith("and left: the fit of the mean predicts unseen frames better")
+
+
+def test_where_light_hardly_flickers_covariances_are_left_out(tmp_path):
+    """One photon per emission: the phase is not begun, more steps do not change that, and a resumed run says so too."""
+    psi, x, b, _ = blinking(frames=60)
+    single = fg.Psi(psi.psf, psi.shape, psi.factor, backend="numpy")
+    model = fg.ForwardModel(single, gain=CAMERA.gain, noise_std=CAMERA.noise_std)
+    stack = model.sample(20 * x, b, 120, seed=3) + np.float32(CAMERA.offset)
+    go = {"psi": single, "camera": CAMERA, "checkpoint": tmp_path / "c.pt", "progress": False}
+    result = fg.reconstruct(stack, options=SMALL, **go)
+    assert "critic: left out, flicker makes" in result.stop_reason
+    assert (result.history["phase"] == 0).all()
+    np.testing.assert_array_equal(result.x, result.x_mean_fit)
+    again = fg.reconstruct(stack, options=dataclasses.replace(SMALL, steps=9), resume=True, **go)
+    assert again.stop_reason == result.stop_reason
+    assert again.x.tobytes() == result.x.tobytes()
+
+
+def test_the_share_of_flicker_is_the_variances(rng):
+    model, x, b, frames = scene(kappa=7.0)
+    witness = witness_of(model, frames, block=3)
+    _, covariance, _ = moments(model, x, 0 * b)
+    light = model.psi.forward(x)
+    on_diagonal = np.diag(covariance) - model.noise_std**2
+    assert witness.flicker_share(x) == pytest.approx(1 - light.sum() / on_diagonal.sum(), rel=1e-4)
+    witness.flicker = np.float32(0.0)
+    assert witness.flicker_share(x) == 0
+    assert math.isnan(witness.flicker_share(0 * x))
+
+
+def test_the_phase_ends_where_it_changes_nothing_any_more(tmp_path, monkeypatch):
+    monkeypatch.setattr(moment_fit, "_SETTLED", 0.05)
+    psi, _, _, stack = blinking()
+    go = {"psi": psi, "camera": CAMERA, "checkpoint": tmp_path / "c.pt", "progress": False}
+    result = fg.reconstruct(stack[:300], options=dataclasses.replace(SMALL, steps=40), **go)
+    steps = int((result.history["phase"] == 1).sum())
+    assert steps in (5, 9, 17, 33)  # right after the witness has looked anew
+    assert f"critic: settled after {steps} steps" in result.stop_reason
+    again = fg.reconstruct(stack[:300], options=dataclasses.replace(SMALL, steps=60), resume=True, **go)
+    assert again.stop_reason == result.stop_reason
+    assert len(again.history["phase"]) == len(result.history["phase"])
 
 
 def test_no_network_is_loaded_and_none_is_taken(tmp_path):
