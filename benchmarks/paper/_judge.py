@@ -66,13 +66,17 @@ class Verdict:
         Distance of the two middles less the truth.
     peak_error_nm : float or None
         The same of the peaks.
-    nrmse, psnr : float
+    nrmse : float
+        Of the whole field against the lines, sums matched.
+    nrmse_own : float or None
+        The same against :data:`OWN_LIGHT`, where molecules were drawn.
+    psnr : float
         Of the whole field against the lines, sums matched.
     flux_error : float
         Light of the four lines over the truth, less one.
     rsp : float or None
         Correlation of the blurred result with the mean frame.
-    seconds : float
+    seconds : float or None
     """
 
     condition: str
@@ -85,10 +89,11 @@ class Verdict:
     error_nm: float | None
     peak_error_nm: float | None
     nrmse: float
+    nrmse_own: float | None
     psnr: float
     flux_error: float
     rsp: float | None
-    seconds: float
+    seconds: float | None
 
 
 def judge(task: Task) -> list[Verdict]:
@@ -97,20 +102,16 @@ def judge(task: Task) -> list[Verdict]:
     scene = make_scene(condition, task.separations, task.seed, control=task.control, geometry=task.geometry)
     job = Job(scene, width=task.width)
     warm_up(task.methods, job.psi)
-    started = time.perf_counter()
-    _ = job.fit  # whoever comes first must not pay for what the others share
-    fit_seconds = time.perf_counter() - started
     made = []
-    if scene.own_light is not None and task.width == 1.0:
+    own = {}
+    if scene.own_light is not None:
         sigma = _OWN_NM / FWHM_PER_SIGMA * task.geometry.factor / task.geometry.pixel_size_nm
         own = {OWN_LIGHT: gaussian_filter(scene.own_light, sigma, mode="constant")}
-    else:
-        own = {}
     for name in (*own, *task.methods):
         started = time.perf_counter()
-        x = own[name] if name in own else METHODS[name](job).x
-        seconds = fit_seconds if name == "mean fit" else time.perf_counter() - started
-        whole = nrmse(x, scene.light), psnr(x, scene.light)
+        x = own[name] if name in own else METHODS[name](job)
+        seconds = None if name in own else job.seconds.get(name, time.perf_counter() - started)
+        whole = nrmse(x, scene.light), nrmse(x, own[OWN_LIGHT]) if own else None, psnr(x, scene.light)
         agreement = blurred_agreement(x, job.mean, job.psi)
         for group, separation in enumerate(scene.pattern.separations_nm):
             pair = pair_report(x, scene.pattern, group)

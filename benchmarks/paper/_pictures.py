@@ -18,7 +18,7 @@ _TRUTH, _MEAN, _RESULT = "#1864ab", "#8a8f98", "#c2255c"
 
 
 def draw(folder: Path, *, separation: float = 150.0, condition: Condition = CONDITIONS[1], geometry: Geometry = ROI) -> Path:
-    """Draw one pair and its control as the mean fit sees them; return the file, ``paper.png``."""
+    """Draw one pair and its control as the defaults see them; return the file, ``paper.png``."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -32,8 +32,8 @@ def draw(folder: Path, *, separation: float = 150.0, condition: Condition = COND
         images = {
             "mean of the frames": (job.mean, "magma"),
             "truth": (scene.light, "magma"),
-            "background found": (job.fit.b, "cividis"),
-            "x, mean fit": (job.fit.x, "magma"),
+            "background found": (job.full.b, "cividis"),
+            "x": (job.full.x, "magma"),
         }
         for place, (title, (image, colours)) in zip(axes[row], images.items()):
             place.imshow(image, cmap=colours, vmin=0)
@@ -45,7 +45,7 @@ def draw(folder: Path, *, separation: float = 150.0, condition: Condition = COND
         curves = {
             "truth": (positions, line_profile(scene.light, fine_nm=fine_nm, span_nm=scene.pattern.span_nm), _TRUTH),
             "mean": (camera, line_profile(job.lit, fine_nm=geometry.pixel_size_nm, span_nm=scene.pattern.span_nm), _MEAN),
-            "x": (positions, line_profile(job.fit.x, fine_nm=fine_nm, span_nm=scene.pattern.span_nm), _RESULT),
+            "x": (positions, line_profile(job.full.x, fine_nm=fine_nm, span_nm=scene.pattern.span_nm), _RESULT),
         }
         for name, (where, curve, colour) in curves.items():
             place.plot(where, curve / curve.max(), color=colour, label=name, lw=1.3)

@@ -1,4 +1,4 @@
-"""Reconstruct the recorded stacks and render their tables: ``python -m benchmarks.real [--data DIR] [--without-full]``."""
+"""Reconstruct the recorded stacks and render their tables: ``python -m benchmarks.real [--data DIR]``."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def regions(options: Options, folder: Path) -> list[Region]:
     return found
 
 
-def run(options: Options, parts: Sequence[Region], pictures: Path | None, *, full: bool = True) -> Report:
+def run(options: Options, parts: Sequence[Region], pictures: Path | None) -> Report:
     """A table per stack, then what each stack is."""
-    chosen = options.pick(fg.SolverOptions(), TINY) if full else None
+    chosen = options.pick(fg.SolverOptions(), TINY)
     report = Report("real", options)
     found: list[Found] = []
     for region in parts:
@@ -48,7 +48,7 @@ def run(options: Options, parts: Sequence[Region], pictures: Path | None, *, ful
         found.append(compare(region, chosen))
         print(f"{region.source.name}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
         add_judged(report, found[-1])
-    add_stacks(report, found, left_out() | ({} if full else {"full method": "--without-full"}))
+    add_stacks(report, found, left_out())
     if pictures is not None:
         draw(pictures, found)
     return report
@@ -120,7 +120,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = switches("python -m benchmarks.real", STUDIES["real"])
     parser.add_argument("--data", type=Path, default=DATA, help="folder of the stacks (shared/data/real beside the checkout)")
-    parser.add_argument("--without-full", action="store_true", help="leave out the full method: minutes for each of its fits")
     parser.add_argument("--docs", type=Path, help="folder of the documents that are rendered")
     arguments = parser.parse_args(argv)
     if arguments.backend != "numpy" or arguments.seed:
@@ -136,7 +135,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"none of the stacks is in {arguments.data}: nothing was measured, nothing was written", file=sys.stderr)
         return
     pictures = None if docs is None else docs / "images"
-    document = run(options, parts, pictures, full=not arguments.without_full).document()
+    document = run(options, parts, pictures).document()
     print(plain(document))
     print(f"written to {write(document, results)}", file=sys.stderr)
     if docs is not None:

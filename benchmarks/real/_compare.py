@@ -94,24 +94,22 @@ class _Made:
     prediction : (light, background) or None
         What it says of other frames, where it says something.
     seconds : float
-    note : str
     """
 
     light: np.ndarray
     background: np.ndarray | None
     prediction: tuple[np.ndarray, np.ndarray] | None
     seconds: float
-    note: str = ""
 
 
-def compare(region: Region, options: fg.SolverOptions | None) -> Found:
+def compare(region: Region, options: fg.SolverOptions) -> Found:
     """Make every image of all frames, of the odd and of the even ones, and judge it.
 
     Parameters
     ----------
     region : Region
-    options : SolverOptions or None
-        Of the full method, which None leaves out; the mean fit has the defaults with ``method="none"``.
+    options : SolverOptions
+        Of our own reconstruction.
     """
     estimate = fg.estimate_camera(region.frames, region.psi())
     camera, kappa = estimate.camera, estimate.photons_per_emitter
@@ -119,22 +117,15 @@ def compare(region: Region, options: fg.SolverOptions | None) -> Found:
     model = fg.ForwardModel(psi, gain=camera.gain, noise_std=camera.noise_std)
     counts = region.frames.astype(np.float32) - np.float32(camera.offset)
     halves = (slice(0, None, 2), slice(1, None, 2))
-    jobs = [Job(dataclasses.replace(region, frames=region.frames[part]), camera=camera) for part in (slice(None), *halves)]
+    parts = (dataclasses.replace(region, frames=region.frames[part]) for part in (slice(None), *halves))
+    jobs = [Job(part, estimate=estimate, options=options) for part in parts]
     missing = left_out()
-    names = [name for name in COLUMNS if name not in missing and (name != "full method" or options is not None)]
+    names = [name for name in COLUMNS if name not in missing]
     warm_up(names, jobs[0].psi)
-    mean_fits = [_timed_fit(job) for job in jobs]
     target = jobs[0].mean[region.shown]
-    judged, images, stop_reason = [], {}, jobs[0].fit.stop_reason
+    judged, images = [], {}
     for name in names:
-        if name == "mean fit":
-            made = mean_fits
-        elif name == "full method" and options is not None:
-            made = [_full(job, psi, options) for job in jobs]
-            stop_reason = made[0].note
-        else:
-            made = [_peer(job, name) for job in jobs]
-        first, odd, even = made
+        first, odd, even = (_ours(job, name) if name in job.seconds else _peer(job, name) for job in jobs)
         fine = region.shown_fine
         rings = fourier_ring_correlation(odd.light[fine], even.light[fine], region.source.pixel_size_nm / FACTOR)
         # each half's prediction meets the frames of the other
@@ -144,31 +135,23 @@ def compare(region: Region, options: fg.SolverOptions | None) -> Found:
         density = None if None in scores else float(np.mean(scores))
         judged.append(Judged(name, rings.resolution_nm, rings.reason, density, agreement.rsp, agreement.rse, first.seconds))
         images[name] = target if name == "temporal mean" else first.light[fine]
-    return Found(region, estimate, stack_noise(counts, psi).excess, stop_reason, images, judged)
+    return Found(region, estimate, stack_noise(counts, psi).excess, jobs[0].stop_reason, images, judged)
 
 
-def _timed_fit(job: Job) -> _Made:
-    started = time.perf_counter()
-    fit = job.fit  # kept: the peers that need a background take it from here
-    return _Made(fit.x, fit.b, (fit.x, fit.b), time.perf_counter() - started)
+def _ours(job: Job, name: str) -> _Made:
+    image = job.full if name == "full method" else job.fit
+    return _Made(image.x, image.b, (image.x, image.b), job.seconds[name])
 
 
 def _peer(job: Job, name: str) -> _Made:
     started = time.perf_counter()
-    light = METHODS[name](job).x
+    light = METHODS[name](job)
     seconds = time.perf_counter() - started
     if name == "temporal mean":  # as a prediction: a light that does not flicker
         return _Made(light, None, (np.zeros_like(light), np.maximum(job.mean, 0)), seconds)
     if name == "Richardson-Lucy (scikit-image)":
         return _Made(light, job.fit.b, (light, job.fit.b), seconds)
     return _Made(light, None, None, seconds)  # no unit of light, no prediction
-
-
-def _full(job: Job, psi: fg.Psi, options: fg.SolverOptions) -> _Made:
-    started = time.perf_counter()
-    made = fg.reconstruct(job.scene.frames, psi=psi, camera=job.camera, options=options, progress=False)
-    light = made.x * psi.photons_per_emitter
-    return _Made(light, made.b, (light, made.b), time.perf_counter() - started, made.stop_reason)
 
 
 def _score(made: _Made, counts: np.ndarray, model: fg.ForwardModel) -> float | None:

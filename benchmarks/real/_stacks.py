@@ -16,7 +16,7 @@ __all__ = ["STACKS", "Region", "Source", "choose_region", "load", "operator", "s
 FACTOR = 4
 #: Full width at half maximum of an Airy pattern, in wavelengths over NA.
 _WIDTH = 0.51
-#: Pixels along each side of the region that is shown, at most; the full method takes minutes on as many.
+#: Pixels along each side of the region that is shown, at most.
 _SHOWN = 48
 
 
