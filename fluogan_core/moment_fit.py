@@ -35,7 +35,8 @@ class Moved(NamedTuple):
     change_x: float
     change_b: float
     terms: dict[str, float]
-    settled: bool
+    looked: bool  #: whether the witness saw the images as they were before
+    settled: bool  #: whether it did, and yet they hardly moved
 
 
 class MomentFit:
@@ -117,7 +118,7 @@ class MomentFit:
             "adversarial": float(self.scale) * of_covariance,
         }
         size = float((self.z * self.z).sum(dtype=np.float64)) ** 0.5
-        return Moved(change_z, change_b, terms, looks and change_z < _SETTLED * size)
+        return Moved(change_z, change_b, terms, looks, looks and change_z < _SETTLED * size)
 
     @property
     def flicker_share(self) -> float:

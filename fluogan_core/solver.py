@@ -37,6 +37,10 @@ Callback = Callable[["Solver", dict[str, float]], Any]
 
 #: Share of flicker in the variance of the molecules' light below which covariances say nothing that the mean does not.
 _LEAST_FLICKER = 0.1
+#: Standard errors by which unseen frames may speak against the fit of mean and covariance: at its end, and at any look after so
+#: many steps.
+_WORSE, _HOPELESS, _PATIENCE = 2.0, 5.0, 8
+_ALL = "all {} steps taken"
 
 
 @dataclass
@@ -292,7 +296,7 @@ class Solver:
         record = self._record(1, residual, taken.change, change_b, terms)
         self.timings["prox"] += time.perf_counter() - started
         if self.critic_phase_steps >= self.options.steps:
-            self._finish_critic("all {} steps taken")
+            self._finish_critic(_ALL)
         return record | {"w_train": w_train, "w_held_out": w_held_out, "gradient_penalty": penalty}
 
     def _moment_step(self) -> dict[str, float]:
@@ -311,9 +315,10 @@ class Solver:
         w_train, w_held_out = fit.judge()
         record = self._record(1, self.objective.residual(fit.x, fit.b), moved.change_x, moved.change_b, moved.terms)
         record |= {"step_x": float(fit.steps_x.max()), "step_b": fit.step_b, "w_train": w_train, "w_held_out": w_held_out}
-        self.ended = moved.settled
-        if moved.settled or self.critic_phase_steps >= self.options.steps:
-            self._finish_critic("settled after {} steps" if moved.settled else "all {} steps taken")
+        lost = moved.looked and self.critic_phase_steps > _PATIENCE and self._predicts_worse(_HOPELESS)
+        self.ended = moved.settled or lost
+        if self.ended or self.critic_phase_steps >= self.options.steps:
+            self._finish_critic("settled after {} steps" if moved.settled else "ended after {} steps" if lost else _ALL)
         self.timings["moments"] = self.timings.get("moments", 0.0) + time.perf_counter() - started
         return record
 
@@ -321,12 +326,16 @@ class Solver:
         self.phase = "done"
         first = self.stop_reason.split("; critic")[0]
         self.stop_reason = f"{first}; critic: {why.format(self.critic_phase_steps)}"
-        if self.moment_fit is None:
-            return
-        gain, error = self.moment_fit.gain_over(self.x_mean_fit, self.b_mean_fit)
-        if gain < -2.0 * error:
+        if self._predicts_worse(_WORSE):
             self.x_average, self.b_average = self.x_mean_fit, self.b_mean_fit
             self.stop_reason += ", and left: the fit of the mean predicts unseen frames better"
+
+    def _predicts_worse(self, errors: float) -> bool:
+        """Whether the fit of mean and covariance predicts unseen frames worse than the mean fit, by so many standard errors."""
+        if self.moment_fit is None:
+            return False
+        gain, error = self.moment_fit.gain_over(self.x_mean_fit, self.b_mean_fit)
+        return gain < -errors * error
 
     def _record(self, phase: int, residual: Any, change_x: float, change_b: float, terms: dict[str, float]) -> dict[str, float]:
         xp = self.psi.backend.xp
@@ -476,7 +485,7 @@ class Solver:
             if not self.critic_phase_steps:
                 self.phase = self._after_mean()
             elif self.critic_phase_steps >= self.options.steps:
-                self._finish_critic("all {} steps taken")
+                self._finish_critic(_ALL)
             else:
                 self.phase = "critic"
 

@@ -333,6 +333,15 @@ def test_the_phase_ends_where_it_changes_nothing_any_more(tmp_path, monkeypatch)
     assert len(again.history["phase"]) == len(result.history["phase"])
 
 
+def test_what_has_no_hope_is_ended_early(monkeypatch):
+    psi, _, _, stack = blinking(frames=60)
+    monkeypatch.setattr(moment_fit, "_SETTLED", 0.0)
+    monkeypatch.setattr(moment_fit.MomentFit, "gain_over", lambda fit, x, b: (-5.1, 1.0))
+    result = fg.reconstruct(stack, psi=psi, camera=CAMERA, options=dataclasses.replace(SMALL, steps=40), progress=False)
+    assert "critic: ended after 9 steps, and left: the fit of the mean" in result.stop_reason
+    np.testing.assert_array_equal(result.x, result.x_mean_fit)
+
+
 def test_no_network_is_loaded_and_none_is_taken(tmp_path):
     code = (
         "import sys, numpy as np, fluogan_core as fg\n"
