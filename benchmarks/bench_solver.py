@@ -1,4 +1,4 @@
-"""Whole solver iterations and their split: sampling, Psi, critic step, differences, prox.
+"""Whole solver iterations and their split: a step of the default, and of those that train a network.
 
 The solver runs unchanged; its parts are wrapped in a stopwatch that counts each moment once, for the innermost part that is
 running (the Psi inside sampling counts as Psi).  Solvers of different estimators and sizes take their steps in turn.
@@ -17,7 +17,9 @@ from ._cases import make_case
 from ._harness import Alternative, Options, Report, main
 
 PARTS = ("sampling", "Psi", "critic step", "critic on held-out frames", "differences", "prox and bookkeeping")
-#: "coupled" takes many times longer; bench_estimators says how much.
+#: Of a step of the default: fifty accelerated ones of both images.
+OWN_PARTS = ("slope of the best critic", "prox of x", "sieve", "background", "the rest")
+#: Those that train; "coupled" takes many times longer; bench_estimators says how much.
 METHODS = ("linear", "corrected", "photon")
 
 
@@ -28,10 +30,11 @@ class Stopwatch:
     ----------
     synchronize : callable
         Waits for the device, so that a part pays for what it started.
+    parts : tuple of str
     """
 
-    def __init__(self, synchronize: Callable[[], None]) -> None:
-        self.seconds: dict[str, float] = dict.fromkeys(PARTS, 0.0)
+    def __init__(self, synchronize: Callable[[], None], parts: tuple[str, ...] = PARTS) -> None:
+        self.seconds: dict[str, float] = dict.fromkeys(parts, 0.0)
         self._synchronize = synchronize
         self._running: list[str] = []
         self._since = 0.0
@@ -75,6 +78,8 @@ def run(options: Options) -> Report:
     if not options.quick:
         large = {"corrected": _solver(options, 64, "corrected")}
         _split(report, "64x64", large, 64, 10)
+    for size in options.pick((32, 64), (16,)):
+        _split_default(report, options, size)
     return report
 
 
@@ -130,6 +135,41 @@ def _split(report: Report, label: str, solvers: dict[str, fg.Solver], size: int,
         ["method", "iterations", "ms", *PARTS],
         rows,
         "Means over all iterations but the first; each moment counts for the innermost part that is running.",
+    )
+
+
+def _split_default(report: Report, options: Options, size: int) -> None:
+    """Time steps of the default and of the fit of the mean before it, in turn, then say where the former's time went."""
+    solver = _solver(options, size, "moments")
+    fit = solver.moment_fit
+    assert fit is not None
+    watch = Stopwatch(solver.psi.backend.synchronize, OWN_PARTS)
+    watch.wrap(fit.witness, "slope", OWN_PARTS[0])
+    watch.wrap(fit, "image_step", OWN_PARTS[1])
+    watch.wrap(fit, "sieve", OWN_PARTS[2])
+    watch.wrap(fit.objective, "background_step", OWN_PARTS[3])
+    watch.wrap(fit, "step", OWN_PARTS[4])
+    steps = 0
+
+    def step() -> None:
+        nonlocal steps
+        steps += 1
+        fit.step(3)  # at this number the witness does not look anew
+
+    report.measure(
+        "Steps of the default",
+        f"{size}x{size}",
+        [Alternative("moments, one step", step), Alternative("fit of the mean, one step", solver.mean_fit.step)],
+        per="step",
+        seconds=options.pick(8, 0),
+        setting={"size": size},
+    )
+    total = sum(watch.seconds.values())
+    report.table(
+        f"Where a step of the default goes, {size}x{size}: % of the whole",
+        ["steps", "ms", *OWN_PARTS],
+        [[steps, 1e3 * total / steps, *(100 * watch.seconds[part] / total for part in OWN_PARTS)]],
+        "Means over all steps; each moment counts for the innermost part that is running.",
     )
 
 

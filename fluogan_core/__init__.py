@@ -1,7 +1,7 @@
 """Super-resolution from fluorescence fluctuations.
 
 The frames of a flickering sample are modelled as ``Y = gain * P(Psi P(x) + b) + N`` (a double Poisson process); the
-super-resolved image ``x`` and the background ``b`` are fitted so that a WGAN-GP critic cannot tell simulated frames from
+super-resolved image ``x`` and the background ``b`` are fitted so that a critic cannot tell simulated frames from
 recorded ones.  Names are loaded on first use: importing this package loads neither torch nor cupy.
 """
 

@@ -28,6 +28,7 @@ from benchmarks.paper._judge import Task, Verdict, judge, verdicts  # noqa: E402
 from benchmarks.paper._methods import METHODS, Job, left_out  # noqa: E402
 from benchmarks.paper._scenes import CONDITIONS, Geometry, make_scene, operator  # noqa: E402
 from benchmarks.paper._tables import against_peers, score, smallest_resolved  # noqa: E402
+from benchmarks.paper._training import best_quadratic, told_apart  # noqa: E402
 from benchmarks.paper.reference import Likelihood, climb, error_of, make_field  # noqa: E402
 
 SMALL = Geometry(shape=(20, 20), frames=100)
@@ -304,11 +305,29 @@ def test_climbing_never_goes_down_and_keeps_the_image_of_least_error(field, seco
     assert error_of(field)(best) == min(errors) == errors[when]
 
 
+def test_the_best_quadratic_critic_tells_flicker_from_steady_light():
+    """Frames with the same mean, of 20 photons per emission and of one: seen in frames that it was not made from."""
+    field, steady = (make_field(14, 20.0, 300, 1, kappa) for kappa in (20.0, 1.0))
+    b = field.b.astype(np.float32)
+    values = best_quadratic(field, steady.frames, field.x.astype(np.float32), b)
+    simulated = field.model.sample(field.x, b, 300, seed=9)
+    assert told_apart(values(steady.unseen), values(simulated)) > 5
+    assert abs(told_apart(values(field.unseen), values(simulated))) < 3
+    drawn = np.random.default_rng(0).standard_normal(400)
+    assert told_apart(drawn + 1, drawn) == pytest.approx(np.sqrt(200) / drawn.std(ddof=1))
+
+
 def test_the_reference_runs(tmp_path):
     words = [sys.executable, "-m", "benchmarks.paper.reference", "--quick", "--results", str(tmp_path)]
     subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
     document = json.loads((tmp_path / "reference.json").read_text())
     check_document(document)
+    assert document["tables"][-1]["title"].startswith("How long a critic has to be trained")
+    assert [row[:3] for row in document["tables"][-1]["rows"]] == [
+        ["best quadratic", "", "none"],
+        ["trained", 4, 1],
+        ["trained", 4, 2],
+    ]
     names = [row[2] for row in document["tables"][0]["rows"]]
     assert names[:4] == ["likelihood of the mean", "likelihood of mean and covariance", "mean fit", "full method"]
     assert len(names) > 4

@@ -31,6 +31,7 @@ from .. import STUDIES
 from .._harness import RESULTS, Options, Report, switches, write
 from .._tables import plain, render
 from ._scenes import FWHM_NM
+from ._training import add_training
 from ._tries import TRIED, library, tries
 
 __all__ = ["Field", "Likelihood", "climb"]
@@ -187,6 +188,9 @@ def run(options: Options) -> Report:
     )
     if poor:
         report.table("The same with one photon per emission: fluctuations hold next to nothing", _COLUMNS, poor)
+    untrained = fg.SolverOptions(method="none", **options.pick({}, {"warm_steps": 20, "channels": 2}))
+    looks, batches = options.pick((50, 200, 500, 1000, 2000, 5000), (1, 2)), options.pick((32, 200), (4,))
+    add_training(report, make_field(size, 20.0, frames, 0), untrained, looks, batches)
     return report
 
 
