@@ -21,8 +21,9 @@ __all__ = ["MomentFit", "Moved"]
 
 #: Accelerated steps on the images for each step of the solver.
 _INNER = 50
-#: Edges cost this many times what they cost in the fit of the mean; by trial on simulated fields.
-_EDGES = 9.0
+#: Edges cost up to this many times what they cost in the fit of the mean, where flicker is this share of the variance of the
+#: light; both by trial on simulated fields.
+_EDGES, _ALL_FLICKER = 9.0, 2.0 / 3.0
 #: Turns of the power iteration; the step is this much shorter than what they find.
 _TURNS, _MARGIN = 20, 1.05
 #: Settled: the witness has seen the images anew, and they move by less than this in relation to themselves.
@@ -47,7 +48,9 @@ class MomentFit:
 
     The bracket is the largest value that a quadratic critic reaches (:class:`fluogan_core.moments.MomentWitness`), and
     :math:`s = \gamma \bar v` makes its first term the fidelity of (11) where all pixels are equally noisy and uncorrelated, and
-    q is 9, by trial on simulated fields and blinking lines.
+    :math:`q = \max(1, 9 \min(1, \tfrac32 f)^2)` with f the share of flicker in the variance of the light
+    (:attr:`flicker_share`), by trial on simulated fields and blinking lines: where most of the variance is flicker, covariances
+    draw what is flat as beads, and where little of it is, dear edges merge pairs that the mean alone holds apart.
 
     Every pixel of x has a step of its own: where it is dark the critic sees a single molecule, where it is bright many have to
     come, and the slope there changes far more slowly.  One step for all would be as short as in the dark.
@@ -84,7 +87,7 @@ class MomentFit:
             mean = self.held_out.mean(axis=0, dtype=np.float64).astype(np.float32)
             self.unseen = MomentWitness(counts[xp.asarray(kept)], model, mean, excess=excess)
         self.scale = np.float32(objective.fidelity * noise.variance / model.gain**2)
-        self.image_step = ImageStep(objective, edges=_EDGES)
+        self.image_step = ImageStep(objective)
         self.sieve = Sieve(objective.psi, options.detail)
 
     def start(self, z: Any, b: Any) -> None:
@@ -95,6 +98,8 @@ class MomentFit:
         self.steps_x, self.step_b = 0 * z, math.nan
         for witness in self._witnesses:
             witness.measure_flicker(self.x, b)
+        share = self.flicker_share
+        self.image_step.edges = 1.0 if math.isnan(share) else max(1.0, _EDGES * min(1.0, share / _ALL_FLICKER) ** 2)
 
     @property
     def _witnesses(self) -> list[MomentWitness]:
@@ -180,7 +185,8 @@ class MomentFit:
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed fit needs, after :meth:`start`."""
-        others = {"dual": self.image_step.dual, "flicker": [float(witness.flicker) for witness in self._witnesses]}
+        of_edges = {"dual": self.image_step.dual, "edges": self.image_step.edges}
+        others = of_edges | {"flicker": [float(witness.flicker) for witness in self._witnesses]}
         return {name: getattr(self, name) for name in (*self._ARRAYS, *self._NUMBERS)} | others
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -191,6 +197,7 @@ class MomentFit:
         for name in self._NUMBERS:
             setattr(self, name, float(state[name]))
         self.image_step.dual = None if state["dual"] is None else asarray(state["dual"])
+        self.image_step.edges = float(state["edges"])
         for witness, flicker in zip(self._witnesses, state["flicker"]):
             witness.flicker = np.float32(flicker)
         self.witness.believe(self.believed_x, self.believed_b)
