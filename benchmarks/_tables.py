@@ -127,13 +127,14 @@ def _targets(documents: Documents) -> str:
 def _environment(documents: Documents) -> str:
     rows = []
     for name, document in documents.items():
-        e = document["environment"]
-        versions = ", ".join(f"{key} {value}" for key, value in e["versions"].items())
-        limits = ", ".join(f"{key} {value}" for key, value in e["threads"].items())
         quick = " (quick: figures mean nothing)" if document["quick"] else ""
-        rows.append(
-            [name + quick, e["date"][:10], e["revision"] or "", str(e["device"].get("name", "")), limits, versions]
-        )
+        first = document["environment"]
+        parts = {name: first} | {f"{name}: {part}, anew": e for part, e in first.get("renewed", {}).items()}
+        for what, e in parts.items():
+            versions = ", ".join(f"{key} {value}" for key, value in e["versions"].items())
+            limits = ", ".join(f"{key} {value}" for key, value in e["threads"].items())
+            device = str(e["device"].get("name", ""))
+            rows.append([what + quick, e["date"][:10], e["revision"] or "", device, limits, versions])
     return _markdown(["benchmark", "date", "revision", "device", "threads", "versions"], rows)
 
 

@@ -26,6 +26,7 @@ from benchmarks.paper import _nanopyx  # noqa: E402
 from benchmarks.paper._evidence import evidence  # noqa: E402
 from benchmarks.paper._judge import Task, Verdict, judge, verdicts  # noqa: E402
 from benchmarks.paper._methods import METHODS, Job, left_out  # noqa: E402
+from benchmarks.paper._renew import renewed  # noqa: E402
 from benchmarks.paper._scenes import CONDITIONS, Geometry, make_scene, operator  # noqa: E402
 from benchmarks.paper._tables import against_peers, score, smallest_resolved  # noqa: E402
 from benchmarks.paper._training import best_quadratic, told_apart  # noqa: E402
@@ -246,6 +247,35 @@ def test_the_command_measures_and_writes(tmp_path):
     refused = subprocess.run([*words, "--seeds", "0"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert refused.returncode == 2
     assert "at least 1" in refused.stderr
+    alone = [*words[:-1], str(tmp_path / "none"), "--condition", "blinking"]
+    refused = subprocess.run(alone, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "run all conditions first" in refused.stderr
+
+
+def _document(revision: str, conditions: dict[str, float], quick: bool = False) -> dict:
+    """Figures of these conditions, as a run leaves them."""
+    shape = {"columns": ["", "s"], "note": revision}
+    tables = [shape | {"title": f"Pairs: {c}", "rows": [["fit", v]]} for c, v in conditions.items()]
+    rows = [[c, method, v] for c, v in conditions.items() for method in ("fit", "full")]
+    tables.append({"title": "How faithful", "columns": ["condition", "method", "s"], "rows": rows, "note": ""})
+    tables.append({"title": "Landings", "columns": ["", "pixels"], "rows": [["SRRF", revision]], "note": ""})
+    targets = [{"what": f"{c}: error", "at_most": 1.0, "at_least": None, "measured": v} for c, v in conditions.items()]
+    return {"quick": quick, "environment": {"revision": revision}, "tables": tables, "targets": targets}
+
+
+def test_one_condition_is_measured_anew_and_the_others_stay():
+    whole = _document("old", {"bright": 1.0, "bright, dim": 2.0, "blinking": 3.0})
+    made = renewed(whole, _document("new", {"bright, dim": 5.0}), "bright, dim")
+    expected = _document("old", {"bright": 1.0, "bright, dim": 5.0, "blinking": 3.0})
+    expected["tables"][1]["note"] = "new"
+    expected["environment"]["renewed"] = {"bright, dim": {"revision": "new"}}
+    assert made == expected
+    assert whole == _document("old", {"bright": 1.0, "bright, dim": 2.0, "blinking": 3.0})
+    with pytest.raises(ValueError, match="quick"):
+        renewed(whole, _document("new", {"bright": 5.0}, quick=True), "bright")
+    with pytest.raises(ValueError, match="'Pairs: dark' is not in the results"):
+        renewed(whole, _document("new", {"dark": 5.0}), "dark")
 
 
 def test_the_picture_is_drawn(tmp_path):

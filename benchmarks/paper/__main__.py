@@ -1,13 +1,19 @@
-"""Run the experiment and render its tables: ``python -m benchmarks.paper [--quick] [--seeds N] [--jobs N]``."""
+"""Run the experiment and render its tables.
+
+``python -m benchmarks.paper [--quick] [--seeds N] [--jobs N] [--condition NAME]``
+"""
 
 from __future__ import annotations
 
+import argparse
+import json
 import math
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from fluogan_core.phantom import ARGOLIGHT_SEPARATIONS_NM
 
@@ -18,6 +24,7 @@ from ._evidence import add_evidence
 from ._judge import Task, Verdict, verdicts
 from ._methods import METHODS, left_out
 from ._pictures import draw
+from ._renew import renewed
 from ._scenes import CONDITIONS, RELEASED, ROI, Condition, Geometry, operator
 from ._tables import add_field, add_landings, add_resolution, add_targets, add_widths
 
@@ -78,12 +85,13 @@ def gather(tasks: Sequence[Task], jobs: int, what: str) -> list[Verdict]:
     return found
 
 
-def run(options: Options, seeds: int, slow_seeds: int, jobs: int, pictures: Path | None) -> Report:
-    """Everything; a quick run has one distance, one seed and a tiny field."""
+def run(
+    options: Options, conditions: Sequence[Condition], seeds: int, slow_seeds: int, jobs: int, pictures: Path | None
+) -> Report:
+    """Everything under these conditions; a quick run has one distance, one seed and a tiny field."""
     report = Report("paper", options)
     geometry = options.pick(ROI, TINY)
     separations = options.pick(ARGOLIGHT_SEPARATIONS_NM, (240.0,))
-    conditions = options.pick(CONDITIONS, CONDITIONS[:2])
     tasks = resolution_tasks(conditions, separations, seeds, geometry, slow_seeds)
     found = gather(tasks, jobs, "regions of interest")
     add_targets(report, found)
@@ -105,6 +113,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=8, help="recordings per condition and distance (1 in a quick run)")
     parser.add_argument("--slow-seeds", type=int, default=1, help=f"recordings of these: {', '.join(SLOW)}")
     parser.add_argument("--jobs", type=int, default=1, help="processes, of one thread each")
+    names = [condition.name for condition in CONDITIONS]
+    parser.add_argument("--condition", choices=names, help="only this one, in the place of its figures in the results")
     parser.add_argument("--docs", type=Path, help="folder of the documents that are rendered")
     arguments = parser.parse_args(argv)
     if arguments.backend != "numpy" or arguments.seed:
@@ -117,13 +127,27 @@ def main(argv: Sequence[str] | None = None) -> None:
     else:
         results, docs = results or RESULTS, docs or ROOT / "docs"
     options = Options(arguments.quick, results)
+    only = arguments.condition
+    before = None if only is None else _results_there(results, parser)
+    conditions = [c for c in options.pick(CONDITIONS, CONDITIONS[:2]) if only is None or c.name == only]
     seeds = 1 if arguments.quick else arguments.seeds
-    document = run(options, seeds, arguments.slow_seeds, arguments.jobs, None if docs is None else docs / "images").document()
+    pictures = None if docs is None else docs / "images"
+    document = run(options, conditions, seeds, arguments.slow_seeds, arguments.jobs, pictures).document()
+    if before is not None:
+        document = renewed(before, document, only)
     print(plain(document))
     print(f"written to {write(document, results)}", file=sys.stderr)
     if docs is not None:
         for path in render(results, docs):
             print(f"tables rendered in {path.name}", file=sys.stderr)
+
+
+def _results_there(folder: Path, parser: argparse.ArgumentParser) -> dict[str, Any]:
+    """What a run of all conditions has left."""
+    path = folder / "paper.json"
+    if not path.is_file():
+        parser.error(f"{path} is not there: --condition puts new figures in the place of old ones; run all conditions first")
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":
