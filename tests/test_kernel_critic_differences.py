@@ -247,7 +247,7 @@ def test_counters_say_how_much_was_touched_suspected_and_bent(kernels, trained):
     np.testing.assert_array_equal(bent[:2], dense[:2, 2])
 
 
-def test_results_do_not_depend_on_threads_or_on_what_else_is_asked(kernels, trained, rng):
+def test_results_do_not_depend_on_threads_and_but_for_rounding_not_on_what_else_is_asked(kernels, trained, rng):
     critic, y = trained
     scorer = Scorer(kernels, critic)
     frame, sets = random_sets(rng, len(y), y.shape[1:], count=300)
@@ -256,11 +256,15 @@ def test_results_do_not_depend_on_threads_or_on_what_else_is_asked(kernels, trai
     np.testing.assert_array_equal(alone[0], single[1])
     one = np.flatnonzero(np.diff(sets.starts) == 1)
     assert len(one) > 3
-    np.testing.assert_array_equal(several[one], single.reshape(len(y), -1)[frame[one], sets.pixels[sets.starts[one]]])
+    # on the CPU the sets before it decide whether a set's last layer is pruned, and both ways sum in their own order
+    near = {"rtol": 0, "atol": 2 * TOLERANCE * np.abs(single).max()}
+    among_others = single.reshape(len(y), -1)[frame[one], sets.pixels[sets.starts[one]]]
+    np.testing.assert_allclose(several[one], among_others, **near)
     # every photon of the field, some of them twice: so many single ones that they come from a table
     everywhere = np.arange(y[0].size).repeat(2)
     table = scorer.several(y, 0 * everywhere, PhotonSets(np.arange(len(everywhere) + 1), everywhere), 2.0)
-    np.testing.assert_array_equal(table, single[0].ravel().repeat(2))
+    np.testing.assert_allclose(table, single[0].ravel().repeat(2), **near)
+    np.testing.assert_array_equal(table[::2], table[1::2])
     kind = NUMBA if kernels.name in NUMBA else CUDA_ON_CPU
     if kernels.name in kind:
         other = Scorer(kernel_set(kind[0]), critic)

@@ -196,7 +196,8 @@ def score_change(  # type: ignore[no-untyped-def]
                         scratch.room,
                         counts,
                     )
-                # where too many are suspected, so they will be in the sets that follow: sets come in spatial order
+                # where too many are suspected, so they will be in the sets that follow: sets come in spatial order.  Hence the
+                # last bits of a result depend on the sets of its block, never on threads: blocks are cut alike for any number.
                 patience[1] = min(2 * patience[1] + 1, 15)
                 patience[0] = patience[1]
                 clear(before, height * width * channels)
