@@ -77,7 +77,7 @@ class SolverOptions:
     relaxation: float = 0.2
     fidelity: float = 1.0
     sparsity: float = 2.0
-    total_variation: float = 0.13
+    total_variation: float = 0.15
     smoothness: float = 2.6
     smoothness_order: int = 8
     detail: float = 0.09

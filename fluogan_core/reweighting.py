@@ -4,12 +4,15 @@ The l1 norm says that what is dim is background rather than molecules.  Charged 
 in x has a price and light in b has none, so that a background which may bend takes the middle of whatever is wide, and a
 uniform bar comes out hollow.  Without a price the background stays too low, x has a pedestal, and the bound x >= 0, which is
 what resolves, holds nowhere.  So the price is asked where the image is dark, and next to nothing where it is lit: there the
-background is what its smoothness makes of the dark around.
+background is what its smoothness makes of the dark around.  Lit is the body, not the skirt that a blur gives it: if skirts went
+free, light in them would stand in for a background that then comes out too low, and fill the gaps between lines.
 """
 
 from __future__ import annotations
 
 from typing import Any
+
+import numpy as np
 
 from .objective import Objective
 from .sieve import Sieve
@@ -20,15 +23,20 @@ __all__ = ["DarkCharge", "dark_weights"]
 _FIRST = 0.125
 #: Fractions of the planned steps after which it is asked anew what is lit.
 _RENEWED = (0.25, 0.5)
-#: Lit is what the image, blurred as the PSF does, shines on with this many times the noise of the mean frame.
+#: Lit is what the image, blurred as the PSF does, shines on with this many times the noise of the mean frame,
 _LIT = 24.0
+#: and with this part of the light around: less is the blur's own skirt, where light without a price would stand in for background.
+_SKIRT = 0.3
+#: Around: a Gaussian of the PSF's width taken so many times, which is wider by the root of that.
+_AROUND = 4
 
 
 def dark_weights(x: Any, objective: Objective, noise: float) -> Any:
     r"""Return :math:`1 / (1 + (\bar x / \bar x_0)^4)` with :math:`\bar x` the blurred image: 1 where it is dark, 0 where lit.
 
-    It is blurred by a Gaussian of the PSF's width: what lies between the beads that noise makes of a filled body is lit, and a
-    price on it would make more of them.
+    It is blurred by a Gaussian of the PSF's width, :math:`\bar x = Gx`: what lies between the beads that noise makes of a filled
+    body is lit, and a price on it would make more of them.  :math:`\bar x_0` is the larger of two: what stands out of the noise,
+    and 0.3 of :math:`G^4 \bar x^2 / G^4 \bar x`, the brightness that the light around has on average.
 
     Parameters
     ----------
@@ -43,9 +51,20 @@ def dark_weights(x: Any, objective: Objective, noise: float) -> Any:
     weights : (N1, N2) float32
     """
     psi = objective.psi
-    lit = _LIT * noise / (psi.factor**2 * float(psi.column_sums.max()))
-    relative = Sieve(psi, 1.0)(x) / x.dtype.type(lit)
-    return 1 / (1 + relative**4)
+    xp, scalar = psi.backend.xp, x.dtype.type
+    sieve = Sieve(psi, 1.0)
+    inside = sieve(xp.ones_like(x))
+
+    def blur(image: Any) -> Any:
+        return sieve(image) / inside  # a body that the border cuts has no skirt there
+
+    seen = blur(x)
+    light, brightness = seen, seen * seen
+    for _ in range(_AROUND):
+        light, brightness = blur(light), blur(brightness)
+    around = brightness / xp.maximum(light, np.finfo(x.dtype).tiny)
+    out_of_noise = _LIT * noise / (psi.factor**2 * float(psi.column_sums.max()))
+    return 1 / (1 + (seen / xp.maximum(scalar(_SKIRT) * around, scalar(out_of_noise))) ** 4)
 
 
 class DarkCharge:

@@ -383,6 +383,18 @@ def test_what_shines_is_not_charged_and_what_is_dark_is():
     assert dark_weights(at, Objective(psi, light), noise=0.25)[48, 48] == pytest.approx(0.5, rel=1e-3)
 
 
+def test_a_skirt_that_the_blur_gives_is_not_lit():
+    psi = fg.Psi(fg.gaussian_psf(318, 100, 4), (32, 32), 4)
+    line = np.zeros(psi.fine_shape, dtype=np.float32)
+    line[16:112, 62:66] = 1e3  # far above any noise, as is its blur 10 fine pixels beside it
+    weights = dark_weights(line, Objective(psi, psi.forward(line)), noise=1e-2)
+    assert weights[40:88, 62:66].max() < 0.02
+    assert weights[40:88, 74:].min() > 0.5
+    # beside it a dimmer body is still one: judged by the light around it, not by the brightest of the field
+    line[16:112, 94:98] = 3e2
+    assert dark_weights(line, Objective(psi, psi.forward(line)), noise=1e-2)[40:88, 94:98].max() < 0.05
+
+
 def test_the_price_is_an_eighth_until_it_is_known_what_is_lit():
     psi = fg.Psi(fg.gaussian_psf(318, 100, 4), (24, 24), 4)
     o = Objective(psi, np.zeros(psi.shape), sparsity=0.8)
@@ -392,7 +404,7 @@ def test_the_price_is_an_eighth_until_it_is_known_what_is_lit():
     charge.renew(dark)
     np.testing.assert_allclose(o.sparsity, np.full(psi.fine_shape, 0.8), rtol=1e-6)
     charge.renew(dark + 1e3)
-    assert o.sparsity.max() < 1e-3
+    assert o.sparsity.max() < 1e-2
     assert charge.settled == 50
     for sparsity, steps in ((0.0, 100), (0.8, 0)):  # nothing to ask, or nobody to ask it of
         o.charge(sparsity)
