@@ -25,7 +25,7 @@ _FIRST = 0.125
 _RENEWED = (0.25, 0.5)
 #: Lit is what the image, blurred as the PSF does, shines on with this many times the noise of the mean frame,
 _LIT = 24.0
-#: and with this part of the light around: less is the blur's own skirt, where light without a price would stand in for background.
+#: and with this part of the light around: less is the blur's own skirt, where free light would stand in for background.
 _SKIRT = 0.3
 #: Around: a Gaussian of the PSF's width taken so many times, which is wider by the root of that.
 _AROUND = 4
@@ -34,9 +34,9 @@ _AROUND = 4
 def dark_weights(x: Any, objective: Objective, noise: float) -> Any:
     r"""Return :math:`1 / (1 + (\bar x / \bar x_0)^4)` with :math:`\bar x` the blurred image: 1 where it is dark, 0 where lit.
 
-    It is blurred by a Gaussian of the PSF's width, :math:`\bar x = Gx`: what lies between the beads that noise makes of a filled
-    body is lit, and a price on it would make more of them.  :math:`\bar x_0` is the larger of two: what stands out of the noise,
-    and 0.3 of :math:`G^4 \bar x^2 / G^4 \bar x`, the brightness that the light around has on average.
+    It is blurred by a Gaussian of the PSF's width, :math:`\bar x = Gx`: what lies between the beads that noise makes of a
+    filled body is lit, and a price on it would make more of them.  :math:`\bar x_0` is the larger of two: what stands out of
+    the noise, and 0.3 of :math:`G^4 \bar x^2 / G^4 \bar x`, the brightness that the light around has on average.
 
     Parameters
     ----------

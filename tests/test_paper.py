@@ -49,8 +49,8 @@ def test_scenes_hold_the_light_that_they_say(condition):
     measured = (scene.frames.mean(axis=0) - 100.0).sum() / 2.2
     # emissions of kappa photons each: their number is Poisson, and blinking molecules, on for two frames, are as few as half
     emissions = scene.light.sum() / scene.photons_per_emitter * SMALL.frames / 4
-    # blinking molecules are drawn once: 500 per square micrometre of line
-    molecules = 500.0 * 4 * 0.1 * (scene.pattern.span_nm[1] - scene.pattern.span_nm[0]) * 1e-3
+    # blinking molecules are drawn once
+    molecules = condition.density_per_um2 * 4 * 0.1 * (scene.pattern.span_nm[1] - scene.pattern.span_nm[0]) * 1e-3
     spread = emissions**-0.5 + (molecules**-0.5 if condition.model == "blinking" else 0.0)
     assert measured == pytest.approx(expected, rel=5 * spread)
     assert scene.light.max() / scene.light[scene.light > 0].min() < 5
@@ -281,7 +281,7 @@ def test_one_condition_is_measured_anew_and_the_others_stay():
 def test_the_picture_is_drawn(tmp_path):
     from benchmarks.paper._pictures import draw
 
-    path = draw(tmp_path, separation=300.0, condition=CONDITIONS[0], geometry=SMALL)
+    path = draw(tmp_path, separations=(300.0,), condition=CONDITIONS[0], geometry=SMALL)
     assert path.read_bytes().startswith(b"\x89PNG")
 
 

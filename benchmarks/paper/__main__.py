@@ -31,8 +31,6 @@ from ._tables import add_field, add_landings, add_resolution, add_targets, add_w
 ROOT = Path(__file__).parents[2]
 #: For a PSF of the wrong width: what goes through Psi.
 THROUGH_PSI = ("FISTA, 1000 steps", "MLEM, 1000 steps", "mean fit", "full method")
-#: Distances up to this get all seeds; wider pairs three in eight: there even the molecules' own light splits no bar.
-CLOSE_NM = 300.0
 #: Judged on one seed by default, and at some distances: each takes as long as many others together.
 SLOW = ("SRRF (nanopyx)", "eSRRF (nanopyx)")
 SLOW_AT = (300.0, 180.0)
@@ -43,7 +41,7 @@ TINY = Geometry(shape=(20, 20), frames=60)
 def resolution_tasks(
     conditions: Sequence[Condition], separations: Sequence[float], seeds: int, geometry: Geometry, slow_seeds: int = 1
 ) -> list[Task]:
-    """All distances, each pair with its control; fewer seeds where nothing is in doubt, and of what takes longest."""
+    """All distances, each pair with its control; fewer seeds of what takes longest."""
     missing = left_out()
     here = [name for name in METHODS if name not in missing]
     methods = {True: tuple(here), False: tuple(name for name in here if name not in SLOW)}
@@ -51,7 +49,7 @@ def resolution_tasks(
         Task(condition.name, (separation,), control, seed, methods[seed < slow_seeds and separation in SLOW_AT], 1.0, geometry)
         for condition in conditions
         for separation in separations
-        for seed in range(seeds if separation <= CLOSE_NM else math.ceil(seeds * 3 / 8))
+        for seed in range(seeds)
         for control in (False, True)
     ]
 

@@ -22,7 +22,7 @@ from scipy import linalg, optimize
 import fluogan_core as fg
 
 from .._harness import Report
-from ._scenes import BACKGROUND, CONDITIONS, PEAK, ROI, Condition, Geometry, make_scene, operator, peak_of_standard
+from ._scenes import BACKGROUND, PEAK, ROI, Condition, Geometry, make_scene, operator, peak_of_standard
 
 __all__ = ["Evidence", "add_evidence", "evidence"]
 
@@ -128,8 +128,7 @@ def add_evidence(
     rows = []
     for condition in conditions:
         for separation in separations:
-            kappa = 1.0 if condition.model == "double Poisson" else condition.light * blinking_kappa()
-            e = evidence(separation, condition.light, kappa, geometry)
+            e = evidence(separation, condition.light, photons_per_emission(condition), geometry)
             rows.append([condition.name, f"{separation:g} nm", e.of_bar, e.of_mean, e.of_both])
     report.table(
         f"What {geometry.frames} frames hold: standard deviations by which a pair differs",
@@ -140,8 +139,7 @@ def add_evidence(
     )
 
 
-def blinking_kappa() -> float:
-    """Photons per emission of the blinking condition in full light, in the double Poisson model's second moments."""
-    condition = next(c for c in CONDITIONS if c.model == "blinking" and c.light == 1.0)
+def photons_per_emission(condition: Condition) -> float:
+    """Kappa of a condition's recordings, in the double Poisson model's second moments."""
     few = Geometry(ROI.pixel_size_nm, ROI.factor, ROI.shape, frames=2)
     return make_scene(condition, (180.0,), 0, geometry=few).photons_per_emitter

@@ -1,7 +1,8 @@
-"""The picture of the experiment: mean, truth, background, result and profile of a pair, and its control below."""
+"""The picture of the experiment: mean, truth, background, result and profile of pairs, each with its control below."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,16 +18,24 @@ __all__ = ["draw"]
 _TRUTH, _MEAN, _RESULT = "#1864ab", "#8a8f98", "#c2255c"
 
 
-def draw(folder: Path, *, separation: float = 150.0, condition: Condition = CONDITIONS[1], geometry: Geometry = ROI) -> Path:
-    """Draw one pair and its control as the defaults see them; return the file, ``paper.png``."""
+def draw(
+    folder: Path,
+    *,
+    separations: Sequence[float] = (150.0, 120.0),
+    condition: Condition = CONDITIONS[2],
+    geometry: Geometry = ROI,
+) -> Path:
+    """Draw pairs and their controls as the defaults see them; return the file, ``paper.png``."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    drawing = Figure(figsize=(13.0, 5.6), layout="constrained")
+    rows = [(separation, control) for separation in separations for control in (False, True)]
+    drawing = Figure(figsize=(13.0, 0.4 + 2.6 * len(rows)), layout="constrained")
     FigureCanvasAgg(drawing)
-    drawing.suptitle(f"{condition.name}, {separation:g} nm under a PSF of {FWHM_NM:g} nm; below, the uniform bar", fontsize=11)
-    axes = drawing.subplots(2, 5, width_ratios=(1, 1, 1, 1, 1.5))
-    for row, control in enumerate((False, True)):
+    said = " and ".join(f"{separation:g}" for separation in separations)
+    drawing.suptitle(f"{condition.name}: lines {said} nm apart, FWHM {FWHM_NM:g} nm; below each, the uniform bar", fontsize=11)
+    axes = drawing.subplots(len(rows), 5, width_ratios=(1, 1, 1, 1, 1.5))
+    for row, (separation, control) in enumerate(rows):
         scene = make_scene(condition, (separation,), 0, control=control, geometry=geometry)
         job = Job(scene)
         images = {
@@ -50,8 +59,9 @@ def draw(folder: Path, *, separation: float = 150.0, condition: Condition = COND
         for name, (where, curve, colour) in curves.items():
             place.plot(where, curve / curve.max(), color=colour, label=name, lw=1.3)
         centre = scene.pattern.centres_nm[0]
-        place.set(xlim=(centre - 900, centre + 900), yticks=[], xlabel="nm" if control else "")
-        if not control:
+        place.set(xlim=(centre - 900, centre + 900), yticks=[], xlabel="nm" if row == len(rows) - 1 else "")
+        axes[row, 0].set_ylabel(f"bar of {separation:g} + 100 nm" if control else f"{separation:g} nm")
+        if row == 0:
             place.legend(frameon=False, fontsize=8)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "paper.png"

@@ -16,8 +16,6 @@ __all__ = ["CONDITIONS", "RELEASED", "ROI", "Condition", "Geometry", "Scene", "m
 PEAK, BACKGROUND = 160.0, 10.0
 #: The camera: counts per photon, counts, counts rms.
 GAIN, OFFSET, READ_NOISE = 2.2, 100.0, 3.0
-#: Emitters per square micrometre of line: dense enough that a line looks filled.
-DENSITY_PER_UM2 = 500.0
 FWHM_NM = 318.0
 #: The pair that sets the brightness of all: the same molecules per line, whatever the distance.
 _STANDARD_NM = 180.0
@@ -34,16 +32,22 @@ class Condition:
         Eq. (1) with one photon per emission, or emitters that blink in continuous time.
     light : float
         Fraction of the full light, background included.
+    density_per_um2 : float
+        Molecules per square micrometre of line, where molecules blink.  At 500 a bar is a bar of grains: what its molecules
+        send splits itself now and then; at 2000 it is nearly uniform, as a control should be, and an emission a quarter as
+        bright.
     """
 
     name: str
     model: str
     light: float
+    density_per_um2: float = 500.0
 
 
 CONDITIONS = (
     Condition("double Poisson", "double Poisson", 1.0),
     Condition("blinking", "blinking", 1.0),
+    Condition("blinking, dense", "blinking", 1.0, 2000.0),
     Condition("double Poisson, dim", "double Poisson", 0.1),
     Condition("blinking, dim", "blinking", 0.1),
 )
@@ -139,13 +143,13 @@ def make_scene(
         counts = model.sample(pattern.x * level, background, geometry.frames, seed) + OFFSET
         frames = np.rint(counts).clip(0, 65535).astype(np.uint16)
         return Scene(condition, geometry, pattern, seed, frames, pattern.x * level, background, 1.0)
-    per_fine_pixel = DENSITY_PER_UM2 * (1e-3 * geometry.pixel_size_nm / geometry.factor) ** 2
+    per_fine_pixel = condition.density_per_um2 * (1e-3 * geometry.pixel_size_nm / geometry.factor) ** 2
     blinking = Blinking()
     blinking = dataclasses.replace(blinking, photons_per_frame=level / (per_fine_pixel * blinking.duty))
     made = fg.simulate_sofi(
         pattern,
         frames=geometry.frames,
-        density_per_um2=DENSITY_PER_UM2,
+        density_per_um2=condition.density_per_um2,
         fwhm_nm=FWHM_NM,
         background=background,
         blinking=blinking,
