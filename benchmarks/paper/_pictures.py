@@ -22,7 +22,7 @@ def draw(
     folder: Path,
     *,
     separations: Sequence[float] = (150.0, 120.0),
-    condition: Condition = CONDITIONS[2],
+    condition: Condition = CONDITIONS[1],
     geometry: Geometry = ROI,
 ) -> Path:
     """Draw pairs and their controls as the defaults see them; return the file, ``paper.png``."""
@@ -62,7 +62,7 @@ def draw(
         place.set(xlim=(centre - 900, centre + 900), yticks=[], xlabel="nm" if row == len(rows) - 1 else "")
         axes[row, 0].set_ylabel(f"bar of {separation:g} + 100 nm" if control else f"{separation:g} nm")
         if row == 0:
-            place.legend(frameon=False, fontsize=8)
+            place.legend(frameon=False, fontsize=8, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "paper.png"
     save(drawing, path)
