@@ -14,23 +14,25 @@ SWEEPS = 3
 
 
 class ImageStep:
-    r"""argmin over z >= 0 of :math:`\sum_i (z - z_0 + \tau g)_i^2 / 2\tau_i + \lambda_1\|z\|_1 + \lambda_3 TV(z)`.
+    r"""The minimum over z >= 0 of a quadratic, the l1 norm and the total variation,
+
+    .. math:: \sum_i (z - z_0 + \tau g)_i^2 / 2\tau_i + \lambda_1\|z\|_1 + \lambda_3 \sum_i e_i |(\nabla z)_i|.
 
     Parameters
     ----------
     objective : Objective
         Its ``sparsity`` and ``total_variation`` are the weights.
-    edges : float
-        Times the latter.
 
     Attributes
     ----------
+    edges : (N1, N2) float32, optional
+        What an edge costs at every pixel, e, above 0; 1 everywhere while this is None.
     dual : (2, N1, N2) float32
         The dual variable of the total variation, kept from step to step; None where its weight is 0.
     """
 
-    def __init__(self, objective: Objective, *, edges: float = 1.0) -> None:
-        self.objective, self.edges = objective, edges
+    def __init__(self, objective: Objective) -> None:
+        self.objective, self.edges = objective, None
         xp, shape = objective.psi.backend.xp, objective.psi.fine_shape
         self.dual = xp.zeros((2, *shape), dtype="float32") if objective.total_variation else None
 
@@ -43,7 +45,8 @@ class ImageStep:
         if self.dual is None:
             new = prox_nonnegative(moved)
         else:
-            new = prox_total_variation(moved, step * (self.edges * o.total_variation), dual=self.dual, sweeps=SWEEPS)
+            weight = step * o.total_variation
+            new = prox_total_variation(moved, weight, dual=self.dual, sweeps=SWEEPS, edges=self.edges)
         norm = o.psi.backend.xp.linalg.norm
         change, size = (float(norm(image.ravel())) for image in (new - z, new))
         return ProxStep(new, change, size, float(new.sum(dtype="float64")))

@@ -15,6 +15,7 @@ from .moments import MomentWitness
 from .noise import StackNoise
 from .objective import Objective
 from .options import SolverOptions
+from .prox import edge_lengths
 from .sieve import Sieve
 
 __all__ = ["MomentFit", "Moved"]
@@ -22,8 +23,11 @@ __all__ = ["MomentFit", "Moved"]
 #: Accelerated steps on the images for each step of the solver.
 _INNER = 50
 #: Edges cost up to this many times what they cost in the fit of the mean, where flicker is this share of the variance of the
-#: light; both by trial on simulated fields.
-_EDGES, _ALL_FLICKER = 9.0, 2.0 / 3.0
+#: light, and half of that where the fit of the mean has drawn a step of this part of the brightness.
+_EDGES, _ALL_FLICKER, _DRAWN = 9.0, 2.0 / 3.0, 0.25
+#: Powers of the share of flicker that edges cost as much as: in what is flat, and at the steps that the fit of the mean has
+#: drawn.  All of these by trial on simulated fields.
+_FLAT, _STEEP = 2, 8
 #: Turns of the power iteration; the step is this much shorter than what they find.
 _TURNS, _MARGIN = 20, 1.05
 #: Settled: the witness has seen the images anew, and they move by less than this in relation to themselves.
@@ -44,13 +48,20 @@ class MomentFit:
     r"""Proximal gradient steps with momentum (FISTA) on
 
     .. math:: s \left(\tfrac12 r^T W r + \tfrac14 \mathrm{tr}(W E W E)\right) + \lambda_1 \|x\|_1
-              + q \lambda_3 \mathrm{TV}(x) + \tfrac{\lambda_2}{2} \|\nabla^p b\|^2, \qquad x, b \ge 0.
+              + \lambda_3 \sum_i e_i |(\nabla x)_i| + \tfrac{\lambda_2}{2} \|\nabla^p b\|^2, \qquad x, b \ge 0.
 
     The bracket is the largest value that a quadratic critic reaches (:class:`fluogan_core.moments.MomentWitness`), and
-    :math:`s = \gamma \bar v` makes its first term the fidelity of (11) where all pixels are equally noisy and uncorrelated, and
-    :math:`q = \max(1, 9 \min(1, \tfrac32 f)^2)` with f the share of flicker in the variance of the light
-    (:attr:`flicker_share`), by trial on simulated fields and blinking lines: where most of the variance is flicker, covariances
-    draw what is flat as beads, and where little of it is, dear edges merge pairs that the mean alone holds apart.
+    :math:`s = \gamma \bar v` makes its first term the fidelity of (11) where all pixels are equally noisy and uncorrelated.
+
+    Edges cost more than in the fit of the mean,
+
+    .. math:: e_i = \max\!\left(\frac{q_2}{1 + (|(\nabla x^0)_i| / \frac14 \bar x^0)^2}, q_8\right), \quad
+              q_k = \max(1, 9 \min(1, \tfrac32 f)^k), \quad \bar x^0 = \frac{\sum (x^0)^2}{\sum x^0},
+
+    with :math:`x^0` the image that the phase starts from and f the share of flicker in the variance of the light
+    (:attr:`flicker_share`): total variation reweighted (Candes, Wakin and Boyd 2008), so that what is flat stays flat where
+    covariances would draw it as beads, and two lines that the mean alone holds apart stay apart.  Where nearly all of the
+    variance is flicker, the steps that the mean shows are those of single molecules, and count no more than others.
 
     Every pixel of x has a step of its own: where it is dark the critic sees a single molecule, where it is bright many have to
     come, and the slope there changes far more slowly.  One step for all would be as short as in the dark.
@@ -98,8 +109,7 @@ class MomentFit:
         self.steps_x, self.step_b = 0 * z, math.nan
         for witness in self._witnesses:
             witness.measure_flicker(self.x, b)
-        share = self.flicker_share
-        self.image_step.edges = 1.0 if math.isnan(share) else max(1.0, _EDGES * min(1.0, share / _ALL_FLICKER) ** 2)
+        self.image_step.edges = self._price_of_edges()
 
     @property
     def _witnesses(self) -> list[MomentWitness]:
@@ -145,6 +155,16 @@ class MomentFit:
         mine, theirs = (self.unseen.log_density(self.held_out, *images) for images in ((self.x, self.b), (x, b)))
         gain = mine - theirs
         return float(gain.mean()), float(gain.std(ddof=1)) / math.sqrt(len(gain))
+
+    def _price_of_edges(self) -> Any:
+        """What an edge costs at every pixel, (N1, N2) float32, in units of what it cost in the fit of the mean."""
+        xp, x, share = self.xp, self.x, self.flicker_share
+        if math.isnan(share):
+            return xp.ones_like(x)
+        flicker = min(1.0, share / _ALL_FLICKER)
+        most, least = (np.float32(max(1.0, _EDGES * flicker**power)) for power in (_FLAT, _STEEP))
+        brightness = float((x * x).sum(dtype=np.float64)) / float(x.sum(dtype=np.float64))
+        return xp.maximum(most / (1 + (edge_lengths(x) / np.float32(_DRAWN * brightness)) ** 2), least)
 
     def _measure(self) -> None:
         """The safe steps under the witness's present weights, each pixel's in the ratio of its own curvature.
@@ -197,7 +217,7 @@ class MomentFit:
         for name in self._NUMBERS:
             setattr(self, name, float(state[name]))
         self.image_step.dual = None if state["dual"] is None else asarray(state["dual"])
-        self.image_step.edges = float(state["edges"])
+        self.image_step.edges = asarray(state["edges"])
         for witness, flicker in zip(self._witnesses, state["flicker"]):
             witness.flicker = np.float32(flicker)
         self.witness.believe(self.believed_x, self.believed_b)

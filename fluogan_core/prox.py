@@ -12,6 +12,7 @@ from .backend import backend_of
 
 __all__ = [
     "ProxStep",
+    "edge_lengths",
     "prox_l1_nonnegative",
     "prox_nonnegative",
     "prox_step",
@@ -78,25 +79,30 @@ def prox_step(x: Any, grad: Any, *, step: float, threshold: float = 0.0, out: An
     return ProxStep(new, change, size, total)
 
 
-def total_variation(x: Any) -> float:
-    r"""Return :math:`\sum_i |(\nabla x)_i|` of an image (N1, N2), lengths of forward differences, nothing across the border."""
+def edge_lengths(x: Any) -> Any:
+    r"""Return :math:`|(\nabla x)_i|` of an image (N1, N2): lengths of forward differences, nothing across the border."""
     xp = backend_of(x=x).xp
-    square = xp.zeros(x.shape, dtype=np.float64)
-    square[:-1] += (x[1:] - x[:-1]).astype(np.float64) ** 2
-    square[:, :-1] += (x[:, 1:] - x[:, :-1]).astype(np.float64) ** 2
-    return float(xp.sqrt(square).sum())
+    square = xp.zeros_like(x)
+    square[:-1] += (x[1:] - x[:-1]) ** 2
+    square[:, :-1] += (x[:, 1:] - x[:, :-1]) ** 2
+    return xp.sqrt(square)
 
 
-def prox_total_variation(v: Any, weight: Any, *, dual: Any, sweeps: int, out: Any = None) -> Any:
+def total_variation(x: Any) -> float:
+    r"""Return :math:`\sum_i |(\nabla x)_i|` of an image (N1, N2): the sum of its :func:`edge_lengths`, in double precision."""
+    return float(edge_lengths(x.astype(np.float64)).sum())
+
+
+def prox_total_variation(v: Any, weight: Any, *, dual: Any, sweeps: int, edges: Any = None, out: Any = None) -> Any:
     r"""Return argmin over x >= 0 of 1/2 ||x - v||^2 + weight * TV(x), nearly: after some sweeps of its dual.
 
     With a weight for every pixel, argmin of :math:`\sum_i (x_i - v_i)^2 / 2 w_i + TV(x)`: the proximal operator in the metric
-    of steps that differ from pixel to pixel.
+    of steps that differ from pixel to pixel.  With ``edges``, the total variation is :math:`\sum_i e_i |(\nabla x)_i|`.
 
     The dual of this problem (Chambolle 2004; with the bound, Beck and Teboulle 2009) is smooth over vector fields p that are
-    nowhere longer than 1, and its solution gives :math:`x = \max(v + w\,\mathrm{div}\,p, 0)`.  A sweep is a projected gradient
-    step, :math:`p \leftarrow \Pi(p + \nabla x / 8 w)`, safe since :math:`\|\nabla\|^2 \le 8`.  Within an iteration that calls
-    this again and again, a dual that is handed on makes a few sweeps enough.
+    nowhere longer than 1 (than :math:`e_i`), and its solution gives :math:`x = \max(v + w\,\mathrm{div}\,p, 0)`.  A sweep is a
+    projected gradient step, :math:`p \leftarrow \Pi(p + \nabla x / 8 w)`, safe since :math:`\|\nabla\|^2 \le 8`.  Within an
+    iteration that calls this again and again, a dual that is handed on makes a few sweeps enough.
 
     Parameters
     ----------
@@ -107,6 +113,8 @@ def prox_total_variation(v: Any, weight: Any, *, dual: Any, sweeps: int, out: An
         Where to start, zeros if nothing is known; overwritten with where the sweeps ended.  The differences across the border,
         ``dual[0, -1]`` and ``dual[1, :, -1]``, are 0 and stay so.
     sweeps : int
+    edges : (N1, N2) of v's dtype, optional
+        What the difference to the next pixels costs at each pixel, above 0; 1 if not given.
     out : array like v, optional
         Receives the image.
 
@@ -117,29 +125,29 @@ def prox_total_variation(v: Any, weight: Any, *, dual: Any, sweeps: int, out: An
     Raises
     ------
     ValueError, TypeError
-        If the weight is not above 0, the dual's shape or dtype are not v's, or v is not a real image.
+        If the weight or the edges are not above 0, the dual's shape or dtype are not v's, or v is not a real image.
     """
-    backend = backend_of(v=v, dual=dual, out=out)
+    backend = backend_of(v=v, dual=dual, edges=edges, out=out)
     uniform = not getattr(weight, "ndim", 0)
     if uniform:
         weight = real_number(weight, "weight", low=0, open_low=True)
     whole_number(sweeps, "sweeps", low=0)
     if v.ndim != 2 or v.dtype not in (np.float32, np.float64):
         raise TypeError(f"v must be an image (N1, N2) of float32 or float64, got shape {v.shape} of {v.dtype}")
-    if not uniform and (weight.shape != v.shape or weight.dtype != v.dtype or not float(weight.min()) > 0):
-        raise ValueError(
-            f"weight must be one number above 0 or {v.shape} of them of {v.dtype}, as v is, got {weight.shape} "
-            f"of {weight.dtype} from {float(weight.min()):g} up"
-        )
+    if not uniform:
+        _check_image(weight, v, "weight must be one number above 0 or")
+    if edges is not None:
+        _check_image(edges, v, "edges must be numbers above 0,")
     if dual.shape != (2, *v.shape) or dual.dtype != v.dtype:
         raise ValueError(f"dual must be {(2, *v.shape)} of {v.dtype}, as v is, got {dual.shape} of {dual.dtype}")
     xp, kernel = backend.xp, backend.kernel("prox_total_variation")
-    plain = uniform and all(a is None or (a.flags.c_contiguous and a.dtype == v.dtype) for a in (v, dual, out))
-    if kernel is not None and plain:
+    plain = all(a is None or (a.flags.c_contiguous and a.dtype == v.dtype) for a in (v, dual, out))
+    if kernel is not None and plain and uniform and edges is None:
         x = xp.empty_like(v) if out is None else out
         kernel(v, weight, dual, sweeps, x)
         return x
     scalar = v.dtype.type
+    longest = scalar(1) if edges is None else edges
     down, across = dual
     if uniform:
         weight = scalar(weight)
@@ -162,9 +170,16 @@ def prox_total_variation(v: Any, weight: Any, *, dual: Any, sweeps: int, out: An
         x = image()
         down[:-1] += rate_down * (x[1:] - x[:-1])
         across[:, :-1] += rate_across * (x[:, 1:] - x[:, :-1])
-        dual /= xp.maximum(xp.sqrt(down * down + across * across), scalar(1))
+        dual /= xp.maximum(xp.sqrt(down * down + across * across) / longest, scalar(1))
     x = image()
     if out is None:
         return x
     out[...] = x
     return out
+
+
+def _check_image(image: Any, v: Any, what: str) -> None:
+    if image.shape != v.shape or image.dtype != v.dtype or not float(image.min()) > 0:
+        raise ValueError(
+            f"{what} {v.shape} of them of {v.dtype}, as v is, got {image.shape} of {image.dtype} from {float(image.min()):g} up"
+        )

@@ -258,17 +258,20 @@ def test_the_prox_of_the_total_variation_is_optimal(rng, weight):
                 lambda u: weight * total_variation(u), v[:4, :5])  # fmt: skip
 
 
-def test_the_prox_of_the_total_variation_in_another_metric_is_optimal(rng):
-    """Steps that differ by a factor of a thousand from pixel to pixel: the dual is a certificate there too."""
+@pytest.mark.parametrize("unequal", [False, True], ids=["edges alike", "edges of their own price"])
+def test_the_prox_of_the_total_variation_in_another_metric_is_optimal(rng, unequal):
+    """Steps that differ by a factor of a thousand from pixel to pixel, edges by a hundred: the dual is a certificate there."""
     v, w = rng.normal(0.5, 1.0, (11, 14)), 10 ** rng.uniform(-2, 1, (11, 14))
+    edges = 10 ** rng.uniform(-1, 1, v.shape) if unequal else np.ones(v.shape)
     dual, gaps = np.zeros((2, *v.shape)), []
     for sweeps in (0, 30, 3000):
-        x = prox_total_variation(v, w, dual=dual, sweeps=sweeps)
-        assert np.hypot(*dual).max() <= 1 + 1e-12
+        x = prox_total_variation(v, w, dual=dual, sweeps=sweeps, edges=edges if unequal else None)
+        assert (np.hypot(*dual) / edges).max() <= 1 + 1e-12
         divergence = dual.sum(axis=0)
         divergence[1:] -= dual[0, :-1]
         divergence[:, 1:] -= dual[1, :, :-1]
-        primal = (0.5 * (x - v) ** 2 / w).sum() + total_variation(x)
+        down, across = np.diff(x, axis=0, append=x[-1:]), np.diff(x, axis=1, append=x[:, -1:])
+        primal = (0.5 * (x - v) ** 2 / w).sum() + (edges * np.hypot(down, across)).sum()
         lower = (0.5 * (v**2 - np.maximum(v + w * divergence, 0) ** 2) / w).sum()
         gaps.append(primal - lower)
     assert gaps[0] > gaps[1] > gaps[2] >= -1e-12
@@ -281,6 +284,15 @@ def test_a_metric_that_is_the_same_everywhere_is_a_number(backend, rng):
     same = backend.asarray(np.full((9, 7), 0.3), dtype=dtype)
     number, image = (prox_total_variation(v, w, dual=d, sweeps=7) for w, d in zip((0.3, same), duals))
     np.testing.assert_allclose(backend.to_host(image), backend.to_host(number), rtol=1e-5, atol=1e-6)
+
+
+def test_edges_that_cost_twice_as_much_are_twice_the_weight(backend, rng):
+    v, dtype = backend.asarray(rng.normal(size=(9, 7)), dtype=np.float64), np.float64
+    twice, alike = (backend.asarray(np.zeros((2, 9, 7)), dtype=dtype) for _ in range(2))
+    edges = backend.asarray(np.full((9, 7), 2.0), dtype=dtype)
+    image = prox_total_variation(v, 0.15, dual=twice, sweeps=3000, edges=edges)
+    number = prox_total_variation(v, 0.3, dual=alike, sweeps=3000)
+    np.testing.assert_allclose(backend.to_host(image), backend.to_host(number), atol=1e-6)
 
 
 def test_the_prox_of_the_total_variation_keeps_light_and_flattens(rng):
@@ -339,6 +351,8 @@ def test_bad_input_is_named(case):
     for wrong in (np.ones(3, b.dtype), np.zeros(b.shape, b.dtype), np.ones(b.shape, int)):
         with pytest.raises(ValueError, match="weight must be one number above 0 or"):
             prox_total_variation(b, wrong, dual=dual, sweeps=1)
+        with pytest.raises(ValueError, match=r"edges must be \(.*\) of them of float32"):
+            prox_total_variation(b, 1.0, dual=dual, sweeps=1, edges=wrong)
     with pytest.raises(ValueError, match=r"dual must be \(2, "):
         prox_total_variation(b, 1.0, dual=dual[:, 1:], sweeps=1)
     with pytest.raises(TypeError, match=r"v must be an image \(N1, N2\) of float32 or float64"):
