@@ -29,8 +29,8 @@ _EXPORTS = {
     "prox_step": "prox",
     "prox_total_variation": "prox",
     "Solver": "solver",
-    "SolverOptions": "solver",
-    "Result": "solver",
+    "SolverOptions": "options",
+    "Result": "result",
     "reconstruct": "solver",
     "sweep": "trials",
     "Sweep": "trials",
@@ -84,6 +84,7 @@ if TYPE_CHECKING:
     from .io import read_stack as read_stack
     from .io import write_result as write_result
     from .objective import Objective as Objective
+    from .options import SolverOptions as SolverOptions
     from .phantom import Pattern as Pattern
     from .phantom import argolight_pattern as argolight_pattern
     from .phantom import smooth_background as smooth_background
@@ -96,9 +97,8 @@ if TYPE_CHECKING:
     from .psf import gaussian_psf as gaussian_psf
     from .psf import measured_psf as measured_psf
     from .psi import Psi as Psi
-    from .solver import Result as Result
+    from .result import Result as Result
     from .solver import Solver as Solver
-    from .solver import SolverOptions as SolverOptions
     from .solver import reconstruct as reconstruct
     from .trials import Sweep as Sweep
     from .trials import Trial as Trial

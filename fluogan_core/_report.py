@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .camera import CameraEstimate
     from .io import Stack
     from .psi import Psi
-    from .solver import Result
+    from .result import Result
 
 __all__ = [
     "build_report",

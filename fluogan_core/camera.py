@@ -29,27 +29,19 @@ from typing import Any
 
 import numpy as np
 
+from ._camera_notes import MOST_READ_NOISE, camera_notes, flicker_notes, neighbour_notes, usable_brightness
 from ._checks import finite_stack, real_number
-from .backend import backend_of, default_memory_budget
+from .backend import backend_of
+from .flicker import Optics, fit_flicker, jackknife
+from .pixel_moments import live_pixels, pixel_moments
 from .psi import Psi
 
 __all__ = ["MOST_READ_NOISE", "Camera", "CameraEstimate", "estimate_camera"]
-
-#: Largest read noise expected of a camera, electrons rms; a rolling-shutter sCMOS has about 1.5.
-MOST_READ_NOISE = 2.5
 
 #: Pixels whose variance departs by more than this many robust standard deviations do not take part.
 _REJECT = 4.0
 #: Blocks per axis of the field that the jackknife leaves out one at a time.
 _BLOCKS = 5
-#: Regularisation of the sharpening filter, relative to the squared transfer of the PSF at zero frequency.
-_WIENER = 0.002
-#: At most this many near shifts take part.
-_NEIGHBOURS = 16
-#: Terms of a covariance that the PSF shapes: q, and six of a smooth background; then lamp, row noise, column noise.
-_SHAPED, _SPREAD = 7, 3
-
-Shift = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -111,244 +103,6 @@ class CameraEstimate:
     diagnostics: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
 
 
-# -- moments of the stack ---------------------------------------------------------------------------------------------
-
-
-@dataclass
-class _Moments:
-    """Mean, variance, and covariances at each shift: from consecutive differences (fast), from the whole stack."""
-
-    mean: np.ndarray
-    variance: np.ndarray
-    fast: dict[Shift, np.ndarray]
-    whole: dict[Shift, np.ndarray]
-    brightness: np.ndarray
-
-
-def _pair(shift: Shift, shape: tuple[int, ...]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Windows of the pixels j and of their partners j + shift, both inside the field; shift[0] is not negative."""
-    (down, right), (rows, columns) = shift, shape
-    first = slice(0, max(0, rows - down)), slice(max(0, -right), columns - max(0, right))
-    second = slice(down, max(down, rows)), slice(max(0, right), columns - max(0, -right))
-    return first, second
-
-
-def _mean_product(a: np.ndarray, b: np.ndarray, degrees: int) -> np.ndarray:
-    return np.einsum("tij,tij->ij", a, b).astype(np.float64) / max(degrees, 1)
-
-
-def _moments(stack: np.ndarray, shifts: list[Shift]) -> _Moments:
-    """Compute the moments in bands of rows that fit the memory budget."""
-    frames, rows, columns = stack.shape
-    degree = 0 if frames < 10 else 1 if frames < 30 else 2
-    trend = np.linalg.qr(np.polynomial.legendre.legvander(np.linspace(-1, 1, frames), degree))[0].astype(np.float32)
-    reach = max((down for down, _ in shifts), default=0)
-    band = max(1, default_memory_budget() // (16 * frames * columns) - reach)
-
-    mean, variance = np.empty((rows, columns)), np.empty((rows, columns))
-    fast, whole = ({s: np.empty(mean[_pair(s, mean.shape)[0]].shape) for s in shifts} for _ in range(2))
-    brightness = np.zeros(frames)
-    for top in range(0, rows, band):
-        part = np.array(stack[:, top : top + band + reach], dtype=np.float32)
-        own = min(band, rows - top)
-        level = part.mean(axis=0, dtype=np.float64)
-        mean[top : top + own] = level[:own]
-        brightness += part[:, :own].sum(axis=(1, 2), dtype=np.float64) / mean.size
-        part -= level.astype(np.float32)
-        change = np.diff(part, axis=0) * np.float32(math.sqrt(0.5))
-        variance[top : top + own] = _mean_product(change[:, :own], change[:, :own], frames - 1)
-        part -= np.tensordot(trend, np.tensordot(trend, part, axes=(0, 0)), axes=(1, 0))
-        for source, target, degrees in ((change, fast, frames - 1), (part, whole, frames - 1 - degree)):
-            for shift in shifts:
-                first, second = _pair(shift, part.shape[1:])
-                product = _mean_product(source[:, *first], source[:, *second], degrees)
-                keep = max(0, min(own, rows - shift[0] - top))
-                target[shift][top : top + keep] = product[:keep]
-    return _Moments(mean, variance, fast, whole, brightness)
-
-
-def _live(stack: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """Pixels that neither saturate, nor stand still, nor stick out, and what to say of the others.
-
-    A ceiling shows as a pile of values at the very top: more than twice as many as at the next value down.  A hot pixel
-    stands out of its neighbours by half the range of the image, which no optics can do.
-    """
-    from scipy.ndimage import median_filter
-
-    top, second = stack.max(), None
-    at_top, count, next_count = np.zeros(variance.shape, dtype=bool), 0, 0
-    for frame in stack:
-        hit = frame == top
-        at_top |= hit
-        count += int(hit.sum())
-        rest = frame[~hit]
-        if rest.size and (second is None or rest.max() >= second):
-            value = rest.max()
-            next_count = int((rest == value).sum()) + (next_count if value == second else 0)
-            second = value
-    notes = []
-    live = np.ones(variance.shape, dtype=bool)
-    if count >= 5 and count > 2 * next_count and second is not None:
-        live &= ~at_top
-        notes.append(f"saturation: {count / stack.size:.2%} of the values pile up at {top:g}; their pixels are left out")
-    span = np.ptp(np.quantile(mean, (0.005, 0.995)))
-    hot = np.abs(mean - median_filter(mean, 3)) > 0.5 * span + 5.0 * np.sqrt(variance / len(stack))
-    for wrong, what in ((variance <= 0, "never change (dead, or masked)"), (hot, "stand out alone (hot)")):
-        if (live & wrong).any():
-            notes.append(f"pixels left out: {int((live & wrong).sum())} that {what}")
-            live &= ~wrong
-    if live.sum() < 16:
-        raise ValueError(
-            f"only {int(live.sum())} pixels fluctuate without saturating; at least 16 are needed to read the camera"
-        )
-    return live, notes
-
-
-# -- the flicker ------------------------------------------------------------------------------------------------------
-
-
-class _Optics:
-    """What the PSF says of covariances.
-
-    Emission is taken as uniform inside a camera pixel; then the mean image and the covariance at a shift are convolutions
-    of the same emission.
-
-    ``near`` shifts see the flicker, closest first; ``far`` ones see only what camera and lamp have in common.
-    """
-
-    def __init__(self, psi: Psi) -> None:
-        self.table, self.origin, self.shape = psi.table / psi.photons_per_emitter, psi.origin, psi.shape
-        reach = [min(t, m - 1) for t, m in zip(self.table.shape[2:], self.shape)]
-        half_plane = [(0, right) for right in range(1, reach[1])]
-        half_plane += [(down, right) for down in range(1, reach[0]) for right in range(1 - reach[1], reach[1])]
-        #: Sum of the kernel at each shift: the covariance of a uniform emission.
-        self.strength = {shift: float(self.kernel(shift).sum()) for shift in [(0, 0), *half_plane]}
-        own = self.strength[0, 0]
-        ranked = sorted(half_plane, key=lambda shift: -self.strength[shift])
-        self.near = [s for s in ranked if self.strength[s] > 0.1 * own][:_NEIGHBOURS] or ranked[:4]
-        beyond = [1 + max((abs(s[axis]) for s in half_plane if self.strength[s] > 1e-3 * own), default=0) for axis in (0, 1)]
-        steps = [[math.ceil(k * r) for r in beyond] for k in (1.0, 1.5, 2.0)]
-        wanted = [shift for down, right in steps for shift in ((0, right), (down, 0), (down, right), (down, -right))]
-        self.far = [s for s in wanted if s[0] <= self.shape[0] - 4 and abs(s[1]) <= self.shape[1] - 4]
-
-    def kernel(self, shift: Shift) -> np.ndarray:
-        """Mean over the phases of T[k] T[k + shift], on the taps of the table."""
-        first, second = _pair(shift, self.table.shape[2:])
-        kernel = np.zeros(self.table.shape[2:])
-        kernel[first] = (self.table[:, :, *first] * self.table[:, :, *second]).mean(axis=(0, 1))
-        return kernel
-
-    def predictor(self, mean: np.ndarray) -> Any:
-        """Return the function of a shift that gives the covariance per unit of q, (M1, M2), from the mean image.
-
-        A Wiener filter stands for the inverse of the blur: what it loses is lost to the prediction and does not bias the
-        regression on it.  A constant background counts as emission.
-        """
-        from scipy.fft import irfft2, next_fast_len, rfft2
-
-        pad = [max(-o, t + o) for o, t in zip(self.origin, self.table.shape[2:])]
-        level = float(mean.mean())
-        padded = np.pad(mean - level, [(p, p) for p in pad], mode="symmetric")
-        size = tuple(next_fast_len(n, True) for n in padded.shape)
-
-        def transfer(kernel: np.ndarray) -> np.ndarray:
-            placed = np.zeros(size)
-            places = [(np.arange(t) + o) % n for t, o, n in zip(kernel.shape, self.origin, size)]
-            np.add.at(placed, np.ix_(*places), kernel)
-            return rfft2(placed)
-
-        blur = transfer(self.table.mean(axis=(0, 1)))
-        total = float(blur[0, 0].real)
-        emission = rfft2(padded, size) * blur.conj() * (1.0 + _WIENER) / (np.abs(blur) ** 2 + _WIENER * total**2)
-        window = tuple(slice(p, p + m) for p, m in zip(pad, self.shape))
-
-        def predict(shift: Shift) -> np.ndarray:
-            kernel = self.kernel(shift)
-            return irfft2(emission * transfer(kernel), size)[window] + level * kernel.sum() / total
-
-        return predict
-
-
-@dataclass
-class _Flicker:
-    """Coefficients of the covariance: all pixels first, then one jackknife replicate per row.
-
-    ``terms`` are what the first eight stand for at shift zero; ``disagreement`` is the relative difference between q from
-    the closer and from the wider near pairs, 0 where it is within the noise.
-    """
-
-    fast: np.ndarray
-    whole: np.ndarray
-    terms: np.ndarray
-    disagreement: float
-
-    def variance(self, replicate: int) -> np.ndarray:
-        """Flicker of sample and lamp in the variance of consecutive differences, (M1, M2)."""
-        return np.tensordot(self.fast[replicate, : len(self.terms)], self.terms, axes=1)
-
-
-def _fit_flicker(
-    moments: _Moments, optics: _Optics, used: np.ndarray, weight: np.ndarray, offset: float, blocks: np.ndarray
-) -> _Flicker:
-    """Regress the covariances on what flicker, lamp and read-out would give.
-
-    Far pairs share no emitter: they tell the lamp, which acts on all pixels at once, and the noise common to a row or a
-    column.  Near pairs, less these, tell the flicker.  A background, static and smooth, takes part in the mean and not in
-    the covariance: a quadratic surface takes it off.
-    """
-    from scipy.ndimage import median_filter
-
-    shape, count, total = moments.mean.shape, int(blocks.max()) + 1, _SHAPED + _SPREAD
-    mean = np.where(used, moments.mean, median_filter(moments.mean, 3))
-    predict, light = optics.predictor(mean), mean - offset
-    y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
-    surface = np.stack([np.ones(shape), y, x, y * y, x * y, x * x])
-
-    half = (len(optics.near) + 1) // 2
-    groups = optics.near[:half], optics.near[half:], optics.far
-    normal, right = np.zeros((3, count, total, total)), np.zeros((3, count, total, 2))
-    for group, shifts in enumerate(groups):
-        for shift in shifts:
-            first, second = _pair(shift, shape)
-            taken = used[first] & used[second]
-            design = np.zeros((total, int(taken.sum())))
-            if shifts is not optics.far:
-                design[0] = predict(shift)[first][taken]
-                design[1:_SHAPED] = optics.strength[shift] * surface[:, *first][:, taken]
-            design[_SHAPED] = (light[first] * light[second])[taken]
-            design[_SHAPED + 1], design[_SHAPED + 2] = shift[0] == 0, shift[1] == 0
-            targets = np.stack([moments.fast[shift][taken], moments.whole[shift][taken]])
-            scaled = design * np.sqrt(weight[first] * weight[second])[taken]
-            label = blocks[first][taken]
-            for block in range(count):
-                inside = label == block
-                normal[group, block] += scaled[:, inside] @ design[:, inside].T
-                right[group, block] += scaled[:, inside] @ targets[:, inside].T
-
-    whole_field = np.concatenate([normal.sum(axis=1)[None], normal.sum(axis=1) - normal.swapaxes(0, 1)])
-    whole_right = np.concatenate([right.sum(axis=1)[None], right.sum(axis=1) - right.swapaxes(0, 1)])
-    solved, halves = [], []
-    for n, r in zip(whole_field, whole_right):
-        spread = _solve(n[2, _SHAPED:, _SHAPED:], r[2, _SHAPED:])
-        left = r[:, :_SHAPED] - n[:, :_SHAPED, _SHAPED:] @ spread
-        n = n[:, :_SHAPED, :_SHAPED]
-        solved.append(np.concatenate([_solve(n[0] + n[1], left[0] + left[1]), spread]))
-        halves.append([_solve(n[k], left[k])[0, 1] for k in (0, 1)])
-    fast, whole = np.moveaxis(np.array(solved), 2, 0)
-    apart = np.array(halves)[:, :1] - np.array(halves)[:, 1:]
-    clear = groups[1] and whole[0, 0] > 0 and abs(apart[0, 0]) > 2.0 * _jackknife(apart)[0]
-    terms = np.concatenate([predict((0, 0))[None], optics.strength[0, 0] * surface, light[None] ** 2])
-    return _Flicker(fast, whole, terms, abs(apart[0, 0]) / whole[0, 0] if clear else 0.0)
-
-
-def _solve(normal: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Least squares from normal equations; terms that never occur get 0."""
-    scale = np.sqrt(np.diag(normal))
-    scale[scale == 0] = 1.0
-    solution = np.linalg.lstsq(normal / np.outer(scale, scale), right / scale[:, None], rcond=1e-9)[0]
-    return solution / scale[:, None]
-
-
 # -- the variance against the mean ------------------------------------------------------------------------------------
 
 
@@ -406,12 +160,6 @@ def _resolve(
     return gain, (largest / 3.0 - intercept) / gain, math.sqrt(largest / 3.0), math.sqrt(4.0 / 45.0) * largest
 
 
-def _jackknife(replicates: np.ndarray) -> np.ndarray:
-    """Standard errors from replicates that leave one block out each; the first row, the full sample, is passed over."""
-    left_out = replicates[1:]
-    return np.sqrt((len(left_out) - 1) / len(left_out) * ((left_out - left_out.mean(axis=0)) ** 2).sum(axis=0))
-
-
 # -- the estimate -----------------------------------------------------------------------------------------------------
 
 
@@ -464,10 +212,10 @@ def estimate_camera(
     if psi is not None and psi.shape != (rows, columns):
         raise ValueError(f"psi is for a field of {psi.shape}, the frames are {(rows, columns)}; cut both alike")
 
-    optics = None if psi is None else _Optics(psi)
-    moments = _moments(stack, [*optics.near, *optics.far] if optics else [(1, 0)])
+    optics = None if psi is None else Optics(psi)
+    moments = pixel_moments(stack, [*optics.near, *optics.far] if optics else [(1, 0)])
     mean = moments.mean
-    live, notes = _live(stack, mean, moments.variance)
+    live, notes = live_pixels(stack, mean, moments.variance)
     blocks = (np.arange(rows) * _BLOCKS // rows)[:, None] * _BLOCKS + np.arange(columns) * _BLOCKS // columns
     blocks = np.unique(blocks, return_inverse=True)[1].reshape(rows, columns)
 
@@ -476,7 +224,7 @@ def estimate_camera(
     if optics is not None:
         for _ in range(2):  # the weights, and the offset under the lamp, improve once the flicker is known
             dark = _resolve(mean[used], shot[used], 1.0 / fit[used], math.inf, given)[1]
-            flicker = _fit_flicker(moments, optics, used, 1.0 / fit, dark, blocks)
+            flicker = fit_flicker(moments, optics, used, 1.0 / fit, dark, blocks)
             shot = moments.variance - flicker.variance(0)
             fit, used = _expected(mean, shot, live, frames)
 
@@ -489,7 +237,7 @@ def estimate_camera(
         q = (flicker.whole[replicate, 0], flicker.fast[replicate, 0]) if flicker else (math.nan, math.nan)
         replicates.append([*values, *(part / values[0] if values[0] else math.nan for part in q)])
     table = np.array(replicates)
-    error = _jackknife(table)
+    error = jackknife(table)
     found_gain, found_offset, found_noise, still_open, kappa, _ = (float(value) for value in table[0])
 
     slopes = [_resolve(mean[used], shot[used], fit[used] ** -power, darkest, given)[:2] for power in (0, 1, 2)]
@@ -514,11 +262,11 @@ def estimate_camera(
         "noise_std": math.hypot(error[2], noise_error),
         "photons_per_emitter": kappa_error,
     }
-    brightness, remark = _brightness(kappa, kappa_error)
+    brightness, remark = usable_brightness(kappa, kappa_error)
     if remark and "photons_per_emitter" not in given:
         notes.append(remark)
-    notes += _camera_notes(moments, (slopes[2][0], found_gain, slopes[0][0]), float(error[0]), found_offset, given)
-    notes += _flicker_notes(flicker, table[0, 4:], error[4:]) if flicker else _neighbour_notes(moments)
+    notes += camera_notes(moments, (slopes[2][0], found_gain, slopes[0][0]), float(error[0]), found_offset, given)
+    notes += flicker_notes(flicker, table[0, 4:], error[4:]) if flicker else neighbour_notes(moments)
     for name in given:
         errors[name] = 0.0
     return CameraEstimate(
@@ -532,78 +280,3 @@ def estimate_camera(
         notes=tuple(notes),
         diagnostics={"mean": mean, "variance": moments.variance, "flicker": moments.variance - shot, "used": used},
     )
-
-
-def _brightness(kappa: float, error: float) -> tuple[float, str]:
-    """A usable kappa, and what to say where it was not measured."""
-    if kappa > 2.0 * error:
-        return kappa, ""
-    if math.isinf(error):
-        return 1.0, "photons per emission: not measured, that takes psi; 1 is assumed"
-    if error > 1.0:
-        return 1.0, f"photons per emission: not determined ({kappa:.2g} +- {error:.2g}); 1 is assumed"
-    return max(kappa, error), f"photons per emission: hardly any flicker seen ({kappa:.2g} +- {error:.2g})"
-
-
-def _camera_notes(
-    moments: _Moments, slopes: tuple[float, float, float], error: float, offset: float, given: dict[str, float]
-) -> list[str]:
-    """Remarks on camera and light; ``slopes`` where dark pixels weigh most, as used, and where bright ones do."""
-    notes = []
-    frames = moments.brightness.size
-    if frames < 20:
-        notes.append(f"only {frames} frames: variances are rough")
-    if "offset" not in given and "noise_std" not in given:
-        notes.append(
-            f"offset and read noise cannot be told apart: a read noise of 0 to {MOST_READ_NOISE:g} electrons is assumed; "
-            "pass offset= or noise_std= if you know one"
-        )
-    dim, gain, bright = slopes
-    if "gain" not in given and abs(dim - bright) > max(0.1 * gain, 2.0 * error):
-        notes.append(
-            f"variance is not proportional to light: its slope is {dim:.3g} among dark pixels and {bright:.3g} among bright "
-            "ones (a camera that is not linear, or a sample that moves)"
-        )
-    tenth = max(1, frames // 10)
-    first, last = (part.mean() - offset for part in (moments.brightness[:tenth], moments.brightness[-tenth:]))
-    if first > 0 and abs(last / first - 1.0) > 0.03:
-        word = "falls" if last < first else "rises"
-        notes.append(f"bleaching or drift: brightness {word} by {abs(last / first - 1.0):.0%} over the stack")
-    return notes
-
-
-def _flicker_notes(flicker: _Flicker, kappa: np.ndarray, error: np.ndarray) -> list[str]:
-    """Remarks on fluctuations; ``kappa`` and ``error`` are of the whole stack and of consecutive differences."""
-    notes = []
-    if kappa[0] > 3.0 * error[0] and kappa[0] - kappa[1] > max(0.2 * kappa[0], 3.0 * math.hypot(*error)):
-        notes.append(
-            f"slow fluctuation: two frames in a row show only {max(kappa[1] / kappa[0], 0.0):.0%} of it (blinking over several "
-            "frames, or a sample that moves)"
-        )
-    if kappa[0] > 3.0 * error[0] and flicker.disagreement > 0.2:
-        notes.append(
-            "the covariance of neighbours does not fall off as the PSF says (another PSF, or flicker out of focus): kappa "
-            f"is uncertain by {flicker.disagreement:.0%} for that alone"
-        )
-    values, errors = flicker.fast[0, _SHAPED:], _jackknife(flicker.fast)[_SHAPED:]
-    clear = values > 4.0 * errors
-    if clear[0] and values[0] > 0.003**2:
-        notes.append(f"the illumination flickers by {math.sqrt(values[0]):.1%} rms from frame to frame")
-    for name, value, seen in (("row", values[1], clear[1]), ("column", values[2], clear[2])):
-        if seen:
-            notes.append(f"noise common to a {name}: {math.sqrt(value):.2g} counts rms")
-    return notes
-
-
-def _neighbour_notes(moments: _Moments) -> list[str]:
-    """Warn of a flicker that could not be taken off."""
-    near, variance = moments.fast[1, 0], moments.variance
-    if not near.size:
-        return []
-    common = float(near.sum() / np.sqrt(variance[:-1] * variance[1:]).sum())
-    if common <= max(0.02, 5.0 / math.sqrt(near.size * moments.brightness.size)):
-        return []
-    return [
-        f"neighbouring pixels fluctuate together (correlation {common:.2f}): the sample flickers and the gain is too high; "
-        "pass psi so that the flicker can be taken off"
-    ]

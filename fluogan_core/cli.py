@@ -351,7 +351,7 @@ def sweep(
     from .backend import get_backend
     from .grid import PSF_WIDTH, plan_sweep
     from .io import prepare_directory
-    from .solver import SolverOptions
+    from .options import SolverOptions
     from .trials import sweep as run_sweep
 
     with checking_input(*COMPLAINTS):

@@ -16,7 +16,8 @@ from .backend import Backend
 from .phantom import Pattern, argolight_pattern
 
 if TYPE_CHECKING:
-    from .solver import Result, SolverOptions
+    from .options import SolverOptions
+    from .result import Result
 
 __all__ = ["Experiment", "Recording", "run_demo"]
 
@@ -197,9 +198,10 @@ def run_demo(
     """
     from .camera import estimate_camera
     from .io import read_stack, write_result
+    from .options import SolverOptions
     from .psf import gaussian_psf
     from .psi import Psi
-    from .solver import SolverOptions, reconstruct
+    from .solver import reconstruct
 
     experiment = Experiment(size=(32, 32), seed=seed) if experiment is None else experiment
     options = SolverOptions(seed=seed) if options is None else options

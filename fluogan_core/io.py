@@ -23,7 +23,7 @@ from ._report import build_report, dumps, prepare_directory, replace_file, write
 
 if TYPE_CHECKING:
     from .camera import CameraEstimate
-    from .solver import Result
+    from .result import Result
 
 __all__ = ["Stack", "prepare_directory", "read_image", "read_stack", "write_image", "write_result"]
 

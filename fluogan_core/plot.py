@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from .solver import Result
+    from .result import Result
     from .trials import Sweep
 
 __all__ = ["contact_sheet", "figure", "nice_length", "profile_band", "save"]

@@ -8,7 +8,6 @@ import math
 import time
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +25,11 @@ from .objective import Objective
 from .options import SolverOptions
 from .progress import progress_reporter
 from .psi import Psi
+from .result import Result
 from .reweighting import DarkCharge
 from .sieve import psf_width
 
-__all__ = ["Result", "Solver", "SolverOptions", "reconstruct"]
+__all__ = ["Solver", "reconstruct"]
 
 log = logging.getLogger("fluogan_core")
 
@@ -41,48 +41,6 @@ _LEAST_FLICKER = 0.1
 #: many steps.
 _WORSE, _HOPELESS, _PATIENCE = 2.0, 5.0, 8
 _ALL = "all {} steps taken"
-
-
-@dataclass
-class Result:
-    """What a reconstruction found, on the host.
-
-    Attributes
-    ----------
-    x : (N1, N2) float32
-        Expected emissions per fine pixel per frame; times ``psi.photons_per_emitter`` it is expected photons.
-    b : (M1, M2) float32
-        Background, expected photons per camera pixel per frame.
-    x_mean_fit, b_mean_fit : like x and b
-        Where the adversarial phase started from: the fit of the mean alone.
-    mean : (M1, M2) float32
-        The mean frame, photons.
-    history : dict of arrays
-        One entry per step for each of :data:`fluogan_core.history.QUANTITIES`; ``phase`` is 0 while the mean is fitted, 1 with
-        the critic.
-    options, camera, psi
-        What it was found with.
-    timings : dict of float
-        Seconds: total, and per stage.  On a card the stages do not wait for each other: a stage's time is what the host spent
-        on it, its waiting for the work of earlier ones included.
-    device : str
-        Where it was computed.
-    stop_reason : str
-        Why each phase ended, in words.
-    """
-
-    x: np.ndarray
-    b: np.ndarray
-    x_mean_fit: np.ndarray
-    b_mean_fit: np.ndarray
-    mean: np.ndarray
-    history: dict[str, np.ndarray]
-    options: SolverOptions
-    camera: Camera
-    psi: Psi
-    timings: dict[str, float] = field(default_factory=dict)
-    device: str = "cpu"
-    stop_reason: str = ""
 
 
 class Solver:

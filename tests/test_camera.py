@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import fluogan_core as fg
-from fluogan_core import camera
+from fluogan_core import flicker, pixel_moments
 from fluogan_core.phantom import smooth_background
 from fluogan_core.photokinetics import Blinking, Detector
 
@@ -217,10 +217,10 @@ def test_covariances_follow_from_the_mean_image(binning):
     fine = np.kron(emission, np.ones((2, 2))) / 4
     # The columns of psi in camera pixels: for each camera pixel of emission, mean over its fine pixels.
     columns = np.stack([psi.column((n1, n2)) for n1 in range(40) for n2 in range(48)])
-    seen = camera._Optics(psi)
+    seen = flicker.Optics(psi)
     predict = seen.predictor(psi.forward(fine))
     for shift in [(0, 0), (0, 1), (1, 0), (1, -1), (2, 1)]:
-        first, second = camera._pair(shift, (20, 24))
+        first, second = pixel_moments.windows(shift, (20, 24))
         exact = np.tensordot(fine.ravel(), columns[:, *first] * columns[:, *second], axes=1)
         # The filter gives up frequencies that the PSF passes to less than sqrt(0.002) = 4 %: an error of a few per cent.
         assert np.abs(predict(shift)[first] - exact).max() <= 0.12 * exact.max()
@@ -230,7 +230,7 @@ def test_covariances_follow_from_the_mean_image(binning):
 def test_the_strength_of_a_shift_is_the_covariance_of_uniform_emission():
     psi = optics((16, 16), factor=2, fwhm=250)
     columns = np.stack([psi.column((n1, n2)) for n1 in range(32) for n2 in range(32)])
-    seen = camera._Optics(psi)
+    seen = flicker.Optics(psi)
     for shift in [(0, 0), (0, 1), (2, -1)]:
         exact = (columns[:, 8, 8] * columns[:, 8 + shift[0], 8 + shift[1]]).sum() / psi.factor**2
         assert seen.strength[shift] == pytest.approx(exact, rel=1e-9)
@@ -292,7 +292,7 @@ def test_the_stack_is_not_written_to():
 def test_the_jackknife_of_a_mean_is_its_standard_error():
     blocks = np.random.default_rng(18).standard_normal(25)
     leave_one_out = (blocks.sum() - blocks) / 24
-    error = camera._jackknife(np.concatenate([[blocks.mean()], leave_one_out])[:, None])
+    error = flicker.jackknife(np.concatenate([[blocks.mean()], leave_one_out])[:, None])
     assert error[0] == pytest.approx(blocks.std(ddof=1) / 5)
 
 

@@ -12,7 +12,8 @@ import torch
 import fluogan_core as fg
 from fluogan_core.adversary import held_out_frames
 from fluogan_core.history import QUANTITIES
-from fluogan_core.solver import Solver, SolverOptions
+from fluogan_core.options import SolverOptions
+from fluogan_core.solver import Solver
 
 CAMERA = fg.Camera(gain=2.0, offset=100.0, noise_std=1.5)
 
