@@ -47,11 +47,12 @@ class Moved(NamedTuple):
 class MomentFit:
     r"""Proximal gradient steps with momentum (FISTA) on
 
-    .. math:: s \left(\tfrac12 r^T W r + \tfrac14 \mathrm{tr}(W E W E)\right) + \lambda_1 \|x\|_1
-              + \lambda_3 \sum_i e_i |(\nabla x)_i| + \tfrac{\lambda_2}{2} \|\nabla^p b\|^2, \qquad x, b \ge 0.
+    .. math:: s \left(\tfrac12 r^T W r + \tfrac14 \mathrm{tr}(W E W E)\right) + \lambda_1 \|z\|_1
+              + \lambda_3 \sum_i e_i |(\nabla z)_i| + \tfrac{\lambda_2}{2} \|\nabla^p b\|^2, \qquad x = G z,\quad z, b \ge 0.
 
     The bracket is the largest value that a quadratic critic reaches (:class:`fluogan_core.moments.MomentWitness`), and
     :math:`s = \gamma \bar v` makes its first term the fidelity of (11) where all pixels are equally noisy and uncorrelated.
+    Where the mean frame is noisier than its fluctuations explain, that term is divided by the square of how much.
 
     Edges cost more than in the fit of the mean,
 
@@ -91,6 +92,11 @@ class MomentFit:
         excess = noise.excess if noise.excess > UNEXPLAINED else 1.0
         kept = held_out_frames(len(counts), options.held_out)
         train = np.setdiff1d(np.arange(len(counts)), kept)
+        if len(train) < 2:
+            raise ValueError(
+                f"method='moments' needs two frames or more for its covariances, but held_out={options.held_out:g} leaves "
+                f"{len(train)} of {len(counts)}: lower held_out, or take method='none'"
+            )
         self.witness = MomentWitness(counts[xp.asarray(train)], model, objective.mean, excess=excess)
         self.unseen = None
         self.held_out = counts[xp.asarray(kept)] / np.float32(model.gain)
@@ -128,12 +134,14 @@ class MomentFit:
         self.x = self.sieve(self.z)
         change_z, change_b = (float((d * d).sum(dtype=np.float64)) ** 0.5 for d in (self.z - old_z, self.b - old_b))
         of_mean, of_covariance = self.witness.value(self.x, self.b)
-        terms = self.objective.terms(self.z, self.b, self.b) | {
+        o = self.objective
+        terms = o.terms(self.z, self.b, self.b) | {
+            "total_variation": o.total_variation * float((self.image_step.edges * edge_lengths(self.z)).sum(dtype=np.float64)),
             "fidelity": float(self.scale) * of_mean,
             "adversarial": float(self.scale) * of_covariance,
         }
         size = float((self.z * self.z).sum(dtype=np.float64)) ** 0.5
-        return Moved(change_z, change_b, terms, looks, looks and change_z < _SETTLED * size)
+        return Moved(change_z, change_b, terms, looks, looks and change_z <= _SETTLED * size)
 
     @property
     def flicker_share(self) -> float:

@@ -180,8 +180,8 @@ class MomentWitness:
         r"""Return :math:`r^T W r / 2` and :math:`\mathrm{tr}(W E W E) / 4`, summed over tiles.
 
         With ``other``, a witness of other frames, the second r and E are theirs: half of what this critic, as it is, tells
-        those frames from simulated ones by.  In expectation that is nought for frames that this critic has not seen, where
-        x and b are right.
+        those frames from simulated ones by.  In expectation the second is nought for frames that this critic has not seen,
+        where x and b are right; the first is only if ``mean`` is not of those frames too.
         """
         of_mean = of_covariance = 0.0
         other = self if other is None else other

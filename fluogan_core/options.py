@@ -44,10 +44,11 @@ class SolverOptions:
         :math:`\lambda_1` in units of the noise that the mean frame's own noise :math:`\bar s` leaves in the gradient of x,
         :math:`\gamma\,\max_i\|\Psi_i\|_2\,\bar s`.  Asked where the image is dark (:mod:`fluogan_core.reweighting`).
     total_variation : float
-        What edges cost: :math:`\lambda_3 = \mathrm{total\_variation}\,\gamma\,\bar s^2 \kappa\,\sigma / S`, with
-        :math:`\sigma` the PSF's standard deviation in fine pixels and S the brightest pixels of the mean frame above its
-        darkest.  Relative to the light, so that dim stacks come out flatter.  It keeps the wide from being split and what is
-        flat from being beaded; 0 leaves it out, as the paper does.
+        What edges cost: :math:`\lambda_3 = \mathrm{total\_variation}\,\gamma\,\bar s^2 e^3 \kappa\,\sigma / S`, with e the mean
+        frame's noise over what its fluctuations explain where that is more than 1.5 (else 1), :math:`\sigma` the PSF's standard
+        deviation in fine pixels and S the brightest pixels of the mean frame above its darkest.  Relative to the light, so that
+        dim stacks come out flatter.  It keeps the wide from being split and what is flat from being beaded; 0 leaves it out, as
+        the paper does.
     smoothness : float
         Length scale of the background in camera pixels: :math:`\lambda_2 = \gamma\,\mathrm{smoothness}^{2p}`.  What varies
         with periods below 2 pi times it is left to the molecules.
@@ -61,7 +62,8 @@ class SolverOptions:
     channels, depth : int
         Size of the critic; the depth is cut on fields too small for it.
     held_out : float
-        Fraction of the frames kept from the critic, for an honest Wasserstein estimate.
+        Fraction of the frames kept from the critic, for an honest Wasserstein estimate.  Only the critic: the mean frame is of
+        all frames, so that with ``"moments"`` it is their covariance that is unseen.
     tolerance : float
         The mean fit ends earlier when the relative change of x per step falls below it.
     seed : int
@@ -91,21 +93,24 @@ class SolverOptions:
 
     def __post_init__(self) -> None:
         one_of(self.method, "method", (*METHODS, "moments", "none"))
+        whole = {"steps": 0, "critic_steps": 1, "batch": 2, "gradient_frames": 1, "channels": 1, "depth": 1}
         if self.warm_steps is not None:
-            whole_number(self.warm_steps, "warm_steps", low=0)
-        for name, low in (("steps", 0), ("critic_steps", 1), ("batch", 2), ("gradient_frames", 1)):
-            whole_number(getattr(self, name), name, low=low)
-        for name in ("channels", "depth"):
-            whole_number(getattr(self, name), name, low=1)
+            whole["warm_steps"] = 0
+        for name, low in whole.items():
+            self._set(name, whole_number(getattr(self, name), name, low=low))
+        self._set("smoothness_order", whole_number(self.smoothness_order, "smoothness_order", low=1, high=8))
+        self._set("seed", whole_number(self.seed, "seed", low=0, high=2**64 - 1))
         for name in ("fidelity", "learning_rate"):
-            real_number(getattr(self, name), name, low=0, open_low=True)
+            self._set(name, real_number(getattr(self, name), name, low=0, open_low=True))
         for name in ("sparsity", "total_variation", "smoothness", "penalty", "tolerance"):
-            real_number(getattr(self, name), name, low=0)
-        whole_number(self.smoothness_order, "smoothness_order", low=1, high=8)
-        real_number(self.detail, "detail", low=0, high=1)
-        real_number(self.relaxation, "relaxation", low=0, high=1, open_low=True)
-        real_number(self.held_out, "held_out", low=0, high=0.5)
-        whole_number(self.seed, "seed", low=0, high=2**64 - 1)
+            self._set(name, real_number(getattr(self, name), name, low=0))
+        self._set("detail", real_number(self.detail, "detail", low=0, high=1))
+        self._set("relaxation", real_number(self.relaxation, "relaxation", low=0, high=1, open_low=True))
+        self._set("held_out", real_number(self.held_out, "held_out", low=0, high=0.5))
+
+    def _set(self, name: str, number: float) -> None:
+        """Plain numbers: those of NumPy would not come back from a checkpoint."""
+        object.__setattr__(self, name, number)
 
     def differences_from(self, other: dict[str, object]) -> list[str]:
         """Name the options, ``steps`` apart, in which ``other`` (a dict of options) differs."""

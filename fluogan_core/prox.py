@@ -101,8 +101,9 @@ def prox_total_variation(v: Any, weight: Any, *, dual: Any, sweeps: int, edges: 
 
     The dual of this problem (Chambolle 2004; with the bound, Beck and Teboulle 2009) is smooth over vector fields p that are
     nowhere longer than 1 (than :math:`e_i`), and its solution gives :math:`x = \max(v + w\,\mathrm{div}\,p, 0)`.  A sweep is a
-    projected gradient step, :math:`p \leftarrow \Pi(p + \nabla x / 8 w)`, safe since :math:`\|\nabla\|^2 \le 8`.  Within an
-    iteration that calls this again and again, a dual that is handed on makes a few sweeps enough.
+    projected gradient step, :math:`p \leftarrow \Pi(p + \nabla x / 8 w)`, safe since :math:`\|\nabla\|^2 \le 8`; with a weight
+    for every pixel, :math:`8 w` becomes four times the sum of its own and its neighbours' largest.  Within an iteration that
+    calls this again and again, a dual that is handed on makes a few sweeps enough.
 
     Parameters
     ----------
@@ -127,8 +128,8 @@ def prox_total_variation(v: Any, weight: Any, *, dual: Any, sweeps: int, edges: 
     ValueError, TypeError
         If the weight or the edges are not above 0, the dual's shape or dtype are not v's, or v is not a real image.
     """
-    backend = backend_of(v=v, dual=dual, edges=edges, out=out)
     uniform = not getattr(weight, "ndim", 0)
+    backend = backend_of(v=v, weight=None if uniform else weight, dual=dual, edges=edges, out=out)
     if uniform:
         weight = real_number(weight, "weight", low=0, open_low=True)
     whole_number(sweeps, "sweeps", low=0)

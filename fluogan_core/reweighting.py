@@ -34,7 +34,7 @@ _AROUND = 4
 def dark_weights(x: Any, objective: Objective, noise: float) -> Any:
     r"""Return :math:`1 / (1 + (\bar x / \bar x_0)^4)` with :math:`\bar x` the blurred image: 1 where it is dark, 0 where lit.
 
-    It is blurred by a Gaussian of the PSF's width, :math:`\bar x = Gx`: what lies between the beads that noise makes of a
+    It is blurred by a Gaussian of the PSF's width, :math:`\bar x = Gx / G1`: what lies between the beads that noise makes of a
     filled body is lit, and a price on it would make more of them.  :math:`\bar x_0` is the larger of two: what stands out of
     the noise, and 0.3 of :math:`G^4 \bar x^2 / G^4 \bar x`, the brightness that the light around has on average.
 

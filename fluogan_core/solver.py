@@ -1,4 +1,4 @@
-"""The alternating solver of (5) and (11): a fit of the mean, then critic steps and proximal steps in turn."""
+"""The solver of (5) and (11): a fit of the mean, then the second phase, against covariances or a network."""
 
 from __future__ import annotations
 
@@ -41,6 +41,8 @@ _LEAST_FLICKER = 0.1
 #: many steps.
 _WORSE, _HOPELESS, _PATIENCE = 2.0, 5.0, 8
 _ALL = "all {} steps taken"
+#: Of the state that a checkpoint holds.
+_VERSION = 2
 
 
 class Solver:
@@ -56,12 +58,15 @@ class Solver:
         Gain, offset and noise of the counts.
     options : SolverOptions
     critic : torch.nn.Module, optional
-        Maps (S, M1, M2) counts above the offset to (S,); trained in place.  A slim :class:`fluogan_core.Critic` by default.
+        Maps (S, M1, M2) counts above the offset to (S,); trained in place.  For the methods that train a network, which take a
+        slim :class:`fluogan_core.Critic` by default.
 
     Attributes
     ----------
     x, b : current images on the backend
-    x_average, b_average : running averages over the critic's phase, weighted towards its end
+    x_average, b_average : what :meth:`result` gives of the second phase
+        A network's: running averages weighted towards its end.  Of the fit of mean and covariance: the images as they are, or
+        the mean fit's where that was kept.
     phase : {"mean", "critic", "done"}
     steps_done, total_steps : int
         Steps taken and (at most) to take, both phases together.
@@ -69,7 +74,8 @@ class Solver:
     Raises
     ------
     ValueError
-        If the stack is not (T, M1, M2) with psi's field, has fewer than two frames, or holds NaN.
+        If the stack is not (T, M1, M2) with psi's field, has fewer than two frames, or holds NaN; if a critic is given to a
+        method that trains none, or ``held_out`` leaves the default method fewer than two frames.
     """
 
     def __init__(
@@ -103,14 +109,17 @@ class Solver:
             )
         self.objective = self._weighted(self.noise, len(counts), options)
         self.planned_mean_steps = deserved_steps(self.noise) if options.warm_steps is None else options.warm_steps
+        self.timings = {"total": 0.0, "mean fit": 0.0, "prox": 0.0}
         self.adversary, self.moment_fit = None, None
+        if critic is not None and options.method in ("moments", "none"):
+            raise ValueError(
+                f"method={options.method!r} trains no network; to train the one given as critic= take "
+                "SolverOptions(method='corrected'), or another estimator of its gradient"
+            )
         if options.method == "moments":
-            if critic is not None:
-                raise ValueError(
-                    "method='moments' has a critic of its own, which is not trained; to train the one given as critic= take "
-                    "SolverOptions(method='corrected'), or another estimator of its gradient"
-                )
+            started = time.perf_counter()
             self.moment_fit = MomentFit(counts, self.model, self.objective, self.noise, options)
+            self.timings["moments"] = time.perf_counter() - started
         elif options.method != "none":
             self.adversary = Adversary(counts, self.model, options, critic)
         self.mean_fit = MeanFit(self.objective, options.detail)
@@ -122,7 +131,6 @@ class Solver:
         self.stop_reason, self.ended = "", False
         self.phase = "mean" if self.planned_mean_steps else self._after_mean()
         self.history = History()
-        self.timings = {"total": 0.0, "mean fit": 0.0, "prox": 0.0}
 
     def _weighted(self, noise: StackNoise, frames: int, options: SolverOptions) -> Objective:
         """The objective with the options' dimensionless weights made real by the stack's own noise."""
@@ -149,10 +157,15 @@ class Solver:
         if self.options.method == "none" or self.options.steps == 0:
             return "done"
         if self.moment_fit is not None:
+            started = time.perf_counter()
             self.moment_fit.start(self.z, self.b)
             share = self.moment_fit.flicker_share
-            if share < _LEAST_FLICKER:
-                self.stop_reason += f"; critic: left out, flicker makes {100 * share:.2g} % of the variance of the light in x"
+            self.timings["moments"] += time.perf_counter() - started
+            if self.mean_steps and not share >= _LEAST_FLICKER:
+                why = "there is no light in x" if math.isnan(share) else (
+                    f"flicker makes {100 * share:.2g} % of the variance of the light in x"
+                )
+                self.stop_reason += f"; critic: left out, {why}"
                 self.ended = True
                 return "done"
         return "critic"
@@ -210,14 +223,16 @@ class Solver:
         record = self._record(0, residual, taken.change, math.nan, terms)
         relative = taken.change / max(taken.size, 1e-30)
         converged = relative < self.options.tolerance and self.mean_steps > self.dark_charge.settled
-        if converged or self.mean_steps >= self.planned_mean_steps:
+        finished = converged or self.mean_steps >= self.planned_mean_steps
+        if finished:
             if converged:
                 self.stop_reason = f"mean fit: converged after {self.mean_steps} steps"
             else:
                 self.stop_reason = f"mean fit: all {self.mean_steps} steps taken"
             self.x_average, self.b_average = self.x_mean_fit, self.b_mean_fit = self.x, self.b
-            self.phase = self._after_mean()
         self.timings["mean fit"] += time.perf_counter() - started
+        if finished:
+            self.phase = self._after_mean()
         return record
 
     def _critic_step(self) -> dict[str, float]:
@@ -277,12 +292,12 @@ class Solver:
         self.ended = moved.settled or lost
         if self.ended or self.critic_phase_steps >= self.options.steps:
             self._finish_critic("settled after {} steps" if moved.settled else "ended after {} steps" if lost else _ALL)
-        self.timings["moments"] = self.timings.get("moments", 0.0) + time.perf_counter() - started
+        self.timings["moments"] += time.perf_counter() - started
         return record
 
     def _finish_critic(self, why: str) -> None:
         self.phase = "done"
-        first = self.stop_reason.split("; critic")[0]
+        first = self.stop_reason.split("; critic")[0] or "mean fit: not asked for"
         self.stop_reason = f"{first}; critic: {why.format(self.critic_phase_steps)}"
         if self._predicts_worse(_WORSE):
             self.x_average, self.b_average = self.x_mean_fit, self.b_mean_fit
@@ -358,7 +373,7 @@ class Solver:
         return f"critic, W {record['w_train']:.3g}, held out {record['w_held_out']:.3g}"
 
     def result(self) -> Result:
-        """Return the images as they stand: the running average in the critic's phase, else the mean fit."""
+        """Return the images as they stand: in the second phase ``x_average`` and ``b_average``, else the mean fit."""
         host = self.psi.backend.to_host
         x, b = (self.x, self.b) if not self.critic_phase_steps else (self.x_average, self.b_average)
         timings = self.timings | ({} if self.adversary is None else self.adversary.timings)
@@ -381,12 +396,17 @@ class Solver:
 
     _IMAGES = ("z", "b", "x_average", "b_average", "x_mean_fit", "b_mean_fit")
 
+    @property
+    def _operator(self) -> str:
+        """Psi in words, and a sum of its PSF, which the words leave out."""
+        return f"{self.psi!r} crc32 {zlib.crc32(self.psi.table.tobytes()):08x}"
+
     def state_dict(self) -> dict[str, Any]:
         """Return everything that a resumed run needs to equal an uninterrupted one: bit for bit on one machine's CPU."""
         return {
-            "version": 1,
+            "version": _VERSION,
             "fingerprint": self.fingerprint,
-            "psi": repr(self.psi),
+            "psi": self._operator,
             "camera": dataclasses.asdict(self.camera),
             "options": dataclasses.asdict(self.options),
             "phase": self.phase,
@@ -410,13 +430,15 @@ class Solver:
         Raises
         ------
         ValueError
-            If the state belongs to another stack, operator, camera or other options; the message names what differs.
+            If the state belongs to another stack, operator, camera, other options or another version of the format; the
+            message names what differs.
         """
         differing = [
             f"{name} ({state.get(name)} there, {mine} here)"
             for name, mine in (
+                ("version", _VERSION),
                 ("fingerprint", self.fingerprint),
-                ("psi", repr(self.psi)),
+                ("psi", self._operator),
                 ("camera", dataclasses.asdict(self.camera)),
             )
             if state.get(name) != mine

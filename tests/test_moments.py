@@ -15,6 +15,7 @@ import fluogan_core as fg
 from fluogan_core import moment_fit
 from fluogan_core.history import QUANTITIES
 from fluogan_core.moments import MomentWitness
+from fluogan_core.prox import edge_lengths
 from fluogan_core.solver import Solver
 
 
@@ -311,6 +312,36 @@ def test_what_predicts_unseen_frames_clearly_worse_is_left():
     assert kept.stop_reason.endswith("and left: the fit of the mean predicts unseen frames better")
 
 
+def test_between_two_looks_the_recorded_objective_falls():
+    """It is what the steps descend on, unequal prices of edges included."""
+    psi, _, _, stack = blinking()
+    solver = Solver(stack, psi=psi, camera=CAMERA, options=dataclasses.replace(SMALL, steps=8))
+    while solver.phase != "done":
+        solver.step()
+    h, fit = solver.history.arrays(), solver.moment_fit
+    assert fit.image_step.edges.max() > 2
+    priced = solver.objective.total_variation * (fit.image_step.edges * edge_lengths(fit.z)).sum(dtype=np.float64)
+    assert h["total_variation"][-1] == pytest.approx(priced, rel=1e-6)
+    of_one_look = h["objective"][h["phase"] == 1][4:8]  # looks at 0, 1, 2, 4, 8
+    assert of_one_look[-1] < of_one_look[0]
+    assert np.diff(of_one_look).max() < 1e-4 * abs(of_one_look[0])
+
+
+def test_without_light_the_phase_is_left_out():
+    psi, _, _, stack = blinking(frames=60)
+    dark = np.full_like(stack, CAMERA.offset) + np.random.default_rng(0).normal(0, 0.5, stack.shape).astype(np.float32)
+    dark += 20  # a background, and not a molecule
+    result = fg.reconstruct(dark, psi=psi, camera=CAMERA, options=dataclasses.replace(SMALL, sparsity=1e3), progress=False)
+    assert result.x.max() == 0
+    assert result.stop_reason.endswith("critic: left out, there is no light in x")
+
+
+def test_too_few_frames_beside_the_held_out_ones_are_refused():
+    psi, _, _, stack = blinking(frames=60)
+    with pytest.raises(ValueError, match=r"held_out=0.5 leaves 1 of 2: lower held_out"):
+        fg.reconstruct(stack[:2], psi=psi, camera=CAMERA, options=dataclasses.replace(SMALL, held_out=0.5), progress=False)
+
+
 def test_where_light_hardly_flickers_covariances_are_left_out(tmp_path):
     """One photon per emission: the phase is not begun, more steps do not change that, and a resumed run says so too."""
     psi, x, b, _ = blinking(frames=60)
@@ -373,5 +404,5 @@ def test_no_network_is_loaded_and_none_is_taken(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stderr
     psi, _, _, stack = blinking(frames=10)
-    with pytest.raises(ValueError, match="has a critic of its own"):
+    with pytest.raises(ValueError, match="method='moments' trains no network"):
         Solver(stack, psi=psi, camera=CAMERA, options=SMALL, critic=fg.Critic(psi.shape))

@@ -11,6 +11,7 @@ import torch
 
 import fluogan_core as fg
 from fluogan_core.adversary import held_out_frames
+from fluogan_core.bridge import read_state, write_state
 from fluogan_core.history import QUANTITIES
 from fluogan_core.options import SolverOptions
 from fluogan_core.solver import Solver
@@ -138,10 +139,28 @@ def test_a_checkpoint_of_another_reconstruction_is_refused_by_name(tmp_path):
         fg.reconstruct(stack, **(go | {"options": dataclasses.replace(options, seed=1)}))
     with pytest.raises(ValueError, match="camera"):
         fg.reconstruct(stack, **(go | {"camera": fg.Camera(2.0, 99.0, 1.5)}))
+    with pytest.raises(ValueError, match="another reconstruction: psi"):
+        fg.reconstruct(stack, **(go | {"psi": psi.with_psf(fg.gaussian_psf(350, 100, psi.factor, truncate=4))}))
+    state = read_state(path)
+    write_state(state | {"version": 1}, path)
+    with pytest.raises(ValueError, match=r"another reconstruction: version \(1 there, 2 here\)"):
+        fg.reconstruct(stack, **go)
     with pytest.raises(FileNotFoundError):
         fg.reconstruct(stack, **(go | {"checkpoint": tmp_path / "none.pt"}))
     with pytest.raises(ValueError, match="needs checkpoint="):
         fg.reconstruct(stack, psi=psi, camera=CAMERA, resume=True)
+
+
+def test_numbers_of_numpy_are_options_like_others(tmp_path):
+    """Also in a checkpoint, which holds none of NumPy's."""
+    psi, _, _, stack = simulate(frames=60)
+    of_numpy = {"warm_steps": np.int64(3), "total_variation": np.float32(0.5), "critic_steps": 5.0, "seed": np.uint64(7)}
+    options = SolverOptions(method="none", **of_numpy)
+    assert type(options.warm_steps) is type(options.critic_steps) is type(options.seed) is int
+    assert type(options.total_variation) is float
+    go = {"psi": psi, "camera": CAMERA, "options": options, "checkpoint": tmp_path / "c.pt"}
+    first = fg.reconstruct(stack, **go)
+    assert fg.reconstruct(stack, resume=True, **go).x.tobytes() == first.x.tobytes()
 
 
 def test_any_module_can_be_the_critic():

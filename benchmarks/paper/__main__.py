@@ -9,7 +9,6 @@ import argparse
 import json
 import math
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,10 +16,8 @@ from typing import Any
 
 from fluogan_core.phantom import ARGOLIGHT_SEPARATIONS_NM
 
-from .. import STUDIES
-from .._harness import RESULTS, Options, Report, switches, write
-from .._tables import plain, render
-from ._evidence import add_evidence
+from .._harness import Options, Report, write
+from .._study import places, publish, study_switches
 from ._judge import Task, Verdict, verdicts
 from ._methods import METHODS, left_out
 from ._pictures import draw
@@ -28,7 +25,6 @@ from ._renew import renewed
 from ._scenes import CONDITIONS, RELEASED, ROI, Condition, Geometry, operator
 from ._tables import add_field, add_landings, add_resolution, add_targets, add_widths
 
-ROOT = Path(__file__).parents[2]
 #: For a PSF of the wrong width: what goes through Psi.
 THROUGH_PSI = ("FISTA, 1000 steps", "MLEM, 1000 steps", "mean fit", "full method")
 #: Judged on one seed by default, and at some distances: each takes as long as many others together.
@@ -99,7 +95,6 @@ def run(
     add_widths(report, gather(widths, jobs, "wrong widths"))
     whole = options.pick(RELEASED, TINY)
     add_field(report, gather(field_tasks(conditions, separations, whole), jobs, "the whole pattern"))
-    add_evidence(report, conditions, options.pick((180.0, 150.0, 120.0), (240.0,)), geometry)
     if pictures is not None:
         draw(pictures)
     return report
@@ -107,45 +102,44 @@ def run(
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = switches("python -m benchmarks.paper", STUDIES["paper"])
+    parser = study_switches("benchmarks.paper", "paper")
     parser.add_argument("--seeds", type=int, default=8, help="recordings per condition and distance (1 in a quick run)")
     parser.add_argument("--slow-seeds", type=int, default=1, help=f"recordings of these: {', '.join(SLOW)}")
     parser.add_argument("--jobs", type=int, default=1, help="processes, of one thread each")
     names = [condition.name for condition in CONDITIONS]
     parser.add_argument("--condition", choices=names, help="only this one, in the place of its figures in the results")
-    parser.add_argument("--docs", type=Path, help="folder of the documents that are rendered")
     arguments = parser.parse_args(argv)
-    if arguments.backend != "numpy" or arguments.seed:
-        parser.error("the experiment runs on NumPy with the seeds 0, 1, ...: leave out --backend and --seed")
     if min(arguments.seeds, arguments.slow_seeds, arguments.jobs) < 1:
         parser.error("--seeds, --slow-seeds and --jobs must be at least 1")
-    results, docs = arguments.results, arguments.docs
-    if arguments.quick:  # its figures mean nothing: they replace none
-        results = results or Path(tempfile.mkdtemp(prefix="paper-"))
-    else:
-        results, docs = results or RESULTS, docs or ROOT / "docs"
-    options = Options(arguments.quick, results)
-    only = arguments.condition
-    before = None if only is None else _results_there(results, parser)
+    results, docs = places(parser, arguments, "paper")
+    options, only = Options(arguments.quick, results), arguments.condition
     conditions = [c for c in options.pick(CONDITIONS, CONDITIONS[:2]) if only is None or c.name == only]
+    if not conditions:
+        parser.error(f"a quick run knows only {', '.join(c.name for c in CONDITIONS[:2])}")
+    before = None if only is None else _results_there(results, only, arguments.quick, parser)
     seeds = 1 if arguments.quick else arguments.seeds
     pictures = None if docs is None else docs / "images"
     document = run(options, conditions, seeds, arguments.slow_seeds, arguments.jobs, pictures).document()
     if before is not None:
-        document = renewed(before, document, only)
-    print(plain(document))
-    print(f"written to {write(document, results)}", file=sys.stderr)
-    if docs is not None:
-        for path in render(results, docs):
-            print(f"tables rendered in {path.name}", file=sys.stderr)
+        try:
+            document = renewed(before, document, only)
+        except ValueError as error:
+            kept = write(document, results / "alone")
+            parser.error(f"{error}; what was measured is in {kept}")
+    publish(document, results, docs)
 
 
-def _results_there(folder: Path, parser: argparse.ArgumentParser) -> dict[str, Any]:
-    """What a run of all conditions has left."""
+def _results_there(folder: Path, condition: str, quick: bool, parser: argparse.ArgumentParser) -> dict[str, Any]:
+    """What a run of all conditions has left, before anything is measured that would have no place in it."""
     path = folder / "paper.json"
     if not path.is_file():
         parser.error(f"{path} is not there: --condition puts new figures in the place of old ones; run all conditions first")
-    return json.loads(path.read_text(encoding="utf-8"))
+    there: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if there["quick"] != quick:
+        parser.error(f"{path} is of a {'quick' if there['quick'] else 'full'} run and this is not: they do not mix")
+    if not any(table["title"].endswith(f": {condition}") for table in there["tables"]):
+        parser.error(f"{path} holds nothing of the condition {condition!r}: run all conditions first")
+    return there
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import numpy as np
 import fluogan_core as fg
 from fluogan_core.adversary import held_out_frames
 from fluogan_core.moments import MomentWitness
-from fluogan_core.prox import prox_step
 from fluogan_core.solver import Solver
 
 if TYPE_CHECKING:
@@ -118,8 +117,8 @@ def _ideal(small: dict[str, Any]) -> Callable[[Field], Made]:
         for _ in range(40):
             witness.believe(sieve(z), b)
             slope_x, slope_b = witness.slope(sieve(z), b)
-            z = prox_step(z, sieve(scale * slope_x) + solver.objective.sparsity, step=0.2 * solver.objective.step_x).x
-            b = solver.objective.background_step(b, scale * slope_b, 0.2 * solver.objective.step_b)
+            z = solver.mean_fit.image_step(z, sieve(scale * slope_x), options.relaxation * solver.objective.step_x).x
+            b = solver.objective.background_step(b, scale * slope_b, options.relaxation * solver.objective.step_b)
         return sieve(z), b, "40 steps"
 
     return fit

@@ -14,11 +14,9 @@ stands beside them (:mod:`._tries`).
 from __future__ import annotations
 
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,16 +25,14 @@ from scipy import ndimage, optimize
 import fluogan_core as fg
 from fluogan_core.metrics import held_out_score, nrmse
 
-from .. import STUDIES
-from .._harness import RESULTS, Options, Report, switches, write
-from .._tables import plain, render
+from .._harness import Options, Report
+from .._study import alone
 from ._scenes import FWHM_NM
 from ._training import add_training
 from ._tries import TRIED, library, tries
 
 __all__ = ["Field", "Likelihood", "climb"]
 
-ROOT = Path(__file__).parents[2]
 #: Photons of one emission, and of the background per camera pixel.
 KAPPA, BACKGROUND = 20.0, 2.0
 #: Emissions that no pixel falls below.
@@ -234,22 +230,5 @@ def methods(options: Options) -> dict[str, Callable[[Field], Made]]:
     } | tries(small)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Command line."""
-    parser = switches("python -m benchmarks.paper.reference", STUDIES["reference"])
-    parser.add_argument("--docs", type=Path, help="folder of the documents that are rendered")
-    arguments = parser.parse_args(argv)
-    results, docs = arguments.results, arguments.docs
-    if arguments.quick:  # its figures mean nothing: they replace none
-        results = results or Path(tempfile.mkdtemp(prefix="reference-"))
-    else:
-        results, docs = results or RESULTS, docs or ROOT / "docs"
-    document = run(Options(arguments.quick, results)).document()
-    print(plain(document))
-    write(document, results)
-    if docs is not None:
-        render(results, docs)
-
-
 if __name__ == "__main__":
-    main()
+    alone("benchmarks.paper.reference", "reference", run)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import fluogan_core as fg
 
-from .. import STUDIES
-from .._harness import RESULTS, Options, Report, switches, write
-from .._tables import plain, render
+from .._harness import Options, Report
+from .._study import places, publish, study_switches
 from ..paper._methods import left_out, peer_versions
 from ._compare import COLUMNS, Found, compare
 from ._picture import draw
@@ -118,29 +116,17 @@ def add_stacks(report: Report, found: Sequence[Found], missing: dict[str, str]) 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = switches("python -m benchmarks.real", STUDIES["real"])
+    parser = study_switches("benchmarks.real", "real")
     parser.add_argument("--data", type=Path, default=DATA, help="folder of the stacks (shared/data/real beside the checkout)")
-    parser.add_argument("--docs", type=Path, help="folder of the documents that are rendered")
     arguments = parser.parse_args(argv)
-    if arguments.backend != "numpy" or arguments.seed:
-        parser.error("the stacks are reconstructed on NumPy with seed 0: leave out --backend and --seed")
-    results, docs = arguments.results, arguments.docs
-    if arguments.quick:  # its figures mean nothing: they replace none
-        results = results or Path(tempfile.mkdtemp(prefix="real-"))
-    else:
-        results, docs = results or RESULTS, docs or ROOT / "docs"
+    results, docs = places(parser, arguments, "real")
     options = Options(arguments.quick, results)
     parts = regions(options, arguments.data)
     if not parts:
         print(f"none of the stacks is in {arguments.data}: nothing was measured, nothing was written", file=sys.stderr)
         return
     pictures = None if docs is None else docs / "images"
-    document = run(options, parts, pictures).document()
-    print(plain(document))
-    print(f"written to {write(document, results)}", file=sys.stderr)
-    if docs is not None:
-        for path in render(results, docs):
-            print(f"tables rendered in {path.name}", file=sys.stderr)
+    publish(run(options, parts, pictures).document(), results, docs)
 
 
 if __name__ == "__main__":
