@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from kernel_sets import COMPILED, CUDA, NUMBA, KernelSet, kernel_set
 
 import fluogan_core as fg
 from fluogan_core import backend as room
-from fluogan_core import bridge
+from fluogan_core import bridge, cli, demo
 from fluogan_core.kernels import cuda
 from fluogan_core.kernels.cuda import source
 
@@ -102,6 +102,27 @@ def real_stacks() -> Path:
     if not folder.is_dir():
         pytest.skip("the recorded stacks are not here")
     return folder
+
+
+@pytest.fixture(scope="session")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small blinking recording with its truth."""
+    folder = tmp_path_factory.mktemp("recording")
+    settings = demo.Experiment(separations_nm=(300.0,), size=(20, 16), frames=60, fwhm_nm=150.0, factor=2)
+    settings.write(folder)
+    return folder / "stack.tif"
+
+
+@pytest.fixture
+def fluogan(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run the command line in this process; return status, standard output, standard error."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        status = cli.main([str(argument) for argument in arguments])
+        captured = capfd.readouterr()
+        return status, captured.out, captured.err
+
+    return run
 
 
 def tiny_psf(size: int = 5, skew: float = 0.0) -> np.ndarray:
