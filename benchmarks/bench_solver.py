@@ -6,6 +6,7 @@ running (the Psi inside sampling counts as Psi).  Solvers of different estimator
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -62,6 +63,7 @@ class Stopwatch:
         """Count calls of the method ``owner.name`` for ``part``."""
         inner = getattr(owner, name)
 
+        @functools.wraps(inner)  # with what it holds, if it is an object that can be called
         def timed(*args: Any, **kwargs: Any) -> Any:
             with self.part(part):
                 return inner(*args, **kwargs)

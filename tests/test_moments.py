@@ -14,6 +14,7 @@ import pytest
 import fluogan_core as fg
 from fluogan_core import moment_fit
 from fluogan_core.history import QUANTITIES
+from fluogan_core.moment_fit import MomentFit
 from fluogan_core.moments import MomentWitness
 from fluogan_core.prox import edge_lengths
 from fluogan_core.solver import Solver
@@ -230,21 +231,25 @@ def test_covariances_tell_background_from_light_and_predict_unseen_frames(seed):
     assert min(result.x.min(), result.b.min()) >= 0
 
 
-def test_edges_are_dear_where_the_mean_fit_has_drawn_none():
+def test_edges_are_dear_where_the_mean_fit_has_drawn_none(monkeypatch):
+    monkeypatch.setattr(MomentFit, "flicker_share", 0.5)
     psi, x, b, stack = blinking(frames=60)
     solver = Solver(stack, psi=psi, camera=CAMERA, options=SMALL)
     fit, drawn = solver.moment_fit, np.zeros_like(x)
     drawn[20:36, 20:30], drawn[20:36, 40:44] = 0.4, 0.02
     fit.start(drawn, b)
-    share = min(1.0, 1.5 * fit.flicker_share)
-    price, most, least = fit.image_step.edges, 9 * share**2, max(1.0, 9 * share**8)
-    assert most > 2 * least
+    price, most, least = fit.image_step.edges, 9 * 0.75**2, max(1.0, 9 * 0.75**8)
+    assert most > 5 * least
     assert price[0, 0] == price[28, 25] == pytest.approx(most, rel=1e-5)
     step = np.abs(np.diff(fit.x[28]))[29]  # x is z through the sieve
     brightness = (fit.x**2).sum() / fit.x.sum()
     assert price[28, 29] == pytest.approx(max(least, most / (1 + (4 * step / brightness) ** 2)), rel=1e-4)
     assert least <= price[28, 29] < 0.4 * most
     assert price[28, 43] > 0.8 * most  # a tenth of the step that halves it
+    monkeypatch.setattr(MomentFit, "flicker_share", 1.0)  # what the mean shows are single molecules
+    fit.start(drawn, b)
+    np.testing.assert_array_equal(fit.image_step.edges, 9.0)
+    monkeypatch.undo()
     fit.start(0 * drawn, b)  # no light, and no flicker to speak of
     np.testing.assert_array_equal(fit.image_step.edges, 1.0)
 

@@ -264,7 +264,7 @@ def test_the_prox_of_the_total_variation_in_another_metric_is_optimal(rng, unequ
     v, w = rng.normal(0.5, 1.0, (11, 14)), 10 ** rng.uniform(-2, 1, (11, 14))
     edges = 10 ** rng.uniform(-1, 1, v.shape) if unequal else np.ones(v.shape)
     dual, gaps = np.zeros((2, *v.shape)), []
-    for sweeps in (0, 30, 3000):
+    for sweeps in (0, 30, 20000):
         x = prox_total_variation(v, w, dual=dual, sweeps=sweeps, edges=edges if unequal else None)
         assert (np.hypot(*dual) / edges).max() <= 1 + 1e-12
         divergence = dual.sum(axis=0)
@@ -351,7 +351,7 @@ def test_bad_input_is_named(case):
     for wrong in (np.ones(3, b.dtype), np.zeros(b.shape, b.dtype), np.ones(b.shape, int)):
         with pytest.raises(ValueError, match="weight must be one number above 0 or"):
             prox_total_variation(b, wrong, dual=dual, sweeps=1)
-        with pytest.raises(ValueError, match=r"edges must be \(.*\) of them of float32"):
+        with pytest.raises(ValueError, match=r"edges must be numbers above 0, \(.*\) of them of float64"):
             prox_total_variation(b, 1.0, dual=dual, sweeps=1, edges=wrong)
     with pytest.raises(ValueError, match=r"dual must be \(2, "):
         prox_total_variation(b, 1.0, dual=dual[:, 1:], sweeps=1)
