@@ -217,18 +217,23 @@ CAMERA = fg.Camera(gain=2.0, offset=100.0, noise_std=0.5)
 SMALL = fg.SolverOptions(method="moments", steps=5, warm_steps=60, tolerance=0.0)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_covariances_tell_background_from_light_and_predict_unseen_frames(seed):
-    psi, x, b, stack = blinking(seed=seed)
-    options = dataclasses.replace(SMALL, warm_steps=None)
-    result = fg.reconstruct(stack[:300], psi=psi, camera=CAMERA, options=options, progress=False)
-    model = fg.ForwardModel(psi, gain=CAMERA.gain, noise_std=CAMERA.noise_std)
-    unseen = stack[300:] - np.float32(CAMERA.offset)
-    images = ((x, b), (result.x_mean_fit, result.b_mean_fit), (result.x, result.b))
-    true, fit, full = (fg.metrics.held_out_score(unseen, model, *pair).log_density for pair in images)
-    assert true - full < 0.7 * (true - fit)
-    assert np.abs(result.b - b).mean() < 0.6 * np.abs(result.b_mean_fit - b).mean()
-    assert min(result.x.min(), result.b.min()) >= 0
+def test_covariances_tell_background_from_light_and_predict_unseen_frames():
+    """On every recording a little of what the mean fit lacks of the truth, on four together three tenths of it."""
+    lacks = []
+    for seed in (1, 2, 3, 4):
+        psi, x, b, stack = blinking(seed=seed)
+        options = dataclasses.replace(SMALL, warm_steps=None, steps=40)
+        result = fg.reconstruct(stack[:300], psi=psi, camera=CAMERA, options=options, progress=False)
+        model = fg.ForwardModel(psi, gain=CAMERA.gain, noise_std=CAMERA.noise_std)
+        unseen = stack[300:] - np.float32(CAMERA.offset)
+        images = ((x, b), (result.x_mean_fit, result.b_mean_fit), (result.x, result.b))
+        true, fit, full = (fg.metrics.held_out_score(unseen, model, *pair).log_density for pair in images)
+        assert full > fit, seed
+        lacks.append((true - fit, true - full))
+        assert np.abs(result.b - b).mean() < 0.5 * np.abs(result.b_mean_fit - b).mean(), seed
+        assert min(result.x.min(), result.b.min()) >= 0
+    of_fit, of_full = np.sum(lacks, axis=0)
+    assert of_full < 0.7 * of_fit
 
 
 def test_edges_are_dear_where_the_mean_fit_has_drawn_none(monkeypatch):
