@@ -134,9 +134,7 @@ class MomentFit:
         self.x = self.sieve(self.z)
         change_z, change_b = (float((d * d).sum(dtype=np.float64)) ** 0.5 for d in (self.z - old_z, self.b - old_b))
         of_mean, of_covariance = self.witness.value(self.x, self.b)
-        o = self.objective
-        terms = o.terms(self.z, self.b, self.b) | {
-            "total_variation": o.total_variation * float((self.image_step.edges * edge_lengths(self.z)).sum(dtype=np.float64)),
+        terms = self.objective.terms(self.z, self.b, self.b, edges=self.image_step.edges) | {
             "fidelity": float(self.scale) * of_mean,
             "adversarial": float(self.scale) * of_covariance,
         }

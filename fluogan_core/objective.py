@@ -123,13 +123,13 @@ class Objective:
             trailing_shape(sparsity, self.psi.fine_shape, "sparsity", "the fine grid")
         self.sparsity = sparsity
 
-    def terms(self, x: Any, b: Any, residual: Any | None = None) -> dict[str, float]:
-        """Return each term of (11) but the critic's."""
+    def terms(self, x: Any, b: Any, residual: Any | None = None, *, edges: Any = None) -> dict[str, float]:
+        """Return each term of (11) but the critic's; ``edges`` (N1, N2) is what an edge costs where, if not alike."""
         r = self.residual(x, b) if residual is None else residual
         return {
             "fidelity": 0.5 * self.fidelity * float((r * r).sum(dtype=np.float64)),
             "sparsity": float((self.sparsity * abs(x)).sum(dtype=np.float64)),
-            "total_variation": self.total_variation * total_variation(x) if self.total_variation else 0.0,
+            "total_variation": self.total_variation * total_variation(x, edges) if self.total_variation else 0.0,
             "smoothness": 0.5 * self._bending_energy(b),
         }
 

@@ -88,9 +88,10 @@ def edge_lengths(x: Any) -> Any:
     return xp.sqrt(square)
 
 
-def total_variation(x: Any) -> float:
-    r"""Return :math:`\sum_i |(\nabla x)_i|` of an image (N1, N2): the sum of its :func:`edge_lengths`, in double precision."""
-    return float(edge_lengths(x.astype(np.float64)).sum())
+def total_variation(x: Any, edges: Any = None) -> float:
+    r"""Return :math:`\sum_i e_i |(\nabla x)_i|` of an image (N1, N2) in double precision, with e = 1 if not given."""
+    lengths = edge_lengths(x.astype(np.float64))
+    return float((lengths if edges is None else edges * lengths).sum())
 
 
 def prox_total_variation(v: Any, weight: Any, *, dual: Any, sweeps: int, edges: Any = None, out: Any = None) -> Any:

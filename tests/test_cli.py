@@ -27,7 +27,7 @@ CAMERA = ("--gain", 2, "--offset", 100, "--noise-std", 3, "--photons-per-emitter
 QUICK = ("--factor", 2, "--method", "linear", "--warm-steps", 15)
 
 
-def refused(done: tuple[int, str, str], status: int, message: str) -> None:
+def assert_refused(done: tuple[int, str, str], status: int, message: str) -> None:
     """Assert one line of complaint with this text, and the status."""
     code, _, err = done
     complaints = [line for line in err.splitlines() if not line.startswith("fluogan: ") or "error" in line]
@@ -137,20 +137,20 @@ def test_switches_agree_with_the_library():
 def test_bad_usage_and_input_is_one_line_and_status_2(fluogan, recording, tmp_path, arguments, message):
     silent = write_image(tmp_path / "silent.tif", tifffile.imread(recording))
     places = {"stack": recording, "silent": silent, "out": tmp_path / "out"}
-    refused(fluogan(*(str(part).format(**places) for part in arguments)), 2, message)
+    assert_refused(fluogan(*(str(part).format(**places) for part in arguments)), 2, message)
     assert not list((tmp_path / "out").glob("*"))
 
 
 def test_a_psf_on_another_grid_is_refused(fluogan, recording, tmp_path):
     psf = write_image(tmp_path / "psf.tif", fg.gaussian_psf(150, 100, 2).astype(np.float32), pixel_size_nm=100)
     done = fluogan("reconstruct", recording, "--output", tmp_path / "out", "--psf", psf, "--factor", 2)
-    refused(done, 2, "its pixels are 100 nm, but the fine grid has 50 nm")
+    assert_refused(done, 2, "its pixels are 100 nm, but the fine grid has 50 nm")
 
 
 def test_a_device_that_is_not_there_is_status_1(fluogan, recording, tmp_path, monkeypatch):
     monkeypatch.setattr(backend, "why_no_gpu", lambda: "no CUDA device is visible")
     done = fluogan("reconstruct", recording, "--output", tmp_path, *OPTICS, "--backend", "cupy")
-    refused(done, 1, "no CUDA device is visible")
+    assert_refused(done, 1, "no CUDA device is visible")
 
 
 def test_failure_is_one_line_and_status_1_and_verbose_shows_the_trace(fluogan, recording, tmp_path, monkeypatch):
@@ -159,7 +159,7 @@ def test_failure_is_one_line_and_status_1_and_verbose_shows_the_trace(fluogan, r
 
     monkeypatch.setattr(fg.solver, "reconstruct", fail)
     command = ("reconstruct", recording, "--output", tmp_path, *OPTICS, *CAMERA)
-    refused(fluogan(*command), 1, "FloatingPointError: the critic's gradient is not finite (--verbose shows where)")
+    assert_refused(fluogan(*command), 1, "FloatingPointError: the critic's gradient is not finite (--verbose shows where)")
     status, _, err = fluogan(*command, "--verbose")
     assert status == 1
     assert "Traceback" in err
@@ -342,10 +342,10 @@ def test_a_finished_run_goes_further_with_resume_and_equals_one_long_run(fluogan
 def test_a_checkpoint_of_another_run_or_a_broken_one_is_refused(fluogan, recording, tmp_path):
     common = ("reconstruct", recording, "--output", tmp_path, "--fwhm-nm", 150, *CAMERA, "--no-figure", *QUICK)
     assert fluogan(*common, "--steps", 1)[0] == 0
-    refused(fluogan(*common, "--steps", 1, "--resume", "--seed", 9), 2, "seed")
+    assert_refused(fluogan(*common, "--steps", 1, "--resume", "--seed", 9), 2, "seed")
     whole = (tmp_path / "checkpoint.pt").read_bytes()
     (tmp_path / "checkpoint.pt").write_bytes(whole[: len(whole) // 2])
-    refused(fluogan(*common, "--steps", 1, "--resume"), 2, "checkpoint")
+    assert_refused(fluogan(*common, "--steps", 1, "--resume"), 2, "checkpoint")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
