@@ -38,6 +38,8 @@ _EXPORTS = {
     "Camera": "camera",
     "CameraEstimate": "camera",
     "estimate_camera": "camera",
+    "PSFWidth": "psf_width",
+    "estimate_psf_width": "psf_width",
     "Pattern": "phantom",
     "argolight_pattern": "phantom",
     "smooth_background": "phantom",
@@ -96,6 +98,8 @@ if TYPE_CHECKING:
     from .psf import airy_psf as airy_psf
     from .psf import gaussian_psf as gaussian_psf
     from .psf import measured_psf as measured_psf
+    from .psf_width import PSFWidth as PSFWidth
+    from .psf_width import estimate_psf_width as estimate_psf_width
     from .psi import Psi as Psi
     from .result import Result as Result
     from .solver import Solver as Solver

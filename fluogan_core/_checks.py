@@ -81,6 +81,17 @@ def finite_stack(frames: Any, name: str = "stack", *, low_frames: int = 2) -> No
             raise ValueError(f"{name} holds {bad} values that are NaN or infinite; replace them or cut them out first")
 
 
+def recorded_stack(stack: Any, shape: tuple[int, int] | None = None) -> np.ndarray:
+    """Return the frames of a stack, or an array of them on any device, on the host; of psi's field if its shape is given."""
+    frames = getattr(stack, "frames", stack)
+    if not isinstance(frames, np.ndarray):
+        frames = np.asarray(frames.get() if hasattr(frames, "get") else frames)
+    finite_stack(frames)
+    if shape is not None and frames.shape[1:] != tuple(shape):
+        raise ValueError(f"psi is for a field of {tuple(shape)}, the frames are {frames.shape[1:]}; cut both alike")
+    return frames
+
+
 def host_image(image: Any, name: str, *, dimensions: tuple[int, ...] = (2,)) -> np.ndarray:
     """Return ``image`` as a finite float64 array on the host, with one of these numbers of dimensions."""
     array = np.asarray(image.get() if hasattr(image, "get") else image, dtype=np.float64)

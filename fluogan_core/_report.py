@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .backend import Backend
     from .camera import CameraEstimate
     from .io import Stack
+    from .psf_width import PSFWidth
     from .psi import Psi
     from .result import Result
 
@@ -174,6 +175,7 @@ def build_report(
     *,
     stack: Stack | None = None,
     estimate: CameraEstimate | None = None,
+    psf_width: PSFWidth | None = None,
     pixel_size_nm: float | None = None,
     command: list[str] | None = None,
 ) -> dict[str, Any]:
@@ -186,6 +188,7 @@ def build_report(
         "operator": operator_facts(psi, pixel_size_nm),
         "camera": result.camera,
         "camera_estimate": None if estimate is None else estimate_facts(estimate),
+        "psf_width": psf_width,
         "seed": result.options.seed,
         "parameters": result.options,
         "result": {

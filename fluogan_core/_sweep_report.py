@@ -28,6 +28,7 @@ from ._report import (
 if TYPE_CHECKING:
     from .camera import CameraEstimate
     from .io import Stack
+    from .psf_width import PSFWidth
     from .trials import Sweep
 
 __all__ = ["sweep_rows", "sweep_titles", "verdict", "write_sweep"]
@@ -70,6 +71,7 @@ def write_sweep(
     *,
     stack: Stack | None = None,
     estimate: CameraEstimate | None = None,
+    psf_width: PSFWidth | None = None,
     pixel_size_nm: float | None = None,
     command: list[str] | None = None,
     figure: bool = True,
@@ -88,6 +90,8 @@ def write_sweep(
         What was swept; its path, shape and pixel size go into the report.
     estimate : CameraEstimate, optional
         The camera estimate, with its standard errors.
+    psf_width : PSFWidth, optional
+        How wide the PSF was found to be.
     pixel_size_nm : float, optional
         Camera pixel, nm; that of ``stack`` by default.
     command : list of str, optional
@@ -108,7 +112,7 @@ def write_sweep(
     directory = prepare_directory(directory)
     if pixel_size_nm is None and stack is not None:
         pixel_size_nm = stack.pixel_size_nm
-    facts = _facts(made, stack, estimate, pixel_size_nm, command)
+    facts = _facts(made, stack, estimate, psf_width, pixel_size_nm, command)
     files = {"report": write_text(directory / "sweep.json", dumps(facts))}
     done = [(index, trial) for index, trial in enumerate(made.trials) if trial.fit is not None]
     if not done:
@@ -137,6 +141,7 @@ def _facts(
     made: Sweep,
     stack: Stack | None,
     estimate: CameraEstimate | None,
+    psf_width: PSFWidth | None,
     pixel_size_nm: float | None,
     command: list[str] | None,
 ) -> dict[str, Any]:
@@ -148,6 +153,7 @@ def _facts(
         "operator": operator_facts(made.psi, pixel_size_nm),
         "camera": made.camera,
         "camera_estimate": None if estimate is None else estimate_facts(estimate),
+        "psf_width": psf_width,
         "parameters": made.options,
         "vary": made.vary,
         "blocks": {"number": int(made.blocks[-1]) + 1, "order": "ABBA"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from .backend import Backend
     from .camera import CameraEstimate
     from .io import Stack
+    from .psf_width import PSFWidth
     from .psi import Psi
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "operator_for",
     "optics_options",
     "output_option",
+    "psf_width_from",
     "region_options",
     "simulation_options",
     "solver_options",
@@ -144,6 +147,11 @@ optics_options = _together(
     _number("--wavelength-nm", "Airy PSF: emission wavelength [nm]; with --na."),
     _number("--na", "Airy PSF: numerical aperture [no unit]; with --wavelength-nm."),
     click.option("--psf", "psf_path", type=FILE, help="Measured PSF on the fine grid, .tif or .npy [any unit]."),
+    _number(
+        "--psf-width",
+        "How many times as wide the PSF is as described [relative; 1 takes it as it is]; if not given, read from the stack's "
+        "flicker where that is clear.",
+    ),
     _number("--factor", "Fine pixels per camera pixel and axis [whole number].", 4, int),
 )
 
@@ -246,10 +254,8 @@ def stack_from(path: Path, settings: dict[str, Any]) -> Stack:
     return read_stack(path, roi=settings["roi"], frames=settings["frames"])
 
 
-def operator_for(
-    stack: Stack, settings: dict[str, Any], backend: Backend, *, photons_per_emitter: float = 1.0
-) -> tuple[Psi, float]:
-    """Psi of the stack's field, and the camera pixel in nm: as given, else as the file says."""
+def operator_for(stack: Stack, settings: dict[str, Any], backend: Backend) -> tuple[Psi, float]:
+    """Psi of the stack's field with the PSF as described, and the camera pixel in nm: as given, else as the file says."""
     from ._checks import real_number, whole_number
     from .psi import Psi
 
@@ -263,7 +269,6 @@ def operator_for(
         stack.frames.shape[1:],
         factor,
         binning=settings.get("binning", "sum"),
-        photons_per_emitter=photons_per_emitter,
         backend=backend,
     )
     return psi, pixel
@@ -292,6 +297,18 @@ def psf_from(settings: dict[str, Any], pixel_size_nm: float, factor: int) -> np.
             f"(pixel size / factor): sample the PSF on the fine grid"
         )
     return measured_psf(image)
+
+
+def psf_width_from(stack: Stack, psi: Psi, settings: dict[str, Any]) -> PSFWidth:
+    """How wide the PSF is beside psi's: as given, else as the stack says."""
+    from ._checks import real_number
+    from .psf_width import PSFWidth, estimate_psf_width
+
+    given = settings["psf_width"]
+    if given is None:
+        return estimate_psf_width(stack, psi)
+    width = real_number(given, "--psf-width", low=0.1, high=10)
+    return PSFWidth(width, math.nan, math.inf, f"width of the PSF: {width:g} times as described, as given")
 
 
 def estimate_from(stack: Stack, psi: Psi | None, settings: dict[str, Any]) -> CameraEstimate:

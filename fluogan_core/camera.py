@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from ._camera_notes import MOST_READ_NOISE, camera_notes, flicker_notes, neighbour_notes, usable_brightness
-from ._checks import finite_stack, real_number
+from ._checks import real_number, recorded_stack
 from .backend import backend_of
 from .flicker import Optics, fit_flicker, jackknife
 from .pixel_moments import live_pixels, pixel_moments
@@ -176,7 +176,7 @@ def estimate_camera(
 
     Parameters
     ----------
-    stack : (T, M1, M2) array, integers or floats
+    stack : (T, M1, M2) array, integers or floats, or Stack
         Raw counts.
     psi : Psi, optional
         Gives the shape of the PSF (its own ``photons_per_emitter`` is ignored).  Without it the flicker cannot be told
@@ -205,12 +205,8 @@ def estimate_camera(
         for name, value in options.items()
         if value is not None
     }
-    if not isinstance(stack, np.ndarray):
-        stack = np.asarray(stack.get() if hasattr(stack, "get") else stack)
-    finite_stack(stack)
+    stack = recorded_stack(stack, None if psi is None else psi.shape)
     frames, rows, columns = stack.shape
-    if psi is not None and psi.shape != (rows, columns):
-        raise ValueError(f"psi is for a field of {psi.shape}, the frames are {(rows, columns)}; cut both alike")
 
     optics = None if psi is None else Optics(psi)
     moments = pixel_moments(stack, [*optics.near, *optics.far] if optics else [(1, 0)])

@@ -27,6 +27,7 @@ from ._switches import (
     operator_for,
     optics_options,
     output_option,
+    psf_width_from,
     region_options,
     simulation_options,
     solver_options,
@@ -40,6 +41,7 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from .camera import CameraEstimate
+    from .psf_width import PSFWidth
     from .solver import Solver
     from .trials import Sweep
 
@@ -244,14 +246,16 @@ def estimate(stack_path: Path, as_json: bool, **settings: Any) -> None:
 
     with checking_input(*COMPLAINTS):
         stack = stack_from(stack_path, settings)
-        psi = None
+        psi = width = None
         if any(settings[name] is not None for name in ("fwhm_nm", "wavelength_nm", "na", "psf_path")):
             psi, _ = operator_for(stack, settings, get_backend("numpy"))
+            width = psf_width_from(stack, psi, settings)
+            psi = psi.scaled(width.width)
         found = estimate_from(stack, psi, settings)
     if as_json:
-        click.echo(dumps(estimate_facts(found, psi is not None)), nl=False)
+        click.echo(dumps(estimate_facts(found, psi is not None) | {"psf_width": width}), nl=False)
     else:
-        _print_estimate(found, psi is not None)
+        _print_estimate(found, width)
 
 
 @commands.command(short_help="Reconstruct x and b from a stack.")
@@ -286,9 +290,11 @@ def reconstruct(
         options = solver.SolverOptions(**given(settings, *SOLVER_OPTIONS))
         stack = stack_from(stack_path, settings)
         psi, pixel_size_nm = operator_for(stack, settings, get_backend(backend, device))
+        width = psf_width_from(stack, psi, settings)
+        psi = psi.scaled(width.width)
         found = estimate_from(stack, psi, settings)
-        psi, _ = operator_for(stack, settings, psi.backend, photons_per_emitter=found.photons_per_emitter)
-    _print_estimate(found, True)
+        psi = psi.replaced(photons_per_emitter=found.photons_per_emitter)
+    _print_estimate(found, width)
     running: dict[str, Any] = {}
     try:
         with checking_input(ValueError), _stopping_between_steps() as check:
@@ -311,6 +317,7 @@ def reconstruct(
             directory,
             stack=stack,
             estimate=found,
+            psf_width=width,
             pixel_size_nm=pixel_size_nm,
             command=["fluogan", *sys.argv[1:]],
             figure=not no_figure,
@@ -363,16 +370,25 @@ def sweep(
         stack = stack_from(stack_path, settings)
         psi, pixel_size_nm = operator_for(stack, settings, get_backend(backend, device))
         planned = len(plan_sweep(stack, psi=psi, options=options, vary=wanted, pixel_size_nm=pixel_size_nm).settings)
+        width = psf_width_from(stack, psi, settings)
+        psi = psi.scaled(width.width)
         found = estimate_from(stack, psi, settings)
-        psi, _ = operator_for(stack, settings, psi.backend, photons_per_emitter=found.photons_per_emitter)
-    _print_estimate(found, True)
+        psi = psi.replaced(photons_per_emitter=found.photons_per_emitter)
+    _print_estimate(found, width)
     sofar: list[Sweep] = []
 
     def write(made: Sweep, *, figure: bool = False) -> list[Path]:
         sofar[:] = [made]
         command = ["fluogan", *sys.argv[1:]]
         files = write_sweep(
-            made, directory, stack=stack, estimate=found, pixel_size_nm=pixel_size_nm, command=command, figure=figure
+            made,
+            directory,
+            stack=stack,
+            estimate=found,
+            psf_width=width,
+            pixel_size_nm=pixel_size_nm,
+            command=command,
+            figure=figure,
         )
         return list(files.values())
 
@@ -410,12 +426,12 @@ def info(as_json: bool) -> None:
 # -- tables ------------------------------------------------------------------------------------------------------------
 
 
-def _print_estimate(found: CameraEstimate, with_psf: bool) -> None:
-    """The camera estimate as a table, its remarks below."""
+def _print_estimate(found: CameraEstimate, width: PSFWidth | None) -> None:
+    """The camera estimate as a table, remarks on it and on the PSF (if there is one) below."""
     from ._report import estimate_rows
 
-    _print_table(("", "value", "± 1 s.e.", "unit", ""), estimate_rows(found, with_psf))
-    for note in found.notes:
+    _print_table(("", "value", "± 1 s.e.", "unit", ""), estimate_rows(found, with_psf=width is not None))
+    for note in found.notes if width is None else (*found.notes, width.note):
         click.echo(f"note: {note}")
 
 

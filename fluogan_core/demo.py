@@ -200,6 +200,7 @@ def run_demo(
     from .io import read_stack, write_result
     from .options import SolverOptions
     from .psf import gaussian_psf
+    from .psf_width import estimate_psf_width
     from .psi import Psi
     from .solver import reconstruct
 
@@ -211,9 +212,11 @@ def run_demo(
     stack = read_stack(directory / "stack.tif")
     psf = gaussian_psf(experiment.fwhm_nm, experiment.pixel_size_nm, experiment.factor)
     psi = Psi(psf, stack.frames.shape[1:], experiment.factor, backend=backend)
-    log.info("estimating the camera from the frames")
-    estimate = estimate_camera(stack.frames, psi)
-    psi = Psi(psf, psi.shape, psi.factor, photons_per_emitter=estimate.photons_per_emitter, backend=psi.backend)
+    log.info("estimating the width of the PSF and the camera from the frames")
+    psf_width = estimate_psf_width(stack, psi)
+    psi = psi.scaled(psf_width.width)
+    estimate = estimate_camera(stack, psi)
+    psi = psi.replaced(photons_per_emitter=estimate.photons_per_emitter)
     log.info("reconstructing %d x %d fine pixels", *psi.fine_shape)
     result = reconstruct(stack.frames, psi=psi, camera=estimate.camera, options=options)
     pattern = experiment.pattern()
@@ -225,6 +228,7 @@ def run_demo(
         directory,
         stack=stack,
         estimate=estimate,
+        psf_width=psf_width,
         command=["fluogan", "demo"],
         figure={"title": lines.rstrip("."), "across": "columns", "band": (first, last - first)},
     )

@@ -11,7 +11,7 @@ import numpy as np
 from .pixel_moments import PixelMoments, Shift, windows
 from .psi import Psi
 
-__all__ = ["SHAPED", "Flicker", "Optics", "fit_flicker", "jackknife"]
+__all__ = ["SHAPED", "SPREAD", "Flicker", "Optics", "fit_flicker", "jackknife", "pair_kernel", "spread_terms"]
 
 #: Regularisation of the sharpening filter, relative to the squared transfer of the PSF at zero frequency.
 _WIENER = 0.002
@@ -46,11 +46,8 @@ class Optics:
         self.far = [s for s in wanted if s[0] <= self.shape[0] - 4 and abs(s[1]) <= self.shape[1] - 4]
 
     def kernel(self, shift: Shift) -> np.ndarray:
-        """Mean over the phases of T[k] T[k + shift], on the taps of the table."""
-        first, second = windows(shift, self.table.shape[2:])
-        kernel = np.zeros(self.table.shape[2:])
-        kernel[first] = (self.table[:, :, *first] * self.table[:, :, *second]).mean(axis=(0, 1))
-        return kernel
+        """:func:`pair_kernel` of the PSF."""
+        return pair_kernel(self.table, shift)
 
     def predictor(self, mean: np.ndarray) -> Any:
         """Return the function of a shift that gives the covariance per unit of q, (M1, M2), from the mean image.
@@ -81,6 +78,14 @@ class Optics:
             return irfft2(emission * transfer(kernel), size)[window] + level * kernel.sum() / total
 
         return predict
+
+
+def pair_kernel(table: np.ndarray, shift: Shift) -> np.ndarray:
+    """Mean over the phases of T[k] T[k + shift], on the taps of a polyphase table; its sum is the PSF's autocorrelation."""
+    first, second = windows(shift, table.shape[2:])
+    kernel = np.zeros(table.shape[2:])
+    kernel[first] = (table[:, :, *first] * table[:, :, *second]).mean(axis=(0, 1))
+    return kernel
 
 
 @dataclass
@@ -129,8 +134,7 @@ def fit_flicker(
             if shifts is not optics.far:
                 design[0] = predict(shift)[first][taken]
                 design[1:SHAPED] = optics.strength[shift] * surface[:, *first][:, taken]
-            design[SHAPED] = (light[first] * light[second])[taken]
-            design[SHAPED + 1], design[SHAPED + 2] = shift[0] == 0, shift[1] == 0
+            design[SHAPED:] = spread_terms(light, shift, taken)
             targets = np.stack([moments.fast[shift][taken], moments.whole[shift][taken]])
             scaled = design * np.sqrt(weight[first] * weight[second])[taken]
             label = blocks[first][taken]
@@ -153,6 +157,15 @@ def fit_flicker(
     clear = groups[1] and whole[0, 0] > 0 and abs(apart[0, 0]) > 2.0 * jackknife(apart)[0]
     terms = np.concatenate([predict((0, 0))[None], optics.strength[0, 0] * surface, light[None] ** 2])
     return Flicker(fast, whole, terms, abs(apart[0, 0]) / whole[0, 0] if clear else 0.0)
+
+
+def spread_terms(light: np.ndarray, shift: Shift, taken: np.ndarray) -> np.ndarray:
+    """What lamp, row noise and column noise add to the covariances of the pairs ``taken``, (3, pairs), per unit of each."""
+    first, second = windows(shift, light.shape)
+    terms = np.zeros((SPREAD, int(taken.sum())))
+    terms[0] = (light[first] * light[second])[taken]
+    terms[1], terms[2] = shift[0] == 0, shift[1] == 0
+    return terms
 
 
 def _solve(normal: np.ndarray, right: np.ndarray) -> np.ndarray:

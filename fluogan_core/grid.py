@@ -163,4 +163,4 @@ def _of_width(psi: Psi, fwhm_nm: float, pixel_size_nm: float | None) -> Psi:
     """The operator with a Gaussian PSF of another width."""
     if pixel_size_nm is None:
         raise ValueError(f"{PSF_WIDTH} cannot be varied without the pixel size: give pixel_size_nm")
-    return psi.with_psf(gaussian_psf(fwhm_nm, pixel_size_nm, psi.factor))
+    return psi.replaced(psf=gaussian_psf(fwhm_nm, pixel_size_nm, psi.factor))

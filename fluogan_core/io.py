@@ -23,6 +23,7 @@ from ._report import build_report, dumps, prepare_directory, replace_file, write
 
 if TYPE_CHECKING:
     from .camera import CameraEstimate
+    from .psf_width import PSFWidth
     from .result import Result
 
 __all__ = ["Stack", "prepare_directory", "read_image", "read_stack", "write_image", "write_result"]
@@ -302,6 +303,7 @@ def write_result(
     *,
     stack: Stack | None = None,
     estimate: CameraEstimate | None = None,
+    psf_width: PSFWidth | None = None,
     pixel_size_nm: float | None = None,
     command: list[str] | None = None,
     figure: bool | Mapping[str, Any] = True,
@@ -320,6 +322,8 @@ def write_result(
         What was reconstructed; its path, shape and pixel size go into the report.
     estimate : CameraEstimate, optional
         The camera estimate, with its standard errors.
+    psf_width : PSFWidth, optional
+        How wide the PSF was found to be.
     pixel_size_nm : float, optional
         Camera pixel, nm; that of ``stack`` by default.  ``b.tif`` carries it, ``x.tif`` it divided by the factor.
     command : list of str, optional
@@ -342,7 +346,9 @@ def write_result(
     if pixel_size_nm is None and stack is not None:
         pixel_size_nm = stack.pixel_size_nm
     fine_nm = None if pixel_size_nm is None else pixel_size_nm / result.psi.factor
-    report = build_report(result, stack=stack, estimate=estimate, pixel_size_nm=pixel_size_nm, command=command)
+    report = build_report(
+        result, stack=stack, estimate=estimate, psf_width=psf_width, pixel_size_nm=pixel_size_nm, command=command
+    )
     to_host = result.psi.backend.to_host
     files = {
         "x": write_image(directory / "x.tif", to_host(result.x), pixel_size_nm=fine_nm),

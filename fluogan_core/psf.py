@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ._checks import real_number, whole_number
+from ._checks import host_image, real_number, whole_number
 
-__all__ = ["airy_psf", "gaussian_psf", "measured_psf"]
+__all__ = ["airy_psf", "cut_psf", "gaussian_psf", "measured_psf", "scaled_psf"]
 
 #: FWHM of a Gaussian in units of its standard deviation, 2 sqrt(2 ln 2).
 FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
@@ -124,3 +124,48 @@ def measured_psf(image: Any, *, background: float | None = None) -> np.ndarray:
     radii = [min(c, n - 1 - c) for c, n in zip(centre, image.shape)]
     image = image[tuple(slice(c - r, c + r + 1) for c, r in zip(centre, radii))]
     return image / image.sum()
+
+
+def scaled_psf(psf: Any, width: float) -> np.ndarray:
+    """Return a PSF ``width`` times as wide: stretched about its central pixel by cubic splines.
+
+    Parameters
+    ----------
+    psf : (K1, K2) array_like, both odd
+        On the fine grid.
+    width : float
+        0.1 to 10.
+
+    Returns
+    -------
+    psf : (K1', K2') float64, both odd, sum 1
+        As large as it takes to hold the support.
+
+    Raises
+    ------
+    ValueError
+        If the PSF is not a finite, non-negative image with a central pixel, or the width is out of range.
+    """
+    from scipy.ndimage import map_coordinates
+
+    psf = host_image(psf, "psf")
+    if not (psf.shape[0] % 2 and psf.shape[1] % 2):
+        raise ValueError(f"a PSF must have odd sizes, so that it has a central pixel, got {psf.shape}")
+    if psf.min() < 0 or psf.sum() <= 0:
+        raise ValueError("a PSF must not be negative, nor dark everywhere")
+    width = real_number(width, "width", low=0.1, high=10)
+    if width == 1.0:
+        return psf / psf.sum()
+    lines = []
+    for size in psf.shape:
+        radius = math.ceil((size // 2) * width)
+        lines.append(np.arange(-radius, radius + 1) / width + size // 2)
+    stretched = map_coordinates(psf, np.meshgrid(*lines, indexing="ij"), order=3, mode="constant")
+    stretched = np.maximum(stretched, 0.0)
+    return stretched / stretched.sum()
+
+
+def cut_psf(psf: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Return the middle of a PSF, odd-sized still, where it is larger than a fine field of this shape; not normalised."""
+    cuts = [max(0, math.ceil((size - field) / 2)) for size, field in zip(psf.shape, shape)]
+    return psf[cuts[0] : psf.shape[0] - cuts[0], cuts[1] : psf.shape[1] - cuts[1]]

@@ -22,6 +22,7 @@ import numpy as np
 
 from ._checks import image_shape, one_of, real_number, trailing_shape, whole_number
 from .backend import Backend, backend_of, get_backend
+from .psf import cut_psf, scaled_psf
 
 __all__ = ["Psi"]
 
@@ -31,11 +32,11 @@ _GEMM_OVER_FFT = 12.0
 
 def _line_table(line: np.ndarray, factor: int, binning: str) -> tuple[np.ndarray, int]:
     """Polyphase table ``(L, K)`` of a centred 1-D profile and its origin (offset in camera pixels of the first entry)."""
-    table, origin, _ = _plane_table(line[:, None], (factor, 1), binning)
+    table, origin, _ = plane_table(line[:, None], (factor, 1), binning)
     return table[:, 0, :, 0], origin
 
 
-def _plane_table(psf: np.ndarray, factors: tuple[int, int], binning: str) -> tuple[np.ndarray, int, int]:
+def plane_table(psf: np.ndarray, factors: tuple[int, int], binning: str) -> tuple[np.ndarray, int, int]:
     """Polyphase table ``(L1, L2, K1, K2)`` of a centred 2-D profile and its two origins."""
     spans = []
     for size, factor in zip(psf.shape, factors):
@@ -208,7 +209,7 @@ class Psi:
         self.backend = get_backend(backend)
         self.memory_budget = self.backend.memory_budget() if memory_budget is None else int(memory_budget)
 
-        table, *origin = _plane_table(self.psf, (self.factor, self.factor), self.binning)
+        table, *origin = plane_table(self.psf, (self.factor, self.factor), self.binning)
         self.table = table * self.photons_per_emitter
         self.origin = (origin[0], origin[1])
         self._lines = self._separable_lines()
@@ -223,17 +224,29 @@ class Psi:
             f"photons_per_emitter={self.photons_per_emitter:g}, method={self.method!r}, backend={self.backend.name!r})"
         )
 
-    def with_psf(self, psf: Any) -> Psi:
-        """Return the operator with another PSF and all else alike; the method is chosen anew."""
+    def replaced(self, *, psf: Any = None, photons_per_emitter: float | None = None) -> Psi:
+        """Return the operator with another PSF or brightness of the emitters and all else alike; the method is chosen anew."""
         return Psi(
-            psf,
+            self.psf if psf is None else psf,
             self.shape,
             self.factor,
             binning=self.binning,
-            photons_per_emitter=self.photons_per_emitter,
+            photons_per_emitter=self.photons_per_emitter if photons_per_emitter is None else photons_per_emitter,
             backend=self.backend,
             memory_budget=self.memory_budget,
         )
+
+    def scaled(self, width: float) -> Psi:
+        """Return the operator whose PSF is ``width`` times as wide, cut to the field where it would outgrow it.
+
+        Parameters
+        ----------
+        width : float
+            Relative, 0.1 to 10; at 1 this very operator comes back.
+        """
+        if width == 1:
+            return self
+        return self.replaced(psf=cut_psf(scaled_psf(self.psf, width), self.fine_shape))
 
     # -- how to compute ---------------------------------------------------------------------------------------------------
 

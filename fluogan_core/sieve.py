@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ._checks import real_number
+from .psf import cut_psf
 from .psi import Psi
 
 __all__ = ["Sieve", "psf_width"]
@@ -67,6 +68,4 @@ class Sieve:
         if not reach:
             return psi
         blurred = self(np.pad(psi.psf, reach))
-        # no larger than the field, and its centre still a pixel
-        cuts = [max(0, math.ceil((size - field) / 2)) for size, field in zip(blurred.shape, psi.fine_shape)]
-        return psi.with_psf(blurred[cuts[0] : blurred.shape[0] - cuts[0], cuts[1] : blurred.shape[1] - cuts[1]])
+        return psi.replaced(psf=cut_psf(blurred, psi.fine_shape))

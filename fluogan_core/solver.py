@@ -520,7 +520,7 @@ def reconstruct(
     if resume and checkpoint is None:
         raise ValueError("resume=True needs checkpoint=, the file to continue from")
     if camera is None:
-        camera = estimate_camera(getattr(stack, "frames", stack), psi).camera
+        camera = estimate_camera(stack, psi).camera
     solver = Solver(stack, psi=psi, camera=camera, options=options, critic=critic)
     if resume:
         solver.load(Path(str(checkpoint)))

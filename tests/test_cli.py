@@ -127,6 +127,8 @@ def test_switches_agree_with_the_library():
         ),
         (("estimate", "{silent}", "--fwhm-nm", 150), "give --pixel-size-nm"),
         (("estimate", "{stack}", "--offset", "nan"), "offset"),
+        (("estimate", "{stack}", *OPTICS, "--psf-width", 0), "--psf-width must be at least 0.1"),
+        (("sweep", "{stack}", "--output", "{out}", *OPTICS, "--psf-width", "wide"), "--psf-width"),
         (("simulate", "--output", "{out}", "--separations-nm", "180,x"), "NM,NM"),
         (("simulate", "--output", "{out}", "--separations-nm", "50"), "separations_nm[0] must be at least 100"),
         (("simulate", "--output", "{out}", "--size", "5,5"), "take a larger shape"),
@@ -245,6 +247,36 @@ def test_estimate_prints_what_the_library_finds(fluogan, recording):
     assert found["photons_per_emitter"] == expected.photons_per_emitter
     assert found["gain_error"] == expected.gain_error
     assert found["notes"] == list(expected.notes)
+    assert found["psf_width"]["width"] == 1.0
+    assert "width of the PSF" in found["psf_width"]["note"]
+
+
+def test_the_width_of_the_psf_is_as_the_stack_says_or_as_given(fluogan, recording, tmp_path, monkeypatch):
+    said = fg.PSFWidth(1.2, 1.2, 0.01, "width of the PSF: a fifth wider, says the stack")
+    monkeypatch.setattr("fluogan_core.psf_width.estimate_psf_width", lambda stack, psi: said)
+    stack = tifffile.imread(recording)
+
+    def kappa(width):
+        return fg.estimate_camera(stack, fg.Psi(fg.gaussian_psf(150 * width, 100, 2), (20, 16), 2, backend="numpy"))
+
+    found = {}
+    for given in ((), ("--psf-width", 1), ("--psf-width", 0.9)):
+        status, out, err = fluogan("estimate", recording, "--fwhm-nm", 150, "--factor", 2, "--json", *given)
+        assert status == 0, err
+        found[given] = json.loads(out)
+    for width, facts in zip((1.2, 1.0, 0.9), found.values()):
+        assert facts["psf_width"]["width"] == width
+        assert facts["photons_per_emitter"] == pytest.approx(kappa(width).photons_per_emitter, rel=1e-2)
+    assert "a fifth wider" in fluogan("estimate", recording, "--fwhm-nm", 150, "--factor", 2)[1]
+    assert "PSF" not in fluogan("estimate", recording, "--offset", 100)[1].replace("needs a PSF", "")
+
+    status, out, err = fluogan("reconstruct", recording, "--output", tmp_path, "--fwhm-nm", 150, *QUICK, "--no-figure")
+    assert status == 0, err
+    assert "a fifth wider" in out
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["psf_width"] == {"width": 1.2, "measured": 1.2, "error": 0.01, "note": said.note}
+    wanted = fg.gaussian_psf(150, 100, 2).shape[0]
+    assert report["operator"]["psf_pixels"][0] == 2 * -(-(wanted // 2) * 12 // 10) + 1
 
 
 def test_estimate_as_a_table_marks_what_was_given(fluogan, recording):

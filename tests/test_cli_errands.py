@@ -30,6 +30,7 @@ def test_sweep_tries_every_combination_and_says_which_is_best(fluogan, recording
     assert report["parameters"]["method"] == "none"
     assert report["input"]["roi"] == [0, 2, 20, 12]
     assert report["camera_estimate"]["given"] == ["offset"]
+    assert report["psf_width"]["width"] == 1
     assert report["operator"]["photons_per_emitter"] == report["camera_estimate"]["photons_per_emitter"]
     assert report["command"][0] == "fluogan"
     wanted = [(sparsity, steps) for sparsity in (0.5, 500) for steps in (5, 10)]

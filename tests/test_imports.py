@@ -18,7 +18,7 @@ LAYERS = (
     ("backend", "random"),
     ("psf", "psi"),
     ("pixel_moments", "flicker", "_camera_notes"),
-    ("phantom", "photokinetics", "forward", "photons", "camera", "critic", "lines", "resolution", "sieve"),
+    ("phantom", "photokinetics", "forward", "photons", "camera", "critic", "lines", "resolution", "sieve", "psf_width"),
     ("prediction",),
     ("metrics",),
     ("bridge",),

@@ -7,6 +7,7 @@ import pytest
 from scipy.special import j1
 
 import fluogan_core as fg
+from fluogan_core.psf import cut_psf, scaled_psf
 
 
 @pytest.mark.parametrize("factor", [1, 2, 4, 5])
@@ -42,6 +43,32 @@ def test_measured_psf_is_recentred_and_trimmed():
     assert np.unravel_index(psf.argmax(), psf.shape) == (6, 6)
 
 
+@pytest.mark.parametrize("width", [0.8, 0.95, 1.05, 1.4])
+def test_a_scaled_gaussian_is_the_gaussian_of_that_width(width):
+    psf = fg.gaussian_psf(318, 100, 4)
+    scaled = scaled_psf(psf, width)
+    wanted = fg.gaussian_psf(318 * width, 100, 4, truncate=8)
+    radius = scaled.shape[0] // 2
+    middle = wanted.shape[0] // 2
+    wanted = wanted[middle - radius : middle + radius + 1, middle - radius : middle + radius + 1]
+    assert scaled.sum() == pytest.approx(1, abs=1e-14)
+    assert np.abs(scaled - wanted).max() < 2e-4 * wanted.max()
+    np.testing.assert_allclose(scaled, scaled[::-1, ::-1], rtol=0, atol=1e-15)
+
+
+def test_scaling_by_one_changes_nothing_and_sizes_differ_by_axis():
+    psf = np.outer([1, 2, 1], [1, 3, 5, 3, 1]) / 52
+    np.testing.assert_allclose(scaled_psf(psf, 1.0), psf, rtol=1e-14)
+    assert scaled_psf(psf, 1.5).shape == (5, 7)
+    assert scaled_psf(psf, 0.5).shape == (3, 3)
+
+
+def test_a_psf_is_cut_about_its_centre():
+    psf = np.arange(35.0).reshape(5, 7)
+    np.testing.assert_array_equal(cut_psf(psf, (5, 4)), psf[:, 2:5])
+    np.testing.assert_array_equal(cut_psf(psf, (9, 9)), psf)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -53,6 +80,9 @@ def test_measured_psf_is_recentred_and_trimmed():
         (lambda: fg.measured_psf(np.zeros((5, 5))), "dark"),
         (lambda: fg.measured_psf(np.full((5, 5), np.nan)), "NaN"),
         (lambda: fg.measured_psf(np.zeros(5)), "2-D"),
+        (lambda: scaled_psf(np.ones((4, 3)), 1.1), "odd sizes"),
+        (lambda: scaled_psf(-np.ones((3, 3)), 1.1), "negative"),
+        (lambda: scaled_psf(np.ones((3, 3)), 0), "width must be at least 0.1"),
     ],
 )
 def test_bad_input_is_named(call, message):

@@ -155,7 +155,19 @@ def test_bad_input_is_named(call, message):
 def test_another_psf_leaves_all_else_alike():
     psi = fg.Psi(fg.gaussian_psf(318, 100, 2), (20, 22), 2, binning="point", photons_per_emitter=3.0, memory_budget=2**26)
     wider = fg.gaussian_psf(400, 100, 2)
-    other = psi.with_psf(wider)
+    other = psi.replaced(psf=wider)
     np.testing.assert_allclose(other.psf, wider, rtol=1e-12)  # normalised once more
     for name in ("shape", "factor", "binning", "photons_per_emitter", "backend", "memory_budget"):
         assert getattr(other, name) == getattr(psi, name), name
+
+
+def test_a_scaled_operator_is_that_of_the_wider_psf_cut_to_the_field():
+    psi = fg.Psi(fg.gaussian_psf(318, 100, 2), (32, 32), 2, photons_per_emitter=3.0, backend="numpy")
+    assert psi.scaled(1) is psi
+    wider, wanted = psi.scaled(1.1), psi.replaced(psf=fg.gaussian_psf(1.1 * 318, 100, 2))
+    x = np.random.default_rng(0).random(psi.fine_shape)
+    np.testing.assert_allclose(wider.forward(x), wanted.forward(x), rtol=2e-3)
+    narrow = fg.Psi(fg.gaussian_psf(318, 100, 2), (15, 20), 2, backend="numpy")
+    assert narrow.scaled(1.3).psf.shape == (29, 39)
+    with pytest.raises(ValueError, match="width must be at least"):
+        psi.scaled(0)

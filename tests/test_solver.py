@@ -140,7 +140,7 @@ def test_a_checkpoint_of_another_reconstruction_is_refused_by_name(tmp_path):
     with pytest.raises(ValueError, match="camera"):
         fg.reconstruct(stack, **(go | {"camera": fg.Camera(2.0, 99.0, 1.5)}))
     with pytest.raises(ValueError, match="another reconstruction: psi"):
-        fg.reconstruct(stack, **(go | {"psi": psi.with_psf(fg.gaussian_psf(350, 100, psi.factor, truncate=4))}))
+        fg.reconstruct(stack, **(go | {"psi": psi.replaced(psf=fg.gaussian_psf(350, 100, psi.factor, truncate=4))}))
     state = read_state(path)
     write_state(state | {"version": 1}, path)
     with pytest.raises(ValueError, match=r"another reconstruction: version \(1 there, 2 here\)"):

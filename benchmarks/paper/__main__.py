@@ -19,14 +19,14 @@ from fluogan_core.phantom import ARGOLIGHT_SEPARATIONS_NM
 from .._harness import Options, Report, write
 from .._study import places, publish, study_switches
 from ._judge import Task, Verdict, verdicts
-from ._methods import METHODS, left_out
+from ._methods import FOR_WRONG_PSF, METHODS, left_out
 from ._pictures import draw
 from ._renew import renewed
 from ._scenes import CONDITIONS, RELEASED, ROI, Condition, Geometry, operator
 from ._tables import add_field, add_landings, add_resolution, add_targets, add_widths
 
 #: For a PSF of the wrong width: what goes through Psi.
-THROUGH_PSI = ("FISTA, 1000 steps", "MLEM, 1000 steps", "mean fit", "full method")
+THROUGH_PSI = ("FISTA, 1000 steps", "MLEM, 1000 steps", "mean fit", "full method", *FOR_WRONG_PSF)
 #: Judged on one seed by default, and at some distances: each takes as long as many others together.
 SLOW = ("SRRF (nanopyx)", "eSRRF (nanopyx)")
 SLOW_AT = (300.0, 180.0)
@@ -39,7 +39,7 @@ def resolution_tasks(
 ) -> list[Task]:
     """All distances, each pair with its control; fewer seeds of what takes longest."""
     missing = left_out()
-    here = [name for name in METHODS if name not in missing]
+    here = [name for name in METHODS if name not in missing and name not in FOR_WRONG_PSF]
     methods = {True: tuple(here), False: tuple(name for name in here if name not in SLOW)}
     return [
         Task(condition.name, (separation,), control, seed, methods[seed < slow_seeds and separation in SLOW_AT], 1.0, geometry)

@@ -23,7 +23,7 @@ import fluogan_core as fg
 
 from . import _nanopyx
 
-__all__ = ["METHODS", "Image", "Job", "Recording", "left_out", "peer_versions", "warm_up"]
+__all__ = ["FOR_WRONG_PSF", "METHODS", "Image", "Job", "Recording", "left_out", "peer_versions", "warm_up"]
 
 _BY_SKIMAGE = ("Richardson-Lucy (scikit-image)", "second-order SOFI, Richardson-Lucy")
 _BY_NANOPYX = ("SRRF (nanopyx)", "eSRRF (nanopyx)")
@@ -55,7 +55,9 @@ class Job:
     ----------
     scene : Recording
     width : float
-        Width of the PSF that is assumed, relative to the true one.
+        Width of the PSF that is described, relative to the true one.
+    psf_width : float, optional
+        What we take it to be, relative to the one described; from the frames if not given.
     estimate : CameraEstimate, optional
         Of camera and photons per emission; from the frames if not given.
     options : SolverOptions, optional
@@ -64,7 +66,9 @@ class Job:
     Attributes
     ----------
     psi : Psi
-        One photon per emission: x in photons per fine pixel and frame.
+        One photon per emission, x in photons per fine pixel and frame; the PSF as described.
+    psf_width : float
+        Of the PSF that our own reconstruction went through, relative to that.
     full, fit : Image
         The reconstruction, and the fit of the mean that it began with.
     seconds : dict of float
@@ -77,21 +81,29 @@ class Job:
         scene: Recording,
         *,
         width: float = 1.0,
+        psf_width: float | None = None,
         estimate: fg.CameraEstimate | None = None,
         options: fg.SolverOptions | None = None,
     ) -> None:
-        self.scene = scene
-        self.psi = psi = scene.psi(width)
+        self.scene, self.width, self.options = scene, width, options
+        self.psi = scene.psi(width)
+        self.psf_width = fg.estimate_psf_width(scene.frames, self.psi).width if psf_width is None else psf_width
+        psi = self.psi.scaled(self.psf_width)
         estimate = fg.estimate_camera(scene.frames, psi) if estimate is None else estimate
         self.camera, kappa = estimate.camera, estimate.photons_per_emitter
         self.mean = (scene.frames.mean(axis=0) - self.camera.offset) / self.camera.gain
-        flickering = fg.Psi(psi.psf, psi.shape, psi.factor, photons_per_emitter=kappa, backend="numpy")
+        flickering = psi.replaced(photons_per_emitter=kappa)
         started = time.perf_counter()
         made = fg.reconstruct(scene.frames, psi=flickering, camera=self.camera, options=options, progress=False)
         whole = time.perf_counter() - started
         self.seconds = {"full method": whole, "mean fit": whole - made.timings.get("moments", 0.0)}
         self.full, self.fit = Image(made.x * kappa, made.b), Image(made.x_mean_fit * kappa, made.b_mean_fit)
         self.stop_reason = made.stop_reason
+
+    @cached_property
+    def as_described(self) -> Job:
+        """The same with the PSF as it is described."""
+        return self if self.psf_width == 1 else Job(self.scene, width=self.width, psf_width=1.0, options=self.options)
 
     @cached_property
     def lit(self) -> np.ndarray:
@@ -169,6 +181,11 @@ def full_method(job: Job) -> np.ndarray:
     return job.full.x
 
 
+def full_as_described(job: Job) -> np.ndarray:
+    """Our reconstruction through the PSF as it is described."""
+    return job.as_described.full.x
+
+
 METHODS: dict[str, Callable[[Job], np.ndarray]] = {
     "temporal mean": temporal_mean,
     "second-order SOFI": sofi2,
@@ -180,7 +197,11 @@ METHODS: dict[str, Callable[[Job], np.ndarray]] = {
     "MLEM, 1000 steps": mlem,
     "mean fit": mean_fit,
     "full method": full_method,
+    "full method, PSF as described": full_as_described,
 }
+
+#: The same as another where the PSF is right.
+FOR_WRONG_PSF = ("full method, PSF as described",)
 
 
 def left_out() -> dict[str, str]:

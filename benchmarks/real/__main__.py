@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -69,6 +70,13 @@ def add_judged(report: Report, found: Found) -> None:
     )
 
 
+def _beside(found: fg.PSFWidth) -> str:
+    """The PSF's width beside the stated one, in a cell."""
+    if math.isnan(found.measured):
+        return ""
+    return f"{found.measured:.2f} ± {found.error:.1g}{', taken' if found.width != 1 else ''}"
+
+
 def add_stacks(report: Report, found: Sequence[Found], missing: dict[str, str]) -> None:
     """What each stack is, and what was estimated of its camera."""
     rows = []
@@ -81,6 +89,7 @@ def add_stacks(report: Report, found: Sequence[Found], missing: dict[str, str]) 
                 f"{region.frames.shape[1]} × {region.frames.shape[2]} at {region.corner[0]}, {region.corner[1]}",
                 region.margin,
                 f"{region.source.fwhm_nm:.0f} nm",
+                _beside(one.psf_width),
                 region.source.assumed or "nothing",
                 f"{camera.gain:.3g} ± {one.estimate.gain_error:.1g}",
                 f"{camera.offset:.3g} ± {one.estimate.offset_error:.1g}",
@@ -97,6 +106,7 @@ def add_stacks(report: Report, found: Sequence[Found], missing: dict[str, str]) 
             "fitted part",
             "margin, pixels",
             "PSF, FWHM",
+            "width by covariances",
             "assumed",
             "gain, counts per photon",
             "offset, counts",
@@ -106,7 +116,8 @@ def add_stacks(report: Report, found: Sequence[Found], missing: dict[str, str]) 
         ],
         rows,
         "Fitted: the part whose inside varies most, its upper left corner after it; the margin is fitted but not shown or "
-        f"judged. PSF: a Gaussian of 0.51 λ/NA. {FACTOR} × {FACTOR} fine pixels per camera pixel. Camera and photons per "
+        f"judged. PSF: a Gaussian of 0.51 λ/NA; width by covariances: relative to "
+        f"it, and taken only where it says so. {FACTOR} × {FACTOR} fine pixels per camera pixel. Camera and photons per "
         "emission: estimated, with standard errors. Noise excess: noise of the mean frame at frequencies that no light "
         "reaches, over what fluctuations explain; 1 also where the PSF passes light up to the pixels' limit."
         + peer_versions([name for name in COLUMNS if name not in missing])

@@ -13,7 +13,7 @@ from fluogan_core.metrics import blurred_agreement, fourier_ring_correlation, he
 from fluogan_core.noise import stack_noise
 
 from ..paper._methods import METHODS, Job, left_out, warm_up
-from ._stacks import FACTOR, Region, operator
+from ._stacks import FACTOR, Region
 
 __all__ = ["COLUMNS", "Found", "Judged", "compare"]
 
@@ -64,6 +64,8 @@ class Found:
     ----------
     region : Region
     estimate : CameraEstimate
+    psf_width : PSFWidth
+        Beside the width that is stated.
     excess : float
         Noise of the mean frame over what its fluctuations explain.
     stop_reason : str
@@ -75,6 +77,7 @@ class Found:
 
     region: Region
     estimate: fg.CameraEstimate
+    psf_width: fg.PSFWidth
     excess: float
     stop_reason: str
     images: dict[str, np.ndarray]
@@ -111,14 +114,16 @@ def compare(region: Region, options: fg.SolverOptions) -> Found:
     options : SolverOptions
         Of our own reconstruction.
     """
-    estimate = fg.estimate_camera(region.frames, region.psi())
-    camera, kappa = estimate.camera, estimate.photons_per_emitter
-    psi = operator(region.source, region.frames.shape[1:], photons_per_emitter=kappa)
+    psf_width = fg.estimate_psf_width(region.frames, region.psi())
+    psi = region.psi().scaled(psf_width.width)
+    estimate = fg.estimate_camera(region.frames, psi)
+    camera = estimate.camera
+    psi = psi.replaced(photons_per_emitter=estimate.photons_per_emitter)
     model = fg.ForwardModel(psi, gain=camera.gain, noise_std=camera.noise_std)
     counts = region.frames.astype(np.float32) - np.float32(camera.offset)
     halves = (slice(0, None, 2), slice(1, None, 2))
     parts = (dataclasses.replace(region, frames=region.frames[part]) for part in (slice(None), *halves))
-    jobs = [Job(part, estimate=estimate, options=options) for part in parts]
+    jobs = [Job(part, psf_width=psf_width.width, estimate=estimate, options=options) for part in parts]
     missing = left_out()
     names = [name for name in COLUMNS if name not in missing]
     warm_up(names, jobs[0].psi)
@@ -135,7 +140,7 @@ def compare(region: Region, options: fg.SolverOptions) -> Found:
         density = None if None in scores else float(np.mean(scores))
         judged.append(Judged(name, rings.resolution_nm, rings.reason, density, agreement.rsp, agreement.rse, first.seconds))
         images[name] = target if name == "temporal mean" else first.light[fine]
-    return Found(region, estimate, stack_noise(counts, psi).excess, jobs[0].stop_reason, images, judged)
+    return Found(region, estimate, psf_width, stack_noise(counts, psi).excess, jobs[0].stop_reason, images, judged)
 
 
 def _ours(job: Job, name: str) -> _Made:
