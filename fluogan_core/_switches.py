@@ -308,7 +308,8 @@ def psf_width_from(stack: Stack, psi: Psi, settings: dict[str, Any]) -> PSFWidth
     if given is None:
         return estimate_psf_width(stack, psi)
     width = real_number(given, "--psf-width", low=0.1, high=10)
-    return PSFWidth(width, math.nan, math.inf, f"width of the PSF: {width:g} times as described, as given")
+    taken = "as described, the stack was not asked" if width == 1 else f"{width:g} times as described, as given"
+    return PSFWidth(width, math.nan, math.inf, f"width of the PSF: {taken}")
 
 
 def estimate_from(stack: Stack, psi: Psi | None, settings: dict[str, Any]) -> CameraEstimate:

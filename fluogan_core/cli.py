@@ -247,7 +247,7 @@ def estimate(stack_path: Path, as_json: bool, **settings: Any) -> None:
     with checking_input(*COMPLAINTS):
         stack = stack_from(stack_path, settings)
         psi = width = None
-        if any(settings[name] is not None for name in ("fwhm_nm", "wavelength_nm", "na", "psf_path")):
+        if any(settings[name] is not None for name in ("fwhm_nm", "wavelength_nm", "na", "psf_path", "psf_width")):
             psi, _ = operator_for(stack, settings, get_backend("numpy"))
             width = psf_width_from(stack, psi, settings)
             psi = psi.scaled(width.width)
@@ -367,6 +367,10 @@ def sweep(
         wanted = values_to_vary(vary)
         if PSF_WIDTH in (wanted or {}) and settings["fwhm_nm"] is None:
             raise ValueError("fwhm_nm is varied about a Gaussian PSF: give --fwhm-nm, which the camera is estimated with")
+        if PSF_WIDTH in (wanted or {}):
+            if settings["psf_width"] is not None:
+                raise ValueError("fwhm_nm is varied: its values are taken as they are, leave --psf-width out")
+            settings["psf_width"] = 1.0
         stack = stack_from(stack_path, settings)
         psi, pixel_size_nm = operator_for(stack, settings, get_backend(backend, device))
         planned = len(plan_sweep(stack, psi=psi, options=options, vary=wanted, pixel_size_nm=pixel_size_nm).settings)

@@ -11,7 +11,7 @@ import numpy as np
 from .pixel_moments import PixelMoments, Shift, windows
 from .psi import Psi
 
-__all__ = ["SHAPED", "SPREAD", "Flicker", "Optics", "fit_flicker", "jackknife", "pair_kernel", "spread_terms"]
+__all__ = ["SHAPED", "SPREAD", "Flicker", "Optics", "fit_flicker", "jackknife", "pair_kernel", "solve_normal", "spread_terms"]
 
 #: Regularisation of the sharpening filter, relative to the squared transfer of the PSF at zero frequency.
 _WIENER = 0.002
@@ -147,11 +147,11 @@ def fit_flicker(
     whole_right = np.concatenate([right.sum(axis=1)[None], right.sum(axis=1) - right.swapaxes(0, 1)])
     solved, halves = [], []
     for n, r in zip(whole_field, whole_right):
-        spread = _solve(n[2, SHAPED:, SHAPED:], r[2, SHAPED:])
+        spread = solve_normal(n[2, SHAPED:, SHAPED:], r[2, SHAPED:])
         left = r[:, :SHAPED] - n[:, :SHAPED, SHAPED:] @ spread
         n = n[:, :SHAPED, :SHAPED]
-        solved.append(np.concatenate([_solve(n[0] + n[1], left[0] + left[1]), spread]))
-        halves.append([_solve(n[k], left[k])[0, 1] for k in (0, 1)])
+        solved.append(np.concatenate([solve_normal(n[0] + n[1], left[0] + left[1]), spread]))
+        halves.append([solve_normal(n[k], left[k])[0, 1] for k in (0, 1)])
     fast, whole = np.moveaxis(np.array(solved), 2, 0)
     apart = np.array(halves)[:, :1] - np.array(halves)[:, 1:]
     clear = groups[1] and whole[0, 0] > 0 and abs(apart[0, 0]) > 2.0 * jackknife(apart)[0]
@@ -168,7 +168,7 @@ def spread_terms(light: np.ndarray, shift: Shift, taken: np.ndarray) -> np.ndarr
     return terms
 
 
-def _solve(normal: np.ndarray, right: np.ndarray) -> np.ndarray:
+def solve_normal(normal: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Least squares from normal equations; terms that never occur get 0."""
     scale = np.sqrt(np.diag(normal))
     scale[scale == 0] = 1.0

@@ -144,7 +144,7 @@ def scaled_psf(psf: Any, width: float) -> np.ndarray:
     Raises
     ------
     ValueError
-        If the PSF is not a finite, non-negative image with a central pixel, or the width is out of range.
+        If the PSF is not a finite, non-negative image with a central pixel, the width is out of range, or nothing is left.
     """
     from scipy.ndimage import map_coordinates
 
@@ -162,6 +162,8 @@ def scaled_psf(psf: Any, width: float) -> np.ndarray:
         lines.append(np.arange(-radius, radius + 1) / width + size // 2)
     stretched = map_coordinates(psf, np.meshgrid(*lines, indexing="ij"), order=3, mode="constant")
     stretched = np.maximum(stretched, 0.0)
+    if stretched.sum() <= 0:
+        raise ValueError(f"nothing is left of this PSF at {width:g} times its width: it is dark where it would be sampled")
     return stretched / stretched.sum()
 
 

@@ -24,7 +24,7 @@ from ._checks import image_shape, one_of, real_number, trailing_shape, whole_num
 from .backend import Backend, backend_of, get_backend
 from .psf import cut_psf, scaled_psf
 
-__all__ = ["Psi"]
+__all__ = ["Psi", "plane_table"]
 
 # A matrix product does this many times more operations per second than an FFT of these sizes (benchmarks/bench_psi.py).
 _GEMM_OVER_FFT = 12.0
@@ -243,6 +243,11 @@ class Psi:
         ----------
         width : float
             Relative, 0.1 to 10; at 1 this very operator comes back.
+
+        Raises
+        ------
+        ValueError
+            If the width is out of range, or nothing is left of the PSF.
         """
         if width == 1:
             return self

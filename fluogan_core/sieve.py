@@ -17,10 +17,10 @@ from ._checks import real_number
 from .psf import cut_psf
 from .psi import Psi
 
-__all__ = ["Sieve", "psf_width"]
+__all__ = ["Sieve", "psf_sigma"]
 
 
-def psf_width(psi: Psi) -> float:
+def psf_sigma(psi: Psi) -> float:
     r"""Return the width of the PSF as the standard deviation of a Gaussian of equal energy, fine pixels.
 
     :math:`1 / \sqrt{4\pi \sum_i h_i^2}`: exact for a Gaussian, and unlike a second moment not made by the far tails of a
@@ -46,7 +46,7 @@ class Sieve:
     """
 
     def __init__(self, psi: Psi, detail: float) -> None:
-        sigma = real_number(detail, "detail", low=0, high=1) * psf_width(psi)
+        sigma = real_number(detail, "detail", low=0, high=1) * psf_sigma(psi)
         reach = min(math.ceil(4.0 * sigma), min(psi.fine_shape) - 1)
         taps = np.exp(-0.5 * (np.arange(reach + 1) / sigma) ** 2) if reach else np.ones(1)
         self.taps = taps / (taps[0] + 2.0 * taps[1:].sum())

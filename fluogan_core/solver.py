@@ -27,7 +27,7 @@ from .progress import progress_reporter
 from .psi import Psi
 from .result import Result
 from .reweighting import DarkCharge
-from .sieve import psf_width
+from .sieve import psf_sigma
 
 __all__ = ["Solver", "reconstruct"]
 
@@ -138,7 +138,7 @@ class Solver:
         fidelity = options.fidelity * math.sqrt(frames / (psi.shape[0] * psi.shape[1])) / (noise.variance / gain**2)
         of_mean = noise.of_mean / gain
         # an edge is weighed in units of the brightest light: a prior that does not know how bright the sample is
-        edge = float(psi.column_sums.max()) * psf_width(psi) * of_mean / max(noise.signal / gain, of_mean)
+        edge = float(psi.column_sums.max()) * psf_sigma(psi) * of_mean / max(noise.signal / gain, of_mean)
         # what does not average out (unequal pixels, a PSF not quite the true one) is there at all frequencies, not only where
         # it is measured, and makes beads of what is flat
         unexplained = noise.excess if noise.excess > UNEXPLAINED else 1.0

@@ -128,6 +128,11 @@ def test_switches_agree_with_the_library():
         (("estimate", "{silent}", "--fwhm-nm", 150), "give --pixel-size-nm"),
         (("estimate", "{stack}", "--offset", "nan"), "offset"),
         (("estimate", "{stack}", *OPTICS, "--psf-width", 0), "--psf-width must be at least 0.1"),
+        (("estimate", "{stack}", "--psf-width", 1.1), "describe the PSF in one way"),
+        (
+            ("sweep", "{stack}", "--output", "{out}", *OPTICS, "--psf-width", 1.1, "--vary", "fwhm_nm=150"),
+            "leave --psf-width out",
+        ),
         (("sweep", "{stack}", "--output", "{out}", *OPTICS, "--psf-width", "wide"), "--psf-width"),
         (("simulate", "--output", "{out}", "--separations-nm", "180,x"), "NM,NM"),
         (("simulate", "--output", "{out}", "--separations-nm", "50"), "separations_nm[0] must be at least 100"),

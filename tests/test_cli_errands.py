@@ -30,7 +30,7 @@ def test_sweep_tries_every_combination_and_says_which_is_best(fluogan, recording
     assert report["parameters"]["method"] == "none"
     assert report["input"]["roi"] == [0, 2, 20, 12]
     assert report["camera_estimate"]["given"] == ["offset"]
-    assert report["psf_width"]["width"] == 1
+    assert report["psf_width"]["note"] == "width of the PSF: as described, the stack was not asked"  # its width is varied
     assert report["operator"]["photons_per_emitter"] == report["camera_estimate"]["photons_per_emitter"]
     assert report["command"][0] == "fluogan"
     wanted = [(sparsity, steps) for sparsity in (0.5, 500) for steps in (5, 10)]
@@ -43,6 +43,22 @@ def test_sweep_tries_every_combination_and_says_which_is_best(fluogan, recording
     row = next(row for row in rows if row[:4] == [str(report["best"]), "0.5", str(5 * report["best"]), "150"])
     assert row[-2:] == ["the", "best"]
     assert f"best: sparsity=0.5, warm_steps={5 * report['best']}, fwhm_nm=150" in out
+
+
+
+def test_every_setting_of_a_sweep_has_the_width_that_the_stack_says(fluogan, recording, tmp_path, monkeypatch):
+    said = fg.PSFWidth(1.2, 1.2, 0.01, "width of the PSF: a fifth wider")
+    monkeypatch.setattr("fluogan_core.psf_width.estimate_psf_width", lambda stack, psi: said)
+    images = {}
+    for name, width in (("said", ()), ("given", ("--psf-width", 1.2)), ("not", ("--psf-width", 1))):
+        status, _, err = fluogan(
+            "sweep", recording, "--output", tmp_path / name, *SWEEP, *CAMERA, "--vary", "sparsity=1", "--no-figure", *width
+        )
+        assert status == 0, err
+        images[name] = tifffile.imread(tmp_path / name / "sweep.tif")
+    assert "a fifth wider" in json.loads((tmp_path / "said/sweep.json").read_text())["psf_width"]["note"]
+    assert (images["said"] == images["given"]).all()
+    assert (images["said"] != images["not"]).any()
 
 
 def test_sweep_varies_detail_and_edges_about_the_options_unless_told_otherwise(fluogan, recording, tmp_path):

@@ -13,7 +13,7 @@ from fluogan_core.noise import StackNoise
 from fluogan_core.objective import HeldBackground, Objective
 from fluogan_core.prox import prox_l1_nonnegative, prox_nonnegative, prox_step, prox_total_variation, total_variation
 from fluogan_core.reweighting import DarkCharge, dark_weights
-from fluogan_core.sieve import Sieve, psf_width
+from fluogan_core.sieve import Sieve, psf_sigma
 from fluogan_core.testing import assert_adjoint, assert_gradient, assert_prox
 
 
@@ -155,7 +155,7 @@ def test_mean_fit_reaches_the_joint_minimum(rng):
 
 def test_the_sieve_is_a_symmetric_blur_of_the_stated_width():
     psi = fg.Psi(fg.gaussian_psf(318, 100, 4), (32, 32), 4)
-    assert psf_width(psi) == pytest.approx(318 / 2.3548 / 25, rel=1e-3)
+    assert psf_sigma(psi) == pytest.approx(318 / 2.3548 / 25, rel=1e-3)
     sieve = Sieve(psi, 0.5)
     point = np.zeros(psi.fine_shape, dtype=np.float32)
     point[64, 60] = 1.0
@@ -166,7 +166,7 @@ def test_the_sieve_is_a_symmetric_blur_of_the_stated_width():
         profile = spot.sum(axis=1 - axis)
         assert profile @ place == pytest.approx(centre, abs=1e-3)
         # cut at four standard deviations
-        assert np.sqrt(profile @ (place - centre) ** 2) == pytest.approx(0.5 * psf_width(psi), rel=5e-3)
+        assert np.sqrt(profile @ (place - centre) ** 2) == pytest.approx(0.5 * psf_sigma(psi), rel=5e-3)
     assert_adjoint(sieve, sieve, psi.fine_shape, psi.fine_shape, dtype=np.float32)
     np.testing.assert_array_equal(Sieve(psi, 0.0)(point), point)
     assert Sieve(psi, 0.0).operator is psi

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
+import tifffile
+from scipy.ndimage import convolve1d
 
 import fluogan_core as fg
 from fluogan_core import psf_width
@@ -37,10 +41,11 @@ def exact_moments(psi: fg.Psi, optics: Optics, x: np.ndarray, *, lamp=0.0, row=0
     return PixelMoments(mean, mean + np.diag(covariance).reshape(SHAPE), at, at, np.full(100, mean.mean()))
 
 
-def width_by(moments: PixelMoments, optics: Optics, assumed: fg.Psi) -> float:
-    sums = psf_width._sums(moments, moments.whole, optics, np.ones(SHAPE, dtype=bool))
-    assert sums is not None
-    return psf_width._best(sums, *psf_width._autocorrelations(assumed, optics.near))[0]
+def width_by(moments: PixelMoments, optics: Optics, assumed: fg.Psi, live: np.ndarray | None = None) -> float:
+    live = np.ones(SHAPE, dtype=bool) if live is None else live
+    weight = psf_width._weight(moments, live, optics.near)
+    targets = psf_width._targets(moments, moments.whole, optics, live, weight)
+    return psf_width._best(targets, *psf_width._autocorrelations(assumed, optics.near))[0]
 
 
 def samples() -> dict[str, np.ndarray]:
@@ -69,19 +74,34 @@ def test_a_psf_that_is_no_gaussian_has_its_width_measured_too():
         assert width_by(exact_moments(airy(1.1), optics, sample), optics, assumed) == pytest.approx(1.1, rel=0.012)
 
 
-def test_lamp_and_row_noise_do_not_pass_for_width():
+@pytest.mark.parametrize("brightness", [1.0, 300.0])
+def test_lamp_and_row_noise_do_not_pass_for_width(brightness):
     assumed = gaussian()
     optics = Optics(assumed)
-    x = samples()["lines"]
+    x = brightness * samples()["lines"]
     plain = exact_moments(gaussian(1.08), optics, x)
-    disturbed = exact_moments(gaussian(1.08), optics, x, lamp=2e-3, row=0.5)
+    disturbed = exact_moments(gaussian(1.08), optics, x, lamp=2e-3 / brightness, row=0.5 * brightness)
     shares = [disturbed.whole[shift].sum() / plain.whole[shift].sum() for shift in optics.near]
     assert max(shares) > 1.1  # they would
     assert width_by(disturbed, optics, assumed) == pytest.approx(width_by(plain, optics, assumed), rel=1e-3)
 
 
-def blinking(seed: int, frames: int = 300) -> np.ndarray:
+@pytest.mark.parametrize("sample", ["lines", "everywhere"])
+def test_pixels_that_are_left_out_leave_the_width(sample):
+    assumed = gaussian()
+    optics = Optics(assumed)
+    live = np.ones(SHAPE, dtype=bool)
+    live[10, 9], live[17] = False, False
+    moments = exact_moments(gaussian(1.08), optics, samples()[sample])
+    assert width_by(moments, optics, assumed, live) == pytest.approx(1.08, rel=0.008)
+
+
+def blinking(seed: int, frames: int = 300, part: tuple[slice, ...] = ()) -> np.ndarray:
+    """Frames of blinking lines, or of a part of them."""
     pattern = fg.argolight_pattern((240.0,), pixel_size_nm=100, factor=FACTOR, shape=(32, 32), margin_nm=200)
+    lit = np.zeros_like(pattern.x)
+    lit[part] = pattern.x[part]
+    pattern = dataclasses.replace(pattern, x=lit)
     return fg.simulate_sofi(
         pattern, frames=frames, density_per_um2=500, fwhm_nm=318, blinking=Blinking(photons_per_frame=40.0),
         background=smooth_background((32, 32), 10.0, seed=seed), seed=seed,
@@ -98,7 +118,7 @@ def test_a_wrong_width_is_found_on_blinking_frames_and_a_right_one_left(seed):
         assert found.width == (1.0 if assumed == 1.0 else found.measured), found.note
 
 
-def test_it_does_not_matter_how_bright_an_emission_is_said_to_be_nor_where_the_stack_lies():
+def test_it_does_not_matter_how_bright_an_emission_is_said_to_be_nor_how_the_stack_lies():
     frames = blinking(0, 60)
     plain = fg.estimate_psf_width(frames, gaussian(1.0, (32, 32)))
     brighter = gaussian(1.0, (32, 32), photons_per_emitter=9.0)
@@ -106,43 +126,81 @@ def test_it_does_not_matter_how_bright_an_emission_is_said_to_be_nor_where_the_s
     assert again.measured == pytest.approx(plain.measured, rel=1e-6)
 
 
-def steady(frames: int = 200, drift: float = 0.0) -> np.ndarray:
-    """Lines that do not flicker but swing by ``drift`` camera pixels."""
-    rng = np.random.default_rng(5)
-    across = np.arange(32)[None, None, :] - drift * np.sin(np.arange(frames) / 15.0)[:, None, None]
-    rate = 5.0 + 200.0 * np.exp(-0.5 * ((across - 14) / 1.5) ** 2) + 150.0 * np.exp(-0.5 * ((across - 21) / 1.5) ** 2)
-    return rng.poisson(np.broadcast_to(rate, (frames, 32, 32))).astype(np.float32)
+def test_a_stack_a_memory_map_and_an_array_elsewhere_are_the_same_frames(tmp_path):
+    frames, psi = blinking(0, 60), gaussian(1.0, (32, 32))
+    plain = fg.estimate_psf_width(frames, psi)
+    tifffile.imwrite(tmp_path / "stack.tif", frames.astype(np.float32))
+
+    class Elsewhere:
+        """What a card's array offers."""
+
+        def get(self):
+            return frames
+
+    for other in (fg.read_stack(tmp_path / "stack.tif"), Elsewhere()):
+        assert fg.estimate_psf_width(other, psi).measured == pytest.approx(plain.measured, rel=1e-4)
 
 
 def test_steady_light_says_nothing():
-    found = fg.estimate_psf_width(steady(), gaussian(1.0, (32, 32)))
+    rng = np.random.default_rng(5)
+    found = fg.estimate_psf_width(rng.poisson(5.0 + 100.0 * np.eye(32), (200, 32, 32)), gaussian(1.0, (32, 32)))
     assert found.width == 1.0
     assert "not told by the flicker" in found.note
 
 
-def test_a_sample_that_moves_is_not_taken_for_a_wide_psf():
-    found = fg.estimate_psf_width(steady(drift=0.7), gaussian(1.0, (32, 32)))
+def test_light_in_a_corner_is_light_enough():
+    found = fg.estimate_psf_width(blinking(1, part=(slice(0, 32), slice(0, 32))), gaussian(1.0, (32, 32)))
+    assert found.error < 0.04
+    assert abs(found.measured - 1.0) < 4.0 * found.error
+
+
+@pytest.mark.parametrize("swing", [1.0, 2.0])
+def test_a_sample_that_moves_is_not_taken_for_a_wide_psf(swing):
+    frames = blinking(0)
+    steps = np.rint(swing * np.sin(np.arange(len(frames)) / 10.0)).astype(int)
+    moving = np.stack([np.roll(frame, step, axis=1) for frame, step in zip(frames, steps)])
+    found = fg.estimate_psf_width(moving, gaussian(1.0, (32, 32)))
     assert found.width == 1.0
+    assert not found.note.endswith("times as wide as described)"), found.note  # it is seen that something is wrong
+
+
+def test_pixels_that_leak_are_not_taken_for_a_narrow_psf():
+    leaking = convolve1d(blinking(0), [0.05, 0.9, 0.05], axis=2)
+    found = fg.estimate_psf_width(leaking, gaussian(1.0, (32, 32)))
+    assert abs(found.measured - 1.0) > 2.0 * found.error  # it would be
+    assert found.width == 1.0
+    assert "do not agree" in found.note
 
 
 @pytest.mark.parametrize(
-    ("measured", "error", "moves", "taken", "said"),
+    ("measured", "error", "doubts", "taken", "said"),
     [
-        (1.05, 0.01, False, 1.05, "so it is taken"),
-        (0.93, 0.02, False, 0.93, "so it is taken"),
-        (1.05, 0.025, False, 1.0, "as described"),  # two standard errors
-        (1.008, 0.001, False, 1.0, "as described"),  # clear, and of no account
-        (1.05, 0.01, True, 1.0, "moves"),
-        (1.35, 0.01, False, 1.0, "out of focus"),
-        (1.15, 0.05, False, 1.0, "not told"),
-        (float("nan"), float("inf"), False, 1.0, "hardly any"),
+        (1.05, 0.01, [], 1.05, "so it is taken"),
+        (0.93, 0.02 - 1e-9, [], 0.93, "so it is taken"),
+        (1.025, 0.015, [], 1.0, "as described"),  # less than two standard errors
+        (1.008, 0.001, [], 1.0, "as described"),  # clear, and of no account
+        (1.05, 0.01, ["it moves"], 1.0, "left as described: it moves"),
+        (1.35, 0.01, [], 1.0, "out of focus"),
+        (1.15, 0.05, [], 1.0, "not told"),
+        (psf_width._NARROWEST, 0.0, [], 1.0, "no PSF 0.6 to 1.7 times as wide"),
+        (psf_width._WIDEST, 0.0, [], 1.0, "no PSF 0.6 to 1.7 times as wide"),
+        (float("nan"), float("inf"), [], 1.0, "hardly any"),
     ],
 )
-def test_only_what_is_clear_is_taken(measured, error, moves, taken, said):
-    found = psf_width._judged(measured, error, moves)
+def test_only_what_is_clear_is_taken(measured, error, doubts, taken, said):
+    found = psf_width._judged(measured, error, doubts)
     assert found.width == taken
     assert said in found.note
-    assert found.error == error
+
+
+def test_frames_with_nothing_to_say_are_no_reason_to_stop():
+    psi = gaussian(1.0, (32, 32))
+    dead = np.zeros((40, 32, 32))
+    dead[:, 3:6, 4:7] = blinking(0, 40)[:, 3:6, 4:7]
+    assert "not told by the flicker (only" in fg.estimate_psf_width(dead, psi).note
+    for side in (1, 3):
+        tiny = fg.estimate_psf_width(blinking(0, 60), fg.Psi(np.ones((side, side)), (32, 32), FACTOR, backend="numpy"))
+        assert tiny.width == 1.0, tiny.note
 
 
 @pytest.mark.parametrize(("frames", "side"), [(10, 32), (40, 8)], ids=["few frames", "small field"])

@@ -96,12 +96,15 @@ class _Made:
         Photons per camera pixel and frame, where the method has one.
     prediction : (light, background) or None
         What it says of other frames, where it says something.
+    psi : Psi
+        What it was seen through, one photon per emission.
     seconds : float
     """
 
     light: np.ndarray
     background: np.ndarray | None
     prediction: tuple[np.ndarray, np.ndarray] | None
+    psi: fg.Psi
     seconds: float
 
 
@@ -117,10 +120,7 @@ def compare(region: Region, options: fg.SolverOptions) -> Found:
     psf_width = fg.estimate_psf_width(region.frames, region.psi())
     psi = region.psi().scaled(psf_width.width)
     estimate = fg.estimate_camera(region.frames, psi)
-    camera = estimate.camera
-    psi = psi.replaced(photons_per_emitter=estimate.photons_per_emitter)
-    model = fg.ForwardModel(psi, gain=camera.gain, noise_std=camera.noise_std)
-    counts = region.frames.astype(np.float32) - np.float32(camera.offset)
+    counts = region.frames.astype(np.float32) - np.float32(estimate.camera.offset)
     halves = (slice(0, None, 2), slice(1, None, 2))
     parts = (dataclasses.replace(region, frames=region.frames[part]) for part in (slice(None), *halves))
     jobs = [Job(part, psf_width=psf_width.width, estimate=estimate, options=options) for part in parts]
@@ -134,8 +134,8 @@ def compare(region: Region, options: fg.SolverOptions) -> Found:
         fine = region.shown_fine
         rings = fourier_ring_correlation(odd.light[fine], even.light[fine], region.source.pixel_size_nm / FACTOR)
         # each half's prediction meets the frames of the other
-        scores = [_score(one, counts[part], model) for one, part in zip((odd, even), reversed(halves))]
-        blurred = jobs[0].psi.forward(first.light.astype(np.float32)) + (0 if first.background is None else first.background)
+        scores = [_score(one, counts[part], estimate) for one, part in zip((odd, even), reversed(halves))]
+        blurred = first.psi.forward(first.light.astype(np.float32)) + (0 if first.background is None else first.background)
         agreement = blurred_agreement(blurred[region.shown], target, _as_it_is(target.shape))
         density = None if None in scores else float(np.mean(scores))
         judged.append(Judged(name, rings.resolution_nm, rings.reason, density, agreement.rsp, agreement.rse, first.seconds))
@@ -145,7 +145,7 @@ def compare(region: Region, options: fg.SolverOptions) -> Found:
 
 def _ours(job: Job, name: str) -> _Made:
     image = job.full if name == "full method" else job.fit
-    return _Made(image.x, image.b, (image.x, image.b), job.seconds[name])
+    return _Made(image.x, image.b, (image.x, image.b), job.own_psi, job.seconds[name])
 
 
 def _peer(job: Job, name: str) -> _Made:
@@ -153,17 +153,19 @@ def _peer(job: Job, name: str) -> _Made:
     light = METHODS[name](job)
     seconds = time.perf_counter() - started
     if name == "temporal mean":  # as a prediction: a light that does not flicker
-        return _Made(light, None, (np.zeros_like(light), np.maximum(job.mean, 0)), seconds)
+        return _Made(light, None, (np.zeros_like(light), np.maximum(job.mean, 0)), job.psi, seconds)
     if name == "Richardson-Lucy (scikit-image)":
-        return _Made(light, job.fit.b, (light, job.fit.b), seconds)
-    return _Made(light, None, None, seconds)  # no unit of light, no prediction
+        return _Made(light, job.fit.b, (light, job.fit.b), job.psi, seconds)
+    return _Made(light, None, None, job.psi, seconds)  # no unit of light, no prediction
 
 
-def _score(made: _Made, counts: np.ndarray, model: fg.ForwardModel) -> float | None:
+def _score(made: _Made, counts: np.ndarray, estimate: fg.CameraEstimate) -> float | None:
     if made.prediction is None:
         return None
     light, b = (image.astype(np.float32) for image in made.prediction)
-    return held_out_score(counts, model, light / np.float32(model.psi.photons_per_emitter), b).log_density
+    camera, kappa = estimate.camera, estimate.photons_per_emitter
+    model = fg.ForwardModel(made.psi.replaced(photons_per_emitter=kappa), gain=camera.gain, noise_std=camera.noise_std)
+    return held_out_score(counts, model, light / np.float32(kappa), b).log_density
 
 
 def _as_it_is(shape: tuple[int, ...]) -> fg.Psi:
