@@ -60,6 +60,7 @@ peers: $(READY)
 
 paper: peers
 	$(BIN)/python -m benchmarks.paper --jobs $(JOBS)
+	$(BIN)/python -m benchmarks.paper.widths --jobs $(JOBS)
 	$(BIN)/python -m benchmarks.paper.evidence
 	$(BIN)/python -m benchmarks.paper.reference
 

@@ -14,10 +14,11 @@ QUESTIONS = {
     "memory": "Does every method keep within the memory budget that it was given?",
 }
 
-#: Experiments with a command of their own (``python -m benchmarks.paper``, ``python -m benchmarks.paper.evidence``,
-#: ``python -m benchmarks.paper.reference``, ``python -m benchmarks.real``); their tables are rendered in the same way.
+#: Experiments with a command of their own (``python -m benchmarks.paper``, ``python -m benchmarks.paper.widths``, ``.evidence``
+#: and ``.reference``, ``python -m benchmarks.real``); their tables are rendered in the same way.
 STUDIES = {
     "paper": "What does the library resolve, how faithfully, and beside what one would do otherwise?",
+    "widths": "What does a PSF that is too narrow or too wide do, and what do covariances say of its width?",
     "evidence": "Do a pair's frames hold that there are two lines, whatever the method?",
     "reference": "What are second moments worth on small fields, and how much of it does the critic win?",
     "real": "What does the library make of recorded stacks, beside what one would do otherwise?",

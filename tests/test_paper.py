@@ -31,6 +31,7 @@ from benchmarks.paper._tables import against_peers, score, smallest_resolved  # 
 from benchmarks.paper._training import best_quadratic, told_apart  # noqa: E402
 from benchmarks.paper.evidence import evidence  # noqa: E402
 from benchmarks.paper.reference import Likelihood, climb, error_of, make_field  # noqa: E402
+from benchmarks.paper.widths import DESCRIBED, THROUGH_PSI  # noqa: E402
 
 SMALL = Geometry(shape=(20, 20), frames=100)
 
@@ -244,7 +245,6 @@ def test_the_command_measures_and_writes(tmp_path):
     assert document["quick"]
     titles = [table["title"] for table in document["tables"]]
     assert "How faithful" in titles
-    assert "A PSF of the wrong width" in titles
     assert "mean fit" in done.stdout
     refused = subprocess.run([*words, "--seeds", "0"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert refused.returncode == 2
@@ -261,6 +261,32 @@ def test_the_command_measures_and_writes(tmp_path):
     refused = subprocess.run(full, cwd=ROOT, capture_output=True, text=True, check=False)
     assert refused.returncode == 2
     assert "is of a quick run and this is not" in refused.stderr
+
+
+def test_wrong_widths_are_a_study_of_their_own(tmp_path):
+    words = [sys.executable, "-m", "benchmarks.paper.widths", "--quick", "--results", str(tmp_path)]
+    subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    document = json.loads((tmp_path / "widths.json").read_text())
+    check_document(document)
+    resolution, measured = document["tables"]
+    assert [row[:2] for row in resolution["rows"][:6]] == [["double Poisson", name] for name in THROUGH_PSI]
+    assert [row[:2] for row in measured["rows"][5:]] == [["blinking", f"{width:g}"] for width in DESCRIBED]
+    assert [target["what"] for target in document["targets"]][:2] == [
+        "double Poisson, PSF -5 %: pairs resolved",
+        "double Poisson, PSF -5 %: bars split",
+    ]
+
+
+def test_our_reconstruction_goes_through_the_width_that_is_found_and_the_peers_through_what_is_said(monkeypatch):
+    monkeypatch.setattr(fg, "estimate_psf_width", lambda frames, psi: fg.PSFWidth(1.1, 1.1, 0.01, ""))
+    found = Job(make_scene(CONDITIONS[0], (300.0,), 0, geometry=SMALL), width=0.9)
+    assert found.psi.psf.shape == operator(SMALL, (20, 20), 0.9).psf.shape
+    np.testing.assert_allclose(found.own_psi.psf.max(), found.psi.psf.max() / 1.1**2, rtol=0.01)
+    assert found.as_described.psf_width == 1.0
+    assert found.as_described.own_psi is found.as_described.psi
+    given = Job(found.scene, width=0.9, psf_width=1.1)
+    np.testing.assert_array_equal(METHODS["full method"](given), METHODS["full method"](found))
+    assert not np.array_equal(METHODS["full method, PSF as described"](found), METHODS["full method"](found))
 
 
 def test_the_evidence_is_a_study_of_its_own(tmp_path):

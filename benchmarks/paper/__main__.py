@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
-import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,15 +15,13 @@ from fluogan_core.phantom import ARGOLIGHT_SEPARATIONS_NM
 
 from .._harness import Options, Report, write
 from .._study import places, publish, study_switches
-from ._judge import Task, Verdict, verdicts
+from ._judge import Task, gather
 from ._methods import FOR_WRONG_PSF, METHODS, left_out
 from ._pictures import draw
 from ._renew import renewed
 from ._scenes import CONDITIONS, RELEASED, ROI, Condition, Geometry, operator
-from ._tables import add_field, add_landings, add_resolution, add_targets, add_widths
+from ._tables import add_field, add_landings, add_resolution, add_targets
 
-#: For a PSF of the wrong width: what goes through Psi.
-THROUGH_PSI = ("FISTA, 1000 steps", "MLEM, 1000 steps", "mean fit", "full method", *FOR_WRONG_PSF)
 #: Judged on one seed by default, and at some distances: each takes as long as many others together.
 SLOW = ("SRRF (nanopyx)", "eSRRF (nanopyx)")
 SLOW_AT = (300.0, 180.0)
@@ -50,33 +45,10 @@ def resolution_tasks(
     ]
 
 
-def width_tasks(conditions: Sequence[Condition], separation: float, seeds: int, geometry: Geometry) -> list[Task]:
-    """A PSF 5 % too narrow and 5 % too wide."""
-    return [
-        Task(condition.name, (separation,), control, seed, THROUGH_PSI, width, geometry)
-        for condition in conditions
-        for width in (0.95, 1.05)
-        for seed in range(math.ceil(seeds / 2))
-        for control in (False, True)
-    ]
-
-
 def field_tasks(conditions: Sequence[Condition], separations: Sequence[float], geometry: Geometry) -> list[Task]:
     """All groups in one field, bright."""
     ours = ("mean fit", "full method")
     return [Task(c.name, tuple(separations), False, 0, ours, 1.0, geometry) for c in conditions if c.light == 1.0]
-
-
-def gather(tasks: Sequence[Task], jobs: int, what: str) -> list[Verdict]:
-    """All verdicts, with a line of progress now and then."""
-    found: list[Verdict] = []
-    started = said = time.perf_counter()
-    for done, part in enumerate(verdicts(tasks, jobs), 1):
-        found += part
-        if time.perf_counter() - said > 20 or done == len(tasks):
-            said = time.perf_counter()
-            print(f"{what}: {done} of {len(tasks)} recordings, {said - started:.0f} s", file=sys.stderr, flush=True)
-    return found
 
 
 def run(
@@ -91,8 +63,6 @@ def run(
     add_targets(report, found)
     add_resolution(report, found, left_out())
     add_landings(report, operator(geometry, geometry.shape))
-    widths = width_tasks(conditions, options.pick(180.0, 240.0), seeds, geometry)
-    add_widths(report, gather(widths, jobs, "wrong widths"))
     whole = options.pick(RELEASED, TINY)
     add_field(report, gather(field_tasks(conditions, separations, whole), jobs, "the whole pattern"))
     if pictures is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -18,7 +19,7 @@ from fluogan_core.psf import FWHM_PER_SIGMA
 from ._methods import METHODS, Job, warm_up
 from ._scenes import CONDITIONS, Geometry, make_scene
 
-__all__ = ["OWN_LIGHT", "Task", "Verdict", "judge", "verdicts"]
+__all__ = ["OWN_LIGHT", "Task", "Verdict", "gather", "judge", "verdicts"]
 
 #: No method: the light of the molecules that were drawn, blurred to this FWHM.  Where it splits a bar, the bar is split.
 _OWN_NM = 60.0
@@ -145,6 +146,18 @@ def verdicts(tasks: Sequence[Task], jobs: int) -> Iterator[list[Verdict]]:
     os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"))
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         yield from pool.map(judge, tasks)
+
+
+def gather(tasks: Sequence[Task], jobs: int, what: str) -> list[Verdict]:
+    """All verdicts, with a line of progress now and then."""
+    found: list[Verdict] = []
+    started = said = time.perf_counter()
+    for done, part in enumerate(verdicts(tasks, jobs), 1):
+        found += part
+        if time.perf_counter() - said > 20 or done == len(tasks):
+            said = time.perf_counter()
+            print(f"{what}: {done} of {len(tasks)} recordings, {said - started:.0f} s", file=sys.stderr, flush=True)
+    return found
 
 
 def mean(values: Iterable[float | None]) -> float | None:

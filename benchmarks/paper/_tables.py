@@ -13,13 +13,17 @@ from ._methods import peer_versions
 from ._nanopyx import landings, why_no_nanopyx
 
 __all__ = [
+    "FEW",
+    "MOST",
     "add_field",
     "add_landings",
     "add_resolution",
     "add_targets",
-    "add_widths",
     "against_peers",
+    "cell",
+    "of",
     "score",
+    "share",
     "smallest_resolved",
 ]
 
@@ -29,37 +33,37 @@ MOST, FEW = 7 / 8, 1 / 8
 _OURS = "full method"
 
 
-def _of(verdicts: Iterable[Verdict], **wanted: Any) -> list[Verdict]:
+def of(verdicts: Iterable[Verdict], **wanted: Any) -> list[Verdict]:
     return [v for v in verdicts if all(getattr(v, name) == value for name, value in wanted.items())]
 
 
-def _share(found: Sequence[Verdict]) -> float:
+def share(found: Sequence[Verdict]) -> float:
     return sum(v.resolved for v in found) / len(found) if found else 0.0
 
 
 def score(verdicts: Sequence[Verdict]) -> float | None:
     """Sensitivity less false splits, -1 to 1; None without pairs or without controls."""
-    pairs, bars = _of(verdicts, control=False), _of(verdicts, control=True)
-    return _share(pairs) - _share(bars) if pairs and bars else None
+    pairs, bars = of(verdicts, control=False), of(verdicts, control=True)
+    return share(pairs) - share(bars) if pairs and bars else None
 
 
 def smallest_resolved(verdicts: Sequence[Verdict]) -> float | None:
     """The smallest distance that is resolved with all larger ones: in 7 of 8 seeds, the bar split in 1 of 8 at most."""
     best = None
     for separation in sorted({v.separation for v in verdicts}, reverse=True):
-        here = _of(verdicts, separation=separation)
-        pairs, bars = _of(here, control=False), _of(here, control=True)
-        if _share(pairs) < MOST or _share(bars) > FEW:
+        here = of(verdicts, separation=separation)
+        pairs, bars = of(here, control=False), of(here, control=True)
+        if share(pairs) < MOST or share(bars) > FEW:
             break
         best = separation
     return best
 
 
-def _cell(verdicts: Sequence[Verdict]) -> str:
+def cell(verdicts: Sequence[Verdict]) -> str:
     """Resolved pairs of all, and split bars of all; nothing where none was judged."""
     if not verdicts:
         return ""
-    pairs, bars = _of(verdicts, control=False), _of(verdicts, control=True)
+    pairs, bars = of(verdicts, control=False), of(verdicts, control=True)
     return f"{sum(v.resolved for v in pairs)}/{len(pairs)}, {sum(v.resolved for v in bars)}/{len(bars)}"
 
 
@@ -69,19 +73,19 @@ def _in_order(values: Iterable[Any]) -> list[Any]:
 
 def add_targets(report: Report, verdicts: Sequence[Verdict]) -> None:
     """What is wanted of the full method, beside what was found."""
-    ours = _of(verdicts, method=_OURS)
+    ours = of(verdicts, method=_OURS)
     for condition in _in_order(v.condition for v in ours):
-        here = _of(ours, condition=condition)
+        here = of(ours, condition=condition)
         wanted = [d for d in {v.separation for v in here} if d >= 150]
-        found = [_of(here, separation=d) for d in wanted]
-        sensitivity = min(_share(_of(part, control=False)) for part in found)
-        splits = max(_share(_of(part, control=True)) for part in found)
-        error = _absolute(v.error_nm for v in _of(here, control=False, resolved=True))
+        found = [of(here, separation=d) for d in wanted]
+        sensitivity = min(share(of(part, control=False)) for part in found)
+        splits = max(share(of(part, control=True)) for part in found)
+        error = _absolute(v.error_nm for v in of(here, control=False, resolved=True))
         report.target(f"{condition}: pairs resolved, the worst distance from 150 nm up", sensitivity, at_least=MOST)
         report.target(f"{condition}: bars split, the worst distance from 150 nm up", splits, at_most=FEW)
         if error is not None:
             report.target(f"{condition}: mean absolute distance error of resolved pairs, nm", error, at_most=10.0)
-        for what, gain in against_peers(_of(verdicts, condition=condition)).items():
+        for what, gain in against_peers(of(verdicts, condition=condition)).items():
             report.target(f"{condition}: {what}", gain, at_least=0.0)
 
 
@@ -91,10 +95,10 @@ def against_peers(verdicts: Sequence[Verdict]) -> dict[str, float]:
     Each peer is compared over the recordings that both were judged on; the best is who leaves us the least.
     """
     found = [v for v in verdicts if v.separation >= 150 and v.method not in (OWN_LIGHT, "mean fit")]
-    mine = {_recording(v): v for v in _of(found, method=_OURS)}
+    mine = {_recording(v): v for v in of(found, method=_OURS)}
     gains: dict[str, dict[str, float]] = {}
     for peer in _in_order(v.method for v in found if v.method != _OURS):
-        theirs = [v for v in _of(found, method=peer) if _recording(v) in mine]
+        theirs = [v for v in of(found, method=peer) if _recording(v) in mine]
         shared = [mine[_recording(v)] for v in theirs]
         for what, figure, sign in (
             ("pairs resolved less bars split, mean over the distances", _mean_score, 1.0),
@@ -113,17 +117,17 @@ def _recording(verdict: Verdict) -> tuple[Any, ...]:
 
 
 def _mean_score(verdicts: Sequence[Verdict]) -> float | None:
-    return mean(score(_of(verdicts, separation=d)) for d in {v.separation for v in verdicts})
+    return mean(score(of(verdicts, separation=d)) for d in {v.separation for v in verdicts})
 
 
 def _distance_error(verdicts: Sequence[Verdict]) -> float | None:
-    pairs = _of(verdicts, control=False)
+    pairs = of(verdicts, control=False)
     # who resolves next to nothing may be right about the little it resolves
-    return _absolute(v.error_nm for v in _of(pairs, resolved=True)) if _share(pairs) >= 0.5 else None
+    return _absolute(v.error_nm for v in of(pairs, resolved=True)) if share(pairs) >= 0.5 else None
 
 
 def _misfit(verdicts: Sequence[Verdict]) -> float | None:
-    return mean(v.nrmse for v in _of(verdicts, control=False))
+    return mean(v.nrmse for v in of(verdicts, control=False))
 
 
 def add_field(report: Report, verdicts: Sequence[Verdict]) -> None:
@@ -132,7 +136,7 @@ def add_field(report: Report, verdicts: Sequence[Verdict]) -> None:
     separations = sorted({v.separation for v in verdicts}, reverse=True)
     judged = [v for v in verdicts if v.method != OWN_LIGHT]
     for condition, method in _in_order((v.condition, v.method) for v in judged):
-        here = {v.separation: v for v in _of(judged, condition=condition, method=method)}
+        here = {v.separation: v for v in of(judged, condition=condition, method=method)}
         read = [here[d].error_nm for d in separations]
         cells = ["merged" if e is None else f"{d + e:.0f}" for d, e in zip(separations, read)]
         rows.append([condition, method, *cells, _absolute(read), here[separations[0]].seconds])
@@ -149,9 +153,9 @@ def add_resolution(report: Report, verdicts: Sequence[Verdict], missing: dict[st
     separations = sorted({v.separation for v in verdicts}, reverse=True)
     methods = _in_order(v.method for v in verdicts)
     for condition in _in_order(v.condition for v in verdicts):
-        here = _of(verdicts, condition=condition)
+        here = of(verdicts, condition=condition)
         judged = _in_order(v.method for v in here)
-        rows = [[m, *(_cell(_of(here, method=m, separation=d)) for d in separations)] for m in judged]
+        rows = [[m, *(cell(of(here, method=m, separation=d)) for d in separations)] for m in judged]
         report.table(
             f"Pairs resolved, bars split: {condition}",
             ["", *(f"{d:g} nm" for d in separations)],
@@ -161,19 +165,19 @@ def add_resolution(report: Report, verdicts: Sequence[Verdict], missing: dict[st
     rows = []
     for condition in _in_order(v.condition for v in verdicts):
         for method in methods:
-            here = _of(verdicts, condition=condition, method=method)
+            here = of(verdicts, condition=condition, method=method)
             if not here:
                 continue
-            pairs = _of(here, control=False)
-            resolved = _of(pairs, resolved=True)
+            pairs = of(here, control=False)
+            resolved = of(pairs, resolved=True)
             smallest = smallest_resolved(here)
             rows.append(
                 [
                     condition,
                     method,
                     "none" if smallest is None else f"{smallest:g} nm",
-                    score(_of(here, separation=150.0)),
-                    score(_of(here, separation=120.0)),
+                    score(of(here, separation=150.0)),
+                    score(of(here, separation=120.0)),
                     _absolute(v.error_nm for v in resolved),
                     _absolute(v.peak_error_nm for v in resolved),
                     mean(v.nrmse for v in pairs),
@@ -221,30 +225,6 @@ def add_landings(report: Report, psi: fg.Psi) -> None:
         ["", "fine pixels down and right"],
         [[name, off] for name, off in landings(psi).items()],
         f"L = {psi.factor}; mean of nine places within a camera pixel. Less than a tenth is left as it is.",
-    )
-
-
-def add_widths(report: Report, verdicts: Sequence[Verdict]) -> None:
-    """One table: what a PSF that is too narrow or too wide does."""
-    rows = []
-    for condition in _in_order(v.condition for v in verdicts):
-        for method in _in_order(v.method for v in verdicts if v.method != OWN_LIGHT):
-            for separation in sorted({v.separation for v in verdicts}, reverse=True):
-                here = _of(verdicts, condition=condition, method=method, separation=separation)
-                cells = [_cell(_of(here, width=w)) for w in sorted({v.width for v in verdicts})]
-                errors = [
-                    mean(v.error_nm for v in _of(here, width=w, control=False, resolved=True))
-                    for w in sorted({v.width for v in verdicts})
-                ]
-                rows.append([condition, method, f"{separation:g} nm", *cells, *errors])
-    widths = [f"{100 * (w - 1):+.0f} %" for w in sorted({v.width for v in verdicts})]
-    report.table(
-        "A PSF of the wrong width",
-        ["condition", "method", "distance", *widths, *(f"error at {w}, nm" for w in widths)],
-        rows,
-        "Pairs resolved, bars split, of all; mean distance error of the resolved pairs. FISTA and MLEM go through the PSF as "
-        "it is described, our own through one as wide as covariances say where they say it clearly, unless the row says as "
-        "described.",
     )
 
 
