@@ -1,6 +1,7 @@
 """What is compared: images on the fine grid, photons per fine pixel and frame, from one recorded stack each.
 
-The peers that need a background are given the one that our mean fit found, so that the comparison is of what is made of it.
+The peers that need a background are given the one that our mean fit finds, through the PSF that they are told too, so that the
+comparison is of what is made of it.
 Those whose brightness has no unit of light (SOFI, SRRF, eSRRF) are given the light above that background.
 """
 
@@ -107,10 +108,15 @@ class Job:
         """The same with the PSF as it is described."""
         return self if self.psf_width == 1 else Job(self.scene, width=self.width, psf_width=1.0, options=self.options)
 
+    @property
+    def background(self) -> np.ndarray:
+        """What peers are given: that of our mean fit, through the PSF as described."""
+        return self.as_described.fit.b
+
     @cached_property
     def lit(self) -> np.ndarray:
-        """The mean frame above the background that the fit found."""
-        return np.maximum(self.mean - self.fit.b, 0.0)
+        """The mean frame above that background."""
+        return np.maximum(self.mean - self.background, 0.0)
 
     @property
     def above_offset(self) -> np.ndarray:
@@ -151,7 +157,7 @@ def esrrf(job: Job) -> np.ndarray:
 
 def fista(job: Job, steps: int = 1000) -> np.ndarray:
     """Non-negative least squares through Psi, accelerated."""
-    psi, target = job.psi, job.mean.astype(np.float32) - job.fit.b
+    psi, target = job.psi, job.mean.astype(np.float32) - job.background
     step = np.float32(1.0 / psi.norm**2)
     x = ahead = np.zeros(psi.fine_shape, dtype=np.float32)
     t = 1.0
@@ -165,7 +171,7 @@ def fista(job: Job, steps: int = 1000) -> np.ndarray:
 def mlem(job: Job, steps: int = 1000) -> np.ndarray:
     """Maximum likelihood of Poisson counts through Psi by expectation maximisation."""
     psi, target = job.psi, np.maximum(job.mean, 0).astype(np.float32)
-    background = np.maximum(job.fit.b, 1e-3)
+    background = np.maximum(job.background, 1e-3)
     sums = psi.column_sums.astype(np.float32)
     x = np.full(psi.fine_shape, max(float((target - background).mean()), 1e-3) / psi.factor**2, dtype=np.float32)
     for _ in range(steps):

@@ -59,8 +59,8 @@ def add_resolution(report: Report, verdicts: Sequence[Verdict], separation: floa
         ["condition", "method", *named, *(f"error at {name}, nm" for name in named)],
         rows,
         "Pairs resolved, bars split, of all; mean distance error of the resolved pairs. FISTA and MLEM go through the PSF as "
-        "it is described, our own through one as wide as covariances say where they say it clearly, unless the row says as "
-        "described.",
+        "it is described, and are given the background of the mean fit as described; our own go through a PSF as wide as "
+        "covariances say where they say it clearly, unless the row says as described.",
     )
 
 

@@ -155,7 +155,7 @@ def _peer(job: Job, name: str) -> _Made:
     if name == "temporal mean":  # as a prediction: a light that does not flicker
         return _Made(light, None, (np.zeros_like(light), np.maximum(job.mean, 0)), job.psi, seconds)
     if name == "Richardson-Lucy (scikit-image)":
-        return _Made(light, job.fit.b, (light, job.fit.b), job.psi, seconds)
+        return _Made(light, job.background, (light, job.background), job.psi, seconds)
     return _Made(light, None, None, job.psi, seconds)  # no unit of light, no prediction
 
 
