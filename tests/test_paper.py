@@ -31,7 +31,7 @@ from benchmarks.paper._tables import against_peers, score, smallest_resolved  # 
 from benchmarks.paper._training import best_quadratic, told_apart  # noqa: E402
 from benchmarks.paper.evidence import evidence  # noqa: E402
 from benchmarks.paper.reference import Likelihood, climb, error_of, make_field  # noqa: E402
-from benchmarks.paper.widths import DESCRIBED, THROUGH_PSI  # noqa: E402
+from benchmarks.paper.widths import DESCRIBED, OURS  # noqa: E402
 
 SMALL = Geometry(shape=(20, 20), frames=100)
 
@@ -269,7 +269,7 @@ def test_wrong_widths_are_a_study_of_their_own(tmp_path):
     document = json.loads((tmp_path / "widths.json").read_text())
     check_document(document)
     resolution, measured = document["tables"]
-    assert [row[:2] for row in resolution["rows"][:6]] == [["double Poisson", name] for name in THROUGH_PSI]
+    assert [row[:2] for row in resolution["rows"][:4]] == [["double Poisson", name] for name in OURS]
     assert [row[:2] for row in measured["rows"][5:]] == [["blinking", f"{width:g}"] for width in DESCRIBED]
     assert [target["what"] for target in document["targets"]][:2] == [
         "double Poisson, PSF -5 %: pairs resolved",
@@ -284,6 +284,7 @@ def test_our_reconstruction_goes_through_the_width_that_is_found_and_the_peers_t
     np.testing.assert_allclose(found.own_psi.psf.max(), found.psi.psf.max() / 1.1**2, rtol=0.01)
     assert found.as_described.psf_width == 1.0
     assert found.as_described.own_psi is found.as_described.psi
+    np.testing.assert_array_equal(METHODS["MLEM, 1000 steps"](found), METHODS["MLEM, 1000 steps"](found.as_described))
     given = Job(found.scene, width=0.9, psf_width=1.1)
     np.testing.assert_array_equal(METHODS["full method"](given), METHODS["full method"](found))
     assert not np.array_equal(METHODS["full method, PSF as described"](found), METHODS["full method"](found))

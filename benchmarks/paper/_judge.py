@@ -102,7 +102,7 @@ def judge(task: Task) -> list[Verdict]:
     condition = next(c for c in CONDITIONS if c.name == task.condition)
     scene = make_scene(condition, task.separations, task.seed, control=task.control, geometry=task.geometry)
     job = Job(scene, width=task.width)
-    warm_up(task.methods, job.psi)
+    warm_up(task.methods, job.as_described.psi)  # made here, so that it is no peer's time
     made = []
     own = {}
     if scene.own_light is not None:

@@ -1,7 +1,7 @@
 """What is compared: images on the fine grid, photons per fine pixel and frame, from one recorded stack each.
 
-The peers that need a background are given the one that our mean fit finds, through the PSF that they are told too, so that the
-comparison is of what is made of it.
+The peers that need a background are given the one that our mean fit found, so that the comparison is of what is made of it.
+They go through the PSF as it is described, and so does what they are given: camera, background.
 Those whose brightness has no unit of light (SOFI, SRRF, eSRRF) are given the light above that background.
 """
 
@@ -108,20 +108,18 @@ class Job:
         """The same with the PSF as it is described."""
         return self if self.psf_width == 1 else Job(self.scene, width=self.width, psf_width=1.0, options=self.options)
 
-    @property
-    def background(self) -> np.ndarray:
-        """What peers are given: that of our mean fit, through the PSF as described."""
-        return self.as_described.fit.b
-
     @cached_property
     def lit(self) -> np.ndarray:
-        """The mean frame above that background."""
-        return np.maximum(self.mean - self.background, 0.0)
+        """The mean frame above the background that the fit found."""
+        return np.maximum(self.mean - self.fit.b, 0.0)
 
     @property
     def above_offset(self) -> np.ndarray:
         """The frames less the camera's offset, (T, M1, M2) float32, not below zero."""
         return np.maximum(self.scene.frames.astype(np.float32) - np.float32(self.camera.offset), 0)
+
+
+Method = Callable[[Job], np.ndarray]
 
 
 def temporal_mean(job: Job) -> np.ndarray:
@@ -157,7 +155,7 @@ def esrrf(job: Job) -> np.ndarray:
 
 def fista(job: Job, steps: int = 1000) -> np.ndarray:
     """Non-negative least squares through Psi, accelerated."""
-    psi, target = job.psi, job.mean.astype(np.float32) - job.background
+    psi, target = job.psi, job.mean.astype(np.float32) - job.fit.b
     step = np.float32(1.0 / psi.norm**2)
     x = ahead = np.zeros(psi.fine_shape, dtype=np.float32)
     t = 1.0
@@ -171,7 +169,7 @@ def fista(job: Job, steps: int = 1000) -> np.ndarray:
 def mlem(job: Job, steps: int = 1000) -> np.ndarray:
     """Maximum likelihood of Poisson counts through Psi by expectation maximisation."""
     psi, target = job.psi, np.maximum(job.mean, 0).astype(np.float32)
-    background = np.maximum(job.background, 1e-3)
+    background = np.maximum(job.fit.b, 1e-3)
     sums = psi.column_sums.astype(np.float32)
     x = np.full(psi.fine_shape, max(float((target - background).mean()), 1e-3) / psi.factor**2, dtype=np.float32)
     for _ in range(steps):
@@ -189,17 +187,12 @@ def full_method(job: Job) -> np.ndarray:
     return job.full.x
 
 
-def mean_fit_as_described(job: Job) -> np.ndarray:
-    """Our fit of the mean through the PSF as it is described."""
-    return job.as_described.fit.x
+def _as_described(method: Method) -> Method:
+    """The same on what is found with the PSF as it is described."""
+    return lambda job: method(job.as_described)
 
 
-def full_as_described(job: Job) -> np.ndarray:
-    """Our reconstruction through the PSF as it is described."""
-    return job.as_described.full.x
-
-
-METHODS: dict[str, Callable[[Job], np.ndarray]] = {
+_PEERS: dict[str, Method] = {
     "temporal mean": temporal_mean,
     "second-order SOFI": sofi2,
     "second-order SOFI, Richardson-Lucy": sofi2_richardson_lucy,
@@ -208,12 +201,14 @@ METHODS: dict[str, Callable[[Job], np.ndarray]] = {
     "Richardson-Lucy (scikit-image)": richardson_lucy,
     "FISTA, 1000 steps": fista,
     "MLEM, 1000 steps": mlem,
+}
+METHODS: dict[str, Method] = {
+    **{name: _as_described(method) for name, method in _PEERS.items()},
     "mean fit": mean_fit,
     "full method": full_method,
-    "mean fit, PSF as described": mean_fit_as_described,
-    "full method, PSF as described": full_as_described,
+    "mean fit, PSF as described": _as_described(mean_fit),
+    "full method, PSF as described": _as_described(full_method),
 }
-
 #: The same as others where the PSF is right.
 FOR_WRONG_PSF = ("mean fit, PSF as described", "full method, PSF as described")
 

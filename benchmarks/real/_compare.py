@@ -126,7 +126,7 @@ def compare(region: Region, options: fg.SolverOptions) -> Found:
     jobs = [Job(part, psf_width=psf_width.width, estimate=estimate, options=options) for part in parts]
     missing = left_out()
     names = [name for name in COLUMNS if name not in missing]
-    warm_up(names, jobs[0].psi)
+    warm_up(names, jobs[0].as_described.psi)
     target = jobs[0].mean[region.shown]
     judged, images = [], {}
     for name in names:
@@ -149,13 +149,13 @@ def _ours(job: Job, name: str) -> _Made:
 
 
 def _peer(job: Job, name: str) -> _Made:
-    started = time.perf_counter()
+    started, job = time.perf_counter(), job.as_described
     light = METHODS[name](job)
     seconds = time.perf_counter() - started
     if name == "temporal mean":  # as a prediction: a light that does not flicker
         return _Made(light, None, (np.zeros_like(light), np.maximum(job.mean, 0)), job.psi, seconds)
     if name == "Richardson-Lucy (scikit-image)":
-        return _Made(light, job.background, (light, job.background), job.psi, seconds)
+        return _Made(light, job.fit.b, (light, job.fit.b), job.psi, seconds)
     return _Made(light, None, None, job.psi, seconds)  # no unit of light, no prediction
 
 
