@@ -29,10 +29,10 @@ __all__ = [
     "estimate_from",
     "given",
     "json_option",
+    "measured_from",
     "operator_for",
     "optics_options",
     "output_option",
-    "psf_width_from",
     "region_options",
     "simulation_options",
     "solver_options",
@@ -299,7 +299,15 @@ def psf_from(settings: dict[str, Any], pixel_size_nm: float, factor: int) -> np.
     return measured_psf(image)
 
 
-def psf_width_from(stack: Stack, psi: Psi, settings: dict[str, Any]) -> PSFWidth:
+def measured_from(stack: Stack, psi: Psi, settings: dict[str, Any]) -> tuple[Psi, CameraEstimate, PSFWidth]:
+    """Psi with the PSF as wide, and emitters as bright, as was given or the stack says; the camera; the width."""
+    width = _psf_width_from(stack, psi, settings)
+    psi = psi.scaled(width.width)
+    found = estimate_from(stack, psi, settings)
+    return psi.replaced(photons_per_emitter=found.photons_per_emitter), found, width
+
+
+def _psf_width_from(stack: Stack, psi: Psi, settings: dict[str, Any]) -> PSFWidth:
     """How wide the PSF is beside psi's: as given, else as the stack says."""
     from ._checks import real_number
     from .psf_width import PSFWidth, estimate_psf_width

@@ -24,10 +24,10 @@ from ._switches import (
     estimate_from,
     given,
     json_option,
+    measured_from,
     operator_for,
     optics_options,
     output_option,
-    psf_width_from,
     region_options,
     simulation_options,
     solver_options,
@@ -246,14 +246,14 @@ def estimate(stack_path: Path, as_json: bool, **settings: Any) -> None:
 
     with checking_input(*COMPLAINTS):
         stack = stack_from(stack_path, settings)
-        psi = width = None
+        width = None
         if any(settings[name] is not None for name in ("fwhm_nm", "wavelength_nm", "na", "psf_path", "psf_width")):
             psi, _ = operator_for(stack, settings, get_backend("numpy"))
-            width = psf_width_from(stack, psi, settings)
-            psi = psi.scaled(width.width)
-        found = estimate_from(stack, psi, settings)
+            _, found, width = measured_from(stack, psi, settings)
+        else:
+            found = estimate_from(stack, None, settings)
     if as_json:
-        click.echo(dumps(estimate_facts(found, psi is not None) | {"psf_width": width}), nl=False)
+        click.echo(dumps(estimate_facts(found, width is not None) | {"psf_width": width}), nl=False)
     else:
         _print_estimate(found, width)
 
@@ -290,10 +290,7 @@ def reconstruct(
         options = solver.SolverOptions(**given(settings, *SOLVER_OPTIONS))
         stack = stack_from(stack_path, settings)
         psi, pixel_size_nm = operator_for(stack, settings, get_backend(backend, device))
-        width = psf_width_from(stack, psi, settings)
-        psi = psi.scaled(width.width)
-        found = estimate_from(stack, psi, settings)
-        psi = psi.replaced(photons_per_emitter=found.photons_per_emitter)
+        psi, found, width = measured_from(stack, psi, settings)
     _print_estimate(found, width)
     running: dict[str, Any] = {}
     try:
@@ -365,19 +362,16 @@ def sweep(
         directory = prepare_directory(output)
         options = SolverOptions(**({"method": "none"} | given(settings, *SOLVER_OPTIONS)))
         wanted = values_to_vary(vary)
-        if PSF_WIDTH in (wanted or {}) and settings["fwhm_nm"] is None:
-            raise ValueError("fwhm_nm is varied about a Gaussian PSF: give --fwhm-nm, which the camera is estimated with")
         if PSF_WIDTH in (wanted or {}):
+            if settings["fwhm_nm"] is None:
+                raise ValueError("fwhm_nm is varied about a Gaussian PSF: give --fwhm-nm, which the camera is estimated with")
             if settings["psf_width"] is not None:
                 raise ValueError("fwhm_nm is varied: its values are taken as they are, leave --psf-width out")
             settings["psf_width"] = 1.0
         stack = stack_from(stack_path, settings)
         psi, pixel_size_nm = operator_for(stack, settings, get_backend(backend, device))
         planned = len(plan_sweep(stack, psi=psi, options=options, vary=wanted, pixel_size_nm=pixel_size_nm).settings)
-        width = psf_width_from(stack, psi, settings)
-        psi = psi.scaled(width.width)
-        found = estimate_from(stack, psi, settings)
-        psi = psi.replaced(photons_per_emitter=found.photons_per_emitter)
+        psi, found, width = measured_from(stack, psi, settings)
     _print_estimate(found, width)
     sofar: list[Sweep] = []
 

@@ -20,14 +20,13 @@ from .forward import ForwardModel
 from .history import History
 from .mean_fit import UNEXPLAINED, MeanFit, deserved_steps
 from .moment_fit import MomentFit
-from .noise import StackNoise, stack_noise
-from .objective import Objective
+from .noise import stack_noise
 from .options import SolverOptions
 from .progress import progress_reporter
 from .psi import Psi
 from .result import Result
 from .reweighting import DarkCharge
-from .sieve import psf_sigma
+from .weights import weighted
 
 __all__ = ["Solver", "reconstruct"]
 
@@ -107,7 +106,7 @@ class Solver:
                 "offset): all that is weighed against it weighs more",
                 self.noise.excess,
             )
-        self.objective = self._weighted(self.noise, len(counts), options)
+        self.objective = weighted(psi, self.mean, self.noise, len(counts), camera.gain, options)
         self.planned_mean_steps = deserved_steps(self.noise) if options.warm_steps is None else options.warm_steps
         self.timings = {"total": 0.0, "mean fit": 0.0, "prox": 0.0}
         self.adversary, self.moment_fit = None, None
@@ -131,26 +130,6 @@ class Solver:
         self.stop_reason, self.ended = "", False
         self.phase = "mean" if self.planned_mean_steps else self._after_mean()
         self.history = History()
-
-    def _weighted(self, noise: StackNoise, frames: int, options: SolverOptions) -> Objective:
-        """The objective with the options' dimensionless weights made real by the stack's own noise."""
-        psi, gain = self.psi, self.camera.gain
-        fidelity = options.fidelity * math.sqrt(frames / (psi.shape[0] * psi.shape[1])) / (noise.variance / gain**2)
-        of_mean = noise.of_mean / gain
-        # an edge is weighed in units of the brightest light: a prior that does not know how bright the sample is
-        edge = float(psi.column_sums.max()) * psf_sigma(psi) * of_mean / max(noise.signal / gain, of_mean)
-        # what does not average out (unequal pixels, a PSF not quite the true one) is there at all frequencies, not only where
-        # it is measured, and makes beads of what is flat
-        unexplained = noise.excess if noise.excess > UNEXPLAINED else 1.0
-        return Objective(
-            psi,
-            self.mean,
-            fidelity=fidelity,
-            sparsity=options.sparsity * fidelity * of_mean * math.sqrt(float(psi.column_energies.max())),
-            total_variation=options.total_variation * fidelity * of_mean * edge * unexplained**3,
-            smoothness=fidelity * options.smoothness ** (2 * options.smoothness_order),
-            order=options.smoothness_order,
-        )
 
     def _after_mean(self) -> str:
         """The phase that comes next; what ends here for good is said in ``stop_reason``."""

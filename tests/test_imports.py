@@ -23,7 +23,7 @@ LAYERS = (
     ("metrics",),
     ("bridge",),
     ("lattice", "evaluator", "reference", "differences", "objective", "prox", "moments"),
-    ("noise", "options", "history", "progress", "adversary", "image_step", "reweighting", "mean_fit", "grid"),
+    ("noise", "options", "history", "progress", "adversary", "image_step", "reweighting", "mean_fit", "weights", "grid"),
     ("moment_fit", "result"),
     ("solver",),
     ("trials",),
