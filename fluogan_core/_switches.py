@@ -186,7 +186,7 @@ solver_options = _together(
     _number("--sparsity", "Weight of the l1 norm of x where it is dark [relative to the noise in its gradient]."),
     _number("--total-variation", "Weight of the edges of x: higher is flatter [relative to the brightest light]."),
     _number("--smoothness", "Length over which the background may vary [camera pixels]."),
-    _number("--detail", "Finest detail of x [fraction of the PSF's width]."),
+    _number("--detail", "Finest detail of x in bright light; coarser in dim [fraction of the PSF's width]."),
     _number("--seed", "Seed of everything random [whole number].", kind=int),
 )  # fmt: skip
 

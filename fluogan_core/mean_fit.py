@@ -11,10 +11,13 @@ from .objective import HeldBackground, Objective
 from .prox import ProxStep
 from .sieve import Sieve
 
-__all__ = ["UNEXPLAINED", "MeanFit", "deserved_steps"]
+__all__ = ["UNEXPLAINED", "MeanFit", "deserved_detail", "deserved_steps"]
 
 #: Steps beyond which nothing was gained on simulated lines.
 _MOST_STEPS = 3000
+
+#: Signal-to-noise of the mean frame from which on the finest detail is worth looking for.
+_BRIGHT = 200.0
 
 #: Noise of the mean frame, in units of what its fluctuations explain, from which on the rest is surely something else.
 UNEXPLAINED = 1.5
@@ -28,6 +31,16 @@ def deserved_steps(noise: StackNoise) -> int:
     controls (docs/results.md).
     """
     return int(min(max(30 * noise.signal_to_noise, 10), _MOST_STEPS))
+
+
+def deserved_detail(detail: float, noise: StackNoise) -> float:
+    r"""Return the blur that an image is sought through in the light of a stack, as a fraction of the PSF's.
+
+    ``detail`` from a signal-to-noise s of 200 on, and in less light :math:`\sqrt{200 / s}` times that, never more than the PSF.
+    The finest detail is the noisiest: in dim light it makes lines that are too narrow, and puts pairs too far apart.  The bound
+    and the root are from simulated pairs of lines and their controls (docs/results.md).
+    """
+    return min(detail * math.sqrt(max(_BRIGHT / max(noise.signal_to_noise, 1e-12), 1.0)), 1.0)
 
 
 class MeanFit:

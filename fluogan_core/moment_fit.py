@@ -77,6 +77,8 @@ class MomentFit:
     noise : StackNoise
     options : SolverOptions
         ``held_out`` is used here.
+    sieve : Sieve
+        G, that of the fit of the mean.
 
     Attributes
     ----------
@@ -85,7 +87,13 @@ class MomentFit:
     """
 
     def __init__(
-        self, counts: Any, model: ForwardModel, objective: Objective, noise: StackNoise, options: SolverOptions
+        self,
+        counts: Any,
+        model: ForwardModel,
+        objective: Objective,
+        noise: StackNoise,
+        options: SolverOptions,
+        sieve: Sieve,
     ) -> None:
         self.objective = objective
         self.xp = xp = model.backend.xp
@@ -104,8 +112,7 @@ class MomentFit:
             mean = self.held_out.mean(axis=0, dtype=np.float64).astype(np.float32)
             self.unseen = MomentWitness(counts[xp.asarray(kept)], model, mean, excess=excess)
         self.scale = np.float32(objective.fidelity * noise.variance / model.gain**2)
-        self.image_step = ImageStep(objective)
-        self.sieve = Sieve(objective.psi, options.detail)
+        self.image_step, self.sieve = ImageStep(objective), sieve
 
     def start(self, z: Any, b: Any) -> None:
         """Begin at x = G z and b, and let them say how much of the flicker the frames show."""

@@ -55,8 +55,9 @@ class SolverOptions:
     smoothness_order : int
         p, 1 to 8: how sharply.  1 is the paper's.
     detail : float
-        Finest detail of the image: the standard deviation of the blur that it is sought through, as a fraction of the PSF's
-        (:class:`fluogan_core.sieve.Sieve`).
+        Finest detail of the image in bright light: the standard deviation of the blur that it is sought through, as a fraction
+        of the PSF's (:class:`fluogan_core.sieve.Sieve`).  Where the mean frame's signal-to-noise s is below 200,
+        :math:`\sqrt{200 / s}` times that, and at most the PSF's.
     learning_rate, penalty : float
         Adam's step and the weight of the gradient penalty.
     channels, depth : int

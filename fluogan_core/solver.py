@@ -18,7 +18,7 @@ from .adversary import Adversary
 from .camera import Camera, estimate_camera
 from .forward import ForwardModel
 from .history import History
-from .mean_fit import UNEXPLAINED, MeanFit, deserved_steps
+from .mean_fit import UNEXPLAINED, MeanFit, deserved_detail, deserved_steps
 from .moment_fit import MomentFit
 from .noise import stack_noise
 from .options import SolverOptions
@@ -108,6 +108,7 @@ class Solver:
             )
         self.objective = weighted(psi, self.mean, self.noise, len(counts), camera.gain, options)
         self.planned_mean_steps = deserved_steps(self.noise) if options.warm_steps is None else options.warm_steps
+        self.mean_fit = MeanFit(self.objective, deserved_detail(options.detail, self.noise))
         self.timings = {"total": 0.0, "mean fit": 0.0, "prox": 0.0}
         self.adversary, self.moment_fit = None, None
         if critic is not None and options.method in ("moments", "none"):
@@ -117,11 +118,10 @@ class Solver:
             )
         if options.method == "moments":
             started = time.perf_counter()
-            self.moment_fit = MomentFit(counts, self.model, self.objective, self.noise, options)
+            self.moment_fit = MomentFit(counts, self.model, self.objective, self.noise, options, self.mean_fit.sieve)
             self.timings["moments"] = time.perf_counter() - started
         elif options.method != "none":
             self.adversary = Adversary(counts, self.model, options, critic)
-        self.mean_fit = MeanFit(self.objective, options.detail)
         self.dark_charge = DarkCharge(self.objective, self.noise.of_mean / camera.gain, self.planned_mean_steps)
         self.z, self.b = self.mean_fit.z, self.mean_fit.b
         self.mean_steps = self.critic_phase_steps = 0

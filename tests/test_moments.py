@@ -218,8 +218,8 @@ SMALL = fg.SolverOptions(method="moments", steps=5, warm_steps=60, tolerance=0.0
 
 
 def test_covariances_tell_background_from_light_and_predict_unseen_frames():
-    """On every recording a little of what the mean fit lacks of the truth, on four together three tenths of it."""
-    lacks = []
+    """On every recording a little of what the mean fit lacks of the truth, on four a fifth, and most of the background."""
+    lacks, off = [], []
     for seed in (1, 2, 3, 4):
         psi, x, b, stack = blinking(seed=seed)
         options = dataclasses.replace(SMALL, warm_steps=None, steps=40)
@@ -230,10 +230,13 @@ def test_covariances_tell_background_from_light_and_predict_unseen_frames():
         true, fit, full = (fg.metrics.held_out_score(unseen, model, *pair).log_density for pair in images)
         assert full > fit, seed
         lacks.append((true - fit, true - full))
-        assert np.abs(result.b - b).mean() < 0.5 * np.abs(result.b_mean_fit - b).mean(), seed
+        off.append([np.abs(found - b).mean() for found in (result.b_mean_fit, result.b)])
+        assert off[-1][1] < 0.7 * off[-1][0], seed
         assert min(result.x.min(), result.b.min()) >= 0
     of_fit, of_full = np.sum(lacks, axis=0)
-    assert of_full < 0.7 * of_fit
+    assert of_full < 0.8 * of_fit
+    of_fit, of_full = np.sum(off, axis=0)
+    assert of_full < 0.4 * of_fit
 
 
 def test_edges_are_dear_where_the_mean_fit_has_drawn_none(monkeypatch):
@@ -245,7 +248,7 @@ def test_edges_are_dear_where_the_mean_fit_has_drawn_none(monkeypatch):
     fit.start(drawn, b)
     price, most, least = fit.image_step.edges, 9 * 0.75**2, max(1.0, 9 * 0.75**8)
     assert most > 5 * least
-    assert price[0, 0] == price[28, 25] == pytest.approx(most, rel=1e-5)
+    np.testing.assert_allclose([price[0, 0], price[28, 25]], most, rtol=1e-5)
     step = np.abs(np.diff(fit.x[28]))[29]  # x is z through the sieve
     brightness = (fit.x**2).sum() / fit.x.sum()
     assert price[28, 29] == pytest.approx(max(least, most / (1 + (4 * step / brightness) ** 2)), rel=1e-4)

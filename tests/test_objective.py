@@ -8,7 +8,7 @@ from conftest import tiny_psf
 from scipy.optimize import nnls
 
 import fluogan_core as fg
-from fluogan_core.mean_fit import MeanFit, deserved_steps
+from fluogan_core.mean_fit import MeanFit, deserved_detail, deserved_steps
 from fluogan_core.noise import StackNoise
 from fluogan_core.objective import HeldBackground, Objective
 from fluogan_core.prox import prox_l1_nonnegative, prox_nonnegative, prox_step, prox_total_variation, total_variation
@@ -368,12 +368,24 @@ def test_public_checks_catch_what_is_wrong(rng):
         assert_gradient(lambda v: float((v**2).sum()), lambda v: v, rng.standard_normal(3))
 
 
-@pytest.mark.parametrize(
-    ("signal", "steps"),
-    [(20.0, 600), (500.0, 3000), (0.2, 10)],
-)
+def lit(signal: float) -> StackNoise:
+    return StackNoise(variance=1.0, excess=1.0, of_mean=1.0, signal=signal, signal_to_noise=signal)
+
+
+@pytest.mark.parametrize(("signal", "steps"), [(20.0, 600), (500.0, 3000), (0.2, 10)])
 def test_a_stack_deserves_steps_by_its_light(signal, steps):
-    assert deserved_steps(StackNoise(variance=1.0, excess=1.0, of_mean=1.0, signal=signal, signal_to_noise=signal)) == steps
+    assert deserved_steps(lit(signal)) == steps
+
+
+@pytest.mark.parametrize(
+    ("signal", "detail"), [(1e4, 0.09), (200.0, 0.09), (50.0, 0.18), (2.0, 0.9), (0.2, 1.0), (0.0, 1.0)]
+)
+def test_dim_light_is_sought_through_a_wider_blur(signal, detail):
+    assert deserved_detail(0.09, lit(signal)) == pytest.approx(detail)
+
+
+def test_no_blur_stays_none_in_any_light():
+    assert deserved_detail(0.0, lit(1e-3)) == 0.0
 
 
 # -- what light costs where ---------------------------------------------------------------------------------------------

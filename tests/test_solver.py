@@ -55,6 +55,19 @@ def test_two_lines_are_found_at_their_place_with_their_flux(method):
     assert min(result.x.min(), result.b.min()) >= 0
 
 
+def test_dim_frames_are_sought_through_a_wider_blur_by_both_fits():
+    def finest(light: float, detail: float = 0.3) -> tuple[int, ...]:
+        psi, x, b, _ = simulate(frames=2)
+        stack = fg.ForwardModel(psi, gain=CAMERA.gain, noise_std=CAMERA.noise_std).sample(light * x, light * b, 100, seed=3)
+        options = SolverOptions(detail=detail, warm_steps=1, steps=1)
+        solver = Solver(stack + CAMERA.offset, psi=psi, camera=CAMERA, options=options)
+        return len(solver.mean_fit.sieve.taps), len(solver.moment_fit.sieve.taps)
+
+    bright, dim = finest(50.0), finest(0.1)
+    assert bright[0] == bright[1] < dim[0] == dim[1]
+    assert finest(0.1, detail=0.0) == (1, 1)
+
+
 def test_the_scale_of_the_counts_does_not_matter():
     psi, _, _, stack = simulate(frames=60)
     options = dataclasses.replace(SMALL, method="linear")
