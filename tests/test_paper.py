@@ -31,7 +31,7 @@ from benchmarks.paper._tables import against_peers, score, smallest_resolved  # 
 from benchmarks.paper._training import best_quadratic, told_apart  # noqa: E402
 from benchmarks.paper.evidence import evidence  # noqa: E402
 from benchmarks.paper.reference import Likelihood, climb, error_of, make_field  # noqa: E402
-from benchmarks.paper.widths import DESCRIBED, OURS  # noqa: E402
+from benchmarks.paper.widths import COMPARED, DESCRIBED  # noqa: E402
 
 SMALL = Geometry(shape=(20, 20), frames=100)
 
@@ -269,7 +269,7 @@ def test_wrong_widths_are_a_study_of_their_own(tmp_path):
     document = json.loads((tmp_path / "widths.json").read_text())
     check_document(document)
     resolution, measured = document["tables"]
-    assert [row[:2] for row in resolution["rows"][:4]] == [["double Poisson", name] for name in OURS]
+    assert [row[:2] for row in resolution["rows"][:6]] == [["double Poisson", name] for name in COMPARED]
     assert [row[:2] for row in measured["rows"][5:]] == [["blinking", f"{width:g}"] for width in DESCRIBED]
     assert [target["what"] for target in document["targets"]][:2] == [
         "double Poisson, PSF -5 %: pairs resolved",
@@ -409,3 +409,13 @@ def test_the_reference_runs(tmp_path):
     assert names[:4] == ["likelihood of the mean", "likelihood of mean and covariance", "mean fit", "full method"]
     assert len(names) > 4
     assert all(name.startswith(("try: ", "trained critic, ")) for name in names[4:])
+    words += ["--light", "20"]
+    subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    anew = json.loads((tmp_path / "reference.json").read_text())
+    assert anew["environment"]["renewed"].keys() == {"20"}
+    assert anew["tables"][-1] == document["tables"][-1]
+    assert [row[:3] for row in anew["tables"][0]["rows"]] == [row[:3] for row in document["tables"][0]["rows"]]
+    words[-1] = "2"
+    refused = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "holds nothing of the condition '2'" in refused.stderr

@@ -5,20 +5,17 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from fluogan_core.phantom import ARGOLIGHT_SEPARATIONS_NM
 
-from .._harness import Options, Report, write
+from .._harness import Options, Report
 from .._study import places, publish, study_switches
 from ._judge import Task, gather
 from ._methods import FOR_WRONG_PSF, METHODS, left_out
 from ._pictures import draw
-from ._renew import renewed
+from ._renew import in_its_place, results_there
 from ._scenes import CONDITIONS, RELEASED, ROI, Condition, Geometry, operator
 from ._tables import add_field, add_landings, add_resolution, add_targets
 
@@ -86,30 +83,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     conditions = [c for c in options.pick(CONDITIONS, CONDITIONS[:2]) if only is None or c.name == only]
     if not conditions:
         parser.error(f"a quick run knows only {', '.join(c.name for c in CONDITIONS[:2])}")
-    before = None if only is None else _results_there(results, only, arguments.quick, parser)
+    before = None if only is None else results_there(results / "paper.json", only, arguments.quick, parser)
     seeds = 1 if arguments.quick else arguments.seeds
     pictures = None if docs is None else docs / "images"
     document = run(options, conditions, seeds, arguments.slow_seeds, arguments.jobs, pictures).document()
-    if before is not None:
-        try:
-            document = renewed(before, document, only)
-        except ValueError as error:
-            kept = write(document, results / "alone")
-            parser.error(f"{error}; what was measured is in {kept}")
-    publish(document, results, docs)
-
-
-def _results_there(folder: Path, condition: str, quick: bool, parser: argparse.ArgumentParser) -> dict[str, Any]:
-    """What a run of all conditions has left, before anything is measured that would have no place in it."""
-    path = folder / "paper.json"
-    if not path.is_file():
-        parser.error(f"{path} is not there: --condition puts new figures in the place of old ones; run all conditions first")
-    there: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if there["quick"] != quick:
-        parser.error(f"{path} is of a {'quick' if there['quick'] else 'full'} run and this is not: they do not mix")
-    if not any(table["title"].endswith(f": {condition}") for table in there["tables"]):
-        parser.error(f"{path} holds nothing of the condition {condition!r}: run all conditions first")
-    return there
+    publish(in_its_place(before, document, only, results, parser), results, docs)
 
 
 if __name__ == "__main__":

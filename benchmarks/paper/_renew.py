@@ -5,13 +5,43 @@ No comparison in the tables crosses conditions, so that each stays one of figure
 
 from __future__ import annotations
 
+import argparse
 import copy
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-__all__ = ["renewed"]
+from .._harness import write
+
+__all__ = ["in_its_place", "renewed", "results_there"]
 
 Document = dict[str, Any]
+
+
+def results_there(path: Path, condition: str, quick: bool, parser: argparse.ArgumentParser) -> Document:
+    """What a run of all conditions has left, before anything is measured that would have no place in it."""
+    if not path.is_file():
+        parser.error(f"{path} is not there: new figures of {condition} have no place to go; run all conditions first")
+    there: Document = json.loads(path.read_text(encoding="utf-8"))
+    if there["quick"] != quick:
+        parser.error(f"{path} is of a {'quick' if there['quick'] else 'full'} run and this is not: they do not mix")
+    if not any(row[0] == condition for table in there["tables"] for row in table["rows"]):
+        parser.error(f"{path} holds nothing of the condition {condition!r}: run all conditions first")
+    return there
+
+
+def in_its_place(
+    before: Document | None, part: Document, condition: str, results: Path, parser: argparse.ArgumentParser
+) -> Document:
+    """``part`` in its place among the figures that were there before, if any were; it is not lost where it has no place."""
+    if before is None:
+        return part
+    try:
+        return renewed(before, part, condition)
+    except ValueError as error:
+        kept = write(part, results / "alone")
+        parser.error(f"{error}; what was measured is in {kept}")
 
 
 def renewed(whole: Document, part: Document, condition: str) -> Document:
@@ -48,7 +78,8 @@ def renewed(whole: Document, part: Document, condition: str) -> Document:
         old["note"] = new["note"]
         old["rows"] = new["rows"] if of_this_alone else _replaced(old["rows"], mine, lambda row: row[0] == condition)
     ours = [target for target in part["targets"] if _is_of(target, condition)]
-    made["targets"] = _replaced(made["targets"], ours, lambda target: _is_of(target, condition))
+    if ours:
+        made["targets"] = _replaced(made["targets"], ours, lambda target: _is_of(target, condition))
     made["environment"].setdefault("renewed", {})[condition] = part["environment"]
     return made
 

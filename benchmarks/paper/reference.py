@@ -8,14 +8,14 @@ be written down and climbed,
 
 with S the covariance of the frames.  Likelihoods are given the background and stopped where their error is least (an oracle's
 stop: a bound, not a method); the library's fits estimate the background and stop by themselves.  What was tried on the way
-stands beside them (:mod:`._tries`).
+stands beside them (:mod:`._tries`).  ``--light 2`` measures the fields of that light anew, ``--light 20`` those of the other.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,8 @@ import fluogan_core as fg
 from fluogan_core.metrics import held_out_score, nrmse
 
 from .._harness import Options, Report
-from .._study import alone
+from .._study import places, publish, study_switches
+from ._renew import in_its_place, results_there
 from ._scenes import FWHM_NM
 from ._training import add_training
 from ._tries import TRIED, library, tries
@@ -35,6 +36,8 @@ __all__ = ["Field", "Likelihood", "climb"]
 
 #: Photons of one emission, and of the background per camera pixel.
 KAPPA, BACKGROUND = 20.0, 2.0
+#: Photons per fine pixel of line.
+LIGHTS = (20.0, 2.0)
 #: Emissions that no pixel falls below.
 _LEAST = 1e-9
 
@@ -149,12 +152,12 @@ _COLUMNS = [
 ]
 
 
-def run(options: Options) -> Report:
-    """Tables over light and seeds."""
+def run(options: Options, lights: Sequence[float], training: bool) -> Report:
+    """Tables over light and seeds, and of how long a critic has to be trained."""
     report = Report("reference", options)
     size, frames, seeds = options.pick(16, 14), options.pick(500, 40), options.pick(range(4), range(1))
     rows, shares = [], []
-    for light in options.pick((20.0, 2.0), (20.0,)):
+    for light in lights:
         for seed in seeds:
             field = make_field(size, light, frames, seed)
             chosen = {n: m for n, m in methods(options).items() if seed < TRIED.get(n, len(seeds))}
@@ -163,7 +166,7 @@ def run(options: Options) -> Report:
             first, last, reached = (np.array(made[name][1]) for name in (_FROM, _TO, _OF))
             shares.append([f"{light:g}", seed, *(float(v) for v in (reached - first) / (last - first))])
     poor = []
-    for light in options.pick((20.0, 2.0), ()):
+    for light in options.pick(lights, ()):
         for seed in seeds:
             field = make_field(size, light, frames, seed, 1.0)
             poor += [_measured(field, methods(options)[name], light, seed, name)[0] for name in (_FROM, _OF)]
@@ -184,9 +187,10 @@ def run(options: Options) -> Report:
     )
     if poor:
         report.table("The same with one photon per emission: fluctuations hold next to nothing", _COLUMNS, poor)
-    untrained = fg.SolverOptions(method="none", **options.pick({}, {"warm_steps": 20, "channels": 2}))
-    looks, batches = options.pick((50, 200, 500, 1000, 2000, 5000), (1, 2)), options.pick((32, 200), (4,))
-    add_training(report, make_field(size, 20.0, frames, 0), untrained, looks, batches)
+    if training:
+        untrained = fg.SolverOptions(method="none", **options.pick({}, {"warm_steps": 20, "channels": 2}))
+        looks, batches = options.pick((50, 200, 500, 1000, 2000, 5000), (1, 2)), options.pick((32, 200), (4,))
+        add_training(report, make_field(size, LIGHTS[0], frames, 0), untrained, looks, batches)
     return report
 
 
@@ -230,5 +234,21 @@ def methods(options: Options) -> dict[str, Callable[[Field], Made]]:
     } | tries(small)
 
 
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = study_switches("benchmarks.paper.reference", "reference")
+    names = {f"{light:g}": light for light in LIGHTS}
+    parser.add_argument(
+        "--light", choices=names, help="only fields of so many photons per fine pixel, in the place of their figures"
+    )
+    arguments = parser.parse_args(argv)
+    results, docs = places(parser, arguments, "reference")
+    options, only = Options(arguments.quick, results), arguments.light
+    lights = options.pick(LIGHTS, LIGHTS[:1]) if only is None else (names[only],)
+    before = None if only is None else results_there(results / "reference.json", only, arguments.quick, parser)
+    document = run(options, lights, only is None).document()
+    publish(in_its_place(before, document, only, results, parser), results, docs)
+
+
 if __name__ == "__main__":
-    alone("benchmarks.paper.reference", "reference", run)
+    main()
