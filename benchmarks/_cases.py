@@ -93,9 +93,7 @@ def make_case(size: int, photons_per_emitter: float, phase: str, backend: Any, *
     return Case(fg.ForwardModel(psi), *images)
 
 
-def trained_critic(
-    case: Case, steps: int, seed: int, *, channels: int = 32, batch: int = 32, depth: int = 3
-) -> fg.Critic:
+def trained_critic(case: Case, steps: int, seed: int, *, channels: int = 32, batch: int = 32, depth: int = 3) -> fg.Critic:
     """Train a critic to tell the recorded frames of a case from its simulated ones.
 
     Parameters
@@ -112,9 +110,7 @@ def trained_critic(
     model, host = case.model, case.model.backend.to_host
     recorded = case.recorded(500, seed)
     mean, std = host(recorded.mean(axis=0)), host(recorded.std(axis=0))
-    critic = fg.Critic(model.psi.shape, channels, depth, input_mean=mean, input_std=std, seed=seed).to(
-        model.backend.device
-    )
+    critic = fg.Critic(model.psi.shape, channels, depth, input_mean=mean, input_std=std, seed=seed).to(model.backend.device)
     trainer = CriticTrainer(critic, scale=std)
     real = bridge.to_tensor(recorded)
     generator = np.random.default_rng(seed)

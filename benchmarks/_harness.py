@@ -162,9 +162,7 @@ class Report:
         self.tables.append({"title": title, "columns": list(columns), "rows": [list(r) for r in rows], "note": note})
         self._keep()
 
-    def target(
-        self, what: str, measured: float, *, at_least: float | None = None, at_most: float | None = None
-    ) -> None:
+    def target(self, what: str, measured: float, *, at_least: float | None = None, at_most: float | None = None) -> None:
         """Record a stated target beside what was measured."""
         if (at_least is None) == (at_most is None):
             raise ValueError("a target has either a lower or an upper bound")
@@ -191,9 +189,7 @@ class Report:
         }
 
 
-def _interleave(
-    alternatives: Sequence[Alternative], seconds: float, quick: bool, backend: Backend
-) -> dict[str, list[float]]:
+def _interleave(alternatives: Sequence[Alternative], seconds: float, quick: bool, backend: Backend) -> dict[str, list[float]]:
     """Call the alternatives in turn, as often as the time allows."""
     once = {a.name: _timed(a.call, backend) for a in alternatives}  # compiles and plans
     if quick:

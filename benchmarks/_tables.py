@@ -95,9 +95,7 @@ def _cell(group: dict[str, Any], name: str) -> str:
 def _value_tables(document: dict[str, Any]) -> list[str]:
     parts = []
     for table in document["tables"]:
-        text = f"**{table['title']}**\n\n" + _markdown(
-            table["columns"], [[_number(v) for v in row] for row in table["rows"]]
-        )
+        text = f"**{table['title']}**\n\n" + _markdown(table["columns"], [[_number(v) for v in row] for row in table["rows"]])
         parts.append(text + (f"\n\n{table['note']}" if table["note"] else ""))
     return parts
 

@@ -85,8 +85,7 @@ class _Data:
         generator = np.random.default_rng(options.seed)
         rates = (12, 10)
         self.real, self.simulated = (
-            torch.as_tensor(generator.poisson(rate, (batch, size, size)), dtype=torch.float32, device=device)
-            for rate in rates
+            torch.as_tensor(generator.poisson(rate, (batch, size, size)), dtype=torch.float32, device=device) for rate in rates
         )
         self.eta = torch.as_tensor(generator.random(batch), dtype=torch.float32, device=device)
         self.size, self.channels, self.seed, self.device = size, options.pick(32, 4), options.seed, device

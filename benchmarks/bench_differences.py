@@ -139,9 +139,7 @@ def _single_targets(report: Report, medians: dict[int, dict[str, float]]) -> Non
     for size, bound in ((32, 50.0), (64, 200.0)):
         if size in medians:
             m = medians[size]
-            report.target(
-                f"exact against batched torch, {size}x{size}, batch 16", m[TORCH] / m["exact"], at_least=bound
-            )
+            report.target(f"exact against batched torch, {size}x{size}, batch 16", m[TORCH] / m["exact"], at_least=bound)
             ratio = m["exact"] / m[BACKWARD]
             report.target(f"exact, in units of one torch backward, {size}x{size}, batch 16", ratio, at_most=10.0)
     sizes = [size for size in medians if size >= 32]
@@ -326,10 +324,7 @@ def _gradients(report: Report, kappa: float, tile: fg.Critic) -> None:
     coupled_frames = options.pick(24, 4)
     coupled_error = gradient("coupled", coupled_frames, with_error=True)[2] * math.sqrt(coupled_frames / frames)
     repeats = np.stack(
-        [
-            field.backend.to_host(gradient("corrected", frames, first_frame=k * frames)[0])
-            for k in range(options.pick(8, 2))
-        ]
+        [field.backend.to_host(gradient("corrected", frames, first_frame=k * frames)[0]) for k in range(options.pick(8, 2))]
     )
     scatter = math.sqrt(float(repeats.var(axis=0, ddof=1).sum()))
     noise = math.sqrt(float((coupled_error**2).sum()))

@@ -138,9 +138,7 @@ def _situation(
     frames, blocks = options.pick(16, 2), options.pick(16, 3)
 
     def gradient(method: str, count: int, first: int = 0, **more: Any) -> np.ndarray:
-        made = fg.critic_gradient(
-            critic, case.model, case.x, case.b, count, options.seed, method, first_frame=first, **more
-        )
+        made = fg.critic_gradient(critic, case.model, case.x, case.b, count, options.seed, method, first_frame=first, **more)
         return case.model.backend.to_host(made[0]).ravel()
 
     def in_blocks(method: str, **more: Any) -> Blocks:
@@ -176,9 +174,7 @@ def _situation(
             Alternative("photon", lambda: gradient("photon", many), many),
             Alternative("coupled", lambda: gradient("coupled", frames), frames),
             Alternative("corrected", lambda: gradient("corrected", many), many),
-            Alternative(
-                "corrected, every frame", lambda: gradient("corrected", frames, corrected_frames=frames), frames
-            ),
+            Alternative("corrected, every frame", lambda: gradient("corrected", frames, corrected_frames=frames), frames),
             sampled("direct", scored, many, fine + 1, 1),
         ],
         per="frame",

@@ -111,9 +111,7 @@ def _prepared(name: str, size: int, frames: int, seed: int, budget: int) -> Call
         direction = name.removeprefix("Psi.")
         scale = FACTOR if direction == "forward" else 1
         stack = generator.random((frames, size * scale, size * scale), dtype=np.float32)
-        operator = fg.Psi(
-            psi.psf, psi.shape, FACTOR, method="convolutions", backend="numpy", memory_budget=budget * MIB
-        )
+        operator = fg.Psi(psi.psf, psi.shape, FACTOR, method="convolutions", backend="numpy", memory_budget=budget * MIB)
         return lambda: getattr(operator, direction)(stack).nbytes
     if name.startswith("critic_differences"):
         y = model.sample(case.x, case.b, frames, seed)

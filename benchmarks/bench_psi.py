@@ -110,9 +110,7 @@ def _compare(report: Report, kind: str, size: int, frames: int, psf: np.ndarray,
         both = [m["Psi, products"] / m["Psi, convolutions"] for m in medians]
         products, convolutions = _operations(psi)
         faster = "products" if sum(both) < 2 else "convolutions"
-        rates.append(
-            [f"{size}x{size}, {frames} frames", psi.method, faster, *(products / convolutions / r for r in both)]
-        )
+        rates.append([f"{size}x{size}, {frames} frames", psi.method, faster, *(products / convolutions / r for r in both)])
 
 
 def _operations(psi: Psi) -> tuple[float, float]:

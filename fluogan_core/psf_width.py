@@ -105,9 +105,7 @@ def estimate_psf_width(stack: Any, psi: Psi) -> PSFWidth:
     if (weight > 0).sum() < _LEAST_MIDDLES:
         return _unknown("too few pixels are whole and far enough from the field's border")
     widths, curves = _autocorrelations(psi, optics.near)
-    targets, changes = (
-        _targets(moments, covariances, optics, live, weight) for covariances in (moments.whole, moments.fast)
-    )
+    targets, changes = (_targets(moments, covariances, optics, live, weight) for covariances in (moments.whole, moments.fast))
     best = _best(targets, widths, curves)
     measured, error = _with_error(best)
     doubts = [

@@ -141,8 +141,10 @@ class Solver:
             share = self.moment_fit.flicker_share
             self.timings["moments"] += time.perf_counter() - started
             if self.mean_steps and not share >= _LEAST_FLICKER:
-                why = "there is no light in x" if math.isnan(share) else (
-                    f"flicker makes {100 * share:.2g} % of the variance of the light in x"
+                why = (
+                    "there is no light in x"
+                    if math.isnan(share)
+                    else f"flicker makes {100 * share:.2g} % of the variance of the light in x"
                 )
                 self.stop_reason += f"; critic: left out, {why}"
                 self.ended = True

@@ -98,9 +98,7 @@ def test_the_command_measures_what_is_asked_for_and_keeps_other_documents(tmp_pa
     (docs / "a.md").write_text("before\n<!-- table: psi -->\nold\n<!-- end -->\nafter\n")
     (docs / "b.md").write_text("nothing to fill")
     words = ["psi", "--quick", "--results", str(tmp_path / "results"), "--docs", str(docs)]
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", *words], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-m", "benchmarks", *words], cwd=ROOT, capture_output=True, text=True, check=True)
     assert [path.name for path in (tmp_path / "results").iterdir()] == ["psi.json"]
     text = (docs / "a.md").read_text()
     assert text.startswith("before\n<!-- table: psi -->\n**Gaussian PSF")
@@ -111,9 +109,7 @@ def test_the_command_measures_what_is_asked_for_and_keeps_other_documents(tmp_pa
 
 
 def test_an_unknown_benchmark_is_named():
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "speed"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-m", "benchmarks", "speed"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "no benchmark called speed" in done.stderr
 
@@ -175,9 +171,7 @@ def test_rendering_twice_changes_nothing_more(tmp_path):
     results, docs = tmp_path / "results", tmp_path / "docs"
     docs.mkdir()
     write(a_report().document(), results)
-    blocks = "".join(
-        f"# {name}\n\n<!-- table: {name} -->\n<!-- end -->\n\n" for name in ("targets", "environment", *QUESTIONS)
-    )
+    blocks = "".join(f"# {name}\n\n<!-- table: {name} -->\n<!-- end -->\n\n" for name in ("targets", "environment", *QUESTIONS))
     (docs / "page.md").write_text(blocks)
     assert _tables.render(results, docs) == [docs / "page.md"]
     first = (docs / "page.md").read_text()

@@ -45,7 +45,6 @@ def test_sweep_tries_every_combination_and_says_which_is_best(fluogan, recording
     assert f"best: sparsity=0.5, warm_steps={5 * report['best']}, fwhm_nm=150" in out
 
 
-
 def test_every_setting_of_a_sweep_has_the_width_that_the_stack_says(fluogan, recording, tmp_path, monkeypatch):
     said = fg.PSFWidth(1.2, 1.2, 0.01, "width of the PSF: a fifth wider")
     monkeypatch.setattr("fluogan_core.psf_width.estimate_psf_width", lambda stack, psi: said)

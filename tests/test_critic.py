@@ -54,9 +54,7 @@ def test_the_step_follows_the_gradient_of_the_whole_loss(rng):
     def loss():
         mixed = (eta[:, None, None] * real + (1 - eta[:, None, None]) * simulated).requires_grad_()
         (slope,) = torch.autograd.grad(critic(mixed).sum(), mixed, create_graph=True)
-        return (
-            critic(simulated).mean() - critic(real).mean() + 10 * (slope.flatten(1).norm(dim=1) - 1).square().mean()
-        )
+        return critic(simulated).mean() - critic(real).mean() + 10 * (slope.flatten(1).norm(dim=1) - 1).square().mean()
 
     gradient = torch.autograd.grad(loss(), list(critic.parameters()), allow_unused=True)
     before = [p.detach().clone() for p in critic.parameters()]

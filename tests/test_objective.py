@@ -377,9 +377,7 @@ def test_a_stack_deserves_steps_by_its_light(signal, steps):
     assert deserved_steps(lit(signal)) == steps
 
 
-@pytest.mark.parametrize(
-    ("signal", "detail"), [(1e4, 0.09), (200.0, 0.09), (50.0, 0.18), (2.0, 0.9), (0.2, 1.0), (0.0, 1.0)]
-)
+@pytest.mark.parametrize(("signal", "detail"), [(1e4, 0.09), (200.0, 0.09), (50.0, 0.18), (2.0, 0.9), (0.2, 1.0), (0.0, 1.0)])
 def test_dim_light_is_sought_through_a_wider_blur(signal, detail):
     assert deserved_detail(0.09, lit(signal)) == pytest.approx(detail)
 

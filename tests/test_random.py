@@ -153,9 +153,7 @@ def test_means_apart_share_nothing_but_the_counter(draw):
     mean = np.concatenate([rng.uniform(0, 40, 900), [0.0, 1e9, 3e7, 1e-12]])
     frame, pixel = rng.integers(0, 2**32, (2, mean.size))
     whole = draw(mean, 6, Stage.DETECTION, 9, frame, pixel)
-    pieces = [
-        draw(mean[i : i + 37], 6, Stage.DETECTION, 9, frame[i : i + 37], pixel[i : i + 37]) for i in range(0, 904, 37)
-    ]
+    pieces = [draw(mean[i : i + 37], 6, Stage.DETECTION, 9, frame[i : i + 37], pixel[i : i + 37]) for i in range(0, 904, 37)]
     np.testing.assert_array_equal(np.concatenate(pieces), whole)
     order = rng.permutation(mean.size)
     np.testing.assert_array_equal(draw(mean[order], 6, Stage.DETECTION, 9, frame[order], pixel[order]), whole[order])

@@ -63,9 +63,7 @@ def add_resolution(report: Report, verdicts: Sequence[Verdict], separation: floa
     )
 
 
-def add_measured(
-    report: Report, conditions: Sequence[Condition], separation: float, seeds: int, geometry: Geometry
-) -> None:
+def add_measured(report: Report, conditions: Sequence[Condition], separation: float, seeds: int, geometry: Geometry) -> None:
     """One table: widths read from the frames, pairs and bars together."""
     rows = []
     for condition in conditions:
