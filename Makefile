@@ -65,7 +65,7 @@ paper: peers
 	$(BIN)/python -m benchmarks.paper.evidence
 	$(BIN)/python -m benchmarks.paper.reference
 
-# the stacks lie beside the checkout, in ../shared/data/real, or where DATA says
+# the stacks are not part of the repository: DATA says where they lie
 real: peers
 	$(BIN)/python -m benchmarks.real $(if $(DATA),--data '$(DATA)')
 

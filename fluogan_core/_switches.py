@@ -116,7 +116,9 @@ def _together(*options: Decorator) -> Decorator:
     return lambda function: functools.reduce(lambda decorated, option: option(decorated), reversed(options), function)
 
 
-def _number(name: str, help_: str, default: float | None = None, kind: type = float) -> Decorator:
+def _number(name: str, help_: str, default: float | None = None, kind: type = float, said: str = "") -> Decorator:
+    """A switch with a number; ``said`` is a default that is not click's but made further on."""
+    help_ += f" [default: {said}]" if said else ""
     return click.option(name, type=kind, default=default, show_default=default is not None, help=help_)
 
 
@@ -180,14 +182,14 @@ solver_options = _together(
         help="The critic: moments, the best quadratic one, in closed form; none: the mean alone; else a network that is "
         "trained, and the estimator of its gradient. [default: moments, for sweep none]",
     ),
-    _number("--steps", "At most so many steps with the critic.", kind=int),
-    _number("--warm-steps", "At most so many steps on the mean before the critic.", kind=int),
-    _number("--fidelity", "Weight of the mean's fit against the critic [relative; 1 is balanced]."),
-    _number("--sparsity", "Weight of the l1 norm of x where it is dark [relative to the noise in its gradient]."),
-    _number("--total-variation", "Weight of the edges of x: higher is flatter [relative to the brightest light]."),
-    _number("--smoothness", "Length over which the background may vary [camera pixels]."),
-    _number("--detail", "Finest detail of x in bright light; coarser in dim [fraction of the PSF's width]."),
-    _number("--seed", "Seed of everything random [whole number].", kind=int),
+    _number("--steps", "At most so many steps with the critic.", kind=int, said="40"),
+    _number("--warm-steps", "At most so many steps on the mean before the critic.", kind=int, said="as the light deserves"),
+    _number("--fidelity", "Weight of the mean's fit against the critic [relative; 1 is balanced].", said="1"),
+    _number("--sparsity", "Weight of the l1 norm of x where it is dark [relative to the noise in its gradient].", said="2"),
+    _number("--total-variation", "Weight of the edges of x: higher is flatter [relative to the brightest light].", said="0.15"),
+    _number("--smoothness", "Length over which the background may vary [camera pixels].", said="2.6"),
+    _number("--detail", "Finest detail of x in bright light; coarser in dim [fraction of the PSF's width].", said="0.09"),
+    _number("--seed", "Seed of everything random [whole number].", kind=int, said="0"),
 )  # fmt: skip
 
 vary_option = click.option(

@@ -240,7 +240,7 @@ def simulate(output: Path, **settings: Any) -> None:
 @json_option
 @verbose_option
 def estimate(stack_path: Path, as_json: bool, **settings: Any) -> None:
-    """Estimate gain, offset and read noise from a stack; with a PSF, the photons per emitter too."""
+    """Estimate gain, offset and read noise from a stack; with a PSF, its width and the photons per emitter too."""
     from ._report import dumps, estimate_facts
     from .backend import get_backend
 

@@ -44,9 +44,9 @@ class SolverOptions:
         :math:`\lambda_1` in units of the noise that the mean frame's own noise :math:`\bar s` leaves in the gradient of x,
         :math:`\gamma\,\max_i\|\Psi_i\|_2\,\bar s`.  Asked where the image is dark (:mod:`fluogan_core.reweighting`).
     total_variation : float
-        What edges cost: :math:`\lambda_3 = \mathrm{total\_variation}\,\gamma\,\bar s^2 e^3 \kappa\,\sigma / S`, with e the mean
-        frame's noise over what its fluctuations explain where that is more than 1.5 (else 1), :math:`\sigma` the PSF's standard
-        deviation in fine pixels and S the brightest pixels of the mean frame above its darkest.  Relative to the light, so that
+        What edges cost: :math:`\lambda_3 = \mathrm{total\_variation}\,\gamma\,\bar s^2 e^3 \kappa\,w / B`, with e the mean
+        frame's noise over what its fluctuations explain where that is more than 1.5 (else 1), w the PSF's standard
+        deviation in fine pixels and B the brightest pixels of the mean frame above its darkest.  Relative to the light, so that
         dim stacks come out flatter.  It keeps the wide from being split and what is flat from being beaded; 0 leaves it out, as
         the paper does.
     smoothness : float

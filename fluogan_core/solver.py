@@ -488,7 +488,8 @@ def reconstruct(
     stack, psi, options, critic
         As for :class:`Solver`.
     camera : Camera, optional
-        Estimated from the stack by :func:`fluogan_core.estimate_camera` if not given.
+        Estimated from the stack by :func:`fluogan_core.estimate_camera` if not given.  Only the camera: photons per emission
+        stay psi's (``psi.replaced(photons_per_emitter=estimate.photons_per_emitter)`` takes the estimated ones).
     callback, progress, checkpoint
         As for :meth:`Solver.run`.
     resume : bool

@@ -234,7 +234,8 @@ def sweep(
     psi : Psi
         The operator, ``photons_per_emitter`` included, shared by all settings.
     camera : Camera, optional
-        Estimated from the whole stack by :func:`fluogan_core.estimate_camera` if not given, and shared by all settings.
+        Estimated from the whole stack by :func:`fluogan_core.estimate_camera` if not given, and shared by all settings.  Only
+        the camera: photons per emission stay psi's.
     options : SolverOptions, optional
         What is not varied; the fit of the mean alone (``method="none"``) with the defaults if not given.
     vary : mapping of str to sequence, optional

@@ -49,7 +49,7 @@ def test_help_states_the_unit_of_every_number(fluogan, name):
         if isinstance(option, click.Option):
             assert option.help, option.name
             if option.type is click.FLOAT:
-                assert "[" in option.help, f"{option.name} has no unit"
+                assert "[" in option.help.split("[default")[0], f"{option.name} has no unit"
 
 
 def test_without_a_command_and_with_version(fluogan):
@@ -60,6 +60,11 @@ def test_without_a_command_and_with_version(fluogan):
 def test_switches_agree_with_the_library():
     assert set(_switches.METHODS) == {*METHODS, "moments", "none"}
     assert set(_switches.SOLVER_OPTIONS) <= {field.name for field in dataclasses.fields(fg.SolverOptions)}
+    says = {
+        option.name: option.help for option in cli.commands.commands["reconstruct"].params if isinstance(option, click.Option)
+    }
+    for name in set(_switches.SOLVER_OPTIONS) - {"method", "warm_steps"}:
+        assert says[name].endswith(f"[default: {getattr(fg.SolverOptions(), name):g}]"), name
     simulated = {p.name for p in cli.commands.commands["simulate"].params} - {"output", "verbose"}
     assert simulated == {field.name for field in dataclasses.fields(demo.Experiment)}
     defaults = {p.name: p.default for p in cli.commands.commands["simulate"].params if p.name in simulated}
