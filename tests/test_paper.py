@@ -272,9 +272,15 @@ def test_wrong_widths_are_a_study_of_their_own(tmp_path):
     assert [row[:2] for row in resolution["rows"][:6]] == [["double Poisson", name] for name in COMPARED]
     assert [row[:2] for row in measured["rows"][5:]] == [["blinking", f"{width:g}"] for width in DESCRIBED]
     assert [target["what"] for target in document["targets"]][:2] == [
-        "double Poisson, PSF -5 %: pairs resolved",
-        "double Poisson, PSF -5 %: bars split",
+        "double Poisson: PSF -5 %, pairs resolved",
+        "double Poisson: PSF -5 %, bars split",
     ]
+    words += ["--condition", "blinking"]
+    subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    anew = json.loads((tmp_path / "widths.json").read_text())
+    assert anew["environment"]["renewed"].keys() == {"blinking"}
+    assert [t["what"] for t in anew["targets"]] == [t["what"] for t in document["targets"]]
+    assert anew["tables"][0]["rows"][:6] == resolution["rows"][:6]
 
 
 def test_our_reconstruction_goes_through_the_width_that_is_found_and_the_peers_through_what_is_said(monkeypatch):

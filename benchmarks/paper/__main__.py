@@ -15,8 +15,8 @@ from .._study import places, publish, study_switches
 from ._judge import Task, gather
 from ._methods import FOR_WRONG_PSF, METHODS, left_out
 from ._pictures import draw
-from ._renew import in_its_place, results_there
-from ._scenes import CONDITIONS, RELEASED, ROI, Condition, Geometry, operator
+from ._renew import add_condition_switch, chosen_conditions, in_its_place, results_there
+from ._scenes import RELEASED, ROI, Condition, Geometry, operator
 from ._tables import add_field, add_landings, add_resolution, add_targets
 
 #: Judged on one seed by default, and at some distances: each takes as long as many others together.
@@ -73,16 +73,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=8, help="recordings per condition and distance (1 in a quick run)")
     parser.add_argument("--slow-seeds", type=int, default=1, help=f"recordings of these: {', '.join(SLOW)}")
     parser.add_argument("--jobs", type=int, default=1, help="processes, of one thread each")
-    names = [condition.name for condition in CONDITIONS]
-    parser.add_argument("--condition", choices=names, help="only this one, in the place of its figures in the results")
+    add_condition_switch(parser)
     arguments = parser.parse_args(argv)
     if min(arguments.seeds, arguments.slow_seeds, arguments.jobs) < 1:
         parser.error("--seeds, --slow-seeds and --jobs must be at least 1")
     results, docs = places(parser, arguments, "paper")
     options, only = Options(arguments.quick, results), arguments.condition
-    conditions = [c for c in options.pick(CONDITIONS, CONDITIONS[:2]) if only is None or c.name == only]
-    if not conditions:
-        parser.error(f"a quick run knows only {', '.join(c.name for c in CONDITIONS[:2])}")
+    conditions = chosen_conditions(options, only, parser)
     before = None if only is None else results_there(results / "paper.json", only, arguments.quick, parser)
     seeds = 1 if arguments.quick else arguments.seeds
     pictures = None if docs is None else docs / "images"

@@ -12,11 +12,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .._harness import write
+from .._harness import Options, write
+from ._scenes import CONDITIONS, Condition
 
-__all__ = ["in_its_place", "renewed", "results_there"]
+__all__ = ["add_condition_switch", "chosen_conditions", "in_its_place", "renewed", "results_there"]
 
 Document = dict[str, Any]
+
+
+def add_condition_switch(parser: argparse.ArgumentParser) -> None:
+    """``--condition NAME``."""
+    names = [condition.name for condition in CONDITIONS]
+    parser.add_argument("--condition", choices=names, help="only this one, in the place of its figures in the results")
+
+
+def chosen_conditions(options: Options, only: str | None, parser: argparse.ArgumentParser) -> list[Condition]:
+    """What is to be measured: one condition, or all that a quick run or a full one knows."""
+    known = options.pick(CONDITIONS, CONDITIONS[:2])
+    if only is not None and only not in [condition.name for condition in known]:
+        parser.error(f"a quick run knows only {', '.join(condition.name for condition in known)}")
+    return [condition for condition in known if only is None or condition.name == only]
 
 
 def results_there(path: Path, condition: str, quick: bool, parser: argparse.ArgumentParser) -> Document:

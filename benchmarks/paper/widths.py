@@ -1,4 +1,6 @@
-"""A PSF that is not what it is said to be: ``python -m benchmarks.paper.widths [--quick] [--seeds N] [--jobs N]``.
+"""A PSF that is not what it is said to be.
+
+``python -m benchmarks.paper.widths [--quick] [--seeds N] [--jobs N] [--condition NAME]``
 
 Nobody knows a PSF to the per cent.  What does one 5 % too narrow or too wide do, and what do covariances say of its width?
 """
@@ -15,7 +17,8 @@ from .._harness import Options, Report
 from .._study import places, publish, study_switches
 from ._judge import OWN_LIGHT, Task, Verdict, gather, mean
 from ._methods import FOR_WRONG_PSF
-from ._scenes import CONDITIONS, ROI, Condition, Geometry, make_scene
+from ._renew import add_condition_switch, chosen_conditions, in_its_place, results_there
+from ._scenes import ROI, Condition, Geometry, make_scene
 from ._tables import FEW, MOST, cell, of, share
 
 COMPARED = ("mean fit", "full method", *FOR_WRONG_PSF, "FISTA, 1000 steps", "MLEM, 1000 steps")
@@ -23,11 +26,10 @@ COMPARED = ("mean fit", "full method", *FOR_WRONG_PSF, "FISTA, 1000 steps", "MLE
 WRONG, DESCRIBED = (0.95, 1.05), (0.9, 0.95, 1.0, 1.05, 1.1)
 
 
-def run(options: Options, seeds: int, jobs: int) -> Report:
+def run(options: Options, conditions: Sequence[Condition], seeds: int, jobs: int) -> Report:
     """What is resolved, and what is measured."""
     report = Report("widths", options)
     geometry, separation = options.pick((ROI, 180.0), (Geometry(shape=(20, 20), frames=60), 240.0))
-    conditions = options.pick(CONDITIONS, CONDITIONS[:2])
     tasks = [
         Task(condition.name, (separation,), control, seed, COMPARED, width, geometry)
         for condition in conditions
@@ -46,9 +48,9 @@ def add_resolution(report: Report, verdicts: Sequence[Verdict], separation: floa
     for condition in dict.fromkeys(v.condition for v in verdicts):
         for width in WRONG:
             ours = of(verdicts, condition=condition, width=width, method="full method")
-            what = f"{condition}, PSF {100 * (width - 1):+.0f} %"
-            report.target(f"{what}: pairs resolved", share(of(ours, control=False)), at_least=MOST)
-            report.target(f"{what}: bars split", share(of(ours, control=True)), at_most=FEW)
+            what = f"{condition}: PSF {100 * (width - 1):+.0f} %"
+            report.target(f"{what}, pairs resolved", share(of(ours, control=False)), at_least=MOST)
+            report.target(f"{what}, bars split", share(of(ours, control=True)), at_most=FEW)
         for method in dict.fromkeys(v.method for v in verdicts if v.method != OWN_LIGHT):
             here = [of(verdicts, condition=condition, method=method, width=width) for width in WRONG]
             errors = [mean(v.error_nm for v in of(part, control=False, resolved=True)) for part in here]
@@ -98,12 +100,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = study_switches("benchmarks.paper.widths", "widths")
     parser.add_argument("--seeds", type=int, default=8, help="recordings per condition and width (1 in a quick run)")
     parser.add_argument("--jobs", type=int, default=1, help="processes, of one thread each")
+    add_condition_switch(parser)
     arguments = parser.parse_args(argv)
     if min(arguments.seeds, arguments.jobs) < 1:
         parser.error("--seeds and --jobs must be at least 1")
     results, docs = places(parser, arguments, "widths")
-    report = run(Options(arguments.quick, results), 1 if arguments.quick else arguments.seeds, arguments.jobs)
-    publish(report.document(), results, docs)
+    options, only = Options(arguments.quick, results), arguments.condition
+    conditions = chosen_conditions(options, only, parser)
+    before = None if only is None else results_there(results / "widths.json", only, arguments.quick, parser)
+    seeds = 1 if arguments.quick else arguments.seeds
+    document = run(options, conditions, seeds, arguments.jobs).document()
+    publish(in_its_place(before, document, only, results, parser), results, docs)
 
 
 if __name__ == "__main__":
