@@ -81,6 +81,22 @@ def finite_stack(frames: Any, name: str = "stack", *, low_frames: int = 2) -> No
             raise ValueError(f"{name} holds {bad} values that are NaN or infinite; replace them or cut them out first")
 
 
+def frames_of(stack: Any) -> Any:
+    """The frames of a stack or an array of them, on whatever device."""
+    frames = getattr(stack, "frames", stack)
+    return frames if hasattr(frames, "__cuda_array_interface__") else np.asanyarray(frames)
+
+
+def stack_of_field(frames: Any, shape: tuple[int, int]) -> None:
+    """Raise unless ``frames`` is a finite stack of at least two frames of psi's field."""
+    finite_stack(frames)
+    if tuple(frames.shape[1:]) != tuple(shape):
+        raise ValueError(
+            f"the stack's frames are {frames.shape[1]} x {frames.shape[2]} pixels but psi's field is {shape[0]} x {shape[1]}; "
+            "build psi with shape=stack.shape[1:]"
+        )
+
+
 def recorded_stack(stack: Any, shape: tuple[int, int] | None = None) -> np.ndarray:
     """Return the frames of a stack, or an array of them on any device, on the host; of psi's field if its shape is given."""
     frames = getattr(stack, "frames", stack)

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._checks import finite_stack, real_number, whole_number
+from ._checks import frames_of, real_number, stack_of_field, whole_number
 from .options import SolverOptions
 from .psf import gaussian_psf
 from .psi import Psi
 
-__all__ = ["CRITIC_ONLY", "MOST_SETTINGS", "PSF_WIDTH", "Plan", "Value", "frames_of", "parted", "plan_sweep", "spelled"]
+__all__ = ["CRITIC_ONLY", "MOST_SETTINGS", "PSF_WIDTH", "Plan", "Value", "parted", "plan_sweep", "spelled"]
 
 Value = float | int | str
 
@@ -54,12 +54,6 @@ def spelled(values: Mapping[str, Value]) -> str:
     return ", ".join(f"{name}={value if isinstance(value, str) else f'{value:g}'}" for name, value in values.items())
 
 
-def frames_of(stack: Any) -> Any:
-    """The frames of a stack or an array of them, on whatever device."""
-    frames = getattr(stack, "frames", stack)
-    return frames if hasattr(frames, "__cuda_array_interface__") else np.asanyarray(frames)
-
-
 def parted(frames: int) -> tuple[np.ndarray, np.ndarray]:
     """Cut so many frames into blocks of nearly equal length, and those into halves A B B A: the block and half of each."""
     if frames < _LEAST_FRAMES:
@@ -90,12 +84,7 @@ def plan_sweep(
         raise ValueError(
             f"the grid has {size} settings ({sizes}), at most {MOST_SETTINGS} are tried in one go: vary fewer names or values"
         )
-    finite_stack(frames)
-    if tuple(frames.shape[1:]) != psi.shape:
-        raise ValueError(
-            f"the stack's frames are {frames.shape[1]} x {frames.shape[2]} pixels but psi's field is {psi.shape[0]} x "
-            f"{psi.shape[1]}; build psi with shape=stack.shape[1:]"
-        )
+    stack_of_field(frames, psi.shape)
     pixel_size_nm = getattr(stack, "pixel_size_nm", None) if pixel_size_nm is None else pixel_size_nm
     blocks, halves = parted(len(frames))
     operators = {width: _of_width(psi, float(width), pixel_size_nm) for width in vary.get(PSF_WIDTH, ())}

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ._checks import finite_stack
+from ._checks import frames_of, stack_of_field
 from .adversary import Adversary
 from .camera import Camera, estimate_camera
 from .forward import ForwardModel
@@ -80,14 +80,8 @@ class Solver:
     def __init__(
         self, stack: Any, *, psi: Psi, camera: Camera, options: SolverOptions | None = None, critic: Any | None = None
     ) -> None:
-        frames = getattr(stack, "frames", stack)
-        frames = frames if hasattr(frames, "__cuda_array_interface__") else np.asanyarray(frames)
-        finite_stack(frames)
-        if tuple(frames.shape[1:]) != psi.shape:
-            raise ValueError(
-                f"the stack's frames are {frames.shape[1]} x {frames.shape[2]} pixels but psi's field is {psi.shape[0]} x "
-                f"{psi.shape[1]}; build psi with shape=stack.shape[1:]"
-            )
+        frames = frames_of(stack)
+        stack_of_field(frames, psi.shape)
         self.options = options = SolverOptions() if options is None else options
         self.psi, self.camera = psi, camera
         backend = psi.backend

@@ -26,9 +26,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ._checks import frames_of
 from .camera import Camera, estimate_camera
 from .forward import ForwardModel
-from .grid import Value, frames_of, plan_sweep, spelled
+from .grid import Value, plan_sweep, spelled
 from .mean_fit import UNEXPLAINED
 from .options import SolverOptions
 from .prediction import held_out_score
