@@ -41,7 +41,7 @@ _LEAST_FLICKER = 0.1
 _WORSE, _HOPELESS, _PATIENCE = 2.0, 5.0, 8
 _ALL = "all {} steps taken"
 #: Of the state that a checkpoint holds.
-_VERSION = 2
+_VERSION = 3
 
 
 class Solver:

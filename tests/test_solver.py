@@ -156,7 +156,7 @@ def test_a_checkpoint_of_another_reconstruction_is_refused_by_name(tmp_path):
         fg.reconstruct(stack, **(go | {"psi": psi.replaced(psf=fg.gaussian_psf(350, 100, psi.factor, truncate=4))}))
     state = read_state(path)
     write_state(state | {"version": 1}, path)
-    with pytest.raises(ValueError, match=r"another reconstruction: version \(1 there, 2 here\)"):
+    with pytest.raises(ValueError, match=r"another reconstruction: version \(1 there, 3 here\)"):
         fg.reconstruct(stack, **go)
     with pytest.raises(FileNotFoundError):
         fg.reconstruct(stack, **(go | {"checkpoint": tmp_path / "none.pt"}))

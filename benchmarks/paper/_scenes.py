@@ -50,6 +50,7 @@ CONDITIONS = (
     Condition("blinking, dense", "blinking", 1.0, 2000.0),
     Condition("double Poisson, dim", "double Poisson", 0.1),
     Condition("blinking, dim", "blinking", 0.1),
+    Condition("blinking, dense, dim", "blinking", 0.1, 2000.0),
 )
 
 
