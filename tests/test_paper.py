@@ -225,6 +225,15 @@ def test_the_evidence_is_what_the_moments_say():
     assert evidence(300.0, 0.1, 1.0, SMALL).of_mean < e[300.0].of_mean
 
 
+def test_a_psf_that_is_believed_too_narrow_leaves_less_of_a_pair():
+    """An image without a dip makes up for what the PSF lacks: of its lines' width, and of their ends."""
+    of = {(d, w): evidence(d, 1.0, 1.0, SMALL, w).of_mean for d in (300.0, 180.0) for w in (0.9, 0.95, 1.0)}
+    for d in (300.0, 180.0):
+        assert of[d, 0.9] < of[d, 0.95] < of[d, 1.0]
+    assert of[180.0, 0.95] < 0.2 * of[180.0, 1.0]
+    assert of[300.0, 0.95] > 0.5 * of[300.0, 1.0]
+
+
 def test_two_processes_judge_as_one(monkeypatch):
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
         monkeypatch.setenv(name, "2")  # so that what the workers are given is taken back
@@ -327,8 +336,21 @@ def test_one_condition_is_measured_anew_and_the_others_stay():
     assert whole == _document("old", {"bright": 1.0, "bright, dim": 2.0, "blinking": 3.0})
     with pytest.raises(ValueError, match="quick"):
         renewed(whole, _document("new", {"bright": 5.0}, quick=True), "bright")
-    with pytest.raises(ValueError, match="'Pairs: dark' is not in the results"):
-        renewed(whole, _document("new", {"dark": 5.0}), "dark")
+    wider = _document("new", {"bright, dim": 5.0})
+    wider["tables"][0]["columns"] = ["", "ms"]
+    with pytest.raises(ValueError, match="'Pairs: bright, dim' is not in the results, or has other columns"):
+        renewed(whole, wider, "bright, dim")
+    whole["tables"] = [table for table in whole["tables"] if table["title"] != "How faithful"]
+    with pytest.raises(ValueError, match="'How faithful' is not in the results"):
+        renewed(whole, _document("new", {"bright": 5.0}), "bright")
+
+
+def test_a_condition_that_was_not_there_comes_behind_the_others():
+    made = renewed(_document("old", {"bright": 1.0, "dim": 2.0}), _document("new", {"dark": 5.0}), "dark")
+    expected = _document("old", {"bright": 1.0, "dim": 2.0, "dark": 5.0})
+    expected["tables"][2]["note"] = "new"
+    expected["environment"]["renewed"] = {"dark": {"revision": "new"}}
+    assert made == expected
 
 
 def test_the_picture_is_drawn(tmp_path):
@@ -422,6 +444,9 @@ def test_the_reference_runs(tmp_path):
     assert anew["tables"][-1] == document["tables"][-1]
     assert [row[:3] for row in anew["tables"][0]["rows"]] == [row[:3] for row in document["tables"][0]["rows"]]
     words[-1] = "2"
-    refused = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert refused.returncode == 2
-    assert "holds nothing of the condition '2'" in refused.stderr
+    subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    both = json.loads((tmp_path / "reference.json").read_text())
+    assert both["environment"]["renewed"].keys() == {"20", "2"}
+    count = len(names)
+    assert both["tables"][0]["rows"][:count] == anew["tables"][0]["rows"]
+    assert [row[:3] for row in both["tables"][0]["rows"][count:]] == [["2", 0, name] for name in names]

@@ -1,4 +1,4 @@
-"""Put one condition's figures, measured anew, in the place of its old ones.
+"""Put one condition's figures, measured alone, in the place of its old ones, or behind the others' if there are none.
 
 No comparison in the tables crosses conditions, so that each stays one of figures from one run.
 """
@@ -23,7 +23,7 @@ Document = dict[str, Any]
 def add_condition_switch(parser: argparse.ArgumentParser) -> None:
     """``--condition NAME``."""
     names = [condition.name for condition in CONDITIONS]
-    parser.add_argument("--condition", choices=names, help="only this one, in the place of its figures in the results")
+    parser.add_argument("--condition", choices=names, help="only this one; its figures join the others' in the results")
 
 
 def chosen_conditions(options: Options, only: str | None, parser: argparse.ArgumentParser) -> list[Condition]:
@@ -35,14 +35,12 @@ def chosen_conditions(options: Options, only: str | None, parser: argparse.Argum
 
 
 def results_there(path: Path, condition: str, quick: bool, parser: argparse.ArgumentParser) -> Document:
-    """What a run of all conditions has left, before anything is measured that would have no place in it."""
+    """What an earlier run has left, before anything is measured that would have no place in it."""
     if not path.is_file():
         parser.error(f"{path} is not there: new figures of {condition} have no place to go; run all conditions first")
     there: Document = json.loads(path.read_text(encoding="utf-8"))
     if there["quick"] != quick:
         parser.error(f"{path} is of a {'quick' if there['quick'] else 'full'} run and this is not: they do not mix")
-    if not any(row[0] == condition for table in there["tables"] for row in table["rows"]):
-        parser.error(f"{path} holds nothing of the condition {condition!r}: run all conditions first")
     return there
 
 
@@ -67,6 +65,7 @@ def renewed(whole: Document, part: Document, condition: str) -> Document:
     whole, part : dict
         Documents of this benchmark; the second of a run of that condition alone.
     condition : str
+        If ``whole`` has nothing of it, its figures come behind those of the others.
 
     Returns
     -------
@@ -75,26 +74,21 @@ def renewed(whole: Document, part: Document, condition: str) -> Document:
     Raises
     ------
     ValueError
-        If one run was a quick one and the other was not; if a table or target of ``part`` has no place in ``whole``: what is
-        measured has changed, and all has to be.
+        If one run was a quick one and the other was not; if a table of ``part`` has no place in ``whole``: what is measured
+        has changed, and all has to be.
     """
     if whole["quick"] != part["quick"]:
         raise ValueError("a quick run's figures mean nothing and stand in no full run's table, nor the other way round")
     made = copy.deepcopy(whole)
-    tables = {table["title"]: table for table in made["tables"]}
     for new in part["tables"]:
-        mine = [row for row in new["rows"] if row[0] == condition]
-        of_this_alone = new["title"].endswith(f": {condition}")
-        if not (mine or of_this_alone):
-            continue
-        old = tables.get(new["title"])
-        if old is None or old["columns"] != new["columns"]:
-            raise ValueError(f"the table {new['title']!r} is not in the results, or has other columns: run all conditions")
-        old["note"] = new["note"]
-        old["rows"] = new["rows"] if of_this_alone else _replaced(old["rows"], mine, lambda row: row[0] == condition)
+        if new["title"].endswith(f": {condition}"):
+            _put_table(made["tables"], new)
+        elif mine := [row for row in new["rows"] if row[0] == condition]:
+            old = _same_columns(made["tables"], new, lambda table, title=new["title"]: table["title"] == title)[0]
+            old["note"] = new["note"]
+            old["rows"] = _replaced(old["rows"], mine, lambda row: row[0] == condition)
     ours = [target for target in part["targets"] if _is_of(target, condition)]
-    if ours:
-        made["targets"] = _replaced(made["targets"], ours, lambda target: _is_of(target, condition))
+    made["targets"] = _replaced(made["targets"], ours, lambda target: _is_of(target, condition))
     made["environment"].setdefault("renewed", {})[condition] = part["environment"]
     return made
 
@@ -103,10 +97,26 @@ def _is_of(target: dict[str, Any], condition: str) -> bool:
     return target["what"].startswith(f"{condition}: ")
 
 
+def _put_table(tables: list[Document], new: Document) -> None:
+    """A condition's own table in the place of the old one, or behind those of the other conditions."""
+    subject = new["title"].partition(": ")[0]
+    others = _same_columns(tables, new, lambda table: table["title"].partition(": ")[0] == subject)
+    old = next((table for table in others if table["title"] == new["title"]), None)
+    if old is None:
+        tables.insert(tables.index(others[-1]) + 1, new)
+    else:
+        old.update(new)
+
+
+def _same_columns(tables: list[Document], new: Document, concerned: Callable[[Document], bool]) -> list[Document]:
+    """The tables that say the same of something; they must be there, and say it in the same columns."""
+    found = [table for table in tables if concerned(table)]
+    if not found or any(table["columns"] != new["columns"] for table in found):
+        raise ValueError(f"the table {new['title']!r} is not in the results, or has other columns: run all conditions")
+    return found
+
+
 def _replaced(old: list[Any], new: list[Any], concerned: Callable[[Any], bool]) -> list[Any]:
-    """``old`` with ``new`` where its first concerned entry was, and without the other concerned ones."""
-    places = [place for place, entry in enumerate(old) if concerned(entry)]
-    if not places:
-        raise ValueError("the results hold nothing of this condition: run all conditions")
-    kept = [entry for entry in old if not concerned(entry)]
-    return [*kept[: places[0]], *new, *kept[places[0] :]]
+    """``old`` with ``new`` where its first concerned entry was, or at its end, and without the other concerned ones."""
+    first = next((place for place, entry in enumerate(old) if concerned(entry)), len(old))
+    return [*old[:first], *new, *(entry for entry in old[first:] if not concerned(entry))]
