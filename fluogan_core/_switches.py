@@ -148,7 +148,8 @@ optics_options = _together(
     _number("--fwhm-nm", "Gaussian PSF: full width at half maximum [nm]."),
     _number("--wavelength-nm", "Airy PSF: emission wavelength [nm]; with --na."),
     _number("--na", "Airy PSF: numerical aperture [no unit]; with --wavelength-nm."),
-    click.option("--psf", "psf_path", type=FILE, help="Measured PSF on the fine grid, .tif or .npy [any unit]."),
+    click.option("--psf", "psf_path", type=FILE, help="Image of a measured PSF, a bead's say, .tif or .npy [any unit]."),
+    _number("--psf-pixel-nm", "Pixel of the image in --psf, in the object plane [nm]; from the file where it says."),
     _number(
         "--psf-width",
         "How many times as wide the PSF is as described [relative; 1 takes it as it is]; if not given, read from the stack's "
@@ -278,6 +279,7 @@ def operator_for(stack: Stack, settings: dict[str, Any], backend: Backend) -> tu
 
 def psf_from(settings: dict[str, Any], pixel_size_nm: float, factor: int) -> np.ndarray:
     """The PSF on the fine grid from the one of three descriptions that was given."""
+    from ._checks import real_number
     from .io import read_image
     from .psf import airy_psf, gaussian_psf, measured_psf
 
@@ -285,6 +287,8 @@ def psf_from(settings: dict[str, Any], pixel_size_nm: float, factor: int) -> np.
     airy = wavelength_nm is not None or na is not None
     if (fwhm_nm is not None) + airy + (path is not None) != 1:
         raise ValueError("describe the PSF in one way: --fwhm-nm, or --wavelength-nm with --na, or --psf FILE")
+    if settings["psf_pixel_nm"] is not None and path is None:
+        raise ValueError("--psf-pixel-nm is the pixel of the image in --psf; give that too, or leave it out")
     if fwhm_nm is not None:
         return gaussian_psf(fwhm_nm, pixel_size_nm, factor)
     if airy:
@@ -292,13 +296,15 @@ def psf_from(settings: dict[str, Any], pixel_size_nm: float, factor: int) -> np.
             raise ValueError("an Airy PSF needs both --wavelength-nm and --na")
         return airy_psf(wavelength_nm, na, pixel_size_nm, factor)
     image, stated_nm = read_image(path)
+    psf_pixel_nm = settings["psf_pixel_nm"] if settings["psf_pixel_nm"] is not None else stated_nm
     fine_nm = pixel_size_nm / factor
-    if stated_nm is not None and abs(stated_nm - fine_nm) > 0.02 * fine_nm:
+    if psf_pixel_nm is None:
         raise ValueError(
-            f"{path} says its pixels are {stated_nm:g} nm, but the fine grid has {fine_nm:g} nm "
-            f"(pixel size / factor): sample the PSF on the fine grid"
+            f"{path} does not say how large its pixels are; give --psf-pixel-nm (the stack's are {pixel_size_nm:g} nm, "
+            f"those of the fine grid {fine_nm:g} nm)"
         )
-    return measured_psf(image)
+    psf_pixel_nm = real_number(psf_pixel_nm, "--psf-pixel-nm", low=0.02 * fine_nm, high=50 * fine_nm)
+    return measured_psf(image, zoom=psf_pixel_nm / fine_nm)
 
 
 def measured_from(stack: Stack, psi: Psi, settings: dict[str, Any]) -> tuple[Psi, CameraEstimate, PSFWidth]:

@@ -247,7 +247,7 @@ def estimate(stack_path: Path, as_json: bool, **settings: Any) -> None:
     with checking_input(*COMPLAINTS):
         stack = stack_from(stack_path, settings)
         width = None
-        if any(settings[name] is not None for name in ("fwhm_nm", "wavelength_nm", "na", "psf_path", "psf_width")):
+        if given(settings, "fwhm_nm", "wavelength_nm", "na", "psf_path", "psf_pixel_nm", "psf_width"):
             psi, _ = operator_for(stack, settings, get_backend("numpy"))
             _, found, width = measured_from(stack, psi, settings)
         else:

@@ -90,6 +90,10 @@ def test_switches_agree_with_the_library():
         (("reconstruct", "{stack}", "--output", "{out}", "--na", 1.4), "both --wavelength-nm and --na"),
         (("reconstruct", "{stack}", "--output", "{out}", "--psf", "none.npy"), "there is no file none.npy"),
         (("reconstruct", "{stack}", "--output", "{out}", "--psf", "{stack}"), "must hold one grey image"),
+        (("reconstruct", "{stack}", "--output", "{out}", "--psf", "{bead}"), "give --psf-pixel-nm (the stack's are 100 nm"),
+        (("reconstruct", "{stack}", "--output", "{out}", "--psf", "{bead}", "--psf-pixel-nm", 0.1), "must be at least 0.5"),
+        (("reconstruct", "{stack}", "--output", "{out}", *OPTICS, "--psf-pixel-nm", 50), "the pixel of the image in --psf"),
+        (("estimate", "{stack}", "--psf-pixel-nm", 50), "describe the PSF in one way"),
         (("reconstruct", "{stack}", "--output", "{out}", "--fwhm-nm", "wide"), "--fwhm-nm"),
         (("reconstruct", "{stack}", "--output", "{out}", "--fwhm-nm", -3), "fwhm_nm must be greater than 0"),
         (("reconstruct", "{stack}", "--output", "{out}", "--fwhm-nm", 5000), "larger than the field"),
@@ -148,15 +152,28 @@ def test_switches_agree_with_the_library():
 )
 def test_bad_usage_and_input_is_one_line_and_status_2(fluogan, recording, tmp_path, arguments, message):
     silent = write_image(tmp_path / "silent.tif", tifffile.imread(recording))
-    places = {"stack": recording, "silent": silent, "out": tmp_path / "out"}
+    np.save(tmp_path / "bead.npy", fg.gaussian_psf(150, 100, 4))
+    places = {"stack": recording, "silent": silent, "bead": tmp_path / "bead.npy", "out": tmp_path / "out"}
     assert_refused(fluogan(*(str(part).format(**places) for part in arguments)), 2, message)
     assert not list((tmp_path / "out").glob("*"))
 
 
-def test_a_psf_on_another_grid_is_refused(fluogan, recording, tmp_path):
-    psf = write_image(tmp_path / "psf.tif", fg.gaussian_psf(150, 100, 2).astype(np.float32), pixel_size_nm=100)
-    done = fluogan("reconstruct", recording, "--output", tmp_path / "out", "--psf", psf, "--factor", 2)
-    assert_refused(done, 2, "its pixels are 100 nm, but the fine grid has 50 nm")
+def test_a_bead_is_sampled_on_the_fine_grid_by_its_files_pixel_or_by_the_switch(fluogan, recording, tmp_path):
+    bead = fg.gaussian_psf(300, 100, 5)
+    said = write_image(tmp_path / "said.tif", bead.astype(np.float32), pixel_size_nm=20)
+    silent, wrong = tmp_path / "silent.npy", tmp_path / "wrong.tif"
+    np.save(silent, bead)
+    write_image(wrong, bead.astype(np.float32), pixel_size_nm=100)
+    pixel = ("--psf-pixel-nm", 20)
+    prints = [
+        fluogan("estimate", recording, "--psf", *words, "--factor", 2, "--psf-width", 1, "--json")
+        for words in ((said,), (silent, *pixel), (wrong, *pixel))
+    ]
+    assert all(status == 0 for status, _, _ in prints), prints
+    gaussian = fluogan("estimate", recording, "--fwhm-nm", 300, "--factor", 2, "--psf-width", 1, "--json")[1]
+    for _, out, _ in prints:
+        found, wanted = (json.loads(text)["photons_per_emitter"] for text in (out, gaussian))
+        assert found == pytest.approx(wanted, rel=0.02)
 
 
 def test_a_device_that_is_not_there_is_status_1(fluogan, recording, tmp_path, monkeypatch):
@@ -354,7 +371,11 @@ def test_other_psfs_and_binning(fluogan, recording, tmp_path, kind):
     psf = fg.airy_psf(200, 0.8, 100, 2, radius_nm=300)
     np.save(tmp_path / "psf.npy", psf)
     write_image(tmp_path / "psf.tif", psf, pixel_size_nm=50)
-    optics = ("--wavelength-nm", 200, "--na", 0.8) if kind == "airy" else ("--psf", tmp_path / f"psf.{kind}")
+    optics = {
+        "airy": ("--wavelength-nm", 200, "--na", 0.8),
+        "npy": ("--psf", tmp_path / "psf.npy", "--psf-pixel-nm", 50),
+        "tif": ("--psf", tmp_path / "psf.tif"),
+    }[kind]
     status, _, err = fluogan(
         "reconstruct", recording, "--output", tmp_path, *optics, *CAMERA, "--factor", 2, "--method", "none",
         "--warm-steps", 3, "--binning", "point", "--no-figure",

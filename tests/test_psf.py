@@ -7,7 +7,7 @@ import pytest
 from scipy.special import j1
 
 import fluogan_core as fg
-from fluogan_core.psf import cut_psf, scaled_psf
+from fluogan_core.psf import FWHM_PER_SIGMA, cut_psf, scaled_psf
 
 
 @pytest.mark.parametrize("factor", [1, 2, 4, 5])
@@ -41,6 +41,26 @@ def test_measured_psf_is_recentred_and_trimmed():
     assert psf.shape == (13, 13)
     assert psf.sum() == pytest.approx(1)
     assert np.unravel_index(psf.argmax(), psf.shape) == (6, 6)
+
+
+def test_a_measured_psf_between_pixels_is_moved_onto_one():
+    axis = np.arange(31.0)
+    image = 5 + np.exp(-0.5 * (((axis[:, None] - 14.7) / 3) ** 2 + ((axis - 15.4) / 3) ** 2))
+    psf = fg.measured_psf(image, background=5)
+    np.testing.assert_allclose(psf, psf[::-1, ::-1], rtol=0, atol=1e-3 * psf.max())
+    wanted = fg.gaussian_psf(3 * FWHM_PER_SIGMA, 1, 1)
+    assert np.abs(psf - cut_psf(wanted, psf.shape)).max() < 1e-3 * psf.max()
+
+
+@pytest.mark.parametrize(("pixel_nm", "tolerance"), [(100.0, 1e-2), (25.0, 1e-6), (10.0, 1e-4)])
+def test_a_measured_psf_of_other_pixels_is_sampled_on_the_fine_grid(pixel_nm, tolerance):
+    """A Gaussian seen out to 700 nm through pixels of its own, onto a fine grid of 25 nm."""
+    axis = np.arange(-round(700 / pixel_nm), round(700 / pixel_nm) + 1) * pixel_nm
+    line = np.exp(-0.5 * (axis * FWHM_PER_SIGMA / 318) ** 2)
+    psf = fg.measured_psf(7 * np.outer(line, line), background=0, zoom=pixel_nm / 25)
+    assert psf.shape == (57, 57)
+    wanted = cut_psf(fg.gaussian_psf(318, 100, 4, truncate=8), psf.shape)
+    assert np.abs(psf - wanted).max() < tolerance * wanted.max()
 
 
 @pytest.mark.parametrize("width", [0.8, 0.95, 1.05, 1.4])
@@ -80,6 +100,8 @@ def test_a_psf_is_cut_about_its_centre():
         (lambda: fg.measured_psf(np.zeros((5, 5))), "dark"),
         (lambda: fg.measured_psf(np.full((5, 5), np.nan)), "NaN"),
         (lambda: fg.measured_psf(np.zeros(5)), "2-D"),
+        (lambda: fg.measured_psf(np.eye(9)[:1].T * np.eye(9)[:1], background=0), "centroid at .0.0, 0.0."),
+        (lambda: fg.measured_psf(np.eye(5), zoom=0), "zoom must be at least 0.02"),
         (lambda: scaled_psf(np.ones((4, 3)), 1.1), "odd sizes"),
         (lambda: scaled_psf(-np.ones((3, 3)), 1.1), "negative"),
         (lambda: scaled_psf(np.ones((3, 3)), 0), "width must be at least 0.1"),
