@@ -37,7 +37,7 @@ def camera_notes(
     if "offset" not in given and "noise_std" not in given:
         notes.append(
             f"offset and read noise cannot be told apart: a read noise of 0 to {MOST_READ_NOISE:g} electrons is assumed; "
-            "pass offset= or noise_std= if you know one"
+            "give one of them if you know it"
         )
     dim, gain, bright = slopes
     if "gain" not in given and abs(dim - bright) > max(0.1 * gain, 2.0 * error):
@@ -86,5 +86,5 @@ def neighbour_notes(moments: PixelMoments) -> list[str]:
         return []
     return [
         f"neighbouring pixels fluctuate together (correlation {common:.2f}): the sample flickers and the gain is too high; "
-        "pass psi so that the flicker can be taken off"
+        "describe the PSF, so that the flicker can be taken off"
     ]

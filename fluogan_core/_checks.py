@@ -11,9 +11,11 @@ import numpy as np
 def real_number(value: Any, name: str, *, low: float = -math.inf, high: float = math.inf, open_low: bool = False) -> float:
     """Return ``value`` as a finite float in ``[low, high]`` (``(low, high]`` with ``open_low``)."""
     try:
-        number = float(value)
+        number = None if isinstance(value, str | bytes) else float(value)
     except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a number, got {type(value).__name__} {value!r}") from None
+        number = None
+    if number is None:
+        raise TypeError(f"{name} must be a number, got {type(value).__name__} {value!r}")
     if not math.isfinite(number):
         raise ValueError(f"{name} must be finite, got {number}")
     if number < low or number > high or (open_low and number == low):
@@ -65,6 +67,8 @@ def trailing_shape(array: Any, shape: tuple[int, int], name: str, meaning: str) 
 
 def finite_stack(frames: Any, name: str = "stack", *, low_frames: int = 2) -> None:
     """Raise unless ``frames`` is a real, finite (frames, rows, columns) array with enough frames."""
+    if isinstance(frames, np.ma.MaskedArray):
+        raise TypeError(f"{name} is a masked array, and masks are not looked at: fill it, or cut out what is masked")
     if frames.ndim != 3:
         raise ValueError(f"{name} must be (frames, rows, columns), got shape {tuple(frames.shape)}")
     if frames.shape[0] < low_frames:
@@ -93,7 +97,7 @@ def stack_of_field(frames: Any, shape: tuple[int, int]) -> None:
     if tuple(frames.shape[1:]) != tuple(shape):
         raise ValueError(
             f"the stack's frames are {frames.shape[1]} x {frames.shape[2]} pixels but psi's field is {shape[0]} x {shape[1]}; "
-            "build psi with shape=stack.shape[1:]"
+            "build psi for the shape of the frames, or cut both alike"
         )
 
 
@@ -102,9 +106,10 @@ def recorded_stack(stack: Any, shape: tuple[int, int] | None = None) -> np.ndarr
     frames = getattr(stack, "frames", stack)
     if not isinstance(frames, np.ndarray):
         frames = np.asarray(frames.get() if hasattr(frames, "get") else frames)
-    finite_stack(frames)
-    if shape is not None and frames.shape[1:] != tuple(shape):
-        raise ValueError(f"psi is for a field of {tuple(shape)}, the frames are {frames.shape[1:]}; cut both alike")
+    if shape is None:
+        finite_stack(frames)
+    else:
+        stack_of_field(frames, shape)
     return frames
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import hashlib
+import itertools
 import json
 import math
 import os
@@ -19,13 +21,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tifffile
 
-from ._checks import real_number
+from ._checks import frames_of, real_number
 from ._info import device_facts, loaded_versions, peak_memory_bytes, threads
+from .psf import FWHM_PER_SIGMA
+from .sieve import psf_sigma
 
 if TYPE_CHECKING:
     from .backend import Backend
     from .camera import CameraEstimate
-    from .io import Stack
     from .psf_width import PSFWidth
     from .psi import Psi
     from .result import Result
@@ -41,12 +44,27 @@ __all__ = [
     "plain",
     "prepare_directory",
     "replace_file",
+    "spare_inputs",
     "write_image",
     "write_text",
 ]
 
 
 # -- files -------------------------------------------------------------------------------------------------------------
+
+
+def spare_inputs(directory: Path, names: Sequence[str], *inputs: str | os.PathLike[str] | None) -> None:
+    """Raise where a file of one of these names in ``directory`` is what the work is made of.
+
+    Raises
+    ------
+    ValueError
+        If it would be overwritten by what comes out.
+    """
+    for path, name in itertools.product(inputs, names):
+        target = directory / name
+        if path is not None and target.exists() and os.path.samefile(path, target):
+            raise ValueError(f"the result would overwrite {target}, which is read: choose another directory")
 
 
 def prepare_directory(directory: str | os.PathLike[str]) -> Path:
@@ -173,7 +191,7 @@ def dumps(report: Mapping[str, Any]) -> str:
 def build_report(
     result: Result,
     *,
-    stack: Stack | None = None,
+    stack: Any = None,
     estimate: CameraEstimate | None = None,
     psf_width: PSFWidth | None = None,
     pixel_size_nm: float | None = None,
@@ -205,15 +223,17 @@ def build_report(
     }
 
 
-def input_facts(psi: Psi, stack: Stack | None, pixel_size_nm: float | None) -> dict[str, Any]:
-    """What was read."""
-    frames = None if stack is None else stack.frames
+def input_facts(psi: Psi, stack: Any, pixel_size_nm: float | None) -> dict[str, Any]:
+    """What was read: a stack, of which an array is only the frames, or nothing that is known of."""
+    frames = None if stack is None else frames_of(stack)
+    path, taken = (getattr(stack, name, None) for name in ("path", "taken"))
     return {
-        "path": None if stack is None else stack.path,
+        "path": None if path is None else os.path.abspath(path),
+        "frames_taken": None if taken is None else {"start": taken.start, "stop": taken.stop, "step": taken.step},
         "frames": None if frames is None else frames.shape[0],
         "dtype": None if frames is None else frames.dtype.name,
-        "roi": None if stack is None else stack.roi,
-        "frame_interval_s": None if stack is None else stack.frame_interval_s,
+        "roi": getattr(stack, "roi", None),
+        "frame_interval_s": getattr(stack, "frame_interval_s", None),
         "camera_pixels": psi.shape,
         "pixel_size_nm": pixel_size_nm,
     }
@@ -228,6 +248,8 @@ def operator_facts(psi: Psi, pixel_size_nm: float | None) -> dict[str, Any]:
         "binning": psi.binning,
         "photons_per_emitter": psi.photons_per_emitter,
         "psf_pixels": psi.psf.shape,
+        "psf_fwhm_nm": None if pixel_size_nm is None else FWHM_PER_SIGMA * psf_sigma(psi) * pixel_size_nm / psi.factor,
+        "psf_sha256": hashlib.sha256(psi.psf.tobytes()).hexdigest(),
         "method": psi.method,
     }
 

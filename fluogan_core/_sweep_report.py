@@ -21,19 +21,22 @@ from ._report import (
     plain,
     prepare_directory,
     replace_file,
+    spare_inputs,
     write_image,
     write_text,
 )
 
 if TYPE_CHECKING:
     from .camera import CameraEstimate
-    from .io import Stack
     from .psf_width import PSFWidth
     from .trials import Sweep
 
-__all__ = ["sweep_rows", "sweep_titles", "verdict", "write_sweep"]
+__all__ = ["SWEEP_FILES", "sweep_rows", "sweep_titles", "verdict", "write_sweep"]
 
 log = logging.getLogger("fluogan_core")
+
+#: What :func:`write_sweep` writes.
+SWEEP_FILES = ("sweep.json", "sweep.tif", "sweep.png")
 
 
 def verdict(made: Sweep, index: int) -> str:
@@ -69,7 +72,7 @@ def write_sweep(
     made: Sweep,
     directory: str | os.PathLike[str],
     *,
-    stack: Stack | None = None,
+    stack: Any = None,
     estimate: CameraEstimate | None = None,
     psf_width: PSFWidth | None = None,
     pixel_size_nm: float | None = None,
@@ -86,7 +89,7 @@ def write_sweep(
         From :func:`fluogan_core.sweep`, or what its callback was handed.
     directory : path-like
         Made if need be.
-    stack : Stack, optional
+    stack : Stack or (T, M1, M2) array, optional
         What was swept; its path, shape and pixel size go into the report.
     estimate : CameraEstimate, optional
         The camera estimate, with its standard errors.
@@ -107,11 +110,12 @@ def write_sweep(
     Raises
     ------
     ValueError
-        If the directory cannot be written to.
+        If the directory cannot be written to, or holds the stack under the name of a file that would be written.
     """
     directory = prepare_directory(directory)
-    if pixel_size_nm is None and stack is not None:
-        pixel_size_nm = stack.pixel_size_nm
+    spare_inputs(directory, SWEEP_FILES, getattr(stack, "path", None))
+    if pixel_size_nm is None:
+        pixel_size_nm = getattr(stack, "pixel_size_nm", None)
     facts = _facts(made, stack, estimate, psf_width, pixel_size_nm, command)
     files = {"report": write_text(directory / "sweep.json", dumps(facts))}
     done = [(index, trial) for index, trial in enumerate(made.trials) if trial.fit is not None]
@@ -139,7 +143,7 @@ def write_sweep(
 
 def _facts(
     made: Sweep,
-    stack: Stack | None,
+    stack: Any,
     estimate: CameraEstimate | None,
     psf_width: PSFWidth | None,
     pixel_size_nm: float | None,

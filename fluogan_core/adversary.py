@@ -60,10 +60,23 @@ class Adversary:
                 seed=options.seed,
             )
         self.critic = critic.to(model.backend.device)
+        self._check(critic)
         self.trainer = CriticTrainer(self.critic, learning_rate=options.learning_rate, penalty=options.penalty, scale=host(std))
         self._to_tensor, self._on_torch_stream = to_tensor, on_torch_stream
         self._train_tensor = to_tensor(self.train)
         self.timings = {"sampling": 0.0, "critic": 0.0, "differences": 0.0}
+
+    def _check(self, critic: Any) -> None:
+        """Raise where a critic does not take these frames: now, not after the mean's fit."""
+        from .bridge import critic_values
+
+        try:
+            critic_values(self.critic, self.train[:2])
+        except Exception as error:
+            size = " x ".join(map(str, self.train.shape[1:]))
+            raise ValueError(
+                f"the critic does not take frames of {size} pixels, (S, M1, M2) to (S,): {type(error).__name__}: {error}"
+            ) from error
 
     def _simulate(self, x: Any, b: Any, frames: int, first: int, step: int) -> Any:
         started = time.perf_counter()

@@ -201,8 +201,11 @@ def slim_arrays(critic: nn.Module, backend: Backend | None = None) -> dict[str, 
 def write_state(state: dict[str, Any], path: Path) -> None:
     """Write a nested dict of arrays, tensors, numbers and strings to ``path``, which is replaced in one move."""
     temporary = path.with_name(path.name + ".part")
-    torch.save(_tensors(state), temporary)
-    os.replace(temporary, path)
+    try:
+        torch.save(_tensors(state), temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def read_state(path: Path) -> dict[str, Any]:

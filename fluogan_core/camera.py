@@ -121,7 +121,7 @@ def _expected(mean: np.ndarray, variance: np.ndarray, live: np.ndarray, frames: 
     Weights are 1 / variance.  The square would be best were sampling the only error; but every pixel of a real camera has a
     read noise of its own, which spoils the dark end, and the sharpened mean image is least certain there.
     """
-    floor = max(0.01 * float(np.median(variance[live])), 1e-12)
+    floor = 0.01 * float(np.median(variance[live]))
     fit, used = np.full(mean.shape, max(float(variance[live].mean()), floor)), live
     # Half mean squared differences scatter like chi-square over this many degrees of freedom; its cube root is normal.
     bias = 2.0 * (3.0 * frames - 4.0) / (2.0 * (frames - 1.0) ** 2) / 9.0
@@ -244,7 +244,7 @@ def estimate_camera(
     if not found_gain > 2.0 * gain_error:
         raise ValueError(
             f"the gain cannot be read from this stack (slope of variance on mean {found_gain:.3g} +- {gain_error:.3g}): its "
-            "pixels are too alike, or too few, or their noise is not that of photons; pass gain= from a calibration"
+            "pixels are too alike, or too few, or their noise is not that of photons; give the gain if you have a calibration"
         )
     offset_error = math.hypot(offset_error, still_open / found_gain)
     if found_noise > 0:

@@ -280,11 +280,12 @@ def reconstruct(
     """
     from . import solver
     from .backend import get_backend
-    from .io import prepare_directory, write_result
+    from .io import RESULT_FILES, prepare_directory, spare_inputs, write_result
 
     with checking_input(*COMPLAINTS):
         directory = prepare_directory(output)
         checkpoint = directory / "checkpoint.pt"
+        spare_inputs(directory, (*RESULT_FILES, checkpoint.name), stack_path, settings["psf_path"])
         if resume and not checkpoint.is_file():
             raise ValueError(f"there is no {checkpoint} to resume from; leave --resume out to start")
         options = solver.SolverOptions(**given(settings, *SOLVER_OPTIONS))
@@ -292,12 +293,12 @@ def reconstruct(
         psi, pixel_size_nm = operator_for(stack, settings, get_backend(backend, device))
         psi, found, width = measured_from(stack, psi, settings)
     _print_estimate(found, width)
-    running: dict[str, Any] = {}
+    running: list[Solver] = []
     try:
         with checking_input(ValueError), _stopping_between_steps() as check:
 
             def after_step(state: Solver, record: dict[str, float]) -> None:
-                running.update(done=state.steps_done, total=state.total_steps)
+                running[:] = [state]
                 check()
 
             result = solver.reconstruct(
@@ -322,10 +323,12 @@ def reconstruct(
     except KeyboardInterrupt:
         if not running:
             raise Interrupted("interrupted before the first step was done") from None
-        raise Interrupted(
-            f"interrupted after step {running['done']} of {running['total']}; {checkpoint} holds them: "
-            "the same command with --resume goes on from there"
-        ) from None
+        done, saved = running[0].steps_done, running[0].steps_saved
+        kept = "no checkpoint had been written yet"
+        if saved:
+            those = "them" if saved == done else f"the first {saved}"
+            kept = f"{checkpoint} holds {those}: the same command with --resume goes on from there"
+        raise Interrupted(f"interrupted after step {done} of {running[0].total_steps}; {kept}") from None
     click.echo(f"{result.stop_reason}, {result.timings['total']:.0f} s on {result.device}")
     _say_written([*files.values(), checkpoint], directory)
 
@@ -351,15 +354,16 @@ def sweep(
     shows all images on one scale, sweep.tif holds them, sweep.json every score.  After Ctrl-C they hold the settings
     that were done.
     """
-    from ._sweep_report import write_sweep
+    from ._sweep_report import SWEEP_FILES, write_sweep
     from .backend import get_backend
     from .grid import PSF_WIDTH, plan_sweep
-    from .io import prepare_directory
+    from .io import prepare_directory, spare_inputs
     from .options import SolverOptions
     from .trials import sweep as run_sweep
 
     with checking_input(*COMPLAINTS):
         directory = prepare_directory(output)
+        spare_inputs(directory, SWEEP_FILES, stack_path, settings["psf_path"])
         options = SolverOptions(**({"method": "none"} | given(settings, *SOLVER_OPTIONS)))
         wanted = values_to_vary(vary)
         if PSF_WIDTH in (wanted or {}):

@@ -198,7 +198,8 @@ class CriticTrainer:
         penalty : () tensor
             Mean squared deviation of the slope from 1, before the step.
         """
-        weight = eta.to(real.dtype)[:, None, None]
+        real, simulated = real.to(self.dtype), simulated.to(self.dtype)
+        weight = eta.to(self.dtype)[:, None, None]
         mixed = torch.lerp(simulated, real, weight)
         if type(self.critic) is Critic:
             slope = self.critic.slope(mixed)

@@ -120,7 +120,11 @@ class Experiment:
         psi = Psi(psf, pattern.shape, self.factor, photons_per_emitter=kappa, backend="numpy")
         # photons in the brightest camera pixel per emission in a fine pixel that a line covers
         peak = float(psi.forward(pattern.x).max())
-        return self._blinking(pattern, peak) if self.model == "blinking" else self._double_poisson(pattern, psi, peak)
+        made = self._blinking(pattern, peak) if self.model == "blinking" else self._double_poisson(pattern, psi, peak)
+        cut = float((made.frames == 65535).mean())
+        if cut:
+            log.warning("%.2g %% of the counts are beyond 65535, what 16 bits hold: lower brightness or gain", 100 * cut)
+        return made
 
     def _blinking(self, pattern: Pattern, peak: float) -> Recording:
         from .photokinetics import Blinking, Detector, simulate_sofi
@@ -151,7 +155,17 @@ class Experiment:
         return Recording(np.rint(counts).clip(0, 65535).astype(np.uint16), x, self.background, self.photons_per_emitter)
 
     def write(self, directory: Path) -> list[Path]:
-        """Draw the frames and write ``stack.tif``, ``truth.tif`` (x) and ``truth.json`` to ``directory``."""
+        """Draw the frames and write ``stack.tif``, ``truth.tif`` (x) and ``truth.json`` to ``directory``.
+
+        Raises
+        ------
+        ValueError
+            If a ``stack.tif`` lies there without its truth: it may be somebody's recording.
+        """
+        if (directory / "stack.tif").exists() and not (directory / "truth.json").exists():
+            raise ValueError(
+                f"{directory / 'stack.tif'} is no simulated stack, and would be overwritten: take another directory"
+            )
         made, pattern = self.record(), self.pattern()
         truth = dataclasses.asdict(self) | {
             "size": pattern.shape,

@@ -102,7 +102,7 @@ class ForwardModel:
         y : (frames, M1, M2) float32, counts above the offset
         """
         x, b = self.check(x, b)
-        whole_number(frames, "frames", low=1)
+        frames = whole_number(frames, "frames", low=1)
         random.check_counters(first_frame, frames, step)
         xp = self.backend.xp
         y = xp.empty((frames, *self.psi.shape), dtype=np.float32)

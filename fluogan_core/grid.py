@@ -15,7 +15,7 @@ from .options import SolverOptions
 from .psf import gaussian_psf
 from .psi import Psi
 
-__all__ = ["CRITIC_ONLY", "MOST_SETTINGS", "PSF_WIDTH", "Plan", "Value", "parted", "plan_sweep", "spelled"]
+__all__ = ["CRITIC_ONLY", "MOST_SETTINGS", "NETWORK_ONLY", "PSF_WIDTH", "Plan", "Value", "parted", "plan_sweep", "spelled"]
 
 Value = float | int | str
 
@@ -30,13 +30,11 @@ _BLOCKS, _LEAST_BLOCK = 20, 2
 _LEAST_FRAMES = 16
 #: Without names to vary: these options at these multiples of what the options say.
 _USUAL = {"detail": (0.5, 1.0, 1.5), "total_variation": (0.3, 1.0, 3.0)}
-#: Options that the fit of the mean does not depend on.
-CRITIC_ONLY = frozenset(
-    {
-        "steps", "critic_steps", "batch", "gradient_frames", "relaxation", "fidelity", "learning_rate", "penalty", "channels",
-        "depth", "held_out", "seed",
-    }
-)  # fmt: skip
+#: Options that only the training of a network depends on, and those that the fit of the mean does not depend on.
+NETWORK_ONLY = frozenset(
+    {"critic_steps", "batch", "gradient_frames", "relaxation", "learning_rate", "penalty", "channels", "depth", "seed"}
+)
+CRITIC_ONLY = NETWORK_ONLY | {"steps", "fidelity", "held_out"}
 
 
 class Plan(NamedTuple):
@@ -123,10 +121,12 @@ def _checked(vary: Mapping[str, Sequence[Value]], options: SolverOptions) -> dic
         if len(set(values)) < len(values):
             twice = next(value for value in values if values.count(value) > 1)
             raise ValueError(f"{name} lists {twice if isinstance(twice, str) else f'{twice:g}'} twice")
-        if name in CRITIC_ONLY and options.method == "none" and "method" not in vary:
+        idle = {"none": CRITIC_ONLY, "moments": NETWORK_ONLY}.get(options.method, frozenset())
+        if name in idle and "method" not in vary:
             raise ValueError(
-                f"{name} changes nothing without the critic (method='none'): choose an estimator of its gradient too, such as "
-                "method='corrected'"
+                f"{name} changes nothing without the critic (method='none')"
+                if options.method == "none"
+                else f"{name} changes nothing where no network is trained (method='moments')"
             )
         for value in values:
             _with(options, {name: value})

@@ -19,14 +19,26 @@ import tifffile
 
 from ._checks import whole_number
 from ._metadata import frame_interval_s, pixel_size_nm
-from ._report import build_report, dumps, prepare_directory, replace_file, write_image, write_text
+from ._report import build_report, dumps, prepare_directory, replace_file, spare_inputs, write_image, write_text
 
 if TYPE_CHECKING:
     from .camera import CameraEstimate
     from .psf_width import PSFWidth
     from .result import Result
 
-__all__ = ["Stack", "prepare_directory", "read_image", "read_stack", "write_image", "write_result"]
+__all__ = [
+    "RESULT_FILES",
+    "Stack",
+    "prepare_directory",
+    "read_image",
+    "read_stack",
+    "spare_inputs",
+    "write_image",
+    "write_result",
+]
+
+#: What :func:`write_result` writes.
+RESULT_FILES = ("x.tif", "b.tif", "report.json", "figure.png")
 
 log = logging.getLogger("fluogan_core")
 
@@ -47,6 +59,8 @@ class Stack:
         The file.
     roi : (top, left, rows, columns) or None
         The region that was read, camera pixels; None for the whole field.
+    taken : range or None
+        Numbers of the frames that were read, counted from 0 in the file.
     """
 
     frames: np.ndarray
@@ -54,6 +68,7 @@ class Stack:
     frame_interval_s: float | None = None
     path: Path | None = None
     roi: tuple[int, int, int, int] | None = None
+    taken: range | None = None
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------
@@ -113,7 +128,8 @@ def read_stack(
     if interval is not None and isinstance(frames, slice) and frames.step:
         interval *= frames.step
     log.info("read %s: %d frames of %d x %d pixels, %s", path, *data.shape, data.dtype)
-    return Stack(data, stated_nm, interval, path, None if roi is None else tuple(int(v) for v in roi))  # type: ignore[arg-type]
+    region = None if roi is None else tuple(int(v) for v in roi)
+    return Stack(data, stated_nm, interval, path, region, chosen)  # type: ignore[arg-type]
 
 
 def read_image(path: str | os.PathLike[str]) -> tuple[np.ndarray, float | None]:
@@ -165,6 +181,8 @@ def _time_series(tif: tifffile.TiffFile, path: Path) -> tuple[Any, tuple[int, in
             f"{path} has more than one axis besides rows and columns ({found}), but one time series is needed: keep "
             "one channel and one plane (in ImageJ: Image > Duplicate...) and save that as a stack"
         )
+    if "C" in others:
+        log.warning("%s calls its %d images channels: they are taken as frames, one after the other", path, others["C"])
     frames, rows, columns = _extent(series)
     if frames < 2:
         raise ValueError(f"{path} holds one frame ({rows} x {columns}); fluctuations need a stack of at least two, better 500")
@@ -232,11 +250,10 @@ def _frame_range(frames: Any, count: int, path: Path) -> range:
             raise ValueError(f"frames must be a slice or (start, stop), got {frames!r}") from None
         frames = slice(start, stop)
     bounds = [None if v is None else whole_number(v, "frames") for v in (frames.start, frames.stop)]
-    if frames.step is not None:
-        whole_number(frames.step, "frames step", low=1)
+    step = None if frames.step is None else whole_number(frames.step, "frames step", low=1)
     if any(v is not None and not -count <= v <= count for v in bounds):
         raise ValueError(f"frames {_spelled(frames)} reach outside {path}, which has {count} frames")
-    chosen = range(*frames.indices(count))
+    chosen = range(*slice(bounds[0], bounds[1], step).indices(count))
     if len(chosen) < 2:
         raise ValueError(
             f"frames {_spelled(frames)} leave {len(chosen)} of the {count} frames of {path}; at least 2 are needed"
@@ -301,7 +318,7 @@ def write_result(
     result: Result,
     directory: str | os.PathLike[str],
     *,
-    stack: Stack | None = None,
+    stack: Any = None,
     estimate: CameraEstimate | None = None,
     psf_width: PSFWidth | None = None,
     pixel_size_nm: float | None = None,
@@ -318,7 +335,7 @@ def write_result(
         From :func:`fluogan_core.reconstruct`.
     directory : path-like
         Made if need be.
-    stack : Stack, optional
+    stack : Stack or (T, M1, M2) array, optional
         What was reconstructed; its path, shape and pixel size go into the report.
     estimate : CameraEstimate, optional
         The camera estimate, with its standard errors.
@@ -340,11 +357,12 @@ def write_result(
     Raises
     ------
     ValueError
-        If the directory cannot be written to.
+        If the directory cannot be written to, or holds the stack under the name of a file that would be written.
     """
     directory = prepare_directory(directory)
-    if pixel_size_nm is None and stack is not None:
-        pixel_size_nm = stack.pixel_size_nm
+    spare_inputs(directory, RESULT_FILES, getattr(stack, "path", None))
+    if pixel_size_nm is None:
+        pixel_size_nm = getattr(stack, "pixel_size_nm", None)
     fine_nm = None if pixel_size_nm is None else pixel_size_nm / result.psi.factor
     report = build_report(
         result, stack=stack, estimate=estimate, psf_width=psf_width, pixel_size_nm=pixel_size_nm, command=command

@@ -47,12 +47,14 @@ class Moved(NamedTuple):
 class MomentFit:
     r"""Proximal gradient steps with momentum (FISTA) on
 
-    .. math:: s \left(\tfrac12 r^T W r + \tfrac14 \mathrm{tr}(W E W E)\right) + \lambda_1 \|z\|_1
+    .. math:: s \left(\tfrac{\varrho}{2} r^T W r + \tfrac14 \mathrm{tr}(W E W E)\right) + \lambda_1 \|z\|_1
               + \lambda_3 \sum_i e_i |(\nabla z)_i| + \tfrac{\lambda_2}{2} \|\nabla^p b\|^2, \qquad x = G z,\quad z, b \ge 0.
 
-    The bracket is the largest value that a quadratic critic reaches (:class:`fluogan_core.moments.MomentWitness`), and
-    :math:`s = \gamma \bar v` makes its first term the fidelity of (11) where all pixels are equally noisy and uncorrelated.
-    Where the mean frame is noisier than its fluctuations explain, that term is divided by the square of how much.
+    At :math:`\varrho = 1` the bracket is the largest value that a quadratic critic reaches
+    (:class:`fluogan_core.moments.MomentWitness`).  :math:`\varrho` is the option ``fidelity``, and
+    :math:`s = \gamma \bar v / \varrho` makes the first term the fidelity of (11) where all pixels are equally noisy and
+    uncorrelated.  Where the mean frame is noisier than its fluctuations explain, that term is divided by the square of how
+    much.
 
     Edges cost more than in the fit of the mean,
 
@@ -97,7 +99,7 @@ class MomentFit:
     ) -> None:
         self.objective = objective
         self.xp = xp = model.backend.xp
-        excess = noise.excess if noise.excess > UNEXPLAINED else 1.0
+        trust = options.fidelity / (noise.excess if noise.excess > UNEXPLAINED else 1.0) ** 2
         kept = held_out_frames(len(counts), options.held_out)
         train = np.setdiff1d(np.arange(len(counts)), kept)
         if len(train) < 2:
@@ -105,13 +107,13 @@ class MomentFit:
                 f"method='moments' needs two frames or more for its covariances, but held_out={options.held_out:g} leaves "
                 f"{len(train)} of {len(counts)}: lower held_out, or take method='none'"
             )
-        self.witness = MomentWitness(counts[xp.asarray(train)], model, objective.mean, excess=excess)
+        self.witness = MomentWitness(counts[xp.asarray(train)], model, objective.mean, trust=trust)
         self.unseen = None
         self.held_out = counts[xp.asarray(kept)] / np.float32(model.gain)
         if len(kept) > 1:
             mean = self.held_out.mean(axis=0, dtype=np.float64).astype(np.float32)
-            self.unseen = MomentWitness(counts[xp.asarray(kept)], model, mean, excess=excess)
-        self.scale = np.float32(objective.fidelity * noise.variance / model.gain**2)
+            self.unseen = MomentWitness(counts[xp.asarray(kept)], model, mean, trust=trust, like=self.witness)
+        self.scale = np.float32(objective.fidelity / options.fidelity * noise.variance / model.gain**2)
         self.image_step, self.sieve = ImageStep(objective), sieve
 
     def start(self, z: Any, b: Any) -> None:

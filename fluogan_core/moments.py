@@ -52,11 +52,12 @@ class MomentWitness:
     model : ForwardModel
     mean : (M1, M2) float32
         The mean frame, photons.
-    excess : float
-        Noise of the mean frame over what its fluctuations explain (:class:`fluogan_core.noise.StackNoise`): the mean is
-        trusted less by its square.
+    trust : float
+        Weight of the mean: less than 1 where its frame is noisier than fluctuations explain.
     block : int, optional
         Side of a tile, camera pixels; by default 16, or 8 where the PSF is no product of two lines and pairs cost more.
+    like : MomentWitness, optional
+        Of other frames and the same model: what it holds of Psi is shared.
 
     Attributes
     ----------
@@ -67,9 +68,18 @@ class MomentWitness:
         :meth:`measure_flicker`.
     """
 
-    def __init__(self, frames: Any, model: ForwardModel, mean: Any, *, excess: float = 1.0, block: int | None = None) -> None:
+    def __init__(
+        self,
+        frames: Any,
+        model: ForwardModel,
+        mean: Any,
+        *,
+        trust: float = 1.0,
+        block: int | None = None,
+        like: MomentWitness | None = None,
+    ) -> None:
         self.model, self.mean = model, mean
-        self.trust = np.float32(excess**-2)
+        self.trust = np.float32(trust)
         xp, psi = model.backend.xp, model.psi
         matrices = psi.axis_matrices
         block = (8 if matrices is None else 16) if block is None else block
@@ -79,11 +89,12 @@ class MomentWitness:
         apart = xp.concatenate([chunk - chunk.mean(axis=0) for chunk in chunks]) / np.float32(model.gain)
         self.freedom = len(frames) - len(chunks)
         self.flicker = np.float32(1.0)
+        self._rows: _Rows = _Rows(psi) if like is None else like._rows
         self.tiles: list[_Tile] = []
         for rows in tiles(psi.shape[0], block):
             for columns in tiles(psi.shape[1], block):
                 tile: _Tile
-                tile = _Dense(psi, rows, columns) if matrices is None else _Separable(matrices, rows, columns, psi)
+                tile = _Dense(self._rows, rows, columns) if matrices is None else _Separable(matrices, rows, columns, psi)
                 y = apart[:, rows, columns].reshape(len(apart), -1)
                 tile.recorded, tile.weight = y.T @ y / np.float32(self.freedom), xp.eye(y.shape[1], dtype=np.float32)
                 self.tiles.append(tile)
@@ -266,10 +277,9 @@ class _Separable:
 class _Dense:
     """Any Psi: its rows of the tile."""
 
-    def __init__(self, psi: Psi, rows: slice, columns: slice) -> None:
+    def __init__(self, operators: _Rows, rows: slice, columns: slice) -> None:
         self.camera = (rows, columns)
-        operator, self.fine = _rows_of(psi, rows, columns)
-        self.rows = psi.backend.asarray(operator, dtype=np.float32)
+        self.rows, self.fine = operators(rows, columns)
         self.sides = (rows.stop - rows.start, columns.stop - columns.start)
         self.seen = tuple(part.stop - part.start for part in self.fine)
         self.recorded = self.weight = None
@@ -287,24 +297,39 @@ class _Dense:
         return ((quadratic @ self.rows) * self.rows).sum(axis=0).reshape(self.seen)
 
 
-def _rows_of(psi: Psi, rows: slice, columns: slice) -> tuple[np.ndarray, tuple[slice, slice]]:
-    """Rows of Psi that belong to a block of camera pixels, (pixels, fine pixels that reach it), and where those lie."""
-    reach = [taps + abs(first) for taps, first in zip(psi.table.shape[2:], psi.origin)]
-    near = [
-        slice(max(part.start - far, 0), min(part.stop + far, size))
-        for part, far, size in zip((rows, columns), reach, psi.shape)
-    ]
-    local = Psi(
-        psi.psf,
-        (near[0].stop - near[0].start, near[1].stop - near[1].start),
-        psi.factor,
-        binning=psi.binning,
-        photons_per_emitter=psi.photons_per_emitter,
-        backend="numpy",
-    )
-    high, wide = rows.stop - rows.start, columns.stop - columns.start
-    units = np.zeros((high * wide, *local.shape))
-    at = np.unravel_index(np.arange(high * wide), (high, wide))
-    units[np.arange(high * wide), at[0] + rows.start - near[0].start, at[1] + columns.start - near[1].start] = 1.0
-    fine = tuple(slice(part.start * psi.factor, part.stop * psi.factor) for part in near)
-    return local.adjoint(units).reshape(high * wide, -1), (fine[0], fine[1])
+class _Rows:
+    """Rows of Psi, tile by tile: all tiles that lie alike between the field's borders share one matrix."""
+
+    def __init__(self, psi: Psi) -> None:
+        self.psi = psi
+        self.taps = psi.table.shape[2:]
+        # light comes from the pixels this far away, and from as many behind it as there are taps
+        self.firsts = [1 - reach - origin for reach, origin in zip(self.taps, psi.origin)]
+        self._made: dict[tuple[tuple[int, int, int], ...], Any] = {}
+
+    def __call__(self, rows: slice, columns: slice) -> tuple[Any, tuple[slice, slice]]:
+        """Return the rows of a block of camera pixels, (pixels, fine pixels that reach it), and where those lie."""
+        camera, factor = (rows, columns), self.psi.factor
+        near = [
+            slice(max(part.start + first, 0), min(part.stop + first + reach - 1, size))
+            for part, first, reach, size in zip(camera, self.firsts, self.taps, self.psi.shape)
+        ]
+        lies = tuple((part.start - n.start, part.stop - part.start, n.stop - n.start) for part, n in zip(camera, near))
+        if lies not in self._made:
+            self._made[lies] = self.psi.backend.asarray(self._matrix(*lies))
+        fine = [slice(part.start * factor, part.stop * factor) for part in near]
+        return self._made[lies], (fine[0], fine[1])
+
+    def _matrix(self, down: tuple[int, int, int], across: tuple[int, int, int]) -> np.ndarray:
+        """Of a block that begins so far into the part that reaches it, has so many pixels a side, and that part so many."""
+        (top, high, seen_high), (left, wide, seen_wide) = down, across
+        factor = self.psi.factor
+        patch = self.psi.table[:, :, ::-1, ::-1].transpose(2, 0, 3, 1)
+        matrix = np.zeros((high, wide, seen_high, factor, seen_wide, factor), dtype=np.float32)
+        for i, j in np.ndindex(high, wide):
+            starts = (top + i + self.firsts[0], left + j + self.firsts[1])
+            into = [slice(max(s, 0), min(s + k, size)) for s, k, size in zip(starts, self.taps, (seen_high, seen_wide))]
+            # the field's border cuts off the rest of the patch
+            of = [slice(part.start - s, part.stop - s) for part, s in zip(into, starts)]
+            matrix[i, j, into[0], :, into[1], :] = patch[of[0], :, of[1], :]
+        return matrix.reshape(high * wide, -1)

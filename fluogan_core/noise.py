@@ -18,6 +18,8 @@ _EDGES = (0.8, 0.85, 0.9)
 _PASSED = 0.03
 #: Noise of the mean frame is not below this fraction of what the variance says: a mean without noise needs no prior at all.
 _LEAST = 0.1
+#: Larger counts are refused: their squares, summed, leave the range of float32.
+_LARGEST = 1e15
 
 
 @dataclass(frozen=True)
@@ -53,9 +55,12 @@ def stack_noise(counts: Any, psi: Psi) -> StackNoise:
     Raises
     ------
     ValueError
-        If the frames do not change at all.
+        If the frames do not change at all, or hold counts too large for their variance to be held.
     """
     xp = psi.backend.xp
+    largest = float(abs(counts).max())
+    if largest > _LARGEST:
+        raise ValueError(f"the stack holds counts up to {largest:.3g}, whose variance no float32 can hold: scale it down")
     step = counts[1:] - counts[:-1]
     variance = 0.5 * (step * step).mean(axis=0, dtype=np.float64)
     level = float(variance.mean())
@@ -63,11 +68,13 @@ def stack_noise(counts: Any, psi: Psi) -> StackNoise:
         raise ValueError("the frames do not change at all; a stack of identical frames holds no fluctuations")
     mean = counts.mean(axis=0, dtype=np.float64)
     excess = _excess(mean, level / len(counts), psi)
-    dark, bright = (float(q) for q in xp.quantile(mean, xp.asarray([0.05, 0.99])))
-    # the noise where the light is: averaged, since that of a single pixel is known to a few per cent only
-    loud = math.sqrt(float(variance[mean >= bright].mean()) / len(counts)) * excess
+    # pixels that never change are dead, stuck or saturated, and say nothing of the light
+    dark, bright = (float(q) for q in xp.quantile(mean[variance > 0], xp.asarray([0.05, 0.99])))
+    # the noise where the light is: averaged, since that of a single pixel is known to a few per cent only; and no less than
+    # anywhere, since what saturates or is stuck stands still without being known any better
+    loud = math.sqrt(max(float(variance[mean >= bright].mean()), level) / len(counts)) * excess
     signal = bright - dark
-    return StackNoise(level, excess, math.sqrt(level / len(counts)) * excess, signal, signal / max(loud, 1e-12))
+    return StackNoise(level, excess, math.sqrt(level / len(counts)) * excess, signal, signal / loud)
 
 
 def _excess(mean: Any, expected: float, psi: Psi) -> float:
@@ -78,6 +85,8 @@ def _excess(mean: Any, expected: float, psi: Psi) -> float:
     xp, fft = psi.backend.xp, psi.backend.fft
     down, across = (xp.arange(n) / n for n in mean.shape)
     beyond = xp.maximum(down[:, None], across[None, :]) >= edge
+    if not beyond.any():  # a field of so few pixels has no frequency there
+        return 1.0
     # the cosine transform mirrors the field at its border, where a Fourier transform would see a jump at all frequencies
     power = float((fft.dctn(mean, norm="ortho")[beyond] ** 2).mean())
     return max(_LEAST, math.sqrt(power / expected))

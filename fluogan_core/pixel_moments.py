@@ -29,8 +29,10 @@ class PixelMoments:
 def windows(shift: Shift, shape: tuple[int, ...]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
     """Windows of the pixels j and of their partners j + shift, both inside the field; shift[0] is not negative."""
     (down, right), (rows, columns) = shift, shape
-    first = slice(0, max(0, rows - down)), slice(max(0, -right), columns - max(0, right))
-    second = slice(down, max(down, rows)), slice(max(0, right), columns - max(0, -right))
+    width = max(0, columns - abs(right))
+    left, partner = max(0, -right), max(0, right)
+    first = slice(0, max(0, rows - down)), slice(left, left + width)
+    second = slice(down, max(down, rows)), slice(partner, partner + width)
     return first, second
 
 

@@ -133,7 +133,7 @@ def prox_total_variation(v: Any, weight: Any, *, dual: Any, sweeps: int, edges: 
     backend = backend_of(v=v, weight=None if uniform else weight, dual=dual, edges=edges, out=out)
     if uniform:
         weight = real_number(weight, "weight", low=0, open_low=True)
-    whole_number(sweeps, "sweeps", low=0)
+    sweeps = whole_number(sweeps, "sweeps", low=0)
     if v.ndim != 2 or v.dtype not in (np.float32, np.float64):
         raise TypeError(f"v must be an image (N1, N2) of float32 or float64, got shape {v.shape} of {v.dtype}")
     if not uniform:

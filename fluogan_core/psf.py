@@ -14,6 +14,8 @@ __all__ = ["airy_psf", "cut_psf", "gaussian_psf", "measured_psf", "scaled_psf"]
 
 #: FWHM of a Gaussian in units of its standard deviation, 2 sqrt(2 ln 2).
 FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
+#: FWHM in fine pixels beyond which lengths are not of one unit.
+_SMALLEST, _LARGEST = 0.1, 1000.0
 
 
 def gaussian_psf(fwhm_nm: float, pixel_size_nm: float, factor: int, *, truncate: float = 5.0) -> np.ndarray:
@@ -37,16 +39,27 @@ def gaussian_psf(fwhm_nm: float, pixel_size_nm: float, factor: int, *, truncate:
     Raises
     ------
     ValueError
-        If a length is not positive, or the FWHM is so far below a fine pixel that the PSF would be one pixel.
+        If a length is not positive, the FWHM is less than a tenth of a fine pixel, or more than 1000: lengths of two
+        units.
     """
     fwhm_nm = real_number(fwhm_nm, "fwhm_nm", low=0, open_low=True)
     pixel_size_nm = real_number(pixel_size_nm, "pixel_size_nm", low=0, open_low=True)
     factor = whole_number(factor, "factor", low=1)
+    _one_unit("fwhm_nm", fwhm_nm, fwhm_nm, pixel_size_nm / factor)
     truncate = real_number(truncate, "truncate", low=1)
     sigma = fwhm_nm / FWHM_PER_SIGMA * factor / pixel_size_nm
     radius = max(1, math.ceil(truncate * sigma))
     line = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
     return np.outer(line, line) / line.sum() ** 2
+
+
+def _one_unit(name: str, value: float, fwhm_nm: float, fine_nm: float) -> None:
+    """Raise where a PSF is so small or so large beside the fine pixels that one of the two is in another unit."""
+    if not _SMALLEST <= fwhm_nm / fine_nm <= _LARGEST:
+        raise ValueError(
+            f"{name}={value:g} gives a PSF {fwhm_nm:.3g} nm wide on fine pixels of {fine_nm:.3g} nm (pixel size / factor): are "
+            "both in nanometres?"
+        )
 
 
 def airy_psf(
@@ -68,17 +81,23 @@ def airy_psf(
     Returns
     -------
     psf : (K, K) float64, K odd, sum 1
+
+    Raises
+    ------
+    ValueError
+        If a length is not positive, the aperture is not one (0 to 2), or lengths are of two units, as in :func:`gaussian_psf`.
     """
     from scipy.special import j1
 
     wavelength_nm = real_number(wavelength_nm, "wavelength_nm", low=0, open_low=True)
-    na = real_number(na, "na", low=0, open_low=True)
+    na = real_number(na, "na", low=0, high=2, open_low=True)
     pixel_size_nm = real_number(pixel_size_nm, "pixel_size_nm", low=0, open_low=True)
     factor = whole_number(factor, "factor", low=1)
     if radius_nm is None:
         radius_nm = 4 * 0.61 * wavelength_nm / na
     radius_nm = real_number(radius_nm, "radius_nm", low=0, open_low=True)
     fine_nm = pixel_size_nm / factor
+    _one_unit("wavelength_nm", wavelength_nm, 0.51 * wavelength_nm / na, fine_nm)
     radius = max(1, math.ceil(radius_nm / fine_nm))
     axis = np.arange(-radius, radius + 1) * fine_nm
     v = 2 * math.pi * na / wavelength_nm * np.hypot(axis[:, None], axis[None, :])

@@ -104,7 +104,10 @@ def estimate_psf_width(stack: Any, psi: Psi) -> PSFWidth:
     weight = _weight(moments, live, optics.near)
     if (weight > 0).sum() < _LEAST_MIDDLES:
         return _unknown("too few pixels are whole and far enough from the field's border")
-    widths, curves = _autocorrelations(psi, optics.near)
+    try:
+        widths, curves = _autocorrelations(psi, optics.near)
+    except ValueError as reason:  # a ring, say, of which a narrower one is dark
+        return _unknown(str(reason))
     targets, changes = (_targets(moments, covariances, optics, live, weight) for covariances in (moments.whole, moments.fast))
     best = _best(targets, widths, curves)
     measured, error = _with_error(best)

@@ -14,7 +14,6 @@ the PSF is separable and the field small, two matrix products are faster than an
 from __future__ import annotations
 
 import math
-import os
 from functools import cached_property
 from typing import Any
 
@@ -74,7 +73,15 @@ class _Convolutions:
                 kernel[:, :, row, column] += table[:, :, k1, k2]
         self._kernel = kernel
         self._spectra: dict[Any, Any] = {}
-        self._workers = {} if backend.name == "cupy" else {"workers": os.cpu_count() or 1}
+
+    @cached_property
+    def _workers(self) -> dict[str, int]:
+        """As many threads as kernels take; a card has none to choose."""
+        if self.backend.name == "cupy":
+            return {}
+        from .kernels.cpu.threads import thread_count
+
+        return {"workers": thread_count()}
 
     def _spectrum(self, dtype: Any) -> Any:
         if dtype not in self._spectra:
@@ -424,6 +431,6 @@ def _valid_psf(psf: Any, fine_shape: tuple[int, int]) -> np.ndarray:
     if psf.shape[0] > fine_shape[0] or psf.shape[1] > fine_shape[1]:
         raise ValueError(
             f"psf of {psf.shape[0]} x {psf.shape[1]} fine pixels is larger than the field of {fine_shape[0]} x "
-            f"{fine_shape[1]}: take a larger region of interest, or a PSF with a smaller support (truncate=)"
+            f"{fine_shape[1]} (camera pixels times factor): take a larger region of interest, or cut the PSF"
         )
     return psf / psf.sum()

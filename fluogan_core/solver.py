@@ -69,6 +69,8 @@ class Solver:
     phase : {"mean", "critic", "done"}
     steps_done, total_steps : int
         Steps taken and (at most) to take, both phases together.
+    steps_saved : int
+        Of the steps taken, those that the checkpoint written last holds.
 
     Raises
     ------
@@ -121,7 +123,7 @@ class Solver:
         self.mean_steps = self.critic_phase_steps = 0
         self.x_average, self.b_average = self.x, self.b
         self.x_mean_fit, self.b_mean_fit = self.x_average, self.b_average
-        self.stop_reason, self.ended = "", False
+        self.stop_reason, self.ended, self.steps_saved = "", False, 0
         self.phase = "mean" if self.planned_mean_steps else self._after_mean()
         self.history = History()
 
@@ -188,6 +190,11 @@ class Solver:
     def _mean_step(self) -> dict[str, float]:
         started = time.perf_counter()
         taken = self.mean_fit.step()
+        if not math.isfinite(taken.change):
+            raise FloatingPointError(
+                f"x or b is not finite at step {self.mean_steps} of the mean's fit: the stack holds counts, or psi photons per "
+                "emission, of a size that no camera writes"
+            )
         self.mean_steps += 1
         if self.mean_steps in self.dark_charge.renewals:
             self.dark_charge.renew(self.mean_fit.x)
@@ -221,8 +228,7 @@ class Solver:
         slope_x, slope_b = (g.astype(np.float32) for g in adversary.gradient(x, self.b, number))
         if not (bool(xp.isfinite(slope_x).all()) and bool(xp.isfinite(slope_b).all()) and math.isfinite(penalty)):
             raise FloatingPointError(
-                f"the critic's gradient is not finite at step {number}: lower learning_rate or raise penalty; "
-                "the last checkpoint holds the steps before"
+                f"the critic's gradient is not finite at step {number}: lower learning_rate or raise penalty"
             )
         started = time.perf_counter()
         step_x, step_b = (self.options.relaxation * step for step in (o.step_x, o.step_b))
@@ -254,8 +260,8 @@ class Solver:
         moved = fit.step(self.critic_phase_steps)
         if not math.isfinite(moved.change_x + moved.change_b):
             raise FloatingPointError(
-                f"x or b is not finite at step {self.critic_phase_steps}: lower fidelity; the last checkpoint holds the steps "
-                "before"
+                f"x or b is not finite at step {self.critic_phase_steps} of the fit of mean and covariance; "
+                "method='none' stays with that of the mean"
             )
         self.critic_phase_steps += 1
         self.b = self.b_average = fit.b
@@ -321,8 +327,15 @@ class Solver:
             step that fails leaves the last whole state in it.
         checkpoint_seconds : float
             Least time between two writes.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the checkpoint's directory is not there.  What cannot be written later is logged, and costs no step.
         """
         path = None if checkpoint is None else Path(checkpoint)
+        if path is not None and not path.parent.is_dir():
+            raise FileNotFoundError(f"there is no directory {path.parent} for the checkpoint {path.name}; make it first")
         written, whole = time.monotonic(), True
         with progress_reporter(self.total_steps, self.steps_done, progress) as report:
             try:
@@ -334,13 +347,22 @@ class Solver:
                     if callback is not None:
                         callback(self, record)
                     if path is not None and (self.phase != phase or time.monotonic() - written >= checkpoint_seconds):
-                        self.save(path)
+                        self._keep(path)
                         written = time.monotonic()
             finally:
                 # a step that broke off half-way is not a state to go on from: the file keeps the last whole one
                 if path is not None and whole:
-                    self.save(path)
+                    self._keep(path)
         return self.result()
+
+    def _keep(self, path: Path) -> None:
+        """Write the state; a disk that is full costs no step and no result."""
+        try:
+            self.save(path)
+        except (OSError, RuntimeError) as error:  # torch raises the second when its file cannot be written
+            log.warning("the checkpoint %s could not be written (%s)", path, " ".join(str(error).split()))
+        else:
+            self.steps_saved = self.steps_done
 
     def _headline(self, record: dict[str, float]) -> str:
         if not record["phase"]:

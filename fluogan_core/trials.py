@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -329,7 +330,11 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> float | None:
 def _each_message_once(said: set[str]) -> Iterator[None]:
     """Let the log say a thing once, not again for every fit."""
 
+    here = threading.get_ident()
+
     def first(record: logging.LogRecord) -> bool:
+        if record.thread != here:  # what others log meanwhile is theirs
+            return True
         new = record.msg not in said
         said.add(record.msg)
         return new

@@ -145,7 +145,7 @@ def test_flicker_would_double_the_gain_were_it_not_taken_off():
     stack, psi = double_poisson(6, 20.0)
     with_psi, without = fg.estimate_camera(stack, psi), fg.estimate_camera(stack)
     assert without.camera.gain > 3.3
-    assert any("too high; pass psi" in note for note in without.notes)
+    assert any("too high; describe the PSF" in note for note in without.notes)
     assert without.photons_per_emitter == 1.0
     assert math.isinf(without.photons_per_emitter_error)
     assert_found(with_psi.camera.gain, with_psi.gain_error, 2.2, at_most=0.15)

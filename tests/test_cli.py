@@ -95,6 +95,9 @@ def test_switches_agree_with_the_library():
         (("reconstruct", "{stack}", "--output", "{out}", *OPTICS, "--psf-pixel-nm", 50), "the pixel of the image in --psf"),
         (("estimate", "{stack}", "--psf-pixel-nm", 50), "describe the PSF in one way"),
         (("reconstruct", "{stack}", "--output", "{out}", "--fwhm-nm", "wide"), "--fwhm-nm"),
+        (("reconstruct", "{stack}", "--output", "{out}", "--fwhm-nm", 0.318), "are both in nanometres?"),
+        (("estimate", "{stack}", "--fwhm-nm", 318, "--pixel-size-nm", 0.1), "are both in nanometres?"),
+        (("estimate", "{stack}", "--wavelength-nm", 525, "--na", 14), "na must be greater than 0 and at most 2, got 14"),
         (("reconstruct", "{stack}", "--output", "{out}", "--fwhm-nm", -3), "fwhm_nm must be greater than 0"),
         (("reconstruct", "{stack}", "--output", "{out}", "--fwhm-nm", 5000), "larger than the field"),
         (("reconstruct", "{stack}", "--output", "{out}", *OPTICS, "--factor", 0), "factor must be at least 1"),
@@ -432,6 +435,42 @@ def test_ctrl_c_within_a_step_keeps_whole_steps_that_resume_continues(fluogan, r
     assert signal.getsignal(signal.SIGINT) is before
     assert fluogan(*common, "--output", tmp_path / "cut", "--resume")[0] == 0
     assert (tmp_path / "cut/x.tif").read_bytes() == (tmp_path / "whole/x.tif").read_bytes()
+
+
+def test_an_interrupt_within_the_first_steps_promises_no_checkpoint_that_is_not_there(
+    fluogan, recording, tmp_path, monkeypatch
+):
+    step = fg.Solver.step
+
+    def interrupted(self):
+        if self.steps_done == 3:
+            raise KeyboardInterrupt
+        return step(self)
+
+    monkeypatch.setattr(fg.Solver, "step", interrupted)
+    common = ("reconstruct", recording, "--fwhm-nm", 150, *CAMERA, *QUICK, "--no-figure")
+    status, _, err = fluogan(*common, "--output", tmp_path / "cut")
+    assert status == 130
+    assert err.splitlines()[-1].startswith("fluogan: error: interrupted after step 3 of ")
+    assert err.splitlines()[-1].endswith("; no checkpoint had been written yet")
+    assert not list((tmp_path / "cut").iterdir())
+
+
+@pytest.mark.parametrize(("command", "name"), [("reconstruct", "x.tif"), ("sweep", "sweep.tif")])
+def test_the_stack_and_the_psf_are_not_overwritten(fluogan, recording, tmp_path, command, name):
+    mine = tmp_path / name
+    mine.write_bytes(recording.read_bytes())
+    for words in ((mine, *OPTICS), (recording, "--psf", mine)):
+        assert_refused(fluogan(command, *words, "--output", tmp_path), 2, "which is read: choose another directory")
+    assert mine.read_bytes() == recording.read_bytes()
+
+
+def test_a_recording_is_not_replaced_by_a_simulated_stack(fluogan, recording, tmp_path):
+    common = ("simulate", "--size", "16,16", "--frames", 2, "--factor", 2, "--output", tmp_path)
+    assert fluogan(*common)[0] == 0
+    assert fluogan(*common)[0] == 0
+    (tmp_path / "truth.json").unlink()
+    assert_refused(fluogan(*common), 2, "is no simulated stack, and would be overwritten")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

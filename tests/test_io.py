@@ -353,7 +353,9 @@ def test_narrow_images_are_not_taken_for_colour(tmp_path):
 
 
 def test_report_is_strict_json_and_complete(tmp_path, result, stack):
-    source = fg.Stack(stack, pixel_size_nm=90.0, frame_interval_s=0.02, path=tmp_path / "in.tif", roi=(0, 0, 7, 9))
+    source = fg.Stack(
+        stack, pixel_size_nm=90.0, frame_interval_s=0.02, path=tmp_path / "in.tif", roi=(0, 0, 7, 9), taken=range(2, 8)
+    )
     estimate = fg.CameraEstimate(
         camera=result.camera,
         photons_per_emitter=4.0,
@@ -380,6 +382,10 @@ def test_report_is_strict_json_and_complete(tmp_path, result, stack):
     assert report["operator"]["fine_pixel_nm"] == pytest.approx(30)
     assert report["input"]["pixel_size_nm"] == 90.0
     assert report["input"]["frames"] == 6
+    assert report["input"]["frames_taken"] == {"start": 2, "stop": 8, "step": 1}
+    assert report["input"]["path"] == str(tmp_path / "in.tif")
+    assert len(report["operator"]["psf_sha256"]) == 64
+    assert report["operator"]["psf_fwhm_nm"] > 0
     assert report["result"]["stop_reason"] == "all steps done"
     assert report["history"]["w_train"] == [None, None, 1.0, None, 2.0]
     assert set(report["history"]) == set(result.history)
@@ -392,6 +398,21 @@ def test_report_is_strict_json_and_complete(tmp_path, result, stack):
 def test_dumps_of_a_history_alone_and_of_none():
     assert json.loads(_report.dumps({"history": {"a": np.arange(2)}})) == {"history": {"a": [0, 1]}}
     assert json.loads(_report.dumps({"a": (1, np.float32(np.nan))})) == {"a": [1, None]}
+
+
+def test_what_is_read_is_not_overwritten(tmp_path, result, stack):
+    write_image(tmp_path / "b.tif", stack)
+    before = (tmp_path / "b.tif").read_bytes()
+    with pytest.raises(ValueError, match=r"would overwrite .*b\.tif, which is read"):
+        write_result(result, tmp_path, stack=fg.read_stack(tmp_path / "b.tif"), figure=False)
+    assert (tmp_path / "b.tif").read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["b.tif"]
+
+
+def test_an_array_of_frames_is_a_stack_of_which_nothing_else_is_known(tmp_path, result, stack):
+    report = json.loads(write_result(result, tmp_path, stack=stack, figure=False)["report"].read_text(encoding="utf-8"))
+    assert report["input"]["frames"] == len(stack)
+    assert report["input"]["path"] is report["input"]["pixel_size_nm"] is None
 
 
 def test_results_are_replaced_and_the_rest_is_left(tmp_path, result):

@@ -177,6 +177,38 @@ def test_a_dense_tile_equals_a_separable_one_and_both_their_adjoints(rng):
             assert (tile.light(image) * y).sum() == pytest.approx((image * tile.pull(y)).sum(), rel=1e-3, abs=1e-3)
 
 
+@pytest.mark.parametrize(("factor", "binning"), [(1, "sum"), (2, "sum"), (3, "point")])
+def test_tiles_of_any_psf_hold_its_rows_and_share_them_where_they_lie_alike(factor, binning, rng):
+    psi = fg.Psi(rng.random((7, 11)), (17, 22), factor, binning=binning, photons_per_emitter=3.0, backend="numpy")
+    model = fg.ForwardModel(psi, noise_std=1.0)
+    frames = rng.random((8, 17, 22)).astype(np.float32)
+    witness = witness_of(model, frames, block=4)
+    other = witness_of(model, frames, block=4, like=witness)
+    for tile, same in zip(witness.tiles, other.tiles, strict=True):
+        assert same.rows is tile.rows
+        units = np.zeros((len(tile.rows), *psi.shape))
+        at = np.indices(psi.shape)[(slice(None), *tile.camera)].reshape(2, -1)
+        units[np.arange(len(units)), at[0], at[1]] = 1.0
+        expected = psi.adjoint(units)
+        inside = expected[(slice(None), *tile.fine)]
+        np.testing.assert_allclose(tile.rows, inside.reshape(len(units), -1), atol=1e-6 * expected.max())
+        inside[...] = 0  # and nothing reaches the tile from elsewhere
+        assert np.abs(expected).max() < 1e-12
+    assert len({id(tile.rows) for tile in witness.tiles}) < len(witness.tiles)
+
+
+def test_fidelity_weighs_the_mean_against_covariances():
+    model, _, _, frames = scene(shape=(12, 12), kappa=20.0, frames=200)
+    fits = {}
+    for fidelity in (1 / 30, 1.0, 30.0):
+        options = fg.SolverOptions(warm_steps=100, steps=8, fidelity=fidelity)
+        solver = Solver(frames, psi=model.psi, camera=fg.Camera(1.0, 0.0, 0.7), options=options)
+        solver.run(progress=False)
+        fits[fidelity] = solver.moment_fit
+    of_covariance = [fit.witness.value(fit.x, fit.b)[1] for fit in fits.values()]
+    assert of_covariance[0] < of_covariance[1] < of_covariance[2]
+
+
 def test_the_log_density_is_a_gaussians():
     from scipy.stats import multivariate_normal
 

@@ -64,6 +64,32 @@ def test_a_narrow_psf_tells_nothing_of_the_pattern(rng):
     assert stack_noise(fixed, narrow).excess == 1.0
 
 
+@pytest.mark.parametrize("stuck", [False, True])
+def test_pixels_that_stand_still_are_not_the_best_known_ones(rng, stuck):
+    """Saturated ones, or stuck at a level of their own."""
+    counts, _ = frames(rng)
+    plain = stack_noise(counts, PSI)
+    if stuck:
+        counts[:, 5, 5:25] = 4000.0
+    else:
+        counts = np.minimum(counts, np.quantile(counts, 0.93))
+        assert (counts.var(axis=0) == 0).sum() > 3
+    found = stack_noise(counts, PSI)
+    assert found.signal <= 1.05 * plain.signal
+    assert found.signal_to_noise < 1.5 * plain.signal_to_noise
+
+
+def test_a_field_of_too_few_pixels_tells_nothing_of_the_pattern(rng):
+    """No frequency of so few pixels lies beyond what this PSF passes."""
+    psi = fg.Psi(fg.gaussian_psf(224, 100, 4, truncate=3), (8, 8), 4)
+    assert stack_noise(rng.poisson(20.0, (50, 8, 8)).astype(np.float64), psi).excess == 1.0
+
+
+def test_counts_beyond_all_numbers_are_refused(rng):
+    with pytest.raises(ValueError, match="scale it down"):
+        stack_noise(np.float32(1e25) * rng.random((5, 32, 36)).astype(np.float32), PSI)
+
+
 def test_frames_that_never_change_are_refused():
     with pytest.raises(ValueError, match="do not change at all"):
         stack_noise(np.ones((5, *PSI.shape)), PSI)

@@ -203,6 +203,14 @@ def test_frames_with_nothing_to_say_are_no_reason_to_stop():
         assert tiny.width == 1.0, tiny.note
 
 
+def test_psfs_of_which_no_width_can_be_told_are_left_alone():
+    ring = np.zeros((41, 41))
+    ring[[0, -1]] = ring[:, [0, -1]] = 1.0
+    for psf in (ring, np.ones((1, 9))):
+        found = fg.estimate_psf_width(blinking(0, 60), fg.Psi(psf, (32, 32), FACTOR, backend="numpy"))
+        assert found.width == 1.0, found.note
+
+
 @pytest.mark.parametrize(("frames", "side"), [(10, 32), (40, 8)], ids=["few frames", "small field"])
 def test_too_little_is_said_not_guessed(frames, side):
     psi = fg.Psi(fg.gaussian_psf(200, 100, FACTOR, truncate=2), (side, side), FACTOR, backend="numpy")
@@ -213,7 +221,7 @@ def test_too_little_is_said_not_guessed(frames, side):
 
 def test_bad_input_is_named():
     psi = gaussian(1.0, (32, 32))
-    with pytest.raises(ValueError, match=r"psi is for a field of \(32, 32\), the frames are \(20, 32\)"):
+    with pytest.raises(ValueError, match=r"frames are 20 x 32 pixels but psi's field is 32 x 32"):
         fg.estimate_psf_width(np.ones((30, 20, 32)), psi)
     with pytest.raises(ValueError, match="NaN or infinite"):
         fg.estimate_psf_width(np.full((30, 32, 32), np.nan), psi)

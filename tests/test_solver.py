@@ -209,6 +209,35 @@ def test_a_critic_that_breaks_is_named_and_the_checkpoint_kept(tmp_path):
     assert path.exists()
 
 
+def test_a_critic_of_another_precision_is_trained_in_its_own():
+    psi, _, _, stack = simulate(shape=(12, 12), frames=60, columns=(22,))
+    critic = fg.Critic(psi.shape, channels=2, depth=1).double()
+    options = dataclasses.replace(SMALL, steps=1, warm_steps=5)
+    assert np.isfinite(fg.reconstruct(stack, psi=psi, camera=CAMERA, options=options, critic=critic).x).all()
+
+
+def test_a_checkpoint_that_cannot_be_written_costs_no_result(tmp_path, monkeypatch, caplog):
+    psi, _, _, stack = simulate(shape=(12, 12), frames=60, columns=(22,))
+    go = {"psi": psi, "camera": CAMERA, "options": SolverOptions(method="none", warm_steps=5)}
+    with pytest.raises(FileNotFoundError, match=r"there is no directory .*none for the checkpoint"):
+        fg.reconstruct(stack, checkpoint=tmp_path / "none" / "c.pt", **go)
+    path = tmp_path / "c.pt"
+    path.mkdir()  # nothing can be put in its place
+    made = fg.reconstruct(stack, checkpoint=path, **go)
+    assert made.x.tobytes() == fg.reconstruct(stack, **go).x.tobytes()
+    assert "could not be written" in caplog.text
+    assert [p.name for p in tmp_path.iterdir()] == ["c.pt"]
+
+
+def test_a_mean_fit_that_breaks_is_named(monkeypatch):
+    psi, _, _, stack = simulate(shape=(12, 12), frames=60, columns=(22,))
+    solver = Solver(stack, psi=psi, camera=CAMERA, options=SolverOptions(method="none", warm_steps=5))
+    solver.step()
+    solver.objective.mean[3, 3] = np.nan
+    with pytest.raises(FloatingPointError, match="not finite at step 1 of the mean's fit"):
+        solver.step()
+
+
 def test_held_out_frames_are_spread_and_of_the_asked_number():
     kept = held_out_frames(500, 0.1)
     assert len(kept) == len(set(kept)) == 50
@@ -238,10 +267,13 @@ def test_the_mean_fit_alone_loads_no_torch(tmp_path):
         ({"stack": np.zeros((16, 16))}, r"\(frames, rows, columns\), got shape \(16, 16\)"),
         ({"stack": np.ones((1, 16, 16))}, "at least 2 frames, got 1"),
         ({"stack": np.full((3, 16, 16), np.nan)}, "NaN or infinite"),
-        ({"stack": np.ones((3, 8, 8))}, "build psi with shape"),
+        ({"stack": np.ones((3, 8, 8))}, "build psi for the shape of the frames"),
         ({"stack": np.full((3, 16, 16), 200.0)}, "do not change at all"),
         ({"camera": fg.Camera(offset=1e6)}, "the offset is too high"),
         ({"stack": np.ones((3, 16, 16), complex)}, "integers or floats"),
+        ({"stack": np.ma.masked_invalid(np.ones((3, 16, 16)))}, "a masked array"),
+        ({"critic": fg.Critic((8, 8), channels=2, depth=1)}, "the critic does not take frames of 16 x 16 pixels"),
+        ({"critic": torch.nn.Flatten()}, "the critic does not take frames"),
     ],
 )
 def test_bad_input_is_named(change, message):
