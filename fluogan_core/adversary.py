@@ -19,6 +19,9 @@ __all__ = ["Adversary"]
 
 log = logging.getLogger("fluogan_core")
 
+#: Counts per unit of a critic's input where it is not to look.
+_BLIND = 1e12
+
 
 class Adversary:
     """A critic, its trainer, and the recorded frames, split into training and held-out ones.
@@ -31,9 +34,18 @@ class Adversary:
     options : SolverOptions
     critic : torch.nn.Module, optional
         Maps (S, M1, M2) counts above the offset to (S,); a :class:`fluogan_core.Critic` by default.
+    bad_pixels : (M1, M2) bool, optional
+        The critic that is made here is blind to them; one that is given sees them standing still.
     """
 
-    def __init__(self, frames: Any, model: ForwardModel, options: SolverOptions, critic: Any | None = None) -> None:
+    def __init__(
+        self,
+        frames: Any,
+        model: ForwardModel,
+        options: SolverOptions,
+        critic: Any | None = None,
+        bad_pixels: np.ndarray | None = None,
+    ) -> None:
         from .bridge import on_torch_stream, to_tensor  # torch is loaded here, on first use
         from .critic import Critic, CriticTrainer
 
@@ -47,6 +59,7 @@ class Adversary:
         # a dead pixel must not become the loudest one
         std = xp.maximum(std, 0.1 * float(xp.sqrt((std * std).mean())))
         host = model.backend.to_host
+        seen_std = host(std) if bad_pixels is None else np.where(bad_pixels, _BLIND, host(std))
         if critic is None:
             depth = min(options.depth, int(math.log2(min(model.psi.shape))))
             if depth < options.depth:
@@ -56,7 +69,7 @@ class Adversary:
                 options.channels,
                 depth,
                 input_mean=host(mean),
-                input_std=host(std),
+                input_std=seen_std,
                 seed=options.seed,
             )
         self.critic = critic.to(model.backend.device)

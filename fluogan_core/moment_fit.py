@@ -81,6 +81,8 @@ class MomentFit:
         ``held_out`` is used here.
     sieve : Sieve
         G, that of the fit of the mean.
+    bad_pixels : (M1, M2) bool
+        Left out.
 
     Attributes
     ----------
@@ -96,6 +98,7 @@ class MomentFit:
         noise: StackNoise,
         options: SolverOptions,
         sieve: Sieve,
+        bad_pixels: np.ndarray,
     ) -> None:
         self.objective = objective
         self.xp = xp = model.backend.xp
@@ -107,12 +110,14 @@ class MomentFit:
                 f"method='moments' needs two frames or more for its covariances, but held_out={options.held_out:g} leaves "
                 f"{len(train)} of {len(counts)}: lower held_out, or take method='none'"
             )
-        self.witness = MomentWitness(counts[xp.asarray(train)], model, objective.mean, trust=trust)
+        self.witness = MomentWitness(counts[xp.asarray(train)], model, objective.mean, trust=trust, bad_pixels=bad_pixels)
         self.unseen = None
         self.held_out = counts[xp.asarray(kept)] / np.float32(model.gain)
         if len(kept) > 1:
             mean = self.held_out.mean(axis=0, dtype=np.float64).astype(np.float32)
-            self.unseen = MomentWitness(counts[xp.asarray(kept)], model, mean, trust=trust, like=self.witness)
+            self.unseen = MomentWitness(
+                counts[xp.asarray(kept)], model, mean, trust=trust, like=self.witness, bad_pixels=bad_pixels
+            )
         self.scale = np.float32(objective.fidelity / options.fidelity * noise.variance / model.gain**2)
         self.image_step, self.sieve = ImageStep(objective), sieve
 

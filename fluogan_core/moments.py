@@ -40,6 +40,8 @@ __all__ = ["MomentWitness"]
 _CHUNK = 25
 #: Variance that every pixel is given when covariances are inverted, in units of the mean pixel's.
 _DARK = 1e-3
+#: The same of pixels that are not looked at: W is next to nothing there.
+_UNKNOWN = 1e9
 
 
 class MomentWitness:
@@ -58,6 +60,8 @@ class MomentWitness:
         Side of a tile, camera pixels; by default 16, or 8 where the PSF is no product of two lines and pairs cost more.
     like : MomentWitness, optional
         Of other frames and the same model: what it holds of Psi is shared.
+    bad_pixels : (M1, M2) bool on the host, optional
+        Pixels that are not looked at.
 
     Attributes
     ----------
@@ -77,6 +81,7 @@ class MomentWitness:
         trust: float = 1.0,
         block: int | None = None,
         like: MomentWitness | None = None,
+        bad_pixels: np.ndarray | None = None,
     ) -> None:
         self.model, self.mean = model, mean
         self.trust = np.float32(trust)
@@ -89,6 +94,7 @@ class MomentWitness:
         apart = xp.concatenate([chunk - chunk.mean(axis=0) for chunk in chunks]) / np.float32(model.gain)
         self.freedom = len(frames) - len(chunks)
         self.flicker = np.float32(1.0)
+        self.bad_pixels = None if bad_pixels is None or not bad_pixels.any() else xp.asarray(bad_pixels, dtype=np.float64)
         self._rows: _Rows = _Rows(psi) if like is None else like._rows
         self.tiles: list[_Tile] = []
         for rows in tiles(psi.shape[0], block):
@@ -112,7 +118,10 @@ class MomentWitness:
         xp = self.model.backend.xp
         covariance = self._predicted(tile, x, b)[1].astype(np.float64)
         on = xp.arange(len(covariance))
-        covariance[on, on] += _DARK * float(xp.diagonal(covariance).mean()) + 1e-12
+        typical = float(xp.diagonal(covariance).mean())
+        covariance[on, on] += _DARK * typical + 1e-12
+        if self.bad_pixels is not None:
+            covariance[on, on] += _UNKNOWN * typical * self.bad_pixels[tile.camera].ravel()
         return covariance
 
     def _quadratic(self, tile: _Tile, covariance: Any) -> Any:

@@ -27,6 +27,8 @@ class Result:
         Where the adversarial phase started from: the fit of the mean alone.
     mean : (M1, M2) float32
         The mean frame, photons.
+    bad_pixels : (M1, M2) bool
+        Where the mean is not the stack's but what the other pixels let expect: hot, dead or stuck ones, left out of the fit.
     history : dict of arrays
         One entry per step for each of :data:`fluogan_core.history.QUANTITIES`; ``phase`` is 0 while the mean is fitted, 1 with
         the critic.
@@ -46,6 +48,7 @@ class Result:
     x_mean_fit: np.ndarray
     b_mean_fit: np.ndarray
     mean: np.ndarray
+    bad_pixels: np.ndarray
     history: dict[str, np.ndarray]
     options: SolverOptions
     camera: Camera

@@ -15,6 +15,7 @@ import numpy as np
 
 from ._checks import frames_of, stack_of_field
 from .adversary import Adversary
+from .bad_pixels import without_bad_pixels
 from .camera import Camera, estimate_camera
 from .forward import ForwardModel
 from .history import History
@@ -62,6 +63,8 @@ class Solver:
 
     Attributes
     ----------
+    bad_pixels : (M1, M2) bool
+        Pixels that are left out (:mod:`fluogan_core.bad_pixels`).
     x, b : current images on the backend
     x_average, b_average : what :meth:`result` gives of the second phase
         A network's: running averages weighted towards its end.  Of the fit of mean and covariance: the images as they are, or
@@ -90,6 +93,7 @@ class Solver:
         self.model = ForwardModel(psi, gain=camera.gain, noise_std=camera.noise_std)
         counts = backend.asarray(frames, dtype=np.float32) - np.float32(camera.offset)
         self.fingerprint = f"{tuple(frames.shape)} crc32 {zlib.crc32(backend.to_host(counts).tobytes()):08x}"
+        counts, self.bad_pixels = without_bad_pixels(counts, psi)
         self.mean = (counts.mean(axis=0, dtype=np.float64) / camera.gain).astype(np.float32)
         if float(self.mean.max()) <= 0:
             raise ValueError(
@@ -114,10 +118,12 @@ class Solver:
             )
         if options.method == "moments":
             started = time.perf_counter()
-            self.moment_fit = MomentFit(counts, self.model, self.objective, self.noise, options, self.mean_fit.sieve)
+            self.moment_fit = MomentFit(
+                counts, self.model, self.objective, self.noise, options, self.mean_fit.sieve, self.bad_pixels
+            )
             self.timings["moments"] = time.perf_counter() - started
         elif options.method != "none":
-            self.adversary = Adversary(counts, self.model, options, critic)
+            self.adversary = Adversary(counts, self.model, options, critic, self.bad_pixels)
         self.dark_charge = DarkCharge(self.objective, self.noise.of_mean / camera.gain, self.planned_mean_steps)
         self.z, self.b = self.mean_fit.z, self.mean_fit.b
         self.mean_steps = self.critic_phase_steps = 0
@@ -380,6 +386,7 @@ class Solver:
             x_mean_fit=host(self.x_mean_fit if self.phase != "mean" else self.x),
             b_mean_fit=host(self.b_mean_fit if self.phase != "mean" else self.b),
             mean=host(self.mean),
+            bad_pixels=self.bad_pixels,
             history=self.history.arrays(),
             options=self.options,
             camera=self.camera,

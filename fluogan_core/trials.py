@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ._checks import frames_of
+from .bad_pixels import without_bad_pixels
 from .camera import Camera, estimate_camera
 from .forward import ForwardModel
 from .grid import Value, plan_sweep, spelled
@@ -267,6 +268,7 @@ def sweep(
     frames = frames_of(stack)
     if camera is None:
         camera = estimate_camera(frames, psi).camera
+    frames, _ = without_bad_pixels(frames, psi)
     made = Sweep(plan.vary, [], len(plan.settings), plan.blocks, plan.halves, plan.options, camera, psi)
     said: set[str] = set()
     with progress_reporter(made.planned, 0, progress) as report:

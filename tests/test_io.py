@@ -314,6 +314,7 @@ def result() -> SimpleNamespace:
         b=rng.random(psi.shape).astype(np.float32),
         x_mean_fit=rng.random(psi.fine_shape).astype(np.float32),
         mean=rng.random(psi.shape).astype(np.float32),
+        bad_pixels=np.arange(48).reshape(6, 8) == 19,
         history=series,
         options=fg.SolverOptions(seed=7),
         camera=fg.Camera(2.0, 100.0, 1.5),
@@ -387,6 +388,7 @@ def test_report_is_strict_json_and_complete(tmp_path, result, stack):
     assert len(report["operator"]["psf_sha256"]) == 64
     assert report["operator"]["psf_fwhm_nm"] > 0
     assert report["result"]["stop_reason"] == "all steps done"
+    assert report["result"]["bad_pixels"] == [[2, 3]]
     assert report["history"]["w_train"] == [None, None, 1.0, None, 2.0]
     assert set(report["history"]) == set(result.history)
     assert report["versions"]["numpy"] == np.__version__
