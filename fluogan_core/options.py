@@ -39,7 +39,8 @@ class SolverOptions:
     fidelity : float
         Weight of the mean's fit against the critic:
         :math:`\gamma = \mathrm{fidelity}\,\sqrt{T / M_1 M_2} / \bar v`, with :math:`\bar v` the mean temporal variance in
-        photons^2.  At 1, a residual at the noise of the mean pulls as hard as a critic of slope 1.
+        photons^2.  At 1, a residual at the noise of the mean pulls as hard as a critic of slope 1.  The other weights are in
+        units of gamma: without a critic it changes nothing.
     sparsity : float
         :math:`\lambda_1` in units of the noise that the mean frame's own noise :math:`\bar s` leaves in the gradient of x,
         :math:`\gamma\,\max_i\|\Psi_i\|_2\,\bar s`.  Asked where the image is dark (:mod:`fluogan_core.reweighting`).

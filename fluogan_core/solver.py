@@ -218,6 +218,14 @@ class Solver:
             else:
                 self.stop_reason = f"mean fit: all {self.mean_steps} steps taken"
             self.x_average, self.b_average = self.x_mean_fit, self.b_mean_fit = self.x, self.b
+            if not float(self.x.max()) > 0:
+                log.warning(
+                    "no light is left in x: the background has taken all of it (smoothness %g camera pixels: raise it) or the "
+                    "prior all that noise left (sparsity %g, total_variation %g: lower them)",
+                    self.options.smoothness,
+                    self.options.sparsity,
+                    self.options.total_variation,
+                )
         self.timings["mean fit"] += time.perf_counter() - started
         if finished:
             self.phase = self._after_mean()
@@ -449,7 +457,11 @@ class Solver:
         ]
         differing += [f"option {name}" for name in self.options.differences_from(state.get("options", {}))]
         if differing:
-            raise ValueError("the checkpoint belongs to another reconstruction: " + "; ".join(differing))
+            raise ValueError(
+                "the checkpoint belongs to another reconstruction: "
+                + "; ".join(differing)
+                + "; give the stack, PSF, camera and options that it was made with, or start anew without it"
+            )
         asarray = self.psi.backend.asarray
         for name in self._IMAGES:
             setattr(self, name, asarray(state["images"][name]))

@@ -229,6 +229,14 @@ def test_a_checkpoint_that_cannot_be_written_costs_no_result(tmp_path, monkeypat
     assert [p.name for p in tmp_path.iterdir()] == ["c.pt"]
 
 
+def test_an_image_without_light_is_said(caplog):
+    psi, _, _, stack = simulate(shape=(12, 12), frames=60, columns=(22,))
+    options = SolverOptions(method="none", warm_steps=400, smoothness=0.0)
+    made = fg.reconstruct(stack, psi=psi, camera=CAMERA, options=options)
+    assert made.x.max() == 0
+    assert "no light is left in x" in caplog.text
+
+
 def test_a_mean_fit_that_breaks_is_named(monkeypatch):
     psi, _, _, stack = simulate(shape=(12, 12), frames=60, columns=(22,))
     solver = Solver(stack, psi=psi, camera=CAMERA, options=SolverOptions(method="none", warm_steps=5))
