@@ -58,7 +58,7 @@ def stack_noise(counts: Any, psi: Psi) -> StackNoise:
         If the frames do not change at all, or hold counts too large for their variance to be held.
     """
     xp = psi.backend.xp
-    largest = float(abs(counts).max())
+    largest = max(float(counts.max()), -float(counts.min()))
     if largest > _LARGEST:
         raise ValueError(f"the stack holds counts up to {largest:.3g}, whose variance no float32 can hold: scale it down")
     step = counts[1:] - counts[:-1]
