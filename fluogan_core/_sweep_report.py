@@ -161,6 +161,7 @@ def _facts(
         "parameters": made.options,
         "vary": made.vary,
         "blocks": {"number": int(made.blocks[-1]) + 1, "order": "ABBA"},
+        "bad_pixels": np.argwhere(made.bad_pixels),
         "planned": made.planned,
         "best": None if made.best is None else made.best + 1,
         "settings": _settings(made),

@@ -5,6 +5,7 @@ What is read is checked before anything is computed; what is written is put in p
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
@@ -284,10 +285,15 @@ def _load(
             return whole[chosen.start : chosen.stop : chosen.step, window[0], window[1]].copy()
         sizes = [part.stop - part.start for part in window]
         data = np.empty((len(chosen), *sizes), dtype=native)
-        for place, index in enumerate(chosen):
-            if pages[index] is None:
-                raise ValueError(f"{path}: frame {index} is missing from the file")
-            data[place] = pages[index].asarray().reshape(shape[1:])[window]
+        with contextlib.ExitStack() as opened:
+            for place, index in enumerate(chosen):
+                if pages[index] is None:
+                    raise ValueError(f"frame {index} is missing; of a series of several files all must lie in one folder")
+                handle = pages[index].parent.filehandle
+                if handle.closed:  # another file of the series
+                    handle.open()
+                    opened.callback(handle.close)
+                data[place] = pages[index].asarray().reshape(shape[1:])[window]
         return data
     except ValueError as error:
         if "imagecodecs" in str(error):
@@ -383,4 +389,6 @@ def write_result(
             log.warning("figure.png is left out: matplotlib is not installed (pip install 'fluogan-core[plot]')")
         else:
             files["figure"] = replace_file(directory / "figure.png", lambda part: plot.save(drawing, part))
+    if "figure" not in files and (directory / "figure.png").exists():
+        log.warning("%s is of an earlier run", directory / "figure.png")
     return files

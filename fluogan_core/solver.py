@@ -381,7 +381,8 @@ class Solver:
     def _headline(self, record: dict[str, float]) -> str:
         if not record["phase"]:
             return f"fit of the mean, residual {record['residual']:.3g}"
-        return f"critic, W {record['w_train']:.3g}, held out {record['w_held_out']:.3g}"
+        held_out = record["w_held_out"]
+        return f"critic, W {record['w_train']:.3g}" + ("" if math.isnan(held_out) else f", held out {held_out:.3g}")
 
     def result(self) -> Result:
         """Return the images as they stand: in the second phase ``x_average`` and ``b_average``, else the mean fit."""

@@ -154,6 +154,8 @@ class Sweep:
         0 or 1: the half.
     options, camera, psi
         What all settings share, what was varied apart.
+    bad_pixels : (M1, M2) bool
+        Hot, dead or stuck pixels, left out of all fits and scored as the others predict them.
     """
 
     vary: dict[str, tuple[Value, ...]]
@@ -164,6 +166,7 @@ class Sweep:
     options: SolverOptions
     camera: Camera
     psi: Psi
+    bad_pixels: np.ndarray
 
     @property
     def best(self) -> int | None:
@@ -268,8 +271,8 @@ def sweep(
     frames = frames_of(stack)
     if camera is None:
         camera = estimate_camera(frames, psi).camera
-    frames, _ = without_bad_pixels(frames, psi)
-    made = Sweep(plan.vary, [], len(plan.settings), plan.blocks, plan.halves, plan.options, camera, psi)
+    frames, bad = without_bad_pixels(frames, psi)
+    made = Sweep(plan.vary, [], len(plan.settings), plan.blocks, plan.halves, plan.options, camera, psi, bad)
     said: set[str] = set()
     with progress_reporter(made.planned, 0, progress) as report:
         for values, chosen, operator in plan.settings:

@@ -180,6 +180,7 @@ def test_a_critic_is_blind_to_them_and_a_sweep_leaves_them_out():
     vary = {"detail": (0.1, 0.3)}
     mean = fg.SolverOptions(method="none", warm_steps=60)
     whole, made = (fg.sweep(frames, psi=psi, camera=CAMERA, options=mean, vary=vary) for frames in (record(psi), stack))
+    np.testing.assert_array_equal(made.bad_pixels, wrong)
     for one, other in zip(whole.trials, made.trials):
         assert other.fit.mean_misfit == pytest.approx(one.fit.mean_misfit, rel=0.2)
         assert np.corrcoef(one.fit.x.ravel(), other.fit.x.ravel())[0, 1] > 0.99

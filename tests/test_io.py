@@ -166,6 +166,36 @@ def test_ome_pixel_size_and_interval(tmp_path, stack, size, unit, expected):
     assert read.frame_interval_s == pytest.approx(0.02)
 
 
+def test_a_series_of_several_files_is_read_whole_or_said_to_be_missing(tmp_path, stack, recwarn):
+    """As Micro-Manager leaves one: every file's header lists the pages of all."""
+    halves = {
+        f"part_{k}.ome.tif": (f"urn:uuid:00000000-0000-0000-0000-00000000000{k}", part)
+        for k, part in enumerate(np.split(stack, 2))
+    }
+    pages = "".join(
+        f'<TiffData FirstT="{len(part) * k + frame}" IFD="{frame}" PlaneCount="1">'
+        f'<UUID FileName="{name}">{uuid}</UUID></TiffData>'
+        for k, (name, (uuid, part)) in enumerate(halves.items())
+        for frame in range(len(part))
+    )
+    frames, rows, columns = stack.shape
+    for name, (uuid, part) in halves.items():
+        xml = (
+            f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="{uuid}"><Image ID="Image:0">'
+            f'<Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="{stack.dtype}" SizeX="{columns}" SizeY="{rows}" SizeZ="1" '
+            f'SizeC="1" SizeT="{frames}">'
+            f'<Channel ID="Channel:0:0" SamplesPerPixel="1"/>{pages}</Pixels></Image></OME>'
+        )
+        with tifffile.TiffWriter(tmp_path / name) as writer:
+            for number, frame in enumerate(part):
+                writer.write(frame, description=xml if number == 0 else None, metadata=None, contiguous=False)
+    np.testing.assert_array_equal(read_stack(tmp_path / "part_0.ome.tif").frames, stack)
+    assert not [warning for warning in recwarn if "closed file" in str(warning.message)]
+    (tmp_path / "part_1.ome.tif").unlink()
+    with pytest.raises(ValueError, match=f"frame {frames // 2} is missing; of a series of several files all must lie in one"):
+        read_stack(tmp_path / "part_0.ome.tif")
+
+
 def test_oblong_pixels_are_not_taken(tmp_path, stack, caplog):
     path = write(tmp_path / "a.tif", stack, imagej=True, resolution=(10, 20), metadata={"unit": "um"})
     with caplog.at_level(logging.WARNING, logger="fluogan_core"):
@@ -409,6 +439,12 @@ def test_what_is_read_is_not_overwritten(tmp_path, result, stack):
         write_result(result, tmp_path, stack=fg.read_stack(tmp_path / "b.tif"), figure=False)
     assert (tmp_path / "b.tif").read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["b.tif"]
+
+
+def test_an_old_figure_is_not_passed_off_as_new(tmp_path, result, caplog):
+    (tmp_path / "figure.png").write_bytes(b"old")
+    write_result(result, tmp_path, figure=False)
+    assert "figure.png is of an earlier run" in caplog.text
 
 
 def test_an_array_of_frames_is_a_stack_of_which_nothing_else_is_known(tmp_path, result, stack):
