@@ -23,7 +23,7 @@ from ._checks import image_shape, one_of, real_number, trailing_shape, whole_num
 from .backend import Backend, backend_of, get_backend
 from .psf import cut_psf, scaled_psf
 
-__all__ = ["Psi", "plane_table"]
+__all__ = ["Psi", "ahead", "plane_table"]
 
 # A matrix product does this many times more operations per second than an FFT of these sizes (benchmarks/bench_psi.py).
 _GEMM_OVER_FFT = 12.0
@@ -288,9 +288,9 @@ class Psi:
     def _paired_engine(self, shift: tuple[int, int]) -> _Convolutions | _Products:
         """The operator whose entries are those of Psi in one row times those in the row of the pixel ``shift`` away."""
         if self.method == "products" and self._lines is not None:
-            down, across = (line * _ahead(line, step, 1) for line, step in zip(self._lines, shift))
+            down, across = (line * ahead(line, step, 1) for line, step in zip(self._lines, shift))
             return _Products(self.backend, (down, across), self.origin, self.shape)
-        table = self.table * _ahead(_ahead(self.table, shift[0], 2), shift[1], 3)
+        table = self.table * ahead(ahead(self.table, shift[0], 2), shift[1], 3)
         return _Convolutions(self.backend, table, self.origin, self.shape)
 
     @cached_property
@@ -407,7 +407,7 @@ class Psi:
         return math.sqrt(value)
 
 
-def _ahead(table: np.ndarray, shift: int, axis: int) -> np.ndarray:
+def ahead(table: np.ndarray, shift: int, axis: int) -> np.ndarray:
     """The entries ``shift`` further along an axis, zero beyond its ends."""
     moved, taps = np.zeros_like(table), table.shape[axis]
     kept = max(0, taps - abs(shift))

@@ -22,7 +22,7 @@ LAYERS = (
     ("prediction",),
     ("metrics",),
     ("bridge",),
-    ("lattice", "evaluator", "reference", "differences", "objective", "prox", "moments"),
+    ("lattice", "evaluator", "reference", "differences", "objective", "prox", "pair_products", "moments"),
     (
         "noise",
         "bad_pixels",

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 import fluogan_core as fg
-from fluogan_core import moment_fit
+from fluogan_core import moment_fit, pair_products
 from fluogan_core.history import QUANTITIES
 from fluogan_core.moment_fit import MomentFit
 from fluogan_core.moments import MomentWitness
+from fluogan_core.pair_products import parts_of
 from fluogan_core.prox import edge_lengths
 from fluogan_core.solver import Solver
 
@@ -159,42 +160,56 @@ def test_a_few_steps_reach_what_many_do(monkeypatch):
     assert np.linalg.norm(made[10] - last) < 0.1 * np.linalg.norm(last - start)
 
 
-def test_a_dense_tile_equals_a_separable_one_and_both_their_adjoints(rng):
-    model, x, _, frames = scene(shape=(9, 7))
-    separable = witness_of(model, frames, block=5)
+@pytest.mark.parametrize(("shape", "block"), [((9, 7), 5), ((20, 11), 4), ((5, 30), 2)])
+def test_pairs_by_spectra_are_those_by_lines_and_both_pull_as_their_adjoints(shape, block, rng):
+    model, x, _, frames = scene(shape=shape)
+    separable = witness_of(model, frames, block=block)
     model.psi.__dict__["axis_matrices"] = None  # as if the PSF were no product
-    dense = witness_of(model, frames, block=5)
-    for one, other in zip(separable.tiles, dense.tiles):
-        part, where = x[one.fine], [slice(a.start - z.start, a.stop - z.start) for a, z in zip(one.fine, other.fine)]
-        wide = np.zeros(other.seen, np.float32)
-        wide[tuple(where)] = part
-        np.testing.assert_allclose(one.light(part), other.light(wide), rtol=1e-5)
-        np.testing.assert_allclose(one.pairs(part), other.pairs(wide), rtol=1e-5, atol=1e-6)
-        for tile, image in ((one, part), (other, wide)):
-            q = rng.standard_normal(tile.recorded.shape).astype(np.float32)
-            y = rng.standard_normal(tile.light(image).shape).astype(np.float32)
-            assert (tile.pairs(image) * q).sum() == pytest.approx((image * tile.pull_pairs(q)).sum(), rel=1e-3, abs=1e-3)
-            assert (tile.light(image) * y).sum() == pytest.approx((image * tile.pull(y)).sum(), rel=1e-3, abs=1e-3)
+    dense = witness_of(model, frames, block=block)
+    assert [tile.camera for tile in sorted_tiles(dense)] == [tile.camera for tile in separable.tiles]
+    quadratics = {str(tile.camera): rng.standard_normal(tile.recorded.shape).astype(np.float32) for tile in dense.tiles}
+    pulled = []
+    for witness in (separable, dense):
+        pairs = [pair for part in witness.parts for pair in part.pairs(x[part.fine])]
+        mine = [quadratics[str(tile.camera)] for tile in witness.tiles]
+        pulled.append(witness._pulled(mine))
+        told = sum(float((pair * quadratic).sum()) for pair, quadratic in zip(pairs, mine, strict=True))
+        assert told == pytest.approx(float((x * pulled[-1]).sum()), rel=1e-3, abs=1e-3)
+    np.testing.assert_allclose(pulled[0], pulled[1], rtol=1e-4, atol=1e-4 * np.abs(pulled[0]).max())
+
+
+def sorted_tiles(witness):
+    return sorted(witness.tiles, key=lambda tile: (tile.camera[0].start, tile.camera[1].start))
 
 
 @pytest.mark.parametrize(("factor", "binning"), [(1, "sum"), (2, "sum"), (3, "point")])
-def test_tiles_of_any_psf_hold_its_rows_and_share_them_where_they_lie_alike(factor, binning, rng):
+@pytest.mark.parametrize("at_once", [5, 10, 64])
+def test_pairs_of_any_psf_are_the_dense_formulas(factor, binning, at_once, rng, monkeypatch):
+    """Lop-sided PSFs, in parts of one tile, of some, and in one part of all."""
+    monkeypatch.setattr(pair_products, "_AT_ONCE", at_once)
     psi = fg.Psi(rng.random((7, 11)), (17, 22), factor, binning=binning, photons_per_emitter=3.0, backend="numpy")
-    model = fg.ForwardModel(psi, noise_std=1.0)
-    frames = rng.random((8, 17, 22)).astype(np.float32)
-    witness = witness_of(model, frames, block=4)
-    other = witness_of(model, frames, block=4, like=witness)
-    for tile, same in zip(witness.tiles, other.tiles, strict=True):
-        assert same.rows is tile.rows
-        units = np.zeros((len(tile.rows), *psi.shape))
-        at = np.indices(psi.shape)[(slice(None), *tile.camera)].reshape(2, -1)
-        units[np.arange(len(units)), at[0], at[1]] = 1.0
-        expected = psi.adjoint(units)
-        inside = expected[(slice(None), *tile.fine)]
-        np.testing.assert_allclose(tile.rows, inside.reshape(len(units), -1), atol=1e-6 * expected.max())
-        inside[...] = 0  # and nothing reaches the tile from elsewhere
+    x = rng.standard_normal(psi.fine_shape).astype(np.float32)  # steps run ahead of x, and may leave the positive
+    columns = psi.adjoint(np.eye(17 * 22).reshape(-1, 17, 22)).reshape(17 * 22, -1)
+    dense = ((columns * x.ravel()) @ columns.T).reshape(17, 22, 17, 22)
+    parts = parts_of(psi, 5)
+    assert len(parts) == {5: 20, 10: 6, 64: 1}[at_once]
+    covered = np.zeros(psi.shape)
+    for part in parts:
+        for (rows, cols), pairs in zip(part.cameras, part.pairs(x[part.fine]), strict=True):
+            covered[rows, cols] += 1
+            expected = dense[rows, cols][:, :, rows, cols].reshape(pairs.shape)
+            np.testing.assert_allclose(pairs, expected, rtol=0, atol=2e-6 * np.abs(dense).max())
+        sizes = [(rows.stop - rows.start) * (cols.stop - cols.start) for rows, cols in part.cameras]
+        quadratics = [rng.standard_normal((size, size)).astype(np.float32) for size in sizes]
+        expected = 0
+        for (rows, cols), quadratic in zip(part.cameras, quadratics):
+            own = columns.reshape(17, 22, -1)[rows, cols].reshape(len(quadratic), -1)
+            expected = expected + ((quadratic @ own) * own).sum(axis=0).reshape(psi.fine_shape)
+        seen = expected[part.fine].copy()
+        np.testing.assert_allclose(part.pull(quadratics), seen, rtol=0, atol=1e-5 * np.abs(seen).max())
+        expected[part.fine] = 0  # and nothing reaches these tiles from elsewhere
         assert np.abs(expected).max() < 1e-12
-    assert len({id(tile.rows) for tile in witness.tiles}) < len(witness.tiles)
+    assert (covered == 1).all()
 
 
 def test_fidelity_weighs_the_mean_against_covariances():

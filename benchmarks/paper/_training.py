@@ -40,8 +40,7 @@ def best_quadratic(field: Field, train: np.ndarray, x: np.ndarray, b: np.ndarray
     mean = train.mean(axis=0)
     witness = MomentWitness(train, field.model, mean, block=max(mean.shape))
     witness.believe(x, b)  # its flicker is not measured: the frames that it is to be told from have the model's
-    (tile,) = witness.tiles
-    light, covariance = witness._predicted(tile, x, b)
+    light, ((tile, covariance),) = witness._predicted(x, b)
     linear, quadratic = tile.weight @ (light - mean).ravel(), witness._quadratic(tile, covariance)
 
     def values(frames: np.ndarray) -> np.ndarray:

@@ -81,8 +81,8 @@ class _Simulated(MomentWitness):
         mean, recorded = self._truth
         # the slope at x and b is then that of the simulated frames, and its change with them the model's
         self.mean = mean + self.model.mean(x, b) - drawn.mean
-        for tile, theirs, target in zip(self.tiles, drawn.tiles, recorded):
-            tile.recorded = target + self._predicted(tile, x, b)[1] - theirs.recorded
+        for (tile, covariance), theirs, target in zip(self._predicted(x, b)[1], drawn.tiles, recorded):
+            tile.recorded = target + covariance - theirs.recorded
 
 
 def _with(kind: type[MomentWitness], small: dict[str, Any]) -> Callable[[Field], Made]:
