@@ -67,6 +67,11 @@ def make_psi(size: int, photons_per_emitter: float, backend: Any, **options: Any
     return fg.Psi(psf, (size, size), FACTOR, photons_per_emitter=photons_per_emitter, backend=backend, **options)
 
 
+def airy(size: int) -> np.ndarray:
+    """An Airy pattern as wide as the Gaussian, which is no product of two lines."""
+    return fg.airy_psf(600.0, 600.0 * 0.51 / FWHM_NM, PIXEL_NM, FACTOR, radius_nm=min(1200.0, 0.45 * size * PIXEL_NM))
+
+
 def line_image(size: int) -> np.ndarray:
     """Return relative emission of vertical pairs of lines, 100 nm wide and 150 nm apart, one pair per tile, 0 or 1."""
     tile = np.zeros((_TILE * FACTOR, _TILE * FACTOR))

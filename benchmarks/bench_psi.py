@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from scipy import ndimage, signal
 
-from fluogan_core import Psi, airy_psf
+from fluogan_core import Psi
 
-from ._cases import FACTOR, FWHM_NM, PIXEL_NM, make_psi
+from ._cases import FACTOR, airy, make_psi
 from ._harness import Options, Report, main, sampled
 
 #: Largest deviation from Psi, in units of the largest value, that float32 arithmetic explains.
@@ -39,7 +39,7 @@ def run(options: Options) -> Report:
     for size, frames in options.pick(((16, 64), (32, 64), (64, 16), (128, 4), (32, 1)), ((8, 2),)):
         _compare(report, "Gaussian PSF", size, frames, make_psi(size, 1.0, options.backend).psf, rates)
     for size, frames in options.pick(((32, 16), (128, 2)), ((16, 2),)):
-        _compare(report, "Airy PSF (not separable)", size, frames, _airy(size), rates)
+        _compare(report, "Airy PSF (not separable)", size, frames, airy(size), rates)
     report.table(
         "How many times more operations per second a matrix product does than an FFT",
         ["", "Psi takes", "faster here", "forward", "adjoint"],
@@ -47,11 +47,6 @@ def run(options: Options) -> Report:
         "From the times above and the operation counts that `Psi` chooses by.",
     )
     return report
-
-
-def _airy(size: int) -> np.ndarray:
-    psf = airy_psf(600.0, 600.0 * 0.51 / FWHM_NM, PIXEL_NM, FACTOR, radius_nm=min(1200.0, 0.45 * size * PIXEL_NM))
-    return np.asarray(psf)
 
 
 def _compare(report: Report, kind: str, size: int, frames: int, psf: np.ndarray, rates: list[list[Any]]) -> None:
