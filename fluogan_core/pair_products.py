@@ -91,6 +91,7 @@ class _Spectra:
         self.steps = [(0, across) for across in range(sides[1])]
         self.steps += list(product(range(1, sides[0]), range(1 - sides[1], sides[1])))
         longest = [max(group[-1].stop - group[0].start for group in axis) for axis in groups]
+        self._within: dict[tuple[int, int], tuple[Any, Any, Any, Any, Any]] = {}
         # what wraps around reaches no pixel of a part
         self.size = tuple(psi.backend.fft.next_fast_len(far + reach - 1, True) for far, reach in zip(longest, self.taps))
 
@@ -108,6 +109,18 @@ class _Spectra:
             made[:, number] = fft.rfft2(xp.asarray(placed)).reshape(phases, -1).T
         return made
 
+    def within(self, high: int, wide: int) -> tuple[Any, Any, Any, Any, Any]:
+        """Of a tile so large: the two pixels of each pair, the number of its step, and the first pixel's row and column."""
+        if (high, wide) not in self._within:
+            i, j = (a.ravel() for a in np.mgrid[:high, :wide])
+            down, across = i[None] - i[:, None], j[None] - j[:, None]
+            first, second = np.nonzero((down > 0) | ((down == 0) & (across >= 0)))
+            number = {step: place for place, step in enumerate(self.steps)}
+            which = [number[int(down[pair]), int(across[pair])] for pair in zip(first, second)]
+            found = (self.psi.backend.asarray(np.asarray(a)) for a in (first, second, which, i[first], j[first]))
+            self._within[high, wide] = tuple(found)
+        return self._within[high, wide]
+
 
 class _Any:
     """Neighbouring tiles of any Psi."""
@@ -124,16 +137,7 @@ class _Any:
         self.seen = tuple(part.stop - part.start for part in near)
         fine = [slice(part.start * psi.factor, part.stop * psi.factor) for part in near]
         self.fine = (fine[0], fine[1])
-        asarray = psi.backend.asarray
-        number = {step: place for place, step in enumerate(spectra.steps)}
-        self.places = []
-        for rows, columns in self.cameras:
-            i, j = (a.ravel() for a in np.mgrid[rows, columns])
-            steps = i[None] - i[:, None], j[None] - j[:, None]
-            first, second = np.nonzero((steps[0] > 0) | ((steps[0] == 0) & (steps[1] >= 0)))
-            which = np.array([number[int(steps[0][at]), int(steps[1][at])] for at in zip(first, second)])
-            where = (which, i[first] - near[0].start, j[first] - near[1].start)
-            self.places.append(tuple(asarray(a) for a in (first, second, *where)))
+        self.corners = [(rows.start - near[0].start, columns.start - near[1].start) for rows, columns in self.cameras]
 
     def pairs(self, x: Any) -> list[Any]:
         spectra, (high, wide), factor = self.spectra, self.seen, self.spectra.psi.factor
@@ -143,11 +147,11 @@ class _Any:
         of_steps = (spectra.kernels @ waves)[:, :, 0].T.reshape(-1, spectra.size[0], spectra.size[1] // 2 + 1)
         shared = fft.irfft2(of_steps, spectra.size)
         made = []
-        for (rows, columns), (first, second, *where) in zip(self.cameras, self.places):
-            count = (rows.stop - rows.start) * (columns.stop - columns.start)
-            covariance = xp.empty((count, count), dtype=np.float32)
-            covariance[first, second] = shared[tuple(where)]
-            covariance[second, first] = covariance[first, second]
+        for (rows, columns), (top, left) in zip(self.cameras, self.corners):
+            sides = rows.stop - rows.start, columns.stop - columns.start
+            first, second, which, i, j = spectra.within(*sides)
+            covariance = xp.empty((sides[0] * sides[1],) * 2, dtype=np.float32)
+            covariance[first, second] = covariance[second, first] = shared[which, i + top, j + left]
             made.append(covariance)
         return made
 
@@ -155,9 +159,10 @@ class _Any:
         spectra, (high, wide), factor = self.spectra, self.seen, self.spectra.psi.factor
         xp, fft = spectra.psi.backend.xp, spectra.psi.backend.fft
         of_steps = xp.zeros((len(spectra.steps), high, wide), dtype=np.float32)
-        for quadratic, (first, second, *where) in zip(quadratics, self.places):
-            both = quadratic + quadratic.T
-            of_steps[tuple(where)] = xp.where(first == second, 0.5, 1).astype(np.float32) * both[first, second]
+        for quadratic, (rows, columns), (top, left) in zip(quadratics, self.cameras, self.corners):
+            first, second, which, i, j = spectra.within(rows.stop - rows.start, columns.stop - columns.start)
+            both = (quadratic + quadratic.T)[first, second]
+            of_steps[which, i + top, j + left] = xp.where(first == second, 0.5 * both, both)
         waves = fft.rfft2(of_steps, spectra.size).reshape(len(spectra.steps), -1).T[:, :, None]
         pulled = (spectra.kernels.swapaxes(1, 2) @ waves.conj())[:, :, 0].conj()
         phases = fft.irfft2(pulled.T.reshape(-1, spectra.size[0], spectra.size[1] // 2 + 1), spectra.size)[:, :high, :wide]
