@@ -498,7 +498,9 @@ def test_a_real_interrupt_ends_the_process_with_130_and_without_a_trace(recordin
         100_000,
         "--verbose",
     ]
-    code = "import sys; from fluogan_core.cli import main; sys.exit(main())"
+    # what is started in the background by a shell ignores Ctrl-C, and so do its children
+    listening = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{listening}; import sys; from fluogan_core.cli import main; sys.exit(main())"
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[1]), "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
         [sys.executable, "-c", code, *map(str, command[:-1])], env=environment, stderr=subprocess.PIPE, text=True,
