@@ -72,6 +72,8 @@ def checking_input(*kinds: type[Exception]) -> Iterator[None]:
     try:
         yield
     except kinds as error:
+        if type(error).__name__ == "LinAlgError":  # a ValueError too, but nobody's input
+            raise
         raise BadInput(_one_line(error)) from error
 
 

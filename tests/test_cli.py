@@ -198,6 +198,15 @@ def test_failure_is_one_line_and_status_1_and_verbose_shows_the_trace(fluogan, r
     assert err.splitlines()[-1] == "fluogan: error: FloatingPointError: the critic's gradient is not finite"
 
 
+def test_a_matrix_that_cannot_be_inverted_is_no_bad_input(fluogan, recording, tmp_path, monkeypatch):
+    def fail(*arguments, **options):
+        raise np.linalg.LinAlgError("Singular matrix")
+
+    monkeypatch.setattr(fg.solver, "reconstruct", fail)
+    command = ("reconstruct", recording, "--output", tmp_path, *OPTICS, *CAMERA)
+    assert_refused(fluogan(*command), 1, "LinAlgError: Singular matrix")
+
+
 def test_logging_is_left_as_it_was(fluogan, recording):
     import logging
 
