@@ -63,6 +63,7 @@ def without_bad_pixels(counts: Any, psi: Psi) -> tuple[Any, np.ndarray]:
     for row in range(psi.shape[0]):  # the changes of all frames at once would be another stack
         line = counts[:, row].astype(np.float64)
         variance[row] = host(0.5 * ((line[1:] - line[:-1]) ** 2).mean(axis=0))
+    _say_if_empty_border(variance > 0)
     bad, filled = _bad_and_filled(mean, variance, len(counts), psi)
     if not bad.any():
         return counts, bad
@@ -78,6 +79,20 @@ def without_bad_pixels(counts: Any, psi: Psi) -> tuple[Any, np.ndarray]:
         more,
     )
     return made, bad
+
+
+def _say_if_empty_border(changing: np.ndarray) -> None:
+    """Log where whole rows or columns at the field's border stand still, as registration leaves them, and what to cut to."""
+    rows, columns = (np.flatnonzero(changing.any(axis=axis)) for axis in (1, 0))
+    if not rows.size:
+        return
+    whole = rows[0], columns[0], rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1
+    if whole[2:] != changing.shape:
+        log.warning(
+            "rows or columns at the border never change (left by a registration?), and no image looks like that: cut the stack "
+            "to top, left, rows, columns = %d, %d, %d, %d (roi)",
+            *whole,
+        )
 
 
 def _bad_and_filled(mean: np.ndarray, variance: np.ndarray, frames: int, psi: Psi) -> tuple[np.ndarray, np.ndarray]:

@@ -105,6 +105,20 @@ def test_too_many_are_left_as_they_are_and_said(caplog):
     assert "more than 5 % of the pixels stick out" in caplog.text
 
 
+def test_a_border_that_registration_left_is_said_with_what_to_cut_to(caplog):
+    psi = operator()
+    stack = record(psi)
+    stack[:, :2] = 0
+    stack[:, :, -3:] = 0
+    without_bad_pixels(stack, psi)
+    assert "top, left, rows, columns = 2, 0, 22, 21 (roi)" in caplog.text
+    caplog.clear()
+    stack = record(psi)
+    stack[:, 7] = 0  # not at the border
+    without_bad_pixels(stack, psi)
+    assert "(roi)" not in caplog.text
+
+
 def test_fields_too_small_or_without_any_change_are_not_looked_at():
     psi = fg.Psi(np.ones((1, 1)), (3, 4), 1, backend="numpy")
     assert not without_bad_pixels(np.arange(24.0).reshape(2, 3, 4), psi)[1].any()
