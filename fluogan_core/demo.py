@@ -175,10 +175,12 @@ class Experiment:
             "span_nm": pattern.span_nm,
             "line_width_nm": pattern.line_width_nm,
         }
+        # first of all: a run that is killed here leaves no stack without its truth
+        told = write_text(directory / "truth.json", dumps(truth))
         return [
             write_image(directory / "stack.tif", made.frames, pixel_size_nm=self.pixel_size_nm),
             write_image(directory / "truth.tif", made.x, pixel_size_nm=self.pixel_size_nm / self.factor),
-            write_text(directory / "truth.json", dumps(truth)),
+            told,
         ]
 
 

@@ -35,6 +35,8 @@ NETWORK_ONLY = frozenset(
     {"critic_steps", "batch", "gradient_frames", "relaxation", "learning_rate", "penalty", "channels", "depth", "seed"}
 )
 CRITIC_ONLY = NETWORK_ONLY | {"steps", "fidelity", "held_out"}
+#: What changes nothing under a method, and what that method lacks.
+_IDLE = {"none": (CRITIC_ONLY, "without the critic"), "moments": (NETWORK_ONLY, "where no network is trained")}
 
 
 class Plan(NamedTuple):
@@ -121,13 +123,10 @@ def _checked(vary: Mapping[str, Sequence[Value]], options: SolverOptions) -> dic
         if len(set(values)) < len(values):
             twice = next(value for value in values if values.count(value) > 1)
             raise ValueError(f"{name} lists {twice if isinstance(twice, str) else f'{twice:g}'} twice")
-        idle = {"none": CRITIC_ONLY, "moments": NETWORK_ONLY}.get(options.method, frozenset())
+        idle, lacking = _IDLE.get(options.method, (frozenset(), ""))
         if name in idle and "method" not in vary:
-            raise ValueError(
-                f"{name} changes nothing without the critic (method='none')"
-                if options.method == "none"
-                else f"{name} changes nothing where no network is trained (method='moments')"
-            )
+            other = "corrected" if name in NETWORK_ONLY else "moments"
+            raise ValueError(f"{name} changes nothing {lacking} (method={options.method!r}): take method={other!r} too, say")
         for value in values:
             _with(options, {name: value})
         grid[name] = values

@@ -73,7 +73,7 @@ class Solver:
     steps_done, total_steps : int
         Steps taken and (at most) to take, both phases together.
     steps_saved : int
-        Of the steps taken, those that the checkpoint written last holds.
+        Of the steps taken, those that the checkpoint written or read last holds.
 
     Raises
     ------
@@ -503,6 +503,7 @@ class Solver:
         from .bridge import read_state
 
         self.load_state_dict(read_state(Path(path)))
+        self.steps_saved = self.steps_done
 
 
 def reconstruct(

@@ -125,6 +125,16 @@ def fluogan(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, 
     return run
 
 
+def assert_refused(done: tuple[int, str, str], status: int, message: str) -> None:
+    """Assert one line of complaint with this text, and the status."""
+    code, _, err = done
+    complaints = [line for line in err.splitlines() if not line.startswith("fluogan: ") or "error" in line]
+    assert code == status, err
+    assert len(complaints) == 1, err
+    assert complaints[0].startswith("fluogan: error: ")
+    assert message in complaints[0]
+
+
 def tiny_psf(size: int = 5, skew: float = 0.0) -> np.ndarray:
     """A small PSF; with ``skew`` it is neither separable nor symmetric."""
     axis = np.arange(size) - size // 2

@@ -88,6 +88,15 @@ def test_under_a_psf_as_narrow_as_a_pixel_points_of_light_may_be_anything():
     assert without_bad_pixels(damaged(record(psi), "hot in the dark")[0], psi)[1].sum() == 1
 
 
+@pytest.mark.parametrize("name", ["mito_dsred_608nm_24ms.tif", "mito_014_525nm_na1.4_80nm.tif"])
+@pytest.mark.parametrize("fwhm_nm", [170, 190, 220])
+def test_recorded_stacks_have_none(real_stacks, name, fwhm_nm):
+    """Pixels of 80 nm, of a camera whose offsets are not equal."""
+    frames = fg.read_stack(real_stacks / name).frames
+    psi = fg.Psi(fg.gaussian_psf(fwhm_nm, 80, FACTOR), frames.shape[1:], FACTOR, backend="numpy")
+    assert not without_bad_pixels(frames, psi)[1].any()
+
+
 def test_pixels_of_unequal_offset_are_no_bad_ones():
     psi = operator()
     stack = record(psi) + np.random.default_rng(0).normal(0, 5, SHAPE).astype(np.float32)
