@@ -18,8 +18,8 @@ import torch
 from scipy import ndimage
 
 import fluogan_core as fg
-from fluogan_core import bridge
-from fluogan_core.critic import CriticTrainer
+from fluogan_core.backend import dlpack
+from fluogan_core.critics.network import CriticTrainer
 
 __all__ = ["FACTOR", "Case", "line_image", "make_case", "make_psi", "tiled_critic", "trained_critic"]
 
@@ -117,12 +117,12 @@ def trained_critic(case: Case, steps: int, seed: int, *, channels: int = 32, bat
     mean, std = host(recorded.mean(axis=0)), host(recorded.std(axis=0))
     critic = fg.Critic(model.psi.shape, channels, depth, input_mean=mean, input_std=std, seed=seed).to(model.backend.device)
     trainer = CriticTrainer(critic, scale=std)
-    real = bridge.to_tensor(recorded)
+    real = dlpack.to_tensor(recorded)
     generator = np.random.default_rng(seed)
     for step in range(steps):
-        simulated = bridge.to_tensor(case.simulated(batch, seed + 2, first_frame=step * batch))
-        chosen = bridge.to_tensor(model.backend.asarray(generator.integers(len(recorded), size=batch)))
-        eta = bridge.to_tensor(model.backend.asarray(generator.random(batch)))
+        simulated = dlpack.to_tensor(case.simulated(batch, seed + 2, first_frame=step * batch))
+        chosen = dlpack.to_tensor(model.backend.asarray(generator.integers(len(recorded), size=batch)))
+        eta = dlpack.to_tensor(model.backend.asarray(generator.random(batch)))
         trainer.step(real[chosen], simulated, eta)
     return critic
 

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from fluogan_core import Backend, get_backend
-from fluogan_core._info import device_facts, loaded_versions, threads
+from fluogan_core.io.provenance import device_facts, loaded_versions, threads
 
 from . import QUESTIONS, STUDIES
 

@@ -17,9 +17,9 @@ import numpy as np
 
 import fluogan_core as fg
 from fluogan_core import Backend
-from fluogan_core._info import device_facts
-from fluogan_core.photons import PlacementTable, draw_photons
-from fluogan_core.prox import prox_step, prox_total_variation
+from fluogan_core.io.provenance import device_facts
+from fluogan_core.objective.prox import prox_step, prox_total_variation
+from fluogan_core.physics.photons import PlacementTable, draw_photons
 
 from ._cases import FACTOR, line_image, make_psi
 

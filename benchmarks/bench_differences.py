@@ -16,10 +16,11 @@ import numpy as np
 import torch
 
 import fluogan_core as fg
-from fluogan_core import bridge
-from fluogan_core.evaluator import Evaluator
-from fluogan_core.lattice import Lattice
-from fluogan_core.photons import PhotonSets, PlacementTable, draw_photons
+from fluogan_core.backend import dlpack
+from fluogan_core.critics import scores as critic_scores
+from fluogan_core.critics.evaluator import Evaluator
+from fluogan_core.critics.lattice import Lattice
+from fluogan_core.physics.photons import PhotonSets, PlacementTable, draw_photons
 
 from ._baselines import TorchBatched, loop_over_pixels
 from ._cases import Case, make_case, tiled_critic, trained_critic
@@ -39,7 +40,7 @@ class _Field:
         self.backend, self.psi = self.case.model.backend, self.case.model.psi
         self.evaluator = Evaluator(self.critic, (size, size), self.backend)
         make_network = self.backend.kernel("make_network")
-        self.network = None if make_network is None else make_network(**bridge.slim_arrays(self.critic, self.backend))
+        self.network = None if make_network is None else make_network(**critic_scores.slim_arrays(self.critic, self.backend))
 
     @cached_property
     def torch(self) -> TorchBatched:
@@ -84,7 +85,7 @@ def _single(report: Report, size: int, tile: fg.Critic) -> dict[str, float]:
     field = _Field(size, 1.0, tile, options)
     batch = options.pick(16 if size <= 64 else 4, 2)
     y = field.frames(batch)
-    tensor = bridge.to_tensor(y)
+    tensor = dlpack.to_tensor(y)
     pixels, step = size * size, field.case.model.gain
     some = _spread(pixels, options.pick(max(128, 2**20 // pixels), 16))
     few = _spread(pixels, options.pick(max(4, 2**15 // pixels), 2))
@@ -100,7 +101,7 @@ def _single(report: Report, size: int, tile: fg.Critic) -> dict[str, float]:
         left_out["exact, every unit (dense)"] = f"no kernel on {field.backend.name}"
         alternatives.append(Alternative("exact", lambda: field.evaluator.single(y, step), batch))
     alternatives += [
-        Alternative(BACKWARD, lambda: bridge.critic_input_gradient(field.critic, y), batch),
+        Alternative(BACKWARD, lambda: critic_scores.critic_input_gradient(field.critic, y), batch),
         sampled(TORCH, lambda: field.torch.single(tensor[0], some, step), len(some), pixels, 1, field.torch.choice),
         sampled("loop over pixels", lambda: loop_over_pixels(field.critic, tensor, few, step), len(few), pixels, batch),
     ]
@@ -124,7 +125,7 @@ def _agreement(report: Report, field: _Field, y: Any, pixels: np.ndarray) -> Non
     some = pixels[:: max(1, len(pixels) // 64)]
     frames = np.repeat(host(y[:1]).astype(np.float64), len(some) + 1, axis=0).reshape(len(some) + 1, -1)
     frames[np.arange(len(some)), some] += step
-    scores = host(bridge.critic_values(exact, field.backend.asarray(frames.reshape(-1, *y.shape[1:]))))
+    scores = host(critic_scores.critic_values(exact, field.backend.asarray(frames.reshape(-1, *y.shape[1:]))))
     expected = scores[:-1] - scores[-1]
     got = host(field.kernel(y[:1], True)()).ravel()[some]
     worst = float(np.abs(got - expected).max() / np.abs(expected).max())
@@ -211,7 +212,7 @@ def _batches(report: Report, tile: fg.Critic) -> None:
             f"batch {batch}",
             [
                 Alternative("exact", lambda y=y: field.evaluator.single(y, step), batch),  # type: ignore[misc]
-                Alternative(BACKWARD, lambda y=y: bridge.critic_input_gradient(field.critic, y), batch),  # type: ignore[misc]
+                Alternative(BACKWARD, lambda y=y: critic_scores.critic_input_gradient(field.critic, y), batch),  # type: ignore[misc]
             ],
             per="frame",
             seconds=options.pick(4, 0),
@@ -245,7 +246,7 @@ def _coupled(report: Report, size: int, kappa: float, tile: fg.Critic) -> None:
     lengths = np.diff(starts)
     filled = np.flatnonzero(lengths)
     count = options.pick(max(128, 2**20 // size**2), 16)
-    tensor = bridge.to_tensor(y)[0]
+    tensor = dlpack.to_tensor(y)[0]
 
     def torch_on(chosen: np.ndarray) -> Callable[[], torch.Tensor]:
         owners = np.repeat(np.arange(len(chosen)), lengths[chosen])

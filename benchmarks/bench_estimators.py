@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 import fluogan_core as fg
-from fluogan_core import bridge
+from fluogan_core.critics import scores as critic_scores
 
 from ._cases import Case, make_case, trained_critic
 from ._harness import Alternative, Options, Report, main, sampled
@@ -164,7 +164,7 @@ def _situation(
     many, fine = options.pick(64, 4), whole.values.shape[1]
 
     def scored() -> None:
-        bridge.critic_values(critic, case.simulated(many, options.seed))
+        critic_scores.critic_values(critic, case.simulated(many, options.seed))
 
     times = report.measure(
         "Time of each estimator, per frame, sampling included",
@@ -182,7 +182,7 @@ def _situation(
         reference="coupled",
         setting={"size": case.model.psi.shape[0], "fine_pixels": fine},
     )
-    scores = bridge.critic_values(critic, case.simulated(options.pick(384, 8), options.seed))
+    scores = critic_scores.critic_values(critic, case.simulated(options.pick(384, 8), options.seed))
     shared = 2 * remainder.covariance(linear)
     extra_time = max(times["corrected, every frame"] - times["linear"], 1e-9)
     best_share = _best_share(linear.variance + shared, remainder.variance, times["linear"], extra_time)
@@ -221,8 +221,8 @@ def _best_share(shared: float, remainder: float, seconds: float, extra: float) -
 def _wasserstein(case: Case, critic: fg.Critic, options: Options) -> tuple[float, float]:
     """Mean score of fresh recorded less simulated frames, and its standard error."""
     count = options.pick(400, 8)
-    real = bridge.critic_values(critic, case.recorded(count, options.seed + 1000))
-    simulated = bridge.critic_values(critic, case.simulated(count, options.seed + 1000))
+    real = critic_scores.critic_values(critic, case.recorded(count, options.seed + 1000))
+    simulated = critic_scores.critic_values(critic, case.simulated(count, options.seed + 1000))
     spread = math.sqrt(float(real.var(ddof=1) + simulated.var(ddof=1)) / count)
     return float(real.mean() - simulated.mean()), spread
 

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 import fluogan_core as fg
-from fluogan_core import bridge, random
-from fluogan_core.random import Stage
+from fluogan_core.backend import dlpack, random
+from fluogan_core.backend.random import Stage
 
 from ._cases import FACTOR, line_image, make_psi
 from ._harness import Alternative, Options, Report, main, sampled
@@ -48,8 +48,8 @@ def _model(report: Report, size: int, name: str, x: np.ndarray, frames: int) -> 
     rate = torch.as_tensor(x, dtype=torch.float32, device=device).expand(frames, fine, fine)
 
     def with_torch() -> Any:
-        blurred = psi.forward(bridge.to_array(torch.poisson(rate), psi.backend))
-        return torch.poisson(bridge.to_tensor(psi.backend.xp.maximum(blurred, 0) + background))
+        blurred = psi.forward(dlpack.to_array(torch.poisson(rate), psi.backend))
+        return torch.poisson(dlpack.to_tensor(psi.backend.xp.maximum(blurred, 0) + background))
 
     alternatives = [
         Alternative("ForwardModel.sample", lambda: model.sample(image, background, frames, options.seed), frames),

@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 #: Seconds that all steps together may take.
 TOTAL = 460.0
 
-_FACTS = "import json; from fluogan_core._info import collect; print(json.dumps(collect(), indent=1, default=str))"
+_FACTS = "import json; from fluogan_core.io.provenance import collect; print(json.dumps(collect(), indent=1, default=str))"
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("results", type=Path, help="folder for the JSON files and logs; made if it is not there")
     parser.add_argument("--seconds", type=float, default=TOTAL, help="for all steps together (default %(default)g)")
     arguments = parser.parse_args(argv)
-    from fluogan_core.backend import why_no_gpu
+    from fluogan_core.backend.arrays import why_no_gpu
 
     if reason := why_no_gpu():
         print(f"gpu-check: nothing was checked: {reason}", file=sys.stderr)

@@ -10,50 +10,68 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from . import _aliases
 from ._version import __version__
 
 # Public name -> the module that defines it.
 _EXPORTS = {
-    "Backend": "backend",
-    "get_backend": "backend",
-    "backend_of": "backend",
-    "gaussian_psf": "psf",
-    "airy_psf": "psf",
-    "measured_psf": "psf",
-    "Psi": "psi",
-    "ForwardModel": "forward",
-    "Critic": "critic",
-    "critic_differences": "differences",
-    "critic_gradient": "differences",
-    "Objective": "objective",
-    "prox_step": "prox",
-    "prox_total_variation": "prox",
-    "Solver": "solver",
-    "SolverOptions": "options",
-    "Result": "result",
-    "reconstruct": "solver",
-    "sweep": "trials",
-    "Sweep": "trials",
-    "Trial": "trials",
-    "Camera": "camera",
-    "CameraEstimate": "camera",
-    "estimate_camera": "camera",
-    "PSFWidth": "psf_width",
-    "estimate_psf_width": "psf_width",
-    "Pattern": "phantom",
-    "argolight_pattern": "phantom",
-    "smooth_background": "phantom",
-    "Blinking": "photokinetics",
-    "Detector": "photokinetics",
-    "simulate_sofi": "photokinetics",
-    "read_stack": "io",
-    "Stack": "io",
-    "write_result": "io",
-    "write_sweep": "_sweep_report",
+    "Backend": "backend.arrays",
+    "get_backend": "backend.arrays",
+    "backend_of": "backend.arrays",
+    "gaussian_psf": "physics.psf",
+    "airy_psf": "physics.psf",
+    "measured_psf": "physics.psf",
+    "Psi": "physics.psi",
+    "ForwardModel": "physics.forward",
+    "Critic": "critics.network",
+    "critic_differences": "critics.gradient",
+    "critic_gradient": "critics.gradient",
+    "Objective": "objective.terms",
+    "prox_step": "objective.prox",
+    "prox_total_variation": "objective.prox",
+    "Solver": "solvers.solver",
+    "SolverOptions": "solvers.options",
+    "Result": "solvers.result",
+    "reconstruct": "solvers.solver",
+    "sweep": "selection.trials",
+    "Sweep": "selection.trials",
+    "Trial": "selection.trials",
+    "Camera": "calibration.camera",
+    "CameraEstimate": "calibration.camera",
+    "estimate_camera": "calibration.camera",
+    "PSFWidth": "calibration.psf_width",
+    "estimate_psf_width": "calibration.psf_width",
+    "Pattern": "simulation.phantom",
+    "argolight_pattern": "simulation.phantom",
+    "smooth_background": "simulation.phantom",
+    "Blinking": "simulation.photokinetics",
+    "Detector": "simulation.photokinetics",
+    "simulate_sofi": "simulation.photokinetics",
+    "read_stack": "io.stack",
+    "Stack": "stack",
+    "write_result": "io.result",
+    "write_sweep": "io.sweep_report",
 }
-_SUBMODULES = {"testing", "metrics", "plot", "reference", "bridge", "random"}
+#: The rooms, each a subpackage or module of its own.
+_ROOMS = {
+    "backend",
+    "calibration",
+    "cli",
+    "critics",
+    "io",
+    "metrics",
+    "objective",
+    "physics",
+    "selection",
+    "simulation",
+    "solvers",
+    "stack",
+    "testing",
+}
 
 __all__ = ["__version__", *_EXPORTS]
+
+_aliases.install()
 
 
 def __getattr__(name: str) -> Any:
@@ -61,49 +79,49 @@ def __getattr__(name: str) -> Any:
         value = getattr(importlib.import_module(f".{_EXPORTS[name]}", __name__), name)
         globals()[name] = value
         return value
-    if name in _SUBMODULES or name in set(_EXPORTS.values()):
+    if name in _ROOMS or name in _aliases.FORMER:
         return importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_SUBMODULES})
+    return sorted({*globals(), *__all__, *_ROOMS})
 
 
 if TYPE_CHECKING:
-    from ._sweep_report import write_sweep as write_sweep
-    from .backend import Backend as Backend
-    from .backend import backend_of as backend_of
-    from .backend import get_backend as get_backend
-    from .camera import Camera as Camera
-    from .camera import CameraEstimate as CameraEstimate
-    from .camera import estimate_camera as estimate_camera
-    from .critic import Critic as Critic
-    from .differences import critic_differences as critic_differences
-    from .differences import critic_gradient as critic_gradient
-    from .forward import ForwardModel as ForwardModel
-    from .io import Stack as Stack
-    from .io import read_stack as read_stack
-    from .io import write_result as write_result
-    from .objective import Objective as Objective
-    from .options import SolverOptions as SolverOptions
-    from .phantom import Pattern as Pattern
-    from .phantom import argolight_pattern as argolight_pattern
-    from .phantom import smooth_background as smooth_background
-    from .photokinetics import Blinking as Blinking
-    from .photokinetics import Detector as Detector
-    from .photokinetics import simulate_sofi as simulate_sofi
-    from .prox import prox_step as prox_step
-    from .prox import prox_total_variation as prox_total_variation
-    from .psf import airy_psf as airy_psf
-    from .psf import gaussian_psf as gaussian_psf
-    from .psf import measured_psf as measured_psf
-    from .psf_width import PSFWidth as PSFWidth
-    from .psf_width import estimate_psf_width as estimate_psf_width
-    from .psi import Psi as Psi
-    from .result import Result as Result
-    from .solver import Solver as Solver
-    from .solver import reconstruct as reconstruct
-    from .trials import Sweep as Sweep
-    from .trials import Trial as Trial
-    from .trials import sweep as sweep
+    from .backend.arrays import Backend as Backend
+    from .backend.arrays import backend_of as backend_of
+    from .backend.arrays import get_backend as get_backend
+    from .calibration.camera import Camera as Camera
+    from .calibration.camera import CameraEstimate as CameraEstimate
+    from .calibration.camera import estimate_camera as estimate_camera
+    from .calibration.psf_width import PSFWidth as PSFWidth
+    from .calibration.psf_width import estimate_psf_width as estimate_psf_width
+    from .critics.gradient import critic_differences as critic_differences
+    from .critics.gradient import critic_gradient as critic_gradient
+    from .critics.network import Critic as Critic
+    from .io.result import write_result as write_result
+    from .io.stack import read_stack as read_stack
+    from .io.sweep_report import write_sweep as write_sweep
+    from .objective.prox import prox_step as prox_step
+    from .objective.prox import prox_total_variation as prox_total_variation
+    from .objective.terms import Objective as Objective
+    from .physics.forward import ForwardModel as ForwardModel
+    from .physics.psf import airy_psf as airy_psf
+    from .physics.psf import gaussian_psf as gaussian_psf
+    from .physics.psf import measured_psf as measured_psf
+    from .physics.psi import Psi as Psi
+    from .selection.trials import Sweep as Sweep
+    from .selection.trials import Trial as Trial
+    from .selection.trials import sweep as sweep
+    from .simulation.phantom import Pattern as Pattern
+    from .simulation.phantom import argolight_pattern as argolight_pattern
+    from .simulation.phantom import smooth_background as smooth_background
+    from .simulation.photokinetics import Blinking as Blinking
+    from .simulation.photokinetics import Detector as Detector
+    from .simulation.photokinetics import simulate_sofi as simulate_sofi
+    from .solvers.options import SolverOptions as SolverOptions
+    from .solvers.result import Result as Result
+    from .solvers.solver import Solver as Solver
+    from .solvers.solver import reconstruct as reconstruct
+    from .stack import Stack as Stack

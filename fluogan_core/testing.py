@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .backend import Backend, get_backend
+from .backend.arrays import Backend, get_backend
 
 __all__ = ["assert_adjoint", "assert_backends_agree", "assert_gradient", "assert_prox"]
 

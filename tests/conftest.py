@@ -15,10 +15,13 @@ import pytest
 from kernel_sets import COMPILED, CUDA, NUMBA, KernelSet, kernel_set
 
 import fluogan_core as fg
-from fluogan_core import backend as room
-from fluogan_core import bridge, cli, demo
+from fluogan_core.backend import arrays as room
+from fluogan_core.backend import dlpack
+from fluogan_core.cli import commands as cli
+from fluogan_core.io.simulated import write_experiment
 from fluogan_core.kernels import cuda
 from fluogan_core.kernels.cuda import source
+from fluogan_core.simulation import experiment as demo
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # benchmarks/ is not installed
 from benchmarks._cuda_resources import ARCHITECTURES
@@ -28,7 +31,7 @@ from benchmarks._cuda_resources import ARCHITECTURES
 def auto_means_the_cpu() -> Iterator[None]:
     """Let ``backend="auto"`` find no card where there is one: tests compute on it only where they name it.
 
-    What a test module imports by name (``from fluogan_core.backend import get_backend``) stays as it is.
+    What a test module imports by name (``from fluogan_core.backend.arrays import get_backend``) stays as it is.
     """
     real = room.get_backend
 
@@ -52,7 +55,7 @@ def pretended_card(monkeypatch: pytest.MonkeyPatch) -> fg.Backend:
     """The backend of a card that is only pretended; its arrays lead to it, and torch has no stream there."""
     pretended = pretend_card.backend()
     monkeypatch.setattr(room, "_cupy_backend", lambda number: pretended)
-    monkeypatch.setattr(bridge, "on_torch_stream", lambda backend: contextlib.nullcontext())
+    monkeypatch.setattr(dlpack, "on_torch_stream", lambda backend: contextlib.nullcontext())
     return pretended
 
 
@@ -109,7 +112,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small blinking recording with its truth."""
     folder = tmp_path_factory.mktemp("recording")
     settings = demo.Experiment(separations_nm=(300.0,), size=(20, 16), frames=60, fwhm_nm=150.0, factor=2)
-    settings.write(folder)
+    write_experiment(settings, folder)
     return folder / "stack.tif"
 
 

@@ -11,8 +11,9 @@ import cuda_on_cpu
 import numpy as np
 import pytest
 
-from fluogan_core import Backend, get_backend, random
-from fluogan_core.backend import why_no_gpu
+from fluogan_core import Backend, get_backend
+from fluogan_core.backend import random
+from fluogan_core.backend.arrays import why_no_gpu
 from fluogan_core.kernels import cpu, cuda
 
 __all__ = ["COMPILED", "CUDA", "CUDA_ON_CPU", "NUMBA", "KernelSet", "kernel_set", "mixed_means"]

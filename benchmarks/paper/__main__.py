@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from fluogan_core.phantom import ARGOLIGHT_SEPARATIONS_NM
+from fluogan_core.simulation.phantom import ARGOLIGHT_SEPARATIONS_NM
 
 from .._harness import Options, Report
 from .._study import places, publish, study_switches

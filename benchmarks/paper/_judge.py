@@ -13,8 +13,9 @@ from multiprocessing import get_context
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from fluogan_core.metrics import blurred_agreement, line_fluxes, nrmse, pair_report, psnr
-from fluogan_core.psf import FWHM_PER_SIGMA
+from fluogan_core.metrics.images import blurred_agreement, nrmse, psnr
+from fluogan_core.metrics.lines import line_fluxes, pair_report
+from fluogan_core.physics.psf import FWHM_PER_SIGMA
 
 from ._methods import METHODS, Job, warm_up
 from ._scenes import CONDITIONS, Geometry, make_scene

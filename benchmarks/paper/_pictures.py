@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fluogan_core.metrics import line_profile
-from fluogan_core.plot import save
+from fluogan_core.io.figures import save
+from fluogan_core.metrics.lines import line_profile
 
 from ._methods import Job
 from ._scenes import CONDITIONS, FWHM_NM, ROI, Condition, Geometry, make_scene

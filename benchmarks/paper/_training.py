@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import fluogan_core as fg
-from fluogan_core.adversary import Adversary, held_out_frames
-from fluogan_core.moments import MomentWitness
+from fluogan_core.critics.quadratic import QuadraticCritic
+from fluogan_core.solvers.network_fit import NetworkPhase, held_out_frames
 
 from .._harness import Report
 
@@ -36,9 +36,9 @@ def told_apart(recorded: np.ndarray, simulated: np.ndarray) -> float:
 
 
 def best_quadratic(field: Field, train: np.ndarray, x: np.ndarray, b: np.ndarray) -> Any:
-    """The critic of :mod:`fluogan_core.moments` as a function of frames (S, M1, M2), (S,); from the training frames alone."""
+    """The quadratic critic as a function of frames (S, M1, M2), (S,); from the training frames alone."""
     mean = train.mean(axis=0)
-    witness = MomentWitness(train, field.model, mean, block=max(mean.shape))
+    witness = QuadraticCritic(train, field.model, mean, block=max(mean.shape))
     witness.believe(x, b)  # its flicker is not measured: the frames that it is to be told from have the model's
     light, ((tile, covariance),) = witness._predicted(x, b)
     linear, quadratic = tile.weight @ (light - mean).ravel(), witness._quadratic(tile, covariance)
@@ -52,7 +52,7 @@ def best_quadratic(field: Field, train: np.ndarray, x: np.ndarray, b: np.ndarray
 
 def add_training(report: Report, field: Field, options: fg.SolverOptions, looks: Sequence[int], batches: Sequence[int]) -> None:
     """One table: what each critic tells frames apart by, after so many steps."""
-    from fluogan_core.bridge import critic_values
+    from fluogan_core.critics.scores import critic_values
 
     camera = fg.Camera(gain=1.0, offset=0.0, noise_std=0.0)
     fit = fg.reconstruct(field.frames, psi=field.model.psi, camera=camera, options=options, progress=False)
@@ -65,7 +65,7 @@ def add_training(report: Report, field: Field, options: fg.SolverOptions, looks:
     rows = [["best quadratic", "", "none", seconds, *(told_apart(values(y), values(simulated)) for y in (train, field.unseen))]]
     for batch in batches:
         chosen = fg.SolverOptions(critic_steps=1, batch=batch, channels=options.channels, depth=options.depth)
-        adversary = Adversary(field.frames, field.model, chosen)
+        adversary = NetworkPhase(field.frames, field.model, chosen)
         seconds = 0.0
         for step in range(1, looks[-1] + 1):
             started = time.perf_counter()

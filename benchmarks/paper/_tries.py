@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import fluogan_core as fg
-from fluogan_core.adversary import held_out_frames
-from fluogan_core.moments import MomentWitness
-from fluogan_core.solver import Solver
+from fluogan_core.critics.quadratic import QuadraticCritic
+from fluogan_core.solvers.network_fit import held_out_frames
+from fluogan_core.solvers.solver import Solver
 
 if TYPE_CHECKING:
     from .reference import Field, Made
@@ -59,14 +59,14 @@ def tries(small: dict[str, Any]) -> dict[str, Callable[[Field], Made]]:
     }
 
 
-class _MeanAlone(MomentWitness):
+class _MeanAlone(QuadraticCritic):
     """Sees no covariance: the same weights, priors and steps on the mean frame."""
 
     def _quadratic(self, tile: Any, covariance: Any) -> Any:
         return np.zeros_like(covariance)
 
 
-class _Simulated(MomentWitness):
+class _Simulated(QuadraticCritic):
     """Knows the model's moments only from 450 simulated frames, drawn anew each time it looks."""
 
     turns = 0
@@ -77,7 +77,7 @@ class _Simulated(MomentWitness):
         super().believe(x, b)
         y = self.model.sample(x, b, 450, seed=77, first_frame=450 * self.turns)
         self.turns += 1
-        drawn = MomentWitness(y, self.model, y.mean(axis=0))
+        drawn = QuadraticCritic(y, self.model, y.mean(axis=0))
         mean, recorded = self._truth
         # the slope at x and b is then that of the simulated frames, and its change with them the model's
         self.mean = mean + self.model.mean(x, b) - drawn.mean
@@ -85,7 +85,7 @@ class _Simulated(MomentWitness):
             tile.recorded = target + covariance - theirs.recorded
 
 
-def _with(kind: type[MomentWitness], small: dict[str, Any]) -> Callable[[Field], Made]:
+def _with(kind: type[QuadraticCritic], small: dict[str, Any]) -> Callable[[Field], Made]:
     """The full method with another witness."""
 
     def fit(field: Field) -> Made:
@@ -111,7 +111,7 @@ def _ideal(small: dict[str, Any]) -> Callable[[Field], Made]:
         solver = Solver(field.frames, psi=field.model.psi, camera=CAMERA, options=options)
         while solver.phase != "done":
             solver.step()
-        witness = MomentWitness(field.frames, solver.model, solver.mean)
+        witness = QuadraticCritic(field.frames, solver.model, solver.mean)
         scale = np.float32(solver.objective.fidelity * solver.noise.variance)
         z, b, sieve = solver.z, solver.b, solver.mean_fit.sieve
         for _ in range(40):

@@ -23,7 +23,8 @@ import numpy as np
 from scipy import ndimage, optimize
 
 import fluogan_core as fg
-from fluogan_core.metrics import held_out_score, nrmse
+from fluogan_core.metrics.images import nrmse
+from fluogan_core.metrics.prediction import held_out_score
 
 from .._harness import Options, Report
 from .._study import places, publish, study_switches

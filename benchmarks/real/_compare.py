@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 import fluogan_core as fg
-from fluogan_core.metrics import blurred_agreement, fourier_ring_correlation, held_out_score
-from fluogan_core.noise import stack_noise
+from fluogan_core.calibration.noise import stack_noise
+from fluogan_core.metrics.images import blurred_agreement
+from fluogan_core.metrics.prediction import held_out_score
+from fluogan_core.metrics.resolution import fourier_ring_correlation
 
 from ..paper._methods import METHODS, Job, left_out, warm_up
 from ._stacks import FACTOR, Region

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fluogan_core.plot import nice_length, save
+from fluogan_core.io.figures import nice_length, save
 
 from ._compare import COLUMNS, Found
 from ._stacks import FACTOR

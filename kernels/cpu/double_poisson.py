@@ -78,7 +78,7 @@ def emissions(x: Any, numbers: Any, k0: int, k1: int, stage: int, step: int, out
     numbers : (S,) integers
         Numbers of the frames.
     k0, k1 : int
-        Key words, see ``fluogan_core.random.seed_words``.
+        Key words, see ``fluogan_core.backend.random.seed_words``.
     stage, step : int
         The other two counters.
     out : (S, N1, N2) float32, C-contiguous

@@ -1,4 +1,4 @@
-"""Philox4x32-10 (Salmon et al. 2011): the words, uniforms and normals of ``fluogan_core.random``, one counter at a time."""
+"""Philox4x32-10 (Salmon et al. 2011): the words, uniforms and normals of ``backend.random``, one counter at a time."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def philox_words(counters: Any, k0: int, k1: int) -> np.ndarray:
     ----------
     counters : (n, 4) uint32
     k0, k1 : int
-        Key words, see ``fluogan_core.random.seed_words``.
+        Key words, see ``fluogan_core.backend.random.seed_words``.
 
     Returns
     -------

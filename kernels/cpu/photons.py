@@ -77,13 +77,13 @@ def draw_photons(
     Parameters
     ----------
     totals, cumulative, rows, columns, shape, factor
-        The attributes of ``fluogan_core.photons.PlacementTable``.
+        The attributes of ``fluogan_core.physics.photons.PlacementTable``.
     indices : (P,) integers
         Flat fine pixels ``n1 * N2 + n2``.
     frames : int or (F,) integers
         Numbers of the frames.
     k0, k1 : int
-        Key words, see ``fluogan_core.random.seed_words``.
+        Key words, see ``fluogan_core.backend.random.seed_words``.
     count_stage, place_stage, step : int
         Counters of the photon numbers, of their places, and of both.
 

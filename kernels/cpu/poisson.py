@@ -1,4 +1,4 @@
-"""Poisson counts by the rules of ``fluogan_core.random.poisson``, one at a time and in blocks that vectorise.
+"""Poisson counts by the rules of ``fluogan_core.backend.random.poisson``, one at a time and in blocks that vectorise.
 
 A mean below 32 is inverted, one up to 2**24 goes through Hoermann's transformed rejection (PTRS, 1993), one above is a rounded
 normal.  The block routines take up to :data:`BLOCK` counters, so that Philox and each rule's arithmetic run on vector
@@ -33,7 +33,7 @@ __all__ = [
 #: Counters drawn together: their working set stays in the first-level cache.
 BLOCK = 256
 
-# The definition's constants, restated; tests/test_kernel_sampling.py holds them to fluogan_core.random.
+# The definition's constants, restated; tests/test_kernel_sampling.py holds them to fluogan_core.backend.random.
 POISSON_INVERSION_BELOW = 32.0
 POISSON_NORMAL_ABOVE = 2.0**24
 HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
@@ -262,14 +262,14 @@ def share(compiled: Any, tasks: int, draws: int, arguments: tuple[Any, ...]) -> 
 
 
 def poisson(mean: Any, k0: int, k1: int, stage: int, step: int, frame: Any, pixel: Any) -> np.ndarray:
-    """Return Poisson counts of means of any shape, as ``fluogan_core.random.poisson`` does.
+    """Return Poisson counts of means of any shape, as ``fluogan_core.backend.random.poisson`` does.
 
     Parameters
     ----------
     mean : (...) float
         Finite, not negative.
     k0, k1 : int
-        Key words, see ``fluogan_core.random.seed_words``.
+        Key words, see ``fluogan_core.backend.random.seed_words``.
     stage, step : int
         Counters that all draws share.
     frame, pixel : integer arrays

@@ -1,0 +1,305 @@
+"""Where arrays live and who computes on them: NumPy on the host, CuPy on a CUDA card.
+
+The backend follows the arrays: code asks :func:`backend_of` and never copies between host and card by itself.  This is
+the only module that imports cupy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from .checks import one_of
+
+__all__ = ["Backend", "backend_of", "default_memory_budget", "get_backend", "why_no_gpu"]
+
+log = logging.getLogger("fluogan_core")
+
+#: Bytes that a chunked computation may take when nothing else is said.
+_BUDGET_CEILING = 2 * 2**30
+
+
+class Backend:
+    """An array module with its FFT, device and memory, chosen by :func:`get_backend`.
+
+    Attributes
+    ----------
+    name : str
+        ``"numpy"`` or ``"cupy"``.
+    device : str
+        ``"cpu"`` or ``"cuda:N"``; also the torch device that goes with it.
+    xp, fft : module
+        The array module (``numpy`` or ``cupy``) and its FFT module (``scipy.fft`` or ``cupyx.scipy.fft``).
+    cuda : fluogan_core.kernels.cuda.device.Device or None
+        The device that the CUDA kernels are compiled for; None for those of the CPU.
+    """
+
+    def __init__(self, name: str, device: str, xp: ModuleType, fft: ModuleType, ndimage: ModuleType, cuda: Any = None) -> None:
+        self.name = name
+        self.device = device
+        self.xp = xp
+        self.fft = fft
+        self.ndimage = ndimage
+        self.cuda = cuda
+
+    def __repr__(self) -> str:
+        return f"<Backend {self.name} on {self.device}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        number = None if self.name == "numpy" else int(self.device.split(":")[1])
+        return get_backend, (self.name, number)
+
+    def asarray(self, array: Any, dtype: Any = None) -> Any:
+        """Move or convert ``array`` to this backend: the one explicit copy between host and card."""
+        if self.name == "numpy" and hasattr(array, "__cuda_array_interface__"):
+            array = array.get() if hasattr(array, "get") else array
+        return self.xp.asarray(array, dtype=dtype)
+
+    def to_host(self, array: Any) -> np.ndarray:
+        """Return ``array`` as a NumPy array."""
+        return array if isinstance(array, np.ndarray) else array.get()
+
+    def kernel(self, name: str) -> Callable[..., Any] | None:
+        """Return the hand-written kernel called ``name`` for this backend, or None: the array code is used then."""
+        if self.cuda is None:
+            from ..kernels import cpu
+
+            return cpu.find(name) if name in cpu.TABLE else None
+        self._must_be_current()
+        from ..kernels import cuda
+
+        return cuda.find(name, self.cuda) if name in cuda.TABLE else None
+
+    def _must_be_current(self) -> None:
+        """Raise unless this backend's card is the calling thread's: CuPy launches and allocates on the current one."""
+        if self.name != "cupy":
+            return
+        current = int(self.xp.cuda.runtime.getDevice())
+        if self.device != f"cuda:{current}":
+            raise RuntimeError(
+                f"the arrays are on {self.device} but this thread's current card is cuda:{current}; "
+                f"call fluogan_core.get_backend('cupy', device={self.device.split(':')[1]}) in this thread first"
+            )
+
+    def bounds(self, array: Any) -> tuple[float, float]:
+        """Return the smallest and the largest element of ``array``; a NaN is both.  The host waits for a device once."""
+        low, high = self.xp.stack([array.min(), array.max()]).tolist()
+        return low, high
+
+    @contextlib.contextmanager
+    def on_stream(self, pointer: int) -> Iterator[None]:
+        """Compute on the CUDA stream at this address, which may be another library's; nothing to do on the CPU.
+
+        What has been asked for on the current stream comes before, and what is asked for there afterwards comes behind.
+        """
+        if self.name != "cupy":
+            yield
+            return
+        cuda = self.xp.cuda
+        outer = cuda.get_current_stream()
+        if outer.ptr == pointer:
+            yield
+            return
+        inner = cuda.ExternalStream(pointer, int(self.device.split(":")[1]))
+        inner.wait_event(outer.record())
+        try:
+            with inner:
+                yield
+        finally:
+            outer.wait_event(inner.record())
+
+    def allocate_with(self, allocate: Callable[[int, int, int], int], free: Callable[[int], None]) -> None:
+        """Take device memory from another library's pool from now on: two pools would each keep what the other lacks.
+
+        Parameters
+        ----------
+        allocate : callable
+            ``allocate(bytes, device, stream)`` returns an address; ``stream`` is the address of the current stream.
+        free : callable
+            ``free(address)``.
+        """
+        cuda = self.xp.cuda
+
+        def malloc(size: int, device: int) -> int:
+            return allocate(size, device, cuda.get_current_stream().ptr)
+
+        def release(address: int, device: int) -> None:
+            if not sys.is_finalizing():  # the other library may be gone by then, and its memory with it
+                free(address)
+
+        cuda.set_allocator(cuda.PythonFunctionAllocator(malloc, release).malloc)
+
+    def synchronize(self) -> None:
+        """Wait until the device has done what it was given (for timings)."""
+        if self.name == "cupy":
+            self.xp.cuda.get_current_stream().synchronize()
+
+    def memory_budget(self) -> int:
+        """Bytes that chunked computations may take: a quarter of what is free, at most 2 GiB.
+
+        ``FLUOGAN_MEMORY_BUDGET`` (bytes) overrides it.
+        """
+        if self.name == "cupy" and _stated_budget() is None:
+            return min(_BUDGET_CEILING, int(self.xp.cuda.runtime.memGetInfo()[0]) // 4)
+        return default_memory_budget()
+
+
+def default_memory_budget() -> int:
+    """Bytes of host memory that chunked computations may take (see :meth:`Backend.memory_budget`)."""
+    stated = _stated_budget()
+    if stated is not None:
+        return stated
+    try:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):  # not on every platform
+        return _BUDGET_CEILING
+    return max(64 * 2**20, min(_BUDGET_CEILING, free // 4))
+
+
+def _stated_budget() -> int | None:
+    """The budget that the environment states, if it does."""
+    stated = os.environ.get("FLUOGAN_MEMORY_BUDGET")
+    if not stated:
+        return None
+    try:
+        return max(1, int(float(stated)))
+    except (ValueError, OverflowError):
+        raise ValueError(f"FLUOGAN_MEMORY_BUDGET must be a number of bytes, got {stated!r}") from None
+
+
+def why_no_gpu() -> str | None:
+    """Say why CuPy cannot be used here, or None if it can."""
+    try:
+        import cupy
+    except ImportError:
+        return "cupy is not installed (pip install 'fluogan-core[cuda13]' or [cuda12])"
+    except Exception as error:  # a broken CUDA install raises many things on import
+        return f"cupy does not import: {error}"
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except Exception as error:
+        return f"cupy finds no usable driver: {error}"
+    return None if count else "no CUDA device is visible (see CUDA_VISIBLE_DEVICES)"
+
+
+@functools.cache
+def _numpy_backend() -> Backend:
+    import scipy.fft
+    import scipy.ndimage
+
+    return Backend("numpy", "cpu", np, scipy.fft, scipy.ndimage)
+
+
+@functools.cache
+def _cupy_backend(device: int) -> Backend:
+    cupy = importlib.import_module("cupy")
+    fft = importlib.import_module("cupyx.scipy.fft")
+    ndimage = importlib.import_module("cupyx.scipy.ndimage")
+    return Backend("cupy", f"cuda:{device}", cupy, fft, ndimage, _cuda_device(cupy, device))
+
+
+def _cuda_device(cupy: Any, number: int) -> Any:
+    """What the launchers know of a card; nothing is compiled before a kernel is asked for."""
+    from ..kernels.cuda.device import Device
+
+    def compiler(text: str, name: str, options: tuple[str, ...]) -> Any:
+        return cupy.RawModule(code=text, options=options)
+
+    attributes = cupy.cuda.Device(number).attributes
+    return Device(
+        cupy,
+        compiler,
+        multiprocessors=attributes["MultiProcessorCount"],
+        shared_memory_per_block=attributes["MaxSharedMemoryPerBlockOptin"],
+        shared_memory_per_multiprocessor=attributes["MaxSharedMemoryPerMultiprocessor"],
+    )
+
+
+def get_backend(name: str | Backend = "auto", device: int | None = None) -> Backend:
+    """Return the backend called ``name``.
+
+    Parameters
+    ----------
+    name : {"auto", "numpy", "cupy"} or Backend
+        ``"auto"`` takes a usable CUDA device if there is one, else the CPU, and says which in the log.
+    device : int, optional
+        The CUDA device, which becomes the calling thread's current one; the current one by default.  Ignored by ``"numpy"``.
+
+    Raises
+    ------
+    RuntimeError
+        If ``"cupy"`` or a device is asked for and cannot be used; the message says why.
+    """
+    if isinstance(name, Backend):
+        if device is not None and name.device != f"cuda:{device}":
+            raise ValueError(f"the backend computes on {name.device}, but device {device} is asked for too; name one")
+        return name
+    one_of(name, "backend", ("auto", "numpy", "cupy"))
+    if name == "numpy":
+        return _numpy_backend()
+    reason = why_no_gpu()
+    if reason is None:
+        import cupy
+
+        number = int(cupy.cuda.runtime.getDevice()) if device is None else int(device)
+        count = int(cupy.cuda.runtime.getDeviceCount())
+        if not 0 <= number < count:
+            raise RuntimeError(f"CUDA device {number} was asked for, but the devices are 0 to {count - 1}")
+        cupy.cuda.Device(number).use()
+        log.info("computing on cuda:%d (cupy)", number)
+        return _cupy_backend(number)
+    if name == "cupy":
+        raise RuntimeError(f"backend 'cupy' cannot be used: {reason}; choose backend='numpy' or 'auto'")
+    if device is not None:
+        raise RuntimeError(f"CUDA device {device} was asked for and cannot be used: {reason}; name none to use the CPU")
+    log.info("computing on the CPU (numpy): %s", reason)
+    return _numpy_backend()
+
+
+def _device_of(array: Any) -> str | None:
+    """``"cpu"``, ``"cuda:N"``, or None for something that is not an array of ours."""
+    if isinstance(array, np.ndarray | np.generic):
+        return "cpu"
+    if type(array).__module__.split(".")[0] == "cupy":
+        return f"cuda:{array.device.id}"
+    return None
+
+
+def backend_of(**arrays: Any) -> Backend:
+    """Return the one backend on which all ``arrays`` (given by name) live.
+
+    Raises
+    ------
+    TypeError
+        If one is not a NumPy or CuPy array.
+    ValueError
+        If they live in different places: nothing is copied silently.
+    """
+    places: dict[str, str] = {}
+    for name, array in arrays.items():
+        if array is None:
+            continue
+        place = _device_of(array)
+        if place is None:
+            raise TypeError(f"{name} must be a NumPy or CuPy array, got {type(array).__name__}")
+        places[name] = place
+    if not places:
+        raise TypeError("at least one array is needed to choose a backend")
+    first, home = next(iter(places.items()))
+    for name, place in places.items():
+        if place != home:
+            where = {"cpu": "on the host"}
+            raise ValueError(
+                f"{first} is {where.get(home, 'on ' + home)} but {name} is {where.get(place, 'on ' + place)}; "
+                "move one with backend.asarray"
+            )
+    return _numpy_backend() if home == "cpu" else _cupy_backend(int(home.split(":")[1]))

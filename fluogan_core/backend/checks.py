@@ -1,0 +1,77 @@
+"""Checks of what a user passes in: each error says what was expected, what came, and what to do."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+__all__ = ["host_image", "image_shape", "one_of", "real_number", "trailing_shape", "whole_number"]
+
+
+def real_number(value: Any, name: str, *, low: float = -math.inf, high: float = math.inf, open_low: bool = False) -> float:
+    """Return ``value`` as a finite float in ``[low, high]`` (``(low, high]`` with ``open_low``)."""
+    try:
+        number = None if isinstance(value, str | bytes) else float(value)
+    except (TypeError, ValueError):
+        number = None
+    if number is None:
+        raise TypeError(f"{name} must be a number, got {type(value).__name__} {value!r}")
+    if not math.isfinite(number):
+        raise ValueError(f"{name} must be finite, got {number}")
+    if number < low or number > high or (open_low and number == low):
+        bound = f"greater than {low:g}" if open_low else f"at least {low:g}"
+        if math.isinf(low):
+            bound = f"at most {high:g}"
+        elif not math.isinf(high):
+            bound += f" and at most {high:g}"
+        raise ValueError(f"{name} must be {bound}, got {number:g}")
+    return number
+
+
+def whole_number(value: Any, name: str, *, low: int | None = None, high: int | None = None) -> int:
+    """Return ``value`` as an int within ``[low, high]``; a float that is not whole is refused."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        if isinstance(value, (float, np.floating)) and float(value).is_integer():
+            value = int(value)
+        else:
+            raise TypeError(f"{name} must be a whole number, got {value!r}")
+    number = int(value)
+    if low is not None and number < low:
+        raise ValueError(f"{name} must be at least {low}, got {number}")
+    if high is not None and number > high:
+        raise ValueError(f"{name} must be at most {high}, got {number}")
+    return number
+
+
+def one_of(value: Any, name: str, choices: tuple[str, ...]) -> str:
+    """Return ``value`` if it is one of ``choices``."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+    return str(value)
+
+
+def image_shape(shape: Any, name: str = "shape") -> tuple[int, int]:
+    """Return ``shape`` as (rows, columns), both positive."""
+    try:
+        rows, columns = shape
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be (rows, columns), got {shape!r}") from None
+    return whole_number(rows, f"{name}[0]", low=1), whole_number(columns, f"{name}[1]", low=1)
+
+
+def trailing_shape(array: Any, shape: tuple[int, int], name: str, meaning: str) -> None:
+    """Raise unless the last two axes of ``array`` are ``shape``."""
+    if array.ndim < 2 or tuple(array.shape[-2:]) != tuple(shape):
+        raise ValueError(f"{name} must have shape (..., {shape[0]}, {shape[1]}) ({meaning}), got {tuple(array.shape)}")
+
+
+def host_image(image: Any, name: str, *, dimensions: tuple[int, ...] = (2,)) -> np.ndarray:
+    """Return ``image`` as a finite float64 array on the host, with one of these numbers of dimensions."""
+    array = np.asarray(image.get() if hasattr(image, "get") else image, dtype=np.float64)
+    if array.ndim not in dimensions or array.size == 0:
+        raise ValueError(f"{name} must be an image (rows, columns), got shape {array.shape}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} holds values that are NaN or infinite")
+    return array

@@ -1,0 +1,194 @@
+r"""Pixels that no light through the PSF could look like: hot, dead, stuck.  They are found, and made up for.
+
+One such pixel that is taken at its word empties the image around it: no x explains it, and the mean frame passes for noisy.
+Every pixel of the mean frame is predicted from all the others, light being a Gaussian field that the PSF has blurred.  With
+K the covariance of such a field and of the noise, diagonal in cosines,
+
+.. math:: K = s\,P + n, \qquad r_j = (K^{-1} \bar y)_j / (K^{-1})_{jj}
+
+is what the pixel is above its prediction from the rest (Rasmussen and Williams 2006, section 5.4.2), with P the power that
+camera pixels see of points anywhere, s as large as the brightest light and n the noise of the mean frame.  A pixel is bad where
+that is far above the noise, and above what a point of light, the sharpest that the PSF lets be, would leave too.  Its value is
+then the prediction.  The sharpest of them are taken out first, since they spoil the prediction of their neighbours.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+
+from ..physics.psi import Psi
+
+__all__ = ["without_bad_pixels"]
+
+log = logging.getLogger("fluogan_core")
+
+#: Bad: the prediction is missed by this many standard errors of the mean frame, as they are typical of it, ...
+_ERRORS = 10.0
+#: ... and by this many times what a point of light as bright would miss it by, and this part of the brightest light.
+_SHARPEST, _BRIGHTEST = 3.0, 0.05
+#: A pixel is not better known than this part of the typical variance lets be: what is stuck has none.
+_LEAST_VARIANCE = 0.3
+#: Of those that are bad, whose that misses by so much of what the worst one does is believed at once.
+_WORST = 0.5
+#: More than this part of the field is no blemish: nothing is taken out.
+_MOST = 0.05
+#: Turns of looking, and of the conjugate gradients that predict several pixels together.
+_LOOKS, _TURNS = 100, 60
+#: A field of fewer pixels is not looked at; the log names no more than so many.
+_FEWEST, _SHOWN = 16, 8
+
+
+def without_bad_pixels(counts: Any, psi: Psi) -> tuple[Any, np.ndarray]:
+    """Return the frames with every bad pixel at the mean that the others let expect, and where those are.
+
+    Parameters
+    ----------
+    counts : (T, M1, M2) array
+        Counts of any offset, on the host or where psi computes.
+    psi : Psi
+
+    Returns
+    -------
+    counts : (T, M1, M2) array
+        The same array if no pixel is bad, else a copy in floating point, in which such pixels stand still.
+    bad : (M1, M2) bool, on the host
+        Nowhere if it would be more than a twentieth of the field; the log says so.
+    """
+    xp = np if isinstance(counts, np.ndarray) else psi.backend.xp
+    host = np.asarray if xp is np else psi.backend.to_host
+    mean, variance = host(counts.mean(axis=0, dtype=np.float64)), np.empty(psi.shape)
+    for row in range(psi.shape[0]):  # the changes of all frames at once would be another stack
+        line = counts[:, row].astype(np.float64)
+        variance[row] = host(0.5 * ((line[1:] - line[:-1]) ** 2).mean(axis=0))
+    _say_if_empty_border(variance > 0)
+    bad, filled = _bad_and_filled(mean, variance, len(counts), psi)
+    if not bad.any():
+        return counts, bad
+    made = counts.astype(np.float64 if counts.dtype == np.float64 else np.float32)
+    rows, columns = np.nonzero(bad)
+    made[:, xp.asarray(rows), xp.asarray(columns)] = xp.asarray(filled[rows, columns], dtype=made.dtype)
+    shown = ", ".join(f"({row}, {column})" for row, column in zip(rows[:_SHOWN], columns[:_SHOWN]))
+    more = f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else ""
+    log.warning(
+        "pixels left out of the fit: %d that no light through the PSF could look like (hot, dead, stuck), (row, column) %s%s",
+        len(rows),
+        shown,
+        more,
+    )
+    return made, bad
+
+
+def _say_if_empty_border(changing: np.ndarray) -> None:
+    """Log where whole rows or columns at the field's border stand still, as registration leaves them, and what to cut to."""
+    rows, columns = (np.flatnonzero(changing.any(axis=axis)) for axis in (1, 0))
+    if not rows.size:
+        return
+    whole = rows[0], columns[0], rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1
+    if whole[2:] != changing.shape:
+        log.warning(
+            "rows or columns at the border never change (left by a registration?), and no image looks like that: cut the stack "
+            "to top, left, rows, columns = %d, %d, %d, %d (roi)",
+            *whole,
+        )
+
+
+def _bad_and_filled(mean: np.ndarray, variance: np.ndarray, frames: int, psi: Psi) -> tuple[np.ndarray, np.ndarray]:
+    """Where pixels are bad, and the mean frame with what the others predict there."""
+    from scipy.ndimage import maximum_filter, median_filter
+
+    bad = np.zeros(mean.shape, dtype=bool)
+    changing = variance[variance > 0]
+    if mean.size < _FEWEST or not changing.size:
+        return bad, mean
+    # no single pixel has a say in what is typical
+    dark, bright = np.quantile(median_filter(mean, 3), (0.05, 0.99))
+    typical, brightest = float(np.median(changing)), float(bright - dark)
+    prediction = _Prediction(psi, max(0.25 * brightest**2, typical / frames), typical / frames)
+    sharpest = _SHARPEST * prediction.misses_of_points(psi)
+    errors = np.sqrt(np.maximum(variance, _LEAST_VARIANCE * typical) / frames)
+    for _ in range(_LOOKS):
+        filled = prediction.filled(mean, bad)
+        misses = prediction.misses(filled)
+        # pixels of unequal gain or offset are no better known than these show, all together
+        spread = max(1.0, 1.4826 * float(np.median(np.abs(misses[~bad]) / errors[~bad])))
+        allowed = _ERRORS * spread * errors + sharpest * np.abs(filled - misses - dark) + _BRIGHTEST * brightest
+        ratio = np.where(bad, 0.0, np.abs(misses) / allowed)
+        worst = float(ratio.max())
+        if worst <= 1:
+            return bad, filled
+        bad |= (ratio >= max(1.0, _WORST * worst)) & (ratio == maximum_filter(ratio, 3))
+        if bad.mean() > _MOST:
+            break
+    log.warning(
+        "more than %.0f %% of the pixels stick out of what the PSF lets be (a border without light, a PSF far too wide, very "
+        "unequal pixels): all are taken as they are; cut the stack to what is whole",
+        100 * _MOST,
+    )
+    return np.zeros_like(bad), mean
+
+
+class _Prediction:
+    """Every pixel of a mean frame from all the others."""
+
+    def __init__(self, psi: Psi, light: float, noise: float) -> None:
+        from scipy import fft
+
+        self.fft = fft
+        power = _power(psi)
+        self.inverse = 1.0 / (light / power.mean() * power + noise)
+        self.inverse[0, 0] = 0.0  # how bright the field is nobody says beforehand
+        down, across = (fft.dct(np.eye(size), axis=0, norm="ortho") ** 2 for size in psi.shape)
+        self.diagonal = down.T @ self.inverse @ across
+
+    def _precision(self, image: np.ndarray) -> np.ndarray:
+        """K^-1 image."""
+        return np.asarray(self.fft.idctn(self.fft.dctn(image, norm="ortho") * self.inverse, norm="ortho"))
+
+    def misses(self, image: np.ndarray) -> np.ndarray:
+        """How far each pixel is above what all the others predict."""
+        return self._precision(image) / self.diagonal
+
+    def filled(self, image: np.ndarray, bad: np.ndarray) -> np.ndarray:
+        """The image with what the other pixels predict where pixels are bad, all of them together."""
+        from scipy.sparse.linalg import LinearOperator, cg
+
+        count = int(bad.sum())
+        if not count:
+            return image
+
+        def among_bad(values: np.ndarray) -> np.ndarray:
+            part = np.zeros(image.shape)
+            part[bad] = values.ravel()
+            return self._precision(part)[bad]
+
+        operator = LinearOperator((count, count), matvec=among_bad, dtype=np.float64)
+        scaled = LinearOperator((count, count), matvec=lambda values: values.ravel() / self.diagonal[bad], dtype=np.float64)
+        above, _ = cg(operator, self._precision(image)[bad], M=scaled, rtol=1e-6, maxiter=_TURNS)
+        made = image.copy()
+        made[bad] -= above
+        return made
+
+    def misses_of_points(self, psi: Psi) -> float:
+        """The most that a point of light, wherever in its pixel, misses its own prediction by, in units of its brightness."""
+        middle = [psi.factor * (size // 2) for size in psi.shape]
+        most = 0.0
+        for phase in np.ndindex(psi.factor, psi.factor):
+            seen = psi.backend.to_host(psi.column((middle[0] + phase[0], middle[1] + phase[1]))).astype(np.float64)
+            most = max(most, float(np.abs(self.misses(seen)).max() / seen.max())) if seen.max() > 0 else most
+        return most
+
+
+def _power(psi: Psi) -> np.ndarray:
+    """Power that camera pixels see of points anywhere, at the frequencies of the cosine transform, 1 at the lowest."""
+    waves = [
+        np.exp(-1j * np.pi * np.outer(np.arange(size) / size, np.arange(taps)))
+        for size, taps in zip(psi.shape, psi.table.shape[2:])
+    ]
+    power = np.zeros(psi.shape)
+    for phase in np.ndindex(psi.table.shape[:2]):
+        for across in (waves[1], waves[1].conj()):  # cosines run both ways
+            power += np.abs(waves[0] @ psi.table[phase] @ across.T) ** 2
+    return power / power[0, 0]

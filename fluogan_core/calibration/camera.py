@@ -1,0 +1,280 @@
+r"""Gain, offset, noise and brightness of the emitters, read from the stack itself.
+
+For the model ``Y = gain * P(Psi P(x) + b) + offset + N`` a pixel of mean m (counts) has the temporal variance
+
+.. math:: v_j = g\,(m_j - o) + \sigma^2 + q \sum_i \Psi_{ji}^2 u_i, \qquad q = g \kappa,
+
+with g the gain, o the offset, :math:`\Psi` of unit sums and u the emission in counts.  Its last term is the flicker.  Shot
+noise and read noise do not reach the covariance of two *different* pixels, the flicker does:
+:math:`C_{jk} = q \sum_i \Psi_{ji} \Psi_{ki} u_i`.  So q is measured on neighbours, the flicker is taken off the variance,
+and the rest is regressed on the mean.  u need not be known: the mean image and its blur by :math:`\Psi_{ji} \Psi_{ki}` are
+two convolutions of it, and a filter leads from one to the other.
+
+What can be known, and what cannot:
+
+* gain: the slope.  Variances are half the mean squared differences of consecutive frames, which bleaching and drift do not
+  touch.
+* offset and read noise: the intercept :math:`\sigma^2 - g o` is known, its two parts are not.  Unless one is given, the read
+  noise is taken as anything from nothing to :data:`MOST_READ_NOISE` electrons that does not lift the offset above the darkest
+  pixels, and the errors say so.  Third cumulants could part them, but only in a camera whose own noise is not skewed.
+* kappa: from the covariances of the whole stack, less a slow trend of each pixel.  The model takes frames one by one, so
+  the fluctuation it must explain is the whole one; differences of consecutive frames miss what outlasts a frame.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..backend.arrays import backend_of
+from ..backend.checks import real_number
+from ..physics.psi import Psi
+from ..stack import recorded_stack
+from .flicker import PairKernels, fit_flicker
+from .pixel_moments import live_pixels, pixel_moments
+from .regression import jackknife
+from .remarks import MOST_READ_NOISE, camera_notes, flicker_notes, neighbour_notes, usable_brightness
+
+__all__ = ["MOST_READ_NOISE", "Camera", "CameraEstimate", "estimate_camera"]
+
+#: Pixels whose variance departs by more than this many robust standard deviations do not take part.
+_REJECT = 4.0
+#: Blocks per axis of the field that the jackknife leaves out one at a time.
+_BLOCKS = 5
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A camera with the same gain and offset everywhere.
+
+    Attributes
+    ----------
+    gain : float
+        Counts per detected photon.
+    offset : float
+        Counts without light.
+    noise_std : float
+        Standard deviation of the additive noise, counts.
+    """
+
+    gain: float = 1.0
+    offset: float = 0.0
+    noise_std: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "gain", real_number(self.gain, "gain", low=0, open_low=True))
+        object.__setattr__(self, "offset", real_number(self.offset, "offset"))
+        object.__setattr__(self, "noise_std", real_number(self.noise_std, "noise_std", low=0))
+
+    def to_photons(self, counts: Any) -> Any:
+        """Return ``(counts - offset) / gain`` as float32, for a NumPy or CuPy array of any shape and dtype."""
+        backend_of(counts=counts)
+        return (counts.astype(np.float32) - np.float32(self.offset)) / np.float32(self.gain)
+
+
+@dataclass(frozen=True)
+class CameraEstimate:
+    """What a stack says about its camera and emitters.
+
+    Attributes
+    ----------
+    camera : Camera
+    photons_per_emitter : float
+        kappa, detected photons per emission.
+    gain_error, offset_error, noise_std_error, photons_per_emitter_error : float
+        One standard error each; 0 for what the user gave, infinite for a kappa of which the stack says nothing.
+    given : tuple of str
+        Names that the user gave.
+    notes : tuple of str
+        Remarks in plain language.
+    diagnostics : dict of str to (M1, M2) array
+        ``mean`` and ``variance`` of the counts, the ``flicker`` taken off the variance, and the pixels ``used``.
+    """
+
+    camera: Camera
+    photons_per_emitter: float
+    gain_error: float
+    offset_error: float
+    noise_std_error: float
+    photons_per_emitter_error: float
+    given: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    diagnostics: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
+
+
+# -- the variance against the mean ------------------------------------------------------------------------------------
+
+
+def _line(mean: np.ndarray, variance: np.ndarray, weight: np.ndarray) -> tuple[float, float]:
+    """Slope and intercept by weighted least squares; slope 0 where all means are equal."""
+    share = weight / weight.sum()
+    centre, level = (share * mean).sum(), (share * variance).sum()
+    spread = (share * (mean - centre) ** 2).sum()
+    slope = float((share * (mean - centre) * (variance - level)).sum() / spread) if spread > 0 else 0.0
+    return slope, float(level - slope * centre)
+
+
+def _expected(mean: np.ndarray, variance: np.ndarray, live: np.ndarray, frames: int) -> tuple[np.ndarray, np.ndarray]:
+    """Fit variance = slope * mean + intercept robustly; return the fitted variance and the pixels that keep to it.
+
+    Weights are 1 / variance.  The square would be best were sampling the only error; but every pixel of a real camera has a
+    read noise of its own, which spoils the dark end, and the sharpened mean image is least certain there.
+    """
+    floor = 0.01 * float(np.median(variance[live]))
+    fit, used = np.full(mean.shape, max(float(variance[live].mean()), floor)), live
+    # Half mean squared differences scatter like chi-square over this many degrees of freedom; its cube root is normal.
+    bias = 2.0 * (3.0 * frames - 4.0) / (2.0 * (frames - 1.0) ** 2) / 9.0
+    for _ in range(5):
+        slope, intercept = _line(mean[used], variance[used], 1.0 / fit[used])
+        fit = np.maximum(slope * mean + intercept, floor)
+        z = (np.cbrt(np.maximum(variance, 0.0) / fit) - 1.0 + bias) / math.sqrt(bias)
+        scatter = max(1.0, 1.4826 * float(np.median(np.abs(z[live] - np.median(z[live])))))
+        used = live & (np.abs(z) <= _REJECT * scatter)
+    return fit, used
+
+
+def _resolve(
+    mean: np.ndarray, variance: np.ndarray, weight: np.ndarray, darkest: float, given: dict[str, float]
+) -> tuple[float, float, float, float]:
+    """Gain, offset, noise_std, and how far noise_std**2 stays open (a standard deviation), honouring what is given."""
+    gain, offset, noise = given.get("gain"), given.get("offset"), given.get("noise_std")
+    if gain is None and offset is not None and noise is not None:
+        light = mean - offset
+        return float((weight * light * (variance - noise**2)).sum() / (weight * light**2).sum()), offset, noise, 0.0
+    if gain is None:
+        gain, intercept = _line(mean, variance, weight)
+    else:
+        intercept = float((weight * (variance - gain * mean)).sum() / weight.sum())
+    if noise is not None:
+        return gain, (noise**2 - intercept) / gain if offset is None and gain else offset or 0.0, noise, 0.0
+    if offset is not None:
+        square = intercept + gain * offset
+        if square < 0 and "gain" not in given:  # no read noise at all: the line goes through the offset
+            return _resolve(mean, variance, weight, darkest, {"offset": offset, "noise_std": 0.0})
+        return gain, offset, math.sqrt(max(square, 0.0)), 0.0
+    if gain <= 0:
+        return gain, 0.0, 0.0, 0.0
+    # A noise_std uniform between nothing and its largest value: mean and standard deviation of its square.
+    largest = min((MOST_READ_NOISE * gain) ** 2, max(0.0, gain * darkest + intercept))
+    return gain, (largest / 3.0 - intercept) / gain, math.sqrt(largest / 3.0), math.sqrt(4.0 / 45.0) * largest
+
+
+# -- the estimate -----------------------------------------------------------------------------------------------------
+
+
+def estimate_camera(
+    stack: Any,
+    psi: Psi | None = None,
+    *,
+    gain: float | None = None,
+    offset: float | None = None,
+    noise_std: float | None = None,
+    photons_per_emitter: float | None = None,
+) -> CameraEstimate:
+    """Estimate gain, offset, read noise and the photons per emission from a stack.
+
+    Parameters
+    ----------
+    stack : (T, M1, M2) array, integers or floats, or Stack
+        Raw counts.
+    psi : Psi, optional
+        Gives the shape of the PSF (its own ``photons_per_emitter`` is ignored).  Without it the flicker cannot be told
+        from shot noise: the gain comes out too high where the sample flickers, and kappa stays unknown.
+    gain, offset, noise_std, photons_per_emitter : float, optional
+        What is known already (a calibrated camera); taken as it is.
+
+    Returns
+    -------
+    CameraEstimate
+        Errors are one standard error.  They join a jackknife over blocks of the field; half the range over three
+        weightings (a camera that is not linear); the disagreement between closer and wider pairs of pixels (a PSF that
+        does not fit); and, for offset and read noise, what the intercept leaves open.
+
+    Raises
+    ------
+    ValueError
+        If the stack is not (T, M1, M2) with T of 2 or more, not finite, does not fit ``psi``, or does not determine the
+        gain.
+    TypeError
+        If it holds neither integers nor floats.
+    """
+    options = {"gain": gain, "offset": offset, "noise_std": noise_std, "photons_per_emitter": photons_per_emitter}
+    given = {
+        name: real_number(value, name, low=-math.inf if name == "offset" else 0, open_low=name not in ("offset", "noise_std"))
+        for name, value in options.items()
+        if value is not None
+    }
+    stack = recorded_stack(stack, None if psi is None else psi.shape)
+    frames, rows, columns = stack.shape
+
+    optics = None if psi is None else PairKernels(psi)
+    moments = pixel_moments(stack, [*optics.near, *optics.far] if optics else [(1, 0)])
+    mean = moments.mean
+    live, notes = live_pixels(stack, mean, moments.variance)
+    blocks = (np.arange(rows) * _BLOCKS // rows)[:, None] * _BLOCKS + np.arange(columns) * _BLOCKS // columns
+    blocks = np.unique(blocks, return_inverse=True)[1].reshape(rows, columns)
+
+    flicker, shot = None, moments.variance
+    fit, used = _expected(mean, shot, live, frames)
+    if optics is not None:
+        for _ in range(2):  # the weights, and the offset under the lamp, improve once the flicker is known
+            dark = _resolve(mean[used], shot[used], 1.0 / fit[used], math.inf, given)[1]
+            flicker = fit_flicker(moments, optics, used, 1.0 / fit, dark, blocks)
+            shot = moments.variance - flicker.variance(0)
+            fit, used = _expected(mean, shot, live, frames)
+
+    darkest = float(np.quantile(mean[used], 0.005))
+    replicates = []
+    for replicate in range(int(blocks.max()) + 2):
+        keep = used & (blocks != replicate - 1)
+        clean = moments.variance - flicker.variance(replicate) if flicker else moments.variance
+        values = _resolve(mean[keep], clean[keep], 1.0 / fit[keep], darkest, given)
+        q = (flicker.whole[replicate, 0], flicker.fast[replicate, 0]) if flicker else (math.nan, math.nan)
+        replicates.append([*values, *(part / values[0] if values[0] else math.nan for part in q)])
+    table = np.array(replicates)
+    error = jackknife(table)
+    found_gain, found_offset, found_noise, still_open, kappa, _ = (float(value) for value in table[0])
+
+    slopes = [_resolve(mean[used], shot[used], fit[used] ** -power, darkest, given)[:2] for power in (0, 1, 2)]
+    bend = np.ptp(slopes, axis=0) / 2
+    doubt = flicker.disagreement if flicker else 0.0
+    uncorrected = _resolve(mean[used], moments.variance[used], 1.0 / fit[used], darkest, given)
+    gain_error, offset_error = (math.hypot(error[k], bend[k], doubt * abs(uncorrected[k] - table[0, k])) for k in (0, 1))
+    if not found_gain > 2.0 * gain_error:
+        raise ValueError(
+            f"the gain cannot be read from this stack (slope of variance on mean {found_gain:.3g} +- {gain_error:.3g}): its "
+            "pixels are too alike, or too few, or their noise is not that of photons; give the gain if you have a calibration"
+        )
+    offset_error = math.hypot(offset_error, still_open / found_gain)
+    if found_noise > 0:
+        noise_error = still_open / (2.0 * found_noise)
+    else:  # a read noise below what the errors of the line can hide
+        noise_error = math.sqrt(found_gain * offset_error + gain_error * abs(float(mean.mean()) - found_offset))
+    kappa_error = math.hypot(error[4], doubt * kappa) if flicker else math.inf
+    errors = {
+        "gain": gain_error,
+        "offset": offset_error,
+        "noise_std": math.hypot(error[2], noise_error),
+        "photons_per_emitter": kappa_error,
+    }
+    brightness, remark = usable_brightness(kappa, kappa_error)
+    if remark and "photons_per_emitter" not in given:
+        notes.append(remark)
+    notes += camera_notes(moments, (slopes[2][0], found_gain, slopes[0][0]), float(error[0]), found_offset, given)
+    notes += flicker_notes(flicker, table[0, 4:], error[4:]) if flicker else neighbour_notes(moments)
+    for name in given:
+        errors[name] = 0.0
+    return CameraEstimate(
+        camera=Camera(found_gain, found_offset, found_noise),
+        photons_per_emitter=given.get("photons_per_emitter", brightness),
+        gain_error=errors["gain"],
+        offset_error=errors["offset"],
+        noise_std_error=errors["noise_std"],
+        photons_per_emitter_error=errors["photons_per_emitter"],
+        given=tuple(given),
+        notes=tuple(notes),
+        diagnostics={"mean": mean, "variance": moments.variance, "flicker": moments.variance - shot, "used": used},
+    )

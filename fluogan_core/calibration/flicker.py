@@ -1,0 +1,169 @@
+"""The flicker of a stack: what its pixels' covariances say of the brightness of its emitters."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..physics.psi import Psi
+from .pixel_moments import PixelMoments, Shift, windows
+from .regression import jackknife, solve_normal
+
+__all__ = ["SHAPED", "SPREAD", "Flicker", "PairKernels", "fit_flicker", "pair_kernel", "spread_terms"]
+
+#: Regularisation of the sharpening filter, relative to the squared transfer of the PSF at zero frequency.
+_WIENER = 0.002
+#: At most this many near shifts take part.
+_NEIGHBOURS = 16
+#: Terms of a covariance that the PSF shapes: q, and six of a smooth background; then lamp, row noise, column noise.
+SHAPED, SPREAD = 7, 3
+
+
+class PairKernels:
+    """What the PSF says of covariances.
+
+    Emission is taken as uniform inside a camera pixel; then the mean image and the covariance at a shift are convolutions
+    of the same emission.
+
+    ``near`` shifts see the flicker, closest first; ``far`` ones see only what camera and lamp have in common.
+    """
+
+    def __init__(self, psi: Psi) -> None:
+        self.table, self.origin, self.shape = psi.table / psi.photons_per_emitter, psi.origin, psi.shape
+        reach = [min(t, m - 1) for t, m in zip(self.table.shape[2:], self.shape)]
+        half_plane = [(0, right) for right in range(1, reach[1])]
+        half_plane += [(down, right) for down in range(1, reach[0]) for right in range(1 - reach[1], reach[1])]
+        #: Sum of the kernel at each shift: the covariance of a uniform emission.
+        self.strength = {shift: float(self.kernel(shift).sum()) for shift in [(0, 0), *half_plane]}
+        own = self.strength[0, 0]
+        ranked = sorted(half_plane, key=lambda shift: -self.strength[shift])
+        self.near = [s for s in ranked if self.strength[s] > 0.1 * own][:_NEIGHBOURS] or ranked[:4]
+        beyond = [1 + max((abs(s[axis]) for s in half_plane if self.strength[s] > 1e-3 * own), default=0) for axis in (0, 1)]
+        steps = [[math.ceil(k * r) for r in beyond] for k in (1.0, 1.5, 2.0)]
+        wanted = [shift for down, right in steps for shift in ((0, right), (down, 0), (down, right), (down, -right))]
+        self.far = [s for s in wanted if s[0] <= self.shape[0] - 4 and abs(s[1]) <= self.shape[1] - 4]
+
+    def kernel(self, shift: Shift) -> np.ndarray:
+        """:func:`pair_kernel` of the PSF."""
+        return pair_kernel(self.table, shift)
+
+    def predictor(self, mean: np.ndarray) -> Any:
+        """Return the function of a shift that gives the covariance per unit of q, (M1, M2), from the mean image.
+
+        A Wiener filter stands for the inverse of the blur: what it loses is lost to the prediction and does not bias the
+        regression on it.  A constant background counts as emission.
+        """
+        from scipy.fft import irfft2, next_fast_len, rfft2
+
+        pad = [max(-o, t + o) for o, t in zip(self.origin, self.table.shape[2:])]
+        level = float(mean.mean())
+        padded = np.pad(mean - level, [(p, p) for p in pad], mode="symmetric")
+        size = tuple(next_fast_len(n, True) for n in padded.shape)
+
+        def transfer(kernel: np.ndarray) -> np.ndarray:
+            placed = np.zeros(size)
+            places = [(np.arange(t) + o) % n for t, o, n in zip(kernel.shape, self.origin, size)]
+            np.add.at(placed, np.ix_(*places), kernel)
+            return rfft2(placed)
+
+        blur = transfer(self.table.mean(axis=(0, 1)))
+        total = float(blur[0, 0].real)
+        emission = rfft2(padded, size) * blur.conj() * (1.0 + _WIENER) / (np.abs(blur) ** 2 + _WIENER * total**2)
+        window = tuple(slice(p, p + m) for p, m in zip(pad, self.shape))
+
+        def predict(shift: Shift) -> np.ndarray:
+            kernel = self.kernel(shift)
+            return irfft2(emission * transfer(kernel), size)[window] + level * kernel.sum() / total
+
+        return predict
+
+
+def pair_kernel(table: np.ndarray, shift: Shift) -> np.ndarray:
+    """Mean over the phases of T[k] T[k + shift], on the taps of a polyphase table; its sum is the PSF's autocorrelation."""
+    first, second = windows(shift, table.shape[2:])
+    kernel = np.zeros(table.shape[2:])
+    kernel[first] = (table[:, :, *first] * table[:, :, *second]).mean(axis=(0, 1))
+    return kernel
+
+
+@dataclass
+class Flicker:
+    """Coefficients of the covariance: all pixels first, then one jackknife replicate per row.
+
+    ``terms`` are what the first eight stand for at shift zero; ``disagreement`` is the relative difference between q from
+    the closer and from the wider near pairs, 0 where it is within the noise.
+    """
+
+    fast: np.ndarray
+    whole: np.ndarray
+    terms: np.ndarray
+    disagreement: float
+
+    def variance(self, replicate: int) -> np.ndarray:
+        """Flicker of sample and lamp in the variance of consecutive differences, (M1, M2)."""
+        return np.tensordot(self.fast[replicate, : len(self.terms)], self.terms, axes=1)
+
+
+def fit_flicker(
+    moments: PixelMoments, optics: PairKernels, used: np.ndarray, weight: np.ndarray, offset: float, blocks: np.ndarray
+) -> Flicker:
+    """Regress the covariances on what flicker, lamp and read-out would give.
+
+    Far pairs share no emitter: they tell the lamp, which acts on all pixels at once, and the noise common to a row or a
+    column.  Near pairs, less these, tell the flicker.  A background, static and smooth, takes part in the mean and not in
+    the covariance: a quadratic surface takes it off.
+    """
+    from scipy.ndimage import median_filter
+
+    shape, count, total = moments.mean.shape, int(blocks.max()) + 1, SHAPED + SPREAD
+    mean = np.where(used, moments.mean, median_filter(moments.mean, 3))
+    predict, light = optics.predictor(mean), mean - offset
+    y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
+    surface = np.stack([np.ones(shape), y, x, y * y, x * y, x * x])
+
+    half = (len(optics.near) + 1) // 2
+    groups = optics.near[:half], optics.near[half:], optics.far
+    normal, right = np.zeros((3, count, total, total)), np.zeros((3, count, total, 2))
+    for group, shifts in enumerate(groups):
+        for shift in shifts:
+            first, second = windows(shift, shape)
+            taken = used[first] & used[second]
+            design = np.zeros((total, int(taken.sum())))
+            if shifts is not optics.far:
+                design[0] = predict(shift)[first][taken]
+                design[1:SHAPED] = optics.strength[shift] * surface[:, *first][:, taken]
+            design[SHAPED:] = spread_terms(light, shift, taken)
+            targets = np.stack([moments.fast[shift][taken], moments.whole[shift][taken]])
+            scaled = design * np.sqrt(weight[first] * weight[second])[taken]
+            label = blocks[first][taken]
+            for block in range(count):
+                inside = label == block
+                normal[group, block] += scaled[:, inside] @ design[:, inside].T
+                right[group, block] += scaled[:, inside] @ targets[:, inside].T
+
+    whole_field = np.concatenate([normal.sum(axis=1)[None], normal.sum(axis=1) - normal.swapaxes(0, 1)])
+    whole_right = np.concatenate([right.sum(axis=1)[None], right.sum(axis=1) - right.swapaxes(0, 1)])
+    solved, halves = [], []
+    for n, r in zip(whole_field, whole_right):
+        spread = solve_normal(n[2, SHAPED:, SHAPED:], r[2, SHAPED:])
+        left = r[:, :SHAPED] - n[:, :SHAPED, SHAPED:] @ spread
+        n = n[:, :SHAPED, :SHAPED]
+        solved.append(np.concatenate([solve_normal(n[0] + n[1], left[0] + left[1]), spread]))
+        halves.append([solve_normal(n[k], left[k])[0, 1] for k in (0, 1)])
+    fast, whole = np.moveaxis(np.array(solved), 2, 0)
+    apart = np.array(halves)[:, :1] - np.array(halves)[:, 1:]
+    clear = groups[1] and whole[0, 0] > 0 and abs(apart[0, 0]) > 2.0 * jackknife(apart)[0]
+    terms = np.concatenate([predict((0, 0))[None], optics.strength[0, 0] * surface, light[None] ** 2])
+    return Flicker(fast, whole, terms, abs(apart[0, 0]) / whole[0, 0] if clear else 0.0)
+
+
+def spread_terms(light: np.ndarray, shift: Shift, taken: np.ndarray) -> np.ndarray:
+    """What lamp, row noise and column noise add to the covariances of the pairs ``taken``, (3, pairs), per unit of each."""
+    first, second = windows(shift, light.shape)
+    terms = np.zeros((SPREAD, int(taken.sum())))
+    terms[0] = (light[first] * light[second])[taken]
+    terms[1], terms[2] = shift[0] == 0, shift[1] == 0
+    return terms

@@ -1,0 +1,102 @@
+"""How noisy a stack is, and its mean frame: what the solver's weights and number of steps are measured in."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..physics.psi import Psi
+
+__all__ = ["StackNoise", "stack_noise"]
+
+#: Noise is read at the frequencies of the mean frame beyond the first of these, fractions of Nyquist's, ...
+_EDGES = (0.8, 0.85, 0.9)
+#: ... at which the PSF passes less than this.
+_PASSED = 0.03
+#: Noise of the mean frame is not below this fraction of what the variance says: a mean without noise needs no prior at all.
+_LEAST = 0.1
+#: Larger counts are refused: their squares, summed, leave the range of float32.
+_LARGEST = 1e15
+
+
+@dataclass(frozen=True)
+class StackNoise:
+    """The noise of a stack, in counts.
+
+    Attributes
+    ----------
+    variance : float
+        Mean temporal variance of a pixel, from differences of consecutive frames, which bleaching does not inflate.
+    excess : float
+        Noise of the mean frame over what that variance explains.  Above 1 is what does not average out: pixels of unequal
+        gain or offset, rows that are read apart.  Below 1 is flicker: it makes frames vary, but what it leaves in the mean
+        has gone through the PSF and is light, not noise.  1 where the PSF is too narrow to tell.
+    of_mean : float
+        Noise of the mean frame, standard deviation.
+    signal : float
+        Brightest pixels of the mean frame above its darkest.
+    signal_to_noise : float
+        Of the brightest pixels of the mean frame.
+    """
+
+    variance: float
+    excess: float
+    of_mean: float
+    signal: float
+    signal_to_noise: float
+
+
+def stack_noise(counts: Any, psi: Psi) -> StackNoise:
+    """Measure the noise of a stack (T, M1, M2) above the offset.
+
+    Raises
+    ------
+    ValueError
+        If the frames do not change at all, or hold counts too large for their variance to be held.
+    """
+    xp = psi.backend.xp
+    largest = max(float(counts.max()), -float(counts.min()))
+    if largest > _LARGEST:
+        raise ValueError(f"the stack holds counts up to {largest:.3g}, whose variance no float32 can hold: scale it down")
+    step = counts[1:] - counts[:-1]
+    variance = 0.5 * (step * step).mean(axis=0, dtype=np.float64)
+    level = float(variance.mean())
+    if level <= 0:
+        raise ValueError("the frames do not change at all; a stack of identical frames holds no fluctuations")
+    mean = counts.mean(axis=0, dtype=np.float64)
+    excess = _excess(mean, level / len(counts), psi)
+    # pixels that never change are dead, stuck or saturated, and say nothing of the light
+    dark, bright = (float(q) for q in xp.quantile(mean[variance > 0], xp.asarray([0.05, 0.99])))
+    # the noise where the light is: averaged, since that of a single pixel is known to a few per cent only; and no less than
+    # anywhere, since what saturates or is stuck stands still without being known any better
+    loud = math.sqrt(max(float(variance[mean >= bright].mean()), level) / len(counts)) * excess
+    signal = bright - dark
+    return StackNoise(level, excess, math.sqrt(level / len(counts)) * excess, signal, signal / loud)
+
+
+def _excess(mean: Any, expected: float, psi: Psi) -> float:
+    """Noise of the mean frame at frequencies that no light reaches: amplitude relative to what the variance lets expect."""
+    edge = next((f for f in _EDGES if _transfer(psi, f) < _PASSED), None)
+    if edge is None:
+        return 1.0
+    xp, fft = psi.backend.xp, psi.backend.fft
+    down, across = (xp.arange(n) / n for n in mean.shape)
+    beyond = xp.maximum(down[:, None], across[None, :]) >= edge
+    if not beyond.any():  # a field of so few pixels has no frequency there
+        return 1.0
+    # the cosine transform mirrors the field at its border, where a Fourier transform would see a jump at all frequencies
+    power = float((fft.dctn(mean, norm="ortho")[beyond] ** 2).mean())
+    return max(_LEAST, math.sqrt(power / expected))
+
+
+def _transfer(psi: Psi, frequency: float) -> float:
+    """The larger of the PSF's transfers along rows and columns, at a fraction of the camera's Nyquist frequency."""
+    worst = 0.0
+    for axis in (0, 1):
+        line = psi.psf.sum(axis=1 - axis)
+        place = np.arange(len(line)) - len(line) // 2
+        worst = max(worst, abs(float((line * np.cos(math.pi * frequency / psi.factor * place)).sum())))
+    return worst

@@ -1,0 +1,107 @@
+"""Mean, variance and covariances of a stack's pixels, and which pixels can be trusted."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..backend.arrays import default_memory_budget
+
+__all__ = ["PixelMoments", "Shift", "live_pixels", "pixel_moments", "windows"]
+
+#: From a pixel to its partner, rows and columns.
+Shift = tuple[int, int]
+
+
+@dataclass
+class PixelMoments:
+    """Mean, variance, and covariances at each shift: from consecutive differences (fast), from the whole stack."""
+
+    mean: np.ndarray
+    variance: np.ndarray
+    fast: dict[Shift, np.ndarray]
+    whole: dict[Shift, np.ndarray]
+    brightness: np.ndarray
+
+
+def windows(shift: Shift, shape: tuple[int, ...]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Windows of the pixels j and of their partners j + shift, both inside the field; shift[0] is not negative."""
+    (down, right), (rows, columns) = shift, shape
+    width = max(0, columns - abs(right))
+    left, partner = max(0, -right), max(0, right)
+    first = slice(0, max(0, rows - down)), slice(left, left + width)
+    second = slice(down, max(down, rows)), slice(partner, partner + width)
+    return first, second
+
+
+def _mean_product(a: np.ndarray, b: np.ndarray, degrees: int) -> np.ndarray:
+    return np.einsum("tij,tij->ij", a, b).astype(np.float64) / max(degrees, 1)
+
+
+def pixel_moments(stack: np.ndarray, shifts: list[Shift]) -> PixelMoments:
+    """Compute the moments in bands of rows that fit the memory budget."""
+    frames, rows, columns = stack.shape
+    degree = 0 if frames < 10 else 1 if frames < 30 else 2
+    trend = np.linalg.qr(np.polynomial.legendre.legvander(np.linspace(-1, 1, frames), degree))[0].astype(np.float32)
+    reach = max((down for down, _ in shifts), default=0)
+    band = max(1, default_memory_budget() // (16 * frames * columns) - reach)
+
+    mean, variance = np.empty((rows, columns)), np.empty((rows, columns))
+    fast, whole = ({s: np.empty(mean[windows(s, mean.shape)[0]].shape) for s in shifts} for _ in range(2))
+    brightness = np.zeros(frames)
+    for top in range(0, rows, band):
+        part = np.array(stack[:, top : top + band + reach], dtype=np.float32)
+        own = min(band, rows - top)
+        level = part.mean(axis=0, dtype=np.float64)
+        mean[top : top + own] = level[:own]
+        brightness += part[:, :own].sum(axis=(1, 2), dtype=np.float64) / mean.size
+        part -= level.astype(np.float32)
+        change = np.diff(part, axis=0) * np.float32(math.sqrt(0.5))
+        variance[top : top + own] = _mean_product(change[:, :own], change[:, :own], frames - 1)
+        part -= np.tensordot(trend, np.tensordot(trend, part, axes=(0, 0)), axes=(1, 0))
+        for source, target, degrees in ((change, fast, frames - 1), (part, whole, frames - 1 - degree)):
+            for shift in shifts:
+                first, second = windows(shift, part.shape[1:])
+                product = _mean_product(source[:, *first], source[:, *second], degrees)
+                keep = max(0, min(own, rows - shift[0] - top))
+                target[shift][top : top + keep] = product[:keep]
+    return PixelMoments(mean, variance, fast, whole, brightness)
+
+
+def live_pixels(stack: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Pixels that neither saturate, nor stand still, nor stick out, and what to say of the others.
+
+    A ceiling shows as a pile of values at the very top: more than twice as many as at the next value down.  A hot pixel
+    stands out of its neighbours by half the range of the image, which no optics can do.
+    """
+    from scipy.ndimage import median_filter
+
+    top, second = stack.max(), None
+    at_top, count, next_count = np.zeros(variance.shape, dtype=bool), 0, 0
+    for frame in stack:
+        hit = frame == top
+        at_top |= hit
+        count += int(hit.sum())
+        rest = frame[~hit]
+        if rest.size and (second is None or rest.max() >= second):
+            value = rest.max()
+            next_count = int((rest == value).sum()) + (next_count if value == second else 0)
+            second = value
+    notes = []
+    live = np.ones(variance.shape, dtype=bool)
+    if count >= 5 and count > 2 * next_count and second is not None:
+        live &= ~at_top
+        notes.append(f"saturation: {count / stack.size:.2%} of the values pile up at {top:g}; their pixels are left out")
+    span = np.ptp(np.quantile(mean, (0.005, 0.995)))
+    hot = np.abs(mean - median_filter(mean, 3)) > 0.5 * span + 5.0 * np.sqrt(variance / len(stack))
+    for wrong, what in ((variance <= 0, "never change (dead, or masked)"), (hot, "stand out alone (hot)")):
+        if (live & wrong).any():
+            notes.append(f"pixels left out: {int((live & wrong).sum())} that {what}")
+            live &= ~wrong
+    if live.sum() < 16:
+        raise ValueError(
+            f"only {int(live.sum())} pixels fluctuate without saturating; at least 16 are needed to read the camera"
+        )
+    return live, notes

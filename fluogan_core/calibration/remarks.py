@@ -1,0 +1,91 @@
+"""What to say of a camera's estimate, in plain language."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .flicker import SHAPED, Flicker
+from .pixel_moments import PixelMoments
+from .regression import jackknife
+
+__all__ = ["MOST_READ_NOISE", "camera_notes", "flicker_notes", "neighbour_notes", "usable_brightness"]
+
+#: Largest read noise expected of a camera, electrons rms; a rolling-shutter sCMOS has about 1.5.
+MOST_READ_NOISE = 2.5
+
+
+def usable_brightness(kappa: float, error: float) -> tuple[float, str]:
+    """A usable kappa, and what to say where it was not measured."""
+    if kappa > 2.0 * error:
+        return kappa, ""
+    if math.isinf(error):
+        return 1.0, "photons per emission: not measured, that takes psi; 1 is assumed"
+    if error > 1.0:
+        return 1.0, f"photons per emission: not determined ({kappa:.2g} +- {error:.2g}); 1 is assumed"
+    return max(kappa, error), f"photons per emission: hardly any flicker seen ({kappa:.2g} +- {error:.2g})"
+
+
+def camera_notes(
+    moments: PixelMoments, slopes: tuple[float, float, float], error: float, offset: float, given: dict[str, float]
+) -> list[str]:
+    """Remarks on camera and light; ``slopes`` where dark pixels weigh most, as used, and where bright ones do."""
+    notes = []
+    frames = moments.brightness.size
+    if frames < 20:
+        notes.append(f"only {frames} frames: variances are rough")
+    if "offset" not in given and "noise_std" not in given:
+        notes.append(
+            f"offset and read noise cannot be told apart: a read noise of 0 to {MOST_READ_NOISE:g} electrons is assumed; "
+            "give one of them if you know it"
+        )
+    dim, gain, bright = slopes
+    if "gain" not in given and abs(dim - bright) > max(0.1 * gain, 2.0 * error):
+        notes.append(
+            f"variance is not proportional to light: its slope is {dim:.3g} among dark pixels and {bright:.3g} among bright "
+            "ones (a camera that is not linear, or a sample that moves)"
+        )
+    tenth = max(1, frames // 10)
+    first, last = (part.mean() - offset for part in (moments.brightness[:tenth], moments.brightness[-tenth:]))
+    if first > 0 and abs(last / first - 1.0) > 0.03:
+        word = "falls" if last < first else "rises"
+        notes.append(f"bleaching or drift: brightness {word} by {abs(last / first - 1.0):.0%} over the stack")
+    return notes
+
+
+def flicker_notes(flicker: Flicker, kappa: np.ndarray, error: np.ndarray) -> list[str]:
+    """Remarks on fluctuations; ``kappa`` and ``error`` are of the whole stack and of consecutive differences."""
+    notes = []
+    if kappa[0] > 3.0 * error[0] and kappa[0] - kappa[1] > max(0.2 * kappa[0], 3.0 * math.hypot(*error)):
+        notes.append(
+            f"slow fluctuation: two frames in a row show only {max(kappa[1] / kappa[0], 0.0):.0%} of it (blinking over several "
+            "frames, or a sample that moves)"
+        )
+    if kappa[0] > 3.0 * error[0] and flicker.disagreement > 0.2:
+        notes.append(
+            "the covariance of neighbours does not fall off as the PSF says (another PSF, or flicker out of focus): kappa "
+            f"is uncertain by {flicker.disagreement:.0%} for that alone"
+        )
+    values, errors = flicker.fast[0, SHAPED:], jackknife(flicker.fast)[SHAPED:]
+    clear = values > 4.0 * errors
+    if clear[0] and values[0] > 0.003**2:
+        notes.append(f"the illumination flickers by {math.sqrt(values[0]):.1%} rms from frame to frame")
+    for name, value, seen in (("row", values[1], clear[1]), ("column", values[2], clear[2])):
+        if seen:
+            notes.append(f"noise common to a {name}: {math.sqrt(value):.2g} counts rms")
+    return notes
+
+
+def neighbour_notes(moments: PixelMoments) -> list[str]:
+    """Warn of a flicker that could not be taken off."""
+    near, variance = moments.fast[1, 0], moments.variance
+    if not near.size:
+        return []
+    common = float(near.sum() / np.sqrt(variance[:-1] * variance[1:]).sum())
+    if common <= max(0.02, 5.0 / math.sqrt(near.size * moments.brightness.size)):
+        return []
+    return [
+        f"neighbouring pixels fluctuate together (correlation {common:.2f}): the sample flickers and the gain is too high; "
+        "describe the PSF, so that the flicker can be taken off"
+    ]

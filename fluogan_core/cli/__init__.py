@@ -1,0 +1,5 @@
+"""The command line, ``fluogan``."""
+
+from .commands import main
+
+__all__ = ["main"]

@@ -1,0 +1,475 @@
+"""The command line, ``fluogan demo | simulate | estimate | reconstruct | sweep | info``, over the library's functions.
+
+Exit status: 0 done, 1 failed while working, 2 bad usage or input, 130 interrupted.  An error is one line on standard error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .._version import __version__
+from .options import (
+    SOLVER_OPTIONS,
+    camera_options,
+    device_options,
+    estimate_from,
+    given,
+    json_option,
+    measured_from,
+    operator_for,
+    optics_options,
+    output_option,
+    region_options,
+    simulation_options,
+    solver_options,
+    stack_argument,
+    stack_from,
+    values_to_vary,
+    vary_option,
+    verbose_option,
+)
+
+if TYPE_CHECKING:
+    from ..calibration.camera import CameraEstimate
+    from ..calibration.psf_width import PSFWidth
+    from ..selection.trials import Sweep
+    from ..solvers.solver import Solver
+
+__all__ = ["main"]
+
+log = logging.getLogger("fluogan_core")
+
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+
+#: What the library raises while it checks what it was given.
+COMPLAINTS = (ValueError, TypeError, OSError)
+
+
+class BadInput(Exception):
+    """What the user gave cannot be used."""
+
+
+class Interrupted(Exception):
+    """Ctrl-C, with a word on what is kept."""
+
+
+# -- errors, log, main -------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def checking_input(*kinds: type[Exception]) -> Iterator[None]:
+    """Take complaints of these kinds for what they are, words about what the user gave: exit status 2."""
+    try:
+        yield
+    except kinds as error:
+        if type(error).__name__ == "LinAlgError":  # a ValueError too, but nobody's input
+            raise
+        raise BadInput(_one_line(error)) from error
+
+
+def _one_line(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+class _ToStandardError(logging.Handler):
+    """Prints to whatever standard error is at that moment, so that a live progress bar keeps its line."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def _logging() -> Iterator[None]:
+    """Show the library's log while a command runs; tifffile's only with --verbose, our errors say the same shorter."""
+    ours, theirs = logging.getLogger("fluogan_core"), logging.getLogger("tifffile")
+    before = ours.level, theirs.level
+    handler = _ToStandardError()
+    handler.setFormatter(logging.Formatter("fluogan: %(message)s"))
+    ours.addHandler(handler)
+    ours.setLevel(logging.INFO)
+    theirs.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        ours.removeHandler(handler)
+        ours.setLevel(before[0])
+        theirs.setLevel(before[1])
+
+
+@contextlib.contextmanager
+def _stopping_between_steps() -> Iterator[Callable[[], None]]:
+    """Let Ctrl-C and SIGTERM wait for the end of a step, so that the checkpoint holds whole steps; a second one does not.
+
+    Yields a function that raises KeyboardInterrupt once a signal has come.
+    """
+    asked = False
+
+    def ask(number: int, frame: Any) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        log.info("stopping after this step; once more stops at once")
+
+    def check() -> None:
+        if asked:
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
+        yield check
+        return
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield check
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return the exit status.
+
+    Parameters
+    ----------
+    arguments : list of str, optional
+        Those of the process by default.
+    """
+    state = {"verbose": False}
+    try:
+        with _logging():
+            status = commands.main(args=arguments, prog_name="fluogan", standalone_mode=False, obj=state)
+        return int(status or 0)
+    except (click.Abort, KeyboardInterrupt):
+        return _complain("interrupted", INTERRUPTED, state)
+    except Interrupted as error:
+        return _complain(_one_line(error), INTERRUPTED, state)
+    except BadInput as error:
+        return _complain(_one_line(error), BAD_INPUT, state)
+    except click.ClickException as error:
+        text = " ".join(error.format_message().split())
+        context = getattr(error, "ctx", None)
+        if context is not None:
+            text += f" (see {context.command_path} --help)"
+        return _complain(text, BAD_INPUT, state)
+    except MemoryError as error:
+        return _complain(f"out of memory ({_one_line(error)}): take a smaller --roi", FAILED, state)
+    except Exception as error:
+        hint = "" if state["verbose"] else " (--verbose shows where)"
+        return _complain(f"{type(error).__name__}: {_one_line(error)}{hint}", FAILED, state)
+
+
+def _complain(text: str, status: int, state: dict[str, Any]) -> int:
+    if state["verbose"]:
+        traceback.print_exc()
+    print(f"fluogan: error: {text}", file=sys.stderr)
+    return status
+
+
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="fluogan")
+@verbose_option
+@click.pass_context
+def commands(context: click.Context) -> None:
+    """Super-resolution from fluorescence fluctuations.
+
+    A stack of frames of a flickering sample goes in; the image x on a finer grid and the background b come out.
+    Lengths are nanometres in the object plane; counts are what the camera writes, photons are (counts - offset) / gain.
+    """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+# -- commands ----------------------------------------------------------------------------------------------------------
+
+
+@commands.command(short_help="Simulate, reconstruct, and say what was found.")
+@output_option("the stack, its truth and the results", "demo")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything random [whole number].")
+@device_options
+@verbose_option
+def demo(output: Path, seed: int, backend: str, device: int | None) -> None:
+    """Simulate blinking emitters on a pattern of lines, reconstruct it, and say what was found.
+
+    Takes at most three minutes on two cores.
+    """
+    from ..backend.arrays import get_backend
+    from ..io.files import prepare_directory
+    from .demo import run_demo
+
+    with checking_input(*COMPLAINTS):
+        directory = prepare_directory(output)
+    try:
+        click.echo(run_demo(directory, seed=seed, backend=get_backend(backend, device)))
+    except KeyboardInterrupt:
+        raise Interrupted(f"interrupted; {directory} holds what was written so far") from None
+
+
+@commands.command(short_help="Write a stack of the line pattern, with its truth.")
+@output_option("stack.tif, truth.tif and truth.json", "simulated")
+@simulation_options
+@verbose_option
+def simulate(output: Path, **settings: Any) -> None:
+    """Write a stack of the Argolight-like line pattern, and its truth.
+
+    stack.tif holds the frames in counts, truth.tif the emissions per fine pixel and frame, truth.json all settings.
+    """
+    from ..io.files import prepare_directory
+    from ..io.simulated import write_experiment
+    from ..simulation.experiment import Experiment
+
+    with checking_input(*COMPLAINTS):
+        directory = prepare_directory(output)
+        files = write_experiment(Experiment(**settings), directory)
+    _say_written(files, directory)
+
+
+@commands.command(short_help="Estimate the camera from a stack.")
+@stack_argument
+@region_options
+@optics_options
+@camera_options
+@json_option
+@verbose_option
+def estimate(stack_path: Path, as_json: bool, **settings: Any) -> None:
+    """Estimate gain, offset and read noise from a stack; with a PSF, its width and the photons per emitter too."""
+    from ..backend.arrays import get_backend
+    from ..io.files import dumps
+    from ..io.report import estimate_facts
+
+    with checking_input(*COMPLAINTS):
+        stack = stack_from(stack_path, settings)
+        width = None
+        if given(settings, "fwhm_nm", "wavelength_nm", "na", "psf_path", "psf_pixel_nm", "psf_width"):
+            psi, _ = operator_for(stack, settings, get_backend("numpy"))
+            _, found, width = measured_from(stack, psi, settings)
+        else:
+            found = estimate_from(stack, None, settings)
+    if as_json:
+        click.echo(dumps(estimate_facts(found, width is not None) | {"psf_width": width}), nl=False)
+    else:
+        _print_estimate(found, width)
+
+
+@commands.command(short_help="Reconstruct x and b from a stack.")
+@stack_argument
+@output_option("x.tif, b.tif, report.json, figure.png and checkpoint.pt")
+@region_options
+@optics_options
+@camera_options
+@solver_options
+@device_options
+@click.option("--resume", is_flag=True, help="Go on from DIR/checkpoint.pt; more --steps take a finished run further.")
+@click.option("--no-figure", is_flag=True, help="Leave figure.png out.")
+@verbose_option
+def reconstruct(
+    stack_path: Path, output: Path, backend: str, device: int | None, resume: bool, no_figure: bool, **settings: Any
+) -> None:
+    """Reconstruct x and b from a stack.
+
+    A PSF is needed: --fwhm-nm, or --wavelength-nm with --na, or --psf.  Gain, offset, read noise and photons per
+    emitter are estimated from the stack where they are not given.  Files of a former run in DIR are replaced one by
+    one; a former checkpoint is continued with --resume only.
+    """
+    from ..backend.arrays import get_backend
+    from ..io.files import prepare_directory, spare_inputs
+    from ..io.result import RESULT_FILES, write_result
+    from ..solvers import solver
+
+    with checking_input(*COMPLAINTS):
+        directory = prepare_directory(output)
+        checkpoint = directory / "checkpoint.pt"
+        spare_inputs(directory, (*RESULT_FILES, checkpoint.name), stack_path, settings["psf_path"])
+        if resume and not checkpoint.is_file():
+            raise ValueError(f"there is no {checkpoint} to resume from; leave --resume out to start")
+        options = solver.SolverOptions(**given(settings, *SOLVER_OPTIONS))
+        stack = stack_from(stack_path, settings)
+        psi, pixel_size_nm = operator_for(stack, settings, get_backend(backend, device))
+        psi, found, width = measured_from(stack, psi, settings)
+    _print_estimate(found, width)
+    running: list[Solver] = []
+    try:
+        with checking_input(ValueError), _stopping_between_steps() as check:
+
+            def after_step(state: Solver, record: dict[str, float]) -> None:
+                running[:] = [state]
+                check()
+
+            result = solver.reconstruct(
+                stack.frames,
+                psi=psi,
+                camera=found.camera,
+                options=options,
+                callback=after_step,
+                checkpoint=checkpoint,
+                resume=resume,
+            )
+        files = write_result(
+            result,
+            directory,
+            stack=stack,
+            estimate=found,
+            psf_width=width,
+            pixel_size_nm=pixel_size_nm,
+            command=["fluogan", *sys.argv[1:]],
+            figure=not no_figure,
+        )
+    except KeyboardInterrupt:
+        if not running:
+            raise Interrupted("interrupted before the first step was done") from None
+        done, saved = running[0].steps_done, running[0].steps_saved
+        kept = "no checkpoint had been written yet"
+        if saved:
+            those = "them" if saved == done else f"the first {saved}"
+            kept = f"{checkpoint} holds {those}: the same command with --resume goes on from there"
+        raise Interrupted(f"interrupted after step {done} of {running[0].total_steps}; {kept}") from None
+    click.echo(f"{result.stop_reason}, {result.timings['total']:.0f} s on {result.device}")
+    _say_written([*files.values(), checkpoint], directory)
+
+
+@commands.command(short_help="Try a grid of options, judged by unseen frames.")
+@stack_argument
+@output_option("sweep.json, sweep.tif and sweep.png")
+@vary_option
+@region_options
+@optics_options
+@camera_options
+@solver_options
+@device_options
+@click.option("--no-figure", is_flag=True, help="Leave sweep.png out.")
+@verbose_option
+def sweep(
+    stack_path: Path, output: Path, vary: Any, backend: str, device: int | None, no_figure: bool, **settings: Any
+) -> None:
+    """Try a grid of options: which of them predict frames that were not fitted?
+
+    Each setting is fitted to one half of the frames and scored on the other, both ways round, all with the same camera
+    and photons per emitter.  Without --method the mean alone is fitted, which takes seconds per setting.  sweep.png
+    shows all images on one scale, sweep.tif holds them, sweep.json every score.  After Ctrl-C they hold the settings
+    that were done.
+    """
+    from ..backend.arrays import get_backend
+    from ..io.files import prepare_directory, spare_inputs
+    from ..io.sweep_report import SWEEP_FILES, write_sweep
+    from ..selection.grid import PSF_WIDTH, plan_sweep
+    from ..selection.trials import sweep as run_sweep
+    from ..solvers.options import SolverOptions
+
+    with checking_input(*COMPLAINTS):
+        directory = prepare_directory(output)
+        spare_inputs(directory, SWEEP_FILES, stack_path, settings["psf_path"])
+        options = SolverOptions(**({"method": "none"} | given(settings, *SOLVER_OPTIONS)))
+        wanted = values_to_vary(vary)
+        if PSF_WIDTH in (wanted or {}):
+            if settings["fwhm_nm"] is None:
+                raise ValueError("fwhm_nm is varied about a Gaussian PSF: give --fwhm-nm, which the camera is estimated with")
+            if settings["psf_width"] is not None:
+                raise ValueError("fwhm_nm is varied: its values are taken as they are, leave --psf-width out")
+            settings["psf_width"] = 1.0
+        stack = stack_from(stack_path, settings)
+        psi, pixel_size_nm = operator_for(stack, settings, get_backend(backend, device))
+        planned = len(plan_sweep(stack, psi=psi, options=options, vary=wanted, pixel_size_nm=pixel_size_nm).settings)
+        psi, found, width = measured_from(stack, psi, settings)
+    _print_estimate(found, width)
+    sofar: list[Sweep] = []
+
+    def write(made: Sweep, *, figure: bool = False) -> list[Path]:
+        sofar[:] = [made]
+        command = ["fluogan", *sys.argv[1:]]
+        files = write_sweep(
+            made,
+            directory,
+            stack=stack,
+            estimate=found,
+            psf_width=width,
+            pixel_size_nm=pixel_size_nm,
+            command=command,
+            figure=figure,
+        )
+        return list(files.values())
+
+    try:
+        made = run_sweep(
+            stack, psi=psi, camera=found.camera, options=options, vary=wanted, pixel_size_nm=pixel_size_nm, callback=write
+        )
+    except KeyboardInterrupt:
+        if not sofar:
+            raise Interrupted("interrupted before the first setting was done") from None
+        _say_swept(sofar[0])
+        _say_written(write(sofar[0], figure=not no_figure), directory)
+        raise Interrupted(f"interrupted after {len(sofar[0].trials)} of {planned} settings; {directory} holds them") from None
+    _say_swept(made)
+    _say_written(write(made, figure=not no_figure), directory)
+    if made.best is None:
+        raise RuntimeError(f"every setting failed, the first with {made.trials[0].failure}")
+
+
+@commands.command(short_help="Say what this machine and installation offer.")
+@json_option
+@verbose_option
+def info(as_json: bool) -> None:
+    """Say what this machine and installation offer: device, driver, memory, threads, versions; why no GPU is used."""
+    from ..io.files import dumps
+    from ..io.provenance import collect, info_rows
+
+    facts = collect()
+    if as_json:
+        click.echo(dumps(facts), nl=False)
+    else:
+        _print_table(("", ""), info_rows(facts))
+
+
+# -- tables ------------------------------------------------------------------------------------------------------------
+
+
+def _print_estimate(found: CameraEstimate, width: PSFWidth | None) -> None:
+    """The camera estimate as a table, remarks on it and on the PSF (if there is one) below."""
+    from ..io.report import estimate_rows
+
+    _print_table(("", "value", "± 1 s.e.", "unit", ""), estimate_rows(found, with_psf=width is not None))
+    for note in found.notes if width is None else (*found.notes, width.note):
+        click.echo(f"note: {note}")
+
+
+def _say_swept(made: Sweep) -> None:
+    """The settings as a table, what its columns are, remarks and the best one below."""
+    from ..io.sweep_report import sweep_rows, sweep_titles
+
+    _print_table(sweep_titles(made), sweep_rows(made))
+    click.echo(
+        "behind the best: in log density of the frames that were not fitted, nats per frame, ± 1 standard error; misfit: of "
+        "their mean, 1 where only noise is left; halves agree: correlation of the images from either half of the frames"
+    )
+    for index, trial in enumerate(made.trials):
+        if trial.failure:
+            click.echo(f"{index + 1} failed: {trial.failure}")
+    for note in made.notes:
+        click.echo(f"note: {note}")
+    if made.best is not None:
+        click.echo(f"best: {made.trials[made.best].label}")
+
+
+def _say_written(files: Iterable[Path], directory: Path) -> None:
+    click.echo(f"wrote {', '.join(path.name for path in files)} to {directory}")
+
+
+def _print_table(titles: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*titles, box=SIMPLE, show_header=any(titles), pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    Console(soft_wrap=True, highlight=False, markup=False).print(table)

@@ -1,0 +1,1 @@
+"""Critics, networks and quadratic ones, and the gradient of E[D]."""

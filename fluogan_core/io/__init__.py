@@ -1,0 +1,19 @@
+"""Files in and out: stacks, results, reports, figures."""
+
+from ..stack import Stack
+from .files import prepare_directory, spare_inputs, write_image
+from .result import RESULT_FILES, write_result
+from .stack import read_image, read_stack
+from .sweep_report import write_sweep
+
+__all__ = [
+    "RESULT_FILES",
+    "Stack",
+    "prepare_directory",
+    "read_image",
+    "read_stack",
+    "spare_inputs",
+    "write_image",
+    "write_result",
+    "write_sweep",
+]

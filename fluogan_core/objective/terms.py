@@ -1,0 +1,203 @@
+r"""The terms of the objective (11) but for the critic's, their gradients and safe steps, and the identity (10).
+
+.. math:: \frac{\gamma}{2}\|\Psi x + b - \bar y\|^2 + \lambda_1 \|x\|_1 + \lambda_3 \sum_i |(\nabla x)_i|
+          + \frac{\lambda_2}{2}\|\nabla^p b\|^2, \qquad x, b \ge 0,
+
+with :math:`\bar y` the mean frame in photons and :math:`\|\nabla^p b\|^2 = \langle b, (\nabla^T\nabla)^p b\rangle`, forward
+differences and nothing across the border.  The paper has p = 1 and :math:`\lambda_3 = 0`: the total variation keeps a wide bar
+from being split into two ridges, which an l1 norm alone prefers.  For given x the best background is a low-pass of what x
+leaves, a Butterworth filter of order p: the higher p, the less it dims of what varies slowly, and the less it lets pass of what
+varies fast.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..backend.checks import real_number, trailing_shape, whole_number
+from ..physics.forward import ForwardModel
+from ..physics.psi import Psi
+from .prox import total_variation
+
+__all__ = ["Objective", "WarmStart", "expected_squared_distance"]
+
+#: Turns of the alternation that keeps a background positive.
+_TURNS = 50
+#: As many of them where it goes on from the call before.
+_MORE_TURNS = 5
+#: The penalty of no frequency is more than this many times the fidelity: of that a ten-thousandth passes, and of a stiffer one
+#: the rounding errors of b would be all that is seen.
+_STIFFEST = 1e4
+
+
+def expected_squared_distance(model: ForwardModel, x: Any, b: Any, mean: Any) -> float:
+    r"""Return :math:`E\|Y - \bar y\|^2` by eq. (10).
+
+    .. math:: \|\alpha(\Psi x + b) - \bar y\|^2 + \alpha^2\Big(\sum_i (\|\Psi_i\|_1 + \|\Psi_i\|_2^2) x_i + \|b\|_1\Big)
+              + M_1 M_2 \sigma^2
+
+    Parameters
+    ----------
+    model : ForwardModel
+    x, b : (N1, N2), (M1, M2)
+    mean : (M1, M2)
+        Any image in counts above the offset; the mean frame in the paper.
+    """
+    xp = model.backend.xp
+    offset = model.mean(x, b) - mean
+    spread = (model.psi.column_sums + model.psi.column_energies) * x
+    variance = float(spread.sum()) + float(xp.abs(b).sum(dtype=np.float64)) + b.size * model.epsilon
+    return float((offset * offset).sum(dtype=np.float64)) + model.gain**2 * variance + b.size * model.noise_std**2
+
+
+@dataclass
+class WarmStart:
+    """Where :meth:`Objective.best_background` left off: the bounded background and its dual, None before a bound mattered."""
+
+    bounded: Any = None
+    dual: Any = None
+
+
+class Objective:
+    r"""The terms of (11) for one mean frame.
+
+    Parameters
+    ----------
+    psi : Psi
+    mean : (M1, M2)
+        Mean frame in photons.
+    fidelity, sparsity, smoothness, total_variation : float
+        :math:`\gamma`, :math:`\lambda_1`, :math:`\lambda_2`, :math:`\lambda_3`.
+    order : int
+        p, the order of the background's smoothness.
+
+    Attributes
+    ----------
+    sparsity : float or (N1, N2) float32
+        :math:`\lambda_1`, of each fine pixel where :meth:`charge` was told so.
+    step_x, step_b : float
+        Safe steps :math:`1 / (\gamma \|\Psi\|^2)` and, for :meth:`background_step`, :math:`1 / \gamma`.
+    """
+
+    def __init__(
+        self,
+        psi: Psi,
+        mean: Any,
+        *,
+        fidelity: float = 1.0,
+        sparsity: float = 0.0,
+        smoothness: float = 0.0,
+        total_variation: float = 0.0,
+        order: int = 1,
+    ) -> None:
+        trailing_shape(mean, psi.shape, "mean", "the camera grid")
+        self.psi, self.mean = psi, mean
+        self.fidelity = real_number(fidelity, "fidelity", low=0, open_low=True)
+        self.sparsity = real_number(sparsity, "sparsity", low=0)
+        self.smoothness = real_number(smoothness, "smoothness", low=0)
+        self.total_variation = real_number(total_variation, "total_variation", low=0)
+        self.step_x = 1.0 / (self.fidelity * psi.norm**2)
+        self.order = whole_number(order, "order", low=1, high=8)
+        self.step_b = 1.0 / self.fidelity
+
+    def residual(self, x: Any, b: Any) -> Any:
+        r"""Return :math:`\Psi x + b - \bar y`, photons."""
+        return self.psi.forward(x) + b - self.mean
+
+    def gradient_x(self, residual: Any) -> Any:
+        r"""Return :math:`\gamma \Psi^T r`, the smooth part's gradient in x."""
+        return self.fidelity * self.psi.adjoint(residual)
+
+    def gradient_b(self, residual: Any, b: Any) -> Any:
+        r"""Return :math:`\gamma r + \lambda_2 (\nabla^T\nabla)^p b`, the smooth part's gradient in b."""
+        return self.fidelity * residual + self._filtered(b, self._bending)
+
+    def charge(self, sparsity: Any) -> None:
+        r"""Let the l1 norm cost ``sparsity`` from now on: a number, or (N1, N2) of them."""
+        if getattr(sparsity, "ndim", 0):
+            trailing_shape(sparsity, self.psi.fine_shape, "sparsity", "the fine grid")
+        self.sparsity = sparsity
+
+    def terms(self, x: Any, b: Any, residual: Any | None = None, *, edges: Any = None) -> dict[str, float]:
+        """Return each term of (11) but the critic's; ``edges`` (N1, N2) is what an edge costs where, if not alike."""
+        r = self.residual(x, b) if residual is None else residual
+        return {
+            "fidelity": 0.5 * self.fidelity * float((r * r).sum(dtype=np.float64)),
+            "sparsity": float((self.sparsity * abs(x)).sum(dtype=np.float64)),
+            "total_variation": self.total_variation * total_variation(x, edges) if self.total_variation else 0.0,
+            "smoothness": 0.5 * self._bending_energy(b),
+        }
+
+    @cached_property
+    def _bending(self) -> Any:
+        """Eigenvalues of the penalty's operator, which the cosine transform diagonalises."""
+        xp = self.psi.backend.xp
+        lines = [2 - 2 * np.cos(math.pi * np.arange(n) / n) for n in self.psi.shape]
+        bending = self.smoothness * (lines[0][:, None] + lines[1][None, :]) ** self.order
+        return xp.asarray(np.minimum(bending, _STIFFEST * self.fidelity))
+
+    def _filtered(self, image: Any, gains: Any) -> Any:
+        fft = self.psi.backend.fft
+        return fft.idctn(fft.dctn(image, norm="ortho") * gains, norm="ortho").astype(image.dtype)
+
+    def _bending_energy(self, b: Any) -> float:
+        # in float64: what float32 rounds off a transform of b counts for much among the stiff frequencies
+        spectrum = self.psi.backend.fft.dctn(b.astype(np.float64), norm="ortho")
+        return float((self._bending * spectrum * spectrum).sum())
+
+    def _smooth(
+        self, target: Any, weight: float, start: Any | None, free: Any | None = None, held: WarmStart | None = None
+    ) -> Any:
+        r"""Return :math:`\arg\min_{b \ge 0} w/2 \|b - t\|^2 + \lambda_2/2 \|\nabla^p b\|^2`.
+
+        Without the bound a cosine transform gives it exactly (``free``, if known).  Where that is negative somewhere, the
+        bound and the penalty are met in turn (alternating directions, Boyd et al. 2011), whatever the penalty's stiffness;
+        ``held`` says where the last call left off, and is told where this one does.
+        """
+        free = self._filtered(target, weight / (weight + self._bending)) if free is None else free
+        if float(free.min()) >= 0:
+            return free
+        xp, turns = self.psi.backend.xp, _TURNS
+        if held is not None and held.dual is not None:
+            bounded, dual, turns = held.bounded, held.dual, _MORE_TURNS
+        else:
+            bounded = xp.maximum(free if start is None else start, 0)
+            dual = 0 * bounded
+        gains = weight / (2 * weight + self._bending)
+        for _ in range(turns):
+            b = self._filtered(target + bounded - dual, gains)
+            bounded = xp.maximum(b + dual, 0)
+            dual = dual + b - bounded
+        if held is not None:
+            held.bounded, held.dual = bounded, dual
+        return bounded
+
+    def unbounded_background(self, light: Any) -> Any:
+        r"""Return the best background if it could be negative: affine in the light :math:`\Psi x`."""
+        return self._filtered(self.mean - light, self.fidelity / (self.fidelity + self._bending))
+
+    def best_background(self, light: Any, *, free: Any | None = None, held: WarmStart | None = None) -> Any:
+        r"""Return the b of the smallest (11), without the critic, for the light :math:`\Psi x` of the molecules.
+
+        Parameters
+        ----------
+        light : (M1, M2)
+            :math:`\Psi x`, photons.
+        free : (M1, M2), optional
+            :meth:`unbounded_background` of this light, if known.
+        held : WarmStart, optional
+            Handed from call to call where the light changes little: where the bound matters a few turns are then enough.
+        """
+        return self._smooth(self.mean - light, self.fidelity, None, free, held)
+
+    def background_step(self, b: Any, slope: Any, step: float) -> Any:
+        r"""Return the proximal gradient step of b: ``slope`` is the gradient of all but the penalty and the bound.
+
+        Taking the penalty in the proximal operator keeps the safe step at :math:`1/\gamma`, however stiff it is.
+        """
+        return self._smooth(b - step * slope, 1.0 / step, b)

@@ -1,0 +1,129 @@
+r"""The photons of one more emission, :math:`P(C_i)`, drawn for every fine pixel i: the perturbations of eq. (12).
+
+A Poisson image of mean C_i is a Poisson number of photons, each placed by the polyphase table: one draw and about kappa
+placements instead of one draw per pixel of the PSF.  Photons that fall outside the field are lost, which is exactly what
+cutting the column at the border means.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..backend import random
+from ..backend.arrays import backend_of
+from ..backend.random import Stage
+from .psi import Psi
+
+__all__ = ["PhotonSets", "PlacementTable", "draw_photons"]
+
+
+@dataclass(frozen=True)
+class PhotonSets:
+    """Sets of photons in compressed rows, on one backend: set p holds ``pixels[starts[p] : starts[p + 1]]``.
+
+    Attributes
+    ----------
+    starts : (P + 1,) int64
+    pixels : (starts[-1],) int32
+        Flat camera pixels ``m1 * M2 + m2``; a pixel may occur more than once.
+    """
+
+    starts: Any
+    pixels: Any
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def dense(self, shape: tuple[int, int], first: int, last: int) -> Any:
+        """Return the sets ``first`` to ``last`` as (last - first, M1, M2) float64 photon counts."""
+        xp, size = backend_of(starts=self.starts, pixels=self.pixels).xp, shape[0] * shape[1]
+        start, stop = (int(self.starts[p]) for p in (first, last))
+        owner = xp.searchsorted(self.starts[first + 1 : last + 1], xp.arange(start, stop), side="right")
+        counts = xp.bincount(owner * size + self.pixels[start:stop], minlength=(last - first) * size)
+        return counts.reshape(-1, *shape).astype(np.float64)
+
+
+class PlacementTable:
+    """What drawing P(C_i) needs to know of Psi, on Psi's backend.
+
+    Attributes
+    ----------
+    backend : Backend
+    totals : (L * L,) float64
+        Expected photons of one emission per phase, before the border takes its share.
+    cumulative : (L * L, K) float64
+        Per phase, the distribution function over the K places of the table.
+    rows, columns : (K,) int32
+        Camera-pixel offset of each place from the emitter's own pixel.
+    """
+
+    def __init__(self, psi: Psi) -> None:
+        l1, l2, k1, k2 = psi.table.shape
+        flat = psi.table.reshape(l1 * l2, k1 * k2)
+        totals = flat.sum(axis=1)
+        cumulative = np.cumsum(flat, axis=1) / np.maximum(totals, 1e-300)[:, None]
+        cumulative[:, -1] = 1.0
+        places = np.arange(k1 * k2)
+        self.backend = psi.backend
+        self.totals, self.cumulative = psi.backend.asarray(totals), psi.backend.asarray(cumulative)
+        self.rows = psi.backend.asarray((places // k2 + psi.origin[0]).astype(np.int32))
+        self.columns = psi.backend.asarray((places % k2 + psi.origin[1]).astype(np.int32))
+        self.shape, self.factor = psi.shape, psi.factor
+
+    def phase_and_pixel(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Phase and camera pixel (row, column) of flat fine pixels."""
+        width = self.shape[1] * self.factor
+        n1, n2 = indices // width, indices % width
+        phase = (n1 % self.factor) * self.factor + n2 % self.factor
+        return phase, n1 // self.factor, n2 // self.factor
+
+
+def draw_photons(table: PlacementTable, indices: Any, frames: Any, *, seed: int, step: int) -> PhotonSets:
+    """Draw P(C_i) for the fine pixels ``indices``, for each of ``frames``.
+
+    Parameters
+    ----------
+    table : PlacementTable
+    indices : (P,) integers, on the host or on the table's backend
+        Flat fine pixels ``n1 * N2 + n2``.
+    frames : (F,) integers, on the host or on the table's backend
+        Frame counters.
+    seed, step : int
+        The other counters: the photon number of i depends on ``(seed, step, frame, i)``, its k-th place on k as well.
+
+    Returns
+    -------
+    PhotonSets
+        F * P sets, frame by frame, on the table's backend.
+    """
+    kernel = table.backend.kernel("draw_photons")
+    if kernel is None:
+        indices, frames = (np.asarray(a, dtype=np.int64) for a in (indices, frames))
+        return _draw_photons(table, indices, frames, seed, step)
+    words, stages = random.seed_words(seed), (Stage.COUPLED_COUNT, Stage.COUPLED_PLACE)
+    places = (table.totals, table.cumulative, table.rows, table.columns, table.shape, table.factor)
+    return PhotonSets(*kernel(*places, indices, frames, *words, *stages, step))
+
+
+def _draw_photons(table: PlacementTable, indices: np.ndarray, frames: np.ndarray, seed: int, step: int) -> PhotonSets:
+    """The same in NumPy's array code, which the kernels are held to."""
+    frame, index = (a.ravel() for a in np.broadcast_arrays(frames[:, None], indices[None, :]))
+    phase, top, left = table.phase_and_pixel(index)
+    count = random.poisson(table.totals[phase], seed, Stage.COUPLED_COUNT, step, frame, index).astype(np.int64)
+    owner = np.repeat(np.arange(len(index)), count)
+    ends = np.cumsum(count)
+    number = np.arange(len(owner)) - np.repeat(ends - count, count)
+    u, _ = random.uniform(seed, Stage.COUPLED_PLACE, step, frame[owner], index[owner], block=number)
+    place = np.empty(len(owner), dtype=np.int64)
+    for p in np.unique(phase):
+        mine = phase[owner] == p
+        place[mine] = np.searchsorted(table.cumulative[p], u[mine], side="left")
+    row, column = top[owner] + table.rows[place], left[owner] + table.columns[place]
+    inside = (row >= 0) & (row < table.shape[0]) & (column >= 0) & (column < table.shape[1])
+    starts = np.zeros(len(index) + 1, dtype=np.int64)
+    np.cumsum(np.bincount(owner[inside], minlength=len(index)), out=starts[1:])
+    pixels = (row[inside] * table.shape[1] + column[inside]).astype(np.int32)
+    return PhotonSets(starts, pixels)

@@ -1,0 +1,1 @@
+"""Choosing options by frames that were not fitted."""

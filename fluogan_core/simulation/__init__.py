@@ -1,0 +1,1 @@
+"""Test patterns, blinking emitters and cameras."""

@@ -1,0 +1,1 @@
+"""The phases of a reconstruction and who runs them."""

@@ -1,0 +1,121 @@
+"""What the solver can be told, with defaults that need no tuning by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from ..backend.checks import one_of, real_number, whole_number
+from ..critics.gradient import METHODS
+
+__all__ = ["SolverOptions"]
+
+
+@dataclass(frozen=True)
+class SolverOptions:
+    r"""Options of :class:`fluogan_core.Solver`; all weights are dimensionless.
+
+    Attributes
+    ----------
+    method : {"moments", "corrected", "coupled", "photon", "linear", "direct", "none"}
+        ``"moments"`` takes the best critic among quadratic ones, which is known in closed form
+        (:class:`fluogan_core.critics.quadratic.QuadraticCritic`), and leaves it out where flicker makes less than a tenth of the
+        variance
+        of the molecules' light, since covariances then say next to nothing.  The next five train a network, with this
+        estimator of its gradient (see :func:`fluogan_core.critic_gradient`).  ``"none"`` fits the mean alone.
+    warm_steps : int, optional
+        FISTA steps on the mean before the critic is switched on.  By default as many as the stack's light deserves, 30 times
+        the signal-to-noise of its mean frame and at most 3000.
+    steps : int
+        At most so many image steps with the critic; with ``"moments"`` each is fifty accelerated ones, and the phase ends
+        where they no longer change anything.
+    critic_steps : int
+        Adam steps of the critic before each image step.
+    batch : int
+        Frames per critic step, real and simulated each.
+    gradient_frames : int
+        Simulated frames per image step.
+    relaxation : float
+        Fraction of the safe steps on x and b that is taken in the critic's phase, so that the critic can follow.
+    fidelity : float
+        Weight of the mean's fit against the critic:
+        :math:`\gamma = \mathrm{fidelity}\,\sqrt{T / M_1 M_2} / \bar v`, with :math:`\bar v` the mean temporal variance in
+        photons^2.  At 1, a residual at the noise of the mean pulls as hard as a critic of slope 1.  The other weights are in
+        units of gamma: without a critic it changes nothing.
+    sparsity : float
+        :math:`\lambda_1` in units of the noise that the mean frame's own noise :math:`\bar s` leaves in the gradient of x,
+        :math:`\gamma\,\max_i\|\Psi_i\|_2\,\bar s`.  Asked where the image is dark (:mod:`fluogan_core.objective.reweighting`).
+    total_variation : float
+        What edges cost: :math:`\lambda_3 = \mathrm{total\_variation}\,\gamma\,\bar s^2 e^3 \kappa\,w / B`, with e the mean
+        frame's noise over what its fluctuations explain where that is more than 1.5 (else 1), w the PSF's standard
+        deviation in fine pixels and B the brightest pixels of the mean frame above its darkest.  Relative to the light, so that
+        dim stacks come out flatter.  It keeps the wide from being split and what is flat from being beaded; 0 leaves it out, as
+        the paper does.
+    smoothness : float
+        Length scale of the background in camera pixels: :math:`\lambda_2 = \gamma\,\mathrm{smoothness}^{2p}`.  What varies
+        with periods below 2 pi times it is left to the molecules.
+    smoothness_order : int
+        p, 1 to 8: how sharply.  1 is the paper's.
+    detail : float
+        Finest detail of the image in bright light: the standard deviation of the blur that it is sought through, as a fraction
+        of the PSF's (:class:`fluogan_core.objective.blur.GaussianKernel`).  Where the mean frame's signal-to-noise s is below 200,
+        :math:`\sqrt{200 / s}` times that, and at most the PSF's.
+    learning_rate, penalty : float
+        Adam's step and the weight of the gradient penalty.
+    channels, depth : int
+        Size of the critic; the depth is cut on fields too small for it.
+    held_out : float
+        Fraction of the frames kept from the critic, for an honest Wasserstein estimate.  Only the critic: the mean frame is of
+        all frames, so that with ``"moments"`` it is their covariance that is unseen.
+    tolerance : float
+        The mean fit ends earlier when the relative change of x per step falls below it.
+    seed : int
+        Seed of everything random.
+    """
+
+    method: str = "moments"
+    warm_steps: int | None = None
+    steps: int = 40
+    critic_steps: int = 5
+    batch: int = 32
+    gradient_frames: int = 64
+    relaxation: float = 0.2
+    fidelity: float = 1.0
+    sparsity: float = 2.0
+    total_variation: float = 0.15
+    smoothness: float = 2.6
+    smoothness_order: int = 8
+    detail: float = 0.09
+    learning_rate: float = 1e-3
+    penalty: float = 10.0
+    channels: int = 32
+    depth: int = 3
+    held_out: float = 0.1
+    tolerance: float = 1e-7
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        one_of(self.method, "method", (*METHODS, "moments", "none"))
+        whole = {"steps": 0, "critic_steps": 1, "batch": 2, "gradient_frames": 1, "channels": 1, "depth": 1}
+        if self.warm_steps is not None:
+            whole["warm_steps"] = 0
+        for name, low in whole.items():
+            self._set(name, whole_number(getattr(self, name), name, low=low))
+        self._set("smoothness_order", whole_number(self.smoothness_order, "smoothness_order", low=1, high=8))
+        self._set("seed", whole_number(self.seed, "seed", low=0, high=2**64 - 1))
+        for name in ("fidelity", "learning_rate"):
+            self._set(name, real_number(getattr(self, name), name, low=0, open_low=True))
+        for name in ("sparsity", "total_variation", "smoothness", "penalty", "tolerance"):
+            self._set(name, real_number(getattr(self, name), name, low=0))
+        self._set("detail", real_number(self.detail, "detail", low=0, high=1))
+        self._set("relaxation", real_number(self.relaxation, "relaxation", low=0, high=1, open_low=True))
+        self._set("held_out", real_number(self.held_out, "held_out", low=0, high=0.5))
+
+    def _set(self, name: str, number: float) -> None:
+        """Plain numbers: those of NumPy would not come back from a checkpoint."""
+        object.__setattr__(self, name, number)
+
+    def differences_from(self, other: dict[str, object]) -> list[str]:
+        """Name the options, ``steps`` apart, in which ``other`` (a dict of options) differs."""
+        mine = dataclasses.asdict(self)
+        return [name for name, value in mine.items() if name != "steps" and other.get(name) != value]

@@ -1,0 +1,58 @@
+"""What a reconstruction found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..calibration.camera import Camera
+from ..physics.psi import Psi
+from .options import SolverOptions
+
+__all__ = ["Result"]
+
+
+@dataclass
+class Result:
+    """What a reconstruction found, on the host.
+
+    Attributes
+    ----------
+    x : (N1, N2) float32
+        Expected emissions per fine pixel per frame; times ``psi.photons_per_emitter`` it is expected photons.
+    b : (M1, M2) float32
+        Background, expected photons per camera pixel per frame.
+    x_mean_fit, b_mean_fit : like x and b
+        Where the adversarial phase started from: the fit of the mean alone.
+    mean : (M1, M2) float32
+        The mean frame, photons.
+    bad_pixels : (M1, M2) bool
+        Where the mean is not the stack's but what the other pixels let expect: hot, dead or stuck ones, left out of the fit.
+    history : dict of arrays
+        One entry per step for each of :data:`fluogan_core.solvers.history.QUANTITIES`; ``phase`` is 0 while the
+        mean is fitted, 1 with the critic.
+    options, camera, psi
+        What it was found with.
+    timings : dict of float
+        Seconds: total, and per stage.  On a card the stages do not wait for each other: a stage's time is what the host spent
+        on it, its waiting for the work of earlier ones included.
+    device : str
+        Where it was computed.
+    stop_reason : str
+        Why each phase ended, in words.
+    """
+
+    x: np.ndarray
+    b: np.ndarray
+    x_mean_fit: np.ndarray
+    b_mean_fit: np.ndarray
+    mean: np.ndarray
+    bad_pixels: np.ndarray
+    history: dict[str, np.ndarray]
+    options: SolverOptions
+    camera: Camera
+    psi: Psi
+    timings: dict[str, float] = field(default_factory=dict)
+    device: str = "cpu"
+    stop_reason: str = ""

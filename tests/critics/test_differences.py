@@ -1,0 +1,353 @@
+"""The five estimators: eq. (12) by enumeration, closed forms for a quadratic critic, agreement among themselves."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from conftest import tiny_psf
+from scipy.stats import poisson
+
+import fluogan_core as fg
+from fluogan_core.critics import gradient as differences
+from fluogan_core.critics import reference, scores
+from fluogan_core.critics.lattice import Lattice, safe_spacing
+from fluogan_core.physics.photons import PhotonSets, PlacementTable, draw_photons
+
+
+class Wavy(torch.nn.Module):
+    """A smooth critic that is far from linear, with interactions between pixels."""
+
+    def forward(self, y):
+        weight = torch.arange(1, 1 + y[0].numel(), dtype=y.dtype).reshape(y.shape[1:])
+        return torch.sin(0.3 * (y * weight).sum(dim=(1, 2))) + 0.05 * y.prod(dim=2).sum(dim=1)
+
+
+class Quadratic(torch.nn.Module):
+    """D(y) = 1/2 y'Qy + c'y, for which every term of the second-order expansion is known."""
+
+    def __init__(self, pixels, rng):
+        super().__init__()
+        q = rng.standard_normal((pixels, pixels)) * 0.05
+        self.q = torch.as_tensor(q + q.T + 0.2 * np.eye(pixels))
+        self.c = torch.as_tensor(rng.standard_normal(pixels))
+
+    def forward(self, y):
+        flat = y.reshape(len(y), -1).to(torch.float64)
+        return 0.5 * ((flat @ self.q) * flat).sum(dim=1) + flat @ self.c
+
+
+# -- eq. (12) by exact enumeration ---------------------------------------------------------------------------------------
+
+TINY = fg.Psi(np.array([[0.2, 0.5, 0.3]]), (1, 3), 1, photons_per_emitter=1.3)
+GAIN = 2.0
+
+
+def enumerated(x, b, critic, most_emissions=9, most_photons=24):
+    """E[D(Y)] by summing over all emissions and all counts of three pixels, without noise; tails below 1e-9."""
+    counts = np.arange(most_photons + 1)
+    grid = np.stack(np.meshgrid(counts, counts, counts, indexing="ij"), axis=-1).reshape(-1, 1, 3)
+    score = scores.critic_values(critic, GAIN * grid.astype(np.float64)).reshape(3 * (most_photons + 1,))
+    z = np.array(list(itertools.product(range(most_emissions + 1), repeat=3)), dtype=np.float64)
+    chance = poisson.pmf(z, np.asarray(x, float).ravel()).prod(axis=1)
+    rates = TINY.forward(z[:, None, :])[:, 0] + np.asarray(b, float).ravel()
+    law = poisson.pmf(counts, rates[:, :, None])
+    inner = np.einsum("zc,abc->zab", law[:, 2], score)
+    return float(chance @ np.einsum("za,zb,zab->z", law[:, 0], law[:, 1], inner))
+
+
+def exact_gradients(x, b, critic):
+    base = enumerated(x, b, critic)
+    gx = [enumerated(x, b + TINY.column((0, i)), critic) - base for i in range(3)]
+    gb_rate = [enumerated(x, b + np.eye(3)[j], critic) - base for j in range(3)]
+    return np.array(gx), np.array(gb_rate)
+
+
+def central(function, v, h=1e-3):
+    return np.array([(function(v + h * e[None]) - function(v - h * e[None])) / (2 * h) for e in np.eye(3)])
+
+
+X = np.array([[0.4, 0.1, 0.7]])
+B = np.array([[0.5, 0.8, 0.3]])
+
+
+def test_equation_12_is_the_derivative_in_x():
+    gx, _ = exact_gradients(X, B, Wavy())
+    measured = central(lambda x: enumerated(x, B, Wavy()), X)
+    np.testing.assert_allclose(gx, measured, rtol=1e-5, atol=1e-6)
+
+
+def test_one_count_is_the_derivative_in_b_and_one_unit_of_rate_is_not():
+    class Shifted(torch.nn.Module):
+        def __init__(self, j):
+            super().__init__()
+            self.step = torch.zeros(1, 3, dtype=torch.float64)
+            self.step[0, j] = GAIN
+
+        def forward(self, y):
+            return Wavy()(y + self.step) - Wavy()(y)
+
+    measured = central(lambda b: enumerated(X, b, Wavy()), B)
+    counted = np.array([enumerated(X, B, Shifted(j)) for j in range(3)])
+    np.testing.assert_allclose(counted, measured, rtol=1e-5, atol=1e-6)
+    _, rated = exact_gradients(X, B, Wavy())
+    assert np.abs(rated - measured).max() > 0.1 * np.abs(measured).max()
+
+
+@pytest.mark.parametrize("method", ["direct", "coupled", "corrected"])
+@pytest.mark.parametrize("rule", ["count", "rate"])
+def test_unbiased_estimators_reach_the_enumerated_gradient(method, rule):
+    model = fg.ForwardModel(TINY, gain=GAIN, epsilon=0.0)
+    gx, gb_rate = exact_gradients(X, B, Wavy())
+    gb = gb_rate if rule == "rate" else central(lambda b: enumerated(X, b, Wavy()), B)
+    got = fg.critic_gradient(
+        Wavy(), model, X, B, frames=4000, seed=1, method=method, background_rule=rule, corrected_frames=2000, with_error=True
+    )
+    for estimate, error, truth in ((got[0], got[2], gx), (got[1], got[3], gb)):
+        assert np.abs((estimate.ravel() - truth) / error.ravel()).max() < 4
+        assert error.max() < 0.2
+
+
+# -- closed forms --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def quadratic_case(rng):
+    psi = fg.Psi(tiny_psf(3, 0.1), (4, 3), 2, photons_per_emitter=6.0)
+    model = fg.ForwardModel(psi, gain=1.5, noise_std=0.5)
+    x = (rng.random(psi.fine_shape) < 0.4) * 0.5
+    b = 0.5 + rng.random(psi.shape)
+    critic = Quadratic(12, rng)
+    n = x.size
+    columns = psi.forward(np.eye(n).reshape(n, *psi.fine_shape)).reshape(n, -1)
+    return model, x, b, critic, columns
+
+
+def test_what_each_estimator_keeps_of_a_quadratic_critic(quadratic_case):
+    model, x, b, critic, columns = quadratic_case
+    q = critic.q.numpy()
+    slope = q @ model.mean(x, b).ravel() + critic.c.numpy()
+    mean_part = model.gain * columns @ slope
+    detection = 0.5 * model.gain**2 * columns @ np.diag(q)
+    flicker = 0.5 * model.gain**2 * np.einsum("ij,jk,ik->i", columns, q, columns)
+    kept = {
+        "linear": mean_part,
+        "photon": mean_part + detection,
+        "coupled": mean_part + detection + flicker,
+        "corrected": mean_part + detection + flicker,
+    }
+    for method, truth in kept.items():
+        gx, gb, gx_error, gb_error = fg.critic_gradient(
+            critic, model, x, b, frames=1500, seed=2, method=method, corrected_frames=700, with_error=True
+        )
+        assert np.abs((gx.ravel() - truth) / gx_error.ravel()).max() < 4.2, method
+        # and the errors are small beside the flicker: an estimator that dropped it, or kept it wrongly, would fail
+        assert gx_error.max() < 0.25 * np.abs(flicker).max(), method
+        exact_b = model.gain * slope + (0.5 * model.gain**2 * np.diag(q) if method != "linear" else 0)
+        assert np.abs((gb.ravel() - exact_b) / gb_error.ravel()).max() < 4, method
+
+
+def test_photon_minus_linear_is_the_detection_term_exactly(quadratic_case):
+    model, x, b, critic, columns = quadratic_case
+    photon, linear = (fg.critic_gradient(critic, model, x, b, frames=20, seed=3, method=m) for m in ("photon", "linear"))
+    half = 0.5 * model.gain**2 * np.diag(critic.q.numpy())
+    # frames are float32, and so is the backward pass
+    np.testing.assert_allclose((photon[1] - linear[1]).ravel(), half, atol=1e-5 * np.abs(linear[1]).max())
+    np.testing.assert_allclose((photon[0] - linear[0]).ravel(), columns @ half, atol=1e-5 * np.abs(linear[0]).max())
+
+
+# -- agreement on the slim critic ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kappa", [1.0, 20.0])
+def test_direct_coupled_and_corrected_agree_on_a_slim_critic(rng, kappa):
+    psi = fg.Psi(tiny_psf(3), (6, 5), 2, photons_per_emitter=kappa)
+    model = fg.ForwardModel(psi, gain=2.0, noise_std=1.0)
+    x = ((rng.random(psi.fine_shape) < 0.3) * 8.0 / kappa).astype(np.float32)
+    b = np.full(psi.shape, 2.0, np.float32)
+    y = model.sample(x, b, 200, seed=9)
+    critic = fg.Critic(psi.shape, channels=4, depth=2, seed=4, input_mean=y.mean(), input_std=y.std())
+    options = {"frames": 300, "seed": 0, "with_error": True, "corrected_frames": 150}
+    got = {m: fg.critic_gradient(critic, model, x, b, method=m, **options) for m in ("direct", "coupled", "corrected")}
+    # different frames, so that the errors of the two are independent
+    again = fg.critic_gradient(critic, model, x, b, frames=600, seed=77, method="coupled", with_error=True)
+    for method, (gx, gb, gx_error, gb_error) in got.items():
+        for a, a_error, e, e_error in ((gx, gx_error, again[0], again[2]), (gb, gb_error, again[1], again[3])):
+            assert np.abs((a - e) / np.hypot(a_error, e_error)).max() < 4.5, method
+    assert got["direct"][2].mean() > 2 * got["corrected"][2].mean()  # "direct" has by far the most noise, even here
+
+
+def test_a_coarser_lattice_loses_nothing_of_the_flicker(rng):
+    # the flicker part of a quadratic critic, known at every fine pixel, with interactions between neighbours as rough as can be
+    psi = fg.Psi(fg.gaussian_psf(318, 100, 4, truncate=4), (14, 15), 4, photons_per_emitter=5.0)
+    n = psi.fine_shape[0] * psi.fine_shape[1]
+    columns = psi.forward(np.eye(n).reshape(n, *psi.fine_shape)).reshape(n, -1)
+    m = columns.shape[1]
+    row, column = np.divmod(np.arange(m), 15)
+    near = np.maximum(abs(row[:, None] - row), abs(column[:, None] - column)) <= 3
+    q = rng.standard_normal((m, m)) * near
+    flicker = np.einsum("ij,jk,ik->i", columns, q + q.T, columns).reshape(psi.fine_shape)
+    mean_part = (columns @ rng.standard_normal(m)).reshape(psi.fine_shape)
+    lattice = Lattice(psi)
+    assert lattice.spacing == 2
+    assert len(lattice.indices) < 0.3 * n
+    inner = (slice(6, -6), slice(6, -6))
+    for part, inside, border in ((mean_part, 2e-5, 2e-2), (flicker, 3e-4, 2e-2)):
+        filled = lattice.fill(part.ravel()[lattice.indices])
+        scale = np.abs(part).max()
+        assert np.abs(filled - part)[inner].max() < inside * scale
+        assert np.abs(filled - part).max() < border * scale
+    np.testing.assert_array_equal(Lattice(psi, 1).fill(flicker.ravel()), flicker)
+
+
+def test_the_lattice_is_left_alone_where_the_psf_is_narrow():
+    assert safe_spacing(fg.gaussian_psf(318, 100, 4)) == 2
+    assert safe_spacing(fg.gaussian_psf(318, 100, 2)) == 1
+    narrow = fg.Psi(tiny_psf(3), (6, 6), 2)
+    assert Lattice(narrow).spacing == 1
+    with pytest.raises(ValueError, match="lattice must be at least 1"):
+        Lattice(narrow, 0)
+
+
+def test_without_error_gives_the_same_gradient(quadratic_case):
+    model, x, b, critic, _ = quadratic_case
+    for method in ("linear", "photon", "coupled", "corrected", "direct"):
+        few = {"frames": 6, "method": method, "seed": 5, "corrected_frames": 2}
+        plain = fg.critic_gradient(critic, model, x, b, **few)
+        full = fg.critic_gradient(critic, model, x, b, with_error=True, **few)
+        for a, e in zip(plain, full):
+            np.testing.assert_allclose(a, e, atol=2e-6 * np.abs(e).max())  # sums of float32 slopes in another order
+
+
+@pytest.mark.parametrize("method", ["linear", "photon", "coupled", "corrected"])
+def test_a_budget_changes_memory_not_the_result(quadratic_case, method):
+    model, x, b, critic, _ = quadratic_case
+    small, large = (
+        fg.critic_gradient(critic, model, x, b, frames=7, method=method, corrected_frames=3, memory_budget=m)
+        for m in (2000, 10**9)
+    )
+    for a, e in zip(small, large):
+        np.testing.assert_allclose(a, e, atol=2e-6 * np.abs(e).max())
+
+
+# -- differences themselves ----------------------------------------------------------------------------------------------
+
+
+def test_exact_and_linear_differences(rng):
+    critic = fg.Critic((9, 8), channels=3, depth=2, seed=0).double()
+    y = rng.random((3, 9, 8)) * 5
+    exact = fg.critic_differences(critic, y, step=0.7)
+    for s, r, c in ((0, 0, 0), (1, 8, 7), (2, 4, 3)):
+        other = y[s].copy()
+        other[r, c] += 0.7
+        pair = scores.critic_values(critic, np.stack([other, y[s]]))
+        assert exact[s, r, c] == pytest.approx(pair[0] - pair[1], abs=1e-12)
+    tiny = fg.critic_differences(critic, y, step=1e-7)
+    np.testing.assert_allclose(fg.critic_differences(critic, y, step=1e-7, method="linear"), tiny, rtol=1e-4, atol=1e-12)
+
+
+def test_photon_sets_have_the_law_of_the_columns():
+    psi = fg.Psi(tiny_psf(3, 0.1), (4, 3), 2, photons_per_emitter=2.0)
+    table = PlacementTable(psi)
+    n = psi.fine_shape[0] * psi.fine_shape[1]
+    draws = 3000
+    total = np.zeros((n, 12))
+    square = np.zeros((n, 12))
+    sets = draw_photons(table, np.arange(n), np.arange(draws), seed=1, step=0)
+    assert len(sets) == draws * n
+    for frame in range(draws):
+        counts = sets.dense(psi.shape, frame * n, (frame + 1) * n).reshape(n, -1)
+        total += counts
+        square += counts**2
+    mean = psi.forward(np.eye(n).reshape(n, *psi.fine_shape)).reshape(n, -1)
+    seen = mean > 1e-6
+    z = (total / draws - mean)[seen] / np.sqrt(mean[seen] / draws)
+    assert np.abs(z).max() < 4.5
+    assert total[~seen].sum() == 0
+    variance = square / draws - (total / draws) ** 2
+    busy = mean > 0.1
+    # Poisson: variance = mean; its estimate has a spread of sqrt((mean + 2 mean^2) / draws)
+    z = (variance - mean)[busy] / np.sqrt((mean + 2 * mean**2)[busy] / draws)
+    assert np.abs(z).max() < 4.5
+
+
+def test_photons_depend_on_their_counters_alone():
+    psi = fg.Psi(tiny_psf(3), (4, 3), 2, photons_per_emitter=5.0)
+    table = PlacementTable(psi)
+    everywhere = draw_photons(table, np.arange(48), [2, 3], seed=1, step=2)
+    few = draw_photons(table, np.array([5, 40]), [3], seed=1, step=2)
+    for k, i in enumerate((5, 40)):
+        mine = few.pixels[few.starts[k] : few.starts[k + 1]]
+        same = everywhere.pixels[everywhere.starts[48 + i] : everywhere.starts[48 + i + 1]]
+        np.testing.assert_array_equal(mine, same)
+
+
+def test_empty_sets_give_zero_without_running_the_critic():
+    calls = []
+
+    def values(frames):
+        calls.append(len(frames))
+        return frames.sum(axis=(1, 2))
+
+    sets = PhotonSets(np.array([0, 0, 2, 2]), np.array([1, 1], np.int32))
+    d = reference.perturbation_differences(values, np.zeros((1, 2, 2)), [0, 0, 0], sets, 3.0, chunk=10)
+    np.testing.assert_array_equal(d, [0, 6, 0])
+    assert calls == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"method": "exact"}, "method must be one of"),
+        ({"frames": 0}, "frames must be at least 1"),
+        ({"frames": 1, "with_error": True}, "frames must be at least 2"),
+        ({"background_rule": "both"}, "background_rule must be one of"),
+        ({"corrected_frames": 0}, "corrected_frames must be at least 1"),
+        ({"corrected_frames": 1, "with_error": True}, "corrected_frames must be at least 2"),
+        ({"step": 2**32}, "step must be .*at most 4294967295"),
+        ({"first_frame": -1}, "first_frame must be at least 0"),
+        ({"first_frame": 2**32 - 10, "frames": 20}, "first_frame must be .*at most"),
+        ({"memory_budget": 0}, "memory_budget must be at least 1"),
+    ],
+)
+def test_bad_input_is_named(quadratic_case, change, message):
+    model, x, b, critic, _ = quadratic_case
+    with pytest.raises(ValueError, match=message):
+        fg.critic_gradient(critic, model, x, b, **change)
+
+
+def test_frames_of_the_wrong_shape_are_named(rng):
+    critic = fg.Critic((8, 8), channels=2)
+    with pytest.raises(ValueError, match=r"y must be \(frames, rows, columns\)"):
+        fg.critic_differences(critic, np.zeros((8, 8), np.float32), 1.0)
+    with pytest.raises(ValueError, match="method must be one of 'exact', 'linear'"):
+        fg.critic_differences(critic, np.zeros((1, 8, 8), np.float32), 1.0, method="coupled")
+    for method in ("exact", "linear"):
+        frames = np.zeros((2, 8, 8), np.float32)
+        frames[1, 2, 3] = np.nan
+        with pytest.raises(ValueError, match="y holds 1 values that are NaN"):
+            fg.critic_differences(critic, frames, 1.0, method=method)
+        with pytest.raises(TypeError, match="y must hold integers or floats"):
+            fg.critic_differences(critic, np.zeros((1, 8, 8), complex), 1.0, method=method)
+        with pytest.raises(ValueError, match=r"step must be .*at most 3\.40282e\+38, got 1e\+39"):
+            fg.critic_differences(critic, np.zeros((1, 8, 8), np.float32), 1e39, method=method)
+        with pytest.raises(ValueError, match="memory_budget must be at least 1"):
+            fg.critic_differences(critic, np.zeros((1, 8, 8), np.float32), 1.0, method=method, memory_budget=0)
+        assert fg.critic_differences(critic, np.zeros((0, 8, 8), np.float32), 1.0, method=method).shape == (0, 8, 8)
+    assert differences.METHODS == ("direct", "coupled", "photon", "linear", "corrected")
+
+
+@pytest.mark.parametrize("method", ["coupled", "corrected"])
+def test_photons_are_drawn_for_as_many_frames_as_the_calls_own_budget_holds(quadratic_case, method, monkeypatch):
+    model, x, b, critic, _ = quadratic_case
+    drawn = []
+
+    def draw(table, indices, numbers, **counters):
+        drawn.append(len(numbers))
+        return draw_photons(table, indices, numbers, **counters)
+
+    monkeypatch.setattr(differences, "draw_photons", draw)
+    fg.critic_gradient(critic, model, x, b, 8, method=method, corrected_frames=4, memory_budget=1)
+    assert set(drawn) == {1}

@@ -1,0 +1,193 @@
+"""Files that are written: complete, whole or not at all, and nothing that is read among them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tifffile
+
+import fluogan_core as fg
+from fluogan_core.io import report as _report
+from fluogan_core.io.files import prepare_directory, write_image
+from fluogan_core.io.result import write_result
+from fluogan_core.io.stack import read_stack
+
+
+@pytest.fixture
+def stack() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 60_000, (6, 7, 9)).astype(np.uint16)
+
+
+@pytest.fixture
+def result() -> SimpleNamespace:
+    """What a solver hands over, small."""
+    rng = np.random.default_rng(1)
+    psi = fg.Psi(fg.gaussian_psf(100, 100, 3), (6, 8), 3, photons_per_emitter=4.0, backend="numpy")
+    series = {name: rng.random(5) for name in ("step", "phase", "fidelity", "objective")}
+    series["w_train"] = np.array([np.nan, np.nan, 1.0, np.inf, 2.0])
+    return SimpleNamespace(
+        x=rng.random(psi.fine_shape).astype(np.float32),
+        b=rng.random(psi.shape).astype(np.float32),
+        x_mean_fit=rng.random(psi.fine_shape).astype(np.float32),
+        mean=rng.random(psi.shape).astype(np.float32),
+        bad_pixels=np.arange(48).reshape(6, 8) == 19,
+        history=series,
+        options=fg.SolverOptions(seed=7),
+        camera=fg.Camera(2.0, 100.0, 1.5),
+        psi=psi,
+        timings={"warm": 0.25},
+        device="cpu",
+        stop_reason="all steps done",
+    )
+
+
+def test_images_carry_values_and_pixel_sizes(tmp_path, result):
+    files = write_result(result, tmp_path, pixel_size_nm=90, figure=False)
+    for name, image, pixel in (("x", result.x, 30.0), ("b", result.b, 90.0)):
+        assert files[name] == tmp_path / f"{name}.tif"
+        with tifffile.TiffFile(files[name]) as tif:
+            assert tif.is_imagej
+            np.testing.assert_array_equal(tif.asarray(), image)
+            assert tif.asarray().dtype == np.float32
+        stacked = write_image(tmp_path / "again.tif", np.stack([image, image]), pixel_size_nm=pixel)
+        assert read_stack(stacked).pixel_size_nm == pytest.approx(pixel, rel=1e-6)
+
+
+def test_equal_arrays_give_equal_bytes(tmp_path, result):
+    first = write_result(result, tmp_path / "one", pixel_size_nm=90)
+    second = write_result(result, tmp_path / "two", pixel_size_nm=90)
+    for name in ("x", "b", "figure"):
+        assert first[name].read_bytes() == second[name].read_bytes()
+
+
+def test_narrow_images_are_not_taken_for_colour(tmp_path):
+    image = np.arange(15, dtype=np.float32).reshape(5, 3)
+    np.testing.assert_array_equal(tifffile.imread(write_image(tmp_path / "a.tif", image)), image)
+    frames = np.arange(60, dtype=np.uint16).reshape(4, 5, 3)
+    read = read_stack(write_image(tmp_path / "b.tif", frames))
+    np.testing.assert_array_equal(read.frames, frames)
+    assert read.frames.dtype == np.uint16
+
+
+def test_report_is_strict_json_and_complete(tmp_path, result, stack):
+    source = fg.Stack(
+        stack, pixel_size_nm=90.0, frame_interval_s=0.02, path=tmp_path / "in.tif", roi=(0, 0, 7, 9), taken=range(2, 8)
+    )
+    estimate = fg.CameraEstimate(
+        camera=result.camera,
+        photons_per_emitter=4.0,
+        gain_error=0.1,
+        offset_error=0.0,
+        noise_std_error=0.2,
+        photons_per_emitter_error=0.3,
+        given=("offset",),
+        notes=("bleaching: brightness falls by 17 %",),
+    )
+    text = write_result(result, tmp_path, stack=source, estimate=estimate, command=["fluogan", "x"], figure=False)[
+        "report"
+    ].read_text(encoding="utf-8")
+
+    def refuse(token: str) -> None:
+        pytest.fail(f"{token} is not JSON")
+
+    report = json.loads(text, parse_constant=refuse)
+    assert report["command"] == ["fluogan", "x"]
+    assert report["parameters"]["seed"] == 7
+    assert report["camera"]["gain"] == 2.0
+    assert report["camera_estimate"]["gain_error"] == 0.1
+    assert report["camera_estimate"]["given"] == ["offset"]
+    assert report["operator"]["fine_pixel_nm"] == pytest.approx(30)
+    assert report["input"]["pixel_size_nm"] == 90.0
+    assert report["input"]["frames"] == 6
+    assert report["input"]["frames_taken"] == {"start": 2, "stop": 8, "step": 1}
+    assert report["input"]["path"] == str(tmp_path / "in.tif")
+    assert len(report["operator"]["psf_sha256"]) == 64
+    assert report["operator"]["psf_fwhm_nm"] > 0
+    assert report["result"]["stop_reason"] == "all steps done"
+    assert report["result"]["bad_pixels"] == [[2, 3]]
+    assert report["history"]["w_train"] == [None, None, 1.0, None, 2.0]
+    assert set(report["history"]) == set(result.history)
+    assert report["versions"]["numpy"] == np.__version__
+    assert report["peak_memory_bytes"] is None or report["peak_memory_bytes"] > 1e6
+    assert report["timings_s"] == {"warm": 0.25}
+    assert text.count("\n") < 200
+
+
+def test_dumps_of_a_history_alone_and_of_none():
+    assert json.loads(_report.dumps({"history": {"a": np.arange(2)}})) == {"history": {"a": [0, 1]}}
+    assert json.loads(_report.dumps({"a": (1, np.float32(np.nan))})) == {"a": [1, None]}
+
+
+def test_what_is_read_is_not_overwritten(tmp_path, result, stack):
+    write_image(tmp_path / "b.tif", stack)
+    before = (tmp_path / "b.tif").read_bytes()
+    with pytest.raises(ValueError, match=r"would overwrite .*b\.tif, which is read"):
+        write_result(result, tmp_path, stack=fg.read_stack(tmp_path / "b.tif"), figure=False)
+    assert (tmp_path / "b.tif").read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["b.tif"]
+
+
+def test_an_old_figure_is_not_passed_off_as_new(tmp_path, result, caplog):
+    (tmp_path / "figure.png").write_bytes(b"old")
+    write_result(result, tmp_path, figure=False)
+    assert "figure.png is of an earlier run" in caplog.text
+
+
+def test_an_array_of_frames_is_a_stack_of_which_nothing_else_is_known(tmp_path, result, stack):
+    report = json.loads(write_result(result, tmp_path, stack=stack, figure=False)["report"].read_text(encoding="utf-8"))
+    assert report["input"]["frames"] == len(stack)
+    assert report["input"]["path"] is report["input"]["pixel_size_nm"] is None
+
+
+def test_results_are_replaced_and_the_rest_is_left(tmp_path, result):
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "x.tif").write_text("old")
+    write_result(result, tmp_path, figure=False)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "x.tif"), result.x)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["b.tif", "notes.txt", "report.json", "x.tif"]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, result, monkeypatch):
+    files = write_result(result, tmp_path, figure=False)
+    before = files["x"].read_bytes()
+
+    def fail(path, *args, **options):
+        Path(path).write_bytes(b"half")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(tifffile, "imwrite", fail)
+    with pytest.raises(OSError, match="no space"):
+        write_result(result, tmp_path, figure=False)
+    assert files["x"].read_bytes() == before
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_without_matplotlib_the_log_says_so(tmp_path, result, monkeypatch, caplog):
+    for name in ("matplotlib.figure", "matplotlib.backends.backend_agg"):
+        monkeypatch.setitem(__import__("sys").modules, name, None)
+    with caplog.at_level(logging.WARNING, logger="fluogan_core"):
+        files = write_result(result, tmp_path)
+    assert set(files) == {"x", "b", "report"}
+    assert "matplotlib is not installed" in caplog.text
+
+
+def test_output_directories_are_tried_before_the_work(tmp_path, monkeypatch):
+    assert prepare_directory(tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").write_text("")
+    for inside in (tmp_path / "file", tmp_path / "file" / "sub"):
+        with pytest.raises(ValueError, match="a file of that name is in the way"):
+            prepare_directory(inside)
+
+    def refuse(*args, **options):
+        raise PermissionError(13, os.strerror(13))
+
+    monkeypatch.setattr(_report.tempfile, "TemporaryFile", refuse)
+    with pytest.raises(ValueError, match=r"cannot be written to \(Permission denied\)"):
+        prepare_directory(tmp_path)

@@ -1,0 +1,428 @@
+"""A sweep of options: what is scored was not fitted, differences have honest errors, and nothing done is lost."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+
+import numpy as np
+import pytest
+import tifffile
+
+import fluogan_core as fg
+from fluogan_core.io.sweep_report import sweep_rows, sweep_titles, verdict
+from fluogan_core.metrics.prediction import held_out_score
+from fluogan_core.selection import trials
+from fluogan_core.selection.grid import CRITIC_ONLY, MOST_SETTINGS, parted, plan_sweep
+from fluogan_core.selection.trials import ScoreGap, paired_difference
+
+CAMERA = fg.Camera(gain=2.0, offset=100.0, noise_std=1.5)
+FRAMES, SHAPE, FWHM = 48, (12, 10), 250.0
+MEAN = fg.SolverOptions(method="none", warm_steps=25)
+
+
+def operator(shape: tuple[int, int] = SHAPE) -> fg.Psi:
+    return fg.Psi(fg.gaussian_psf(FWHM, 100, 2, truncate=3), shape, 2, photons_per_emitter=6.0, backend="numpy")
+
+
+def record(
+    frames: int = FRAMES, shape: tuple[int, int] = SHAPE, brightness: float = 8.0, background: float = 3.0
+) -> np.ndarray:
+    """Double Poisson frames of a line and a spot, counts."""
+    psi = operator(shape)
+    x = np.zeros(psi.fine_shape, np.float32)
+    x[4:20, 8] = x[6:8, 14] = brightness
+    model = fg.ForwardModel(psi, gain=CAMERA.gain, noise_std=CAMERA.noise_std)
+    return model.sample(x, np.full(shape, background, np.float32), frames, seed=3) + np.float32(CAMERA.offset)
+
+
+def tried(stack: np.ndarray, vary: dict[str, tuple], **more) -> fg.Sweep:
+    return fg.sweep(stack, **({"psi": operator(), "camera": CAMERA, "options": MEAN, "vary": vary} | more))
+
+
+@pytest.fixture(scope="module")
+def made() -> fg.Sweep:
+    """Two by two settings, of which a weight far too large leaves no image."""
+    return tried(record(), {"detail": (0.2, 0.5), "sparsity": (0.5, 1e4)})
+
+
+# -- the halves, and what is scored on them -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("frames", [*range(16, 90), 199, 200, 500, 501])
+def test_halves_are_blocks_in_turn_that_a_steady_trend_hits_alike(frames):
+    blocks, halves = parted(frames)
+    lengths = np.bincount(blocks)
+    assert (np.diff(blocks) >= 0).all()
+    assert len(lengths) % 4 == 0
+    assert lengths.min() >= 2
+    assert np.ptp(lengths) <= 1
+    order = [set(halves[blocks == block]) for block in range(len(lengths))]
+    assert order == [{0}, {1}, {1}, {0}] * (len(lengths) // 4)
+    # in blocks of equal length the two mean times are the same; a block's edge is rounded by half a frame at most
+    times = [np.flatnonzero(halves == half).mean() for half in (0, 1)]
+    assert abs(times[0] - times[1]) <= (1e-9 if np.ptp(lengths) == 0 else 1.0)
+
+
+def test_frames_are_scored_by_the_fit_that_never_saw_them(made):
+    stack, psi = record(), operator()
+    model = fg.ForwardModel(psi, gain=CAMERA.gain, noise_std=CAMERA.noise_std)
+    fit, images = made.trials[0].fit, []
+    for half in (0, 1):
+        seen = made.halves == half
+        result = fg.reconstruct(stack[seen], psi=psi, camera=CAMERA, options=made.trials[0].options)
+        score = held_out_score(stack[~seen] - np.float32(100), model, result.x, result.b)
+        np.testing.assert_array_equal(fit.frame_log_density[~seen], score.frame_log_density)
+        images.append(result.x)
+    np.testing.assert_array_equal(fit.x, 0.5 * (images[0] + images[1]))
+    assert fit.agreement == pytest.approx(np.corrcoef(images[0].ravel(), images[1].ravel())[0, 1])
+    assert fit.log_density == fit.frame_log_density.mean()
+
+
+def test_a_frame_does_not_touch_the_score_of_others_in_its_half(made):
+    stack, altered = record(), 30
+    stack[altered] *= 1.5
+    before = made.trials[0].fit.frame_log_density
+    after = tried(stack, {"detail": (0.2,), "sparsity": (0.5,)}).trials[0].fit.frame_log_density
+    mine = made.halves == made.halves[altered]
+    same = mine & (np.arange(FRAMES) != altered)
+    np.testing.assert_array_equal(after[same], before[same])
+    assert after[altered] < before[altered]
+    assert (after[~mine] != before[~mine]).all()
+
+
+# -- differences and their errors ---------------------------------------------------------------------------------------
+
+
+def test_the_difference_is_that_of_the_means_and_its_error_that_of_blocks(rng):
+    a, b = rng.normal(size=(2, 60))
+    blocks = np.repeat(np.arange(12), 5)
+    mean, error = paired_difference(a, b, blocks)
+    means = (a - b).reshape(12, 5).mean(axis=1)
+    assert mean == pytest.approx(a.mean() - b.mean())
+    assert error == pytest.approx(means.std(ddof=1) / np.sqrt(12))
+    assert paired_difference(a, a, blocks) == (0.0, 0.0)
+
+
+def test_frames_that_vary_together_do_not_pass_for_many(rng):
+    """Differences that are constant within blocks: the mean of K blocks has variance 1 / K, whatever their length."""
+    blocks, draws = np.repeat(np.arange(20), 7), 2000
+    values = rng.normal(size=(draws, 20))[:, blocks]
+    errors = np.array([paired_difference(v, np.zeros(140), blocks)[1] for v in values])
+    # chi square of 19 degrees of freedom: the mean of the squares is known to sqrt(2 / 19 / draws)
+    assert (errors**2).mean() == pytest.approx(1 / 20, rel=5 * np.sqrt(2 / 19 / draws))
+
+
+def test_trials_are_behind_the_best_by_nats_per_frame_of_the_field(made):
+    scores = [trial.fit.log_density for trial in made.trials]
+    assert made.best == int(np.argmax(scores))
+    for index, score in enumerate(scores):
+        lag = made.behind(index)
+        assert lag.difference == pytest.approx(120 * (max(scores) - score), abs=1e-9)
+        assert lag.told_apart == (lag.difference > 2 * lag.error)
+    # without any light in x the line stays unexplained
+    assert not made.trials[1].fit.x.any()
+    assert made.trials[1].fit.agreement is None
+    assert made.behind(1).told_apart
+
+
+@pytest.mark.parametrize(
+    ("lag", "text"),
+    [
+        (ScoreGap(10.47, 0.21), "10.5 ± 0.2"),
+        (ScoreGap(0.0512, 0.031), "0.05 ± 0.03"),
+        (ScoreGap(93.7, 2.2), "94 ± 2"),
+        (ScoreGap(0.0, 0.0), "0"),
+    ],
+)
+def test_a_lag_is_spelled_to_the_digit_of_its_error(lag, text):
+    assert str(lag) == text
+
+
+def test_the_true_width_of_the_psf_predicts_best():
+    """With a sieve a somewhat narrower PSF would: the image may not be as sharp as the line that was recorded."""
+    options, widths = dataclasses.replace(MEAN, warm_steps=300, detail=0.0), (200.0, FWHM, 280.0)
+    stack = record(400, (16, 16), brightness=20.0, background=30.0)
+    swept = tried(stack, {"fwhm_nm": widths}, psi=operator((16, 16)), options=options, pixel_size_nm=100)
+    assert [trial.values for trial in swept.trials] == [{"fwhm_nm": width} for width in widths]
+    assert swept.best == 1
+    assert all(swept.behind(index).told_apart for index in (0, 2))
+
+
+# -- the grid -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_usual_grid_lies_about_what_the_options_say():
+    def usual(**chosen) -> dict[str, tuple]:
+        return plan_sweep(record(), psi=operator(), options=dataclasses.replace(MEAN, **chosen)).vary
+
+    assert usual(detail=0.3, total_variation=0.02) == {"detail": (0.15, 0.3, 0.45), "total_variation": (0.006, 0.02, 0.06)}
+    assert usual(detail=0.8)["detail"] == (0.4, 0.8, 1.0)
+    assert usual(total_variation=0.0)["total_variation"] == (0.0,)
+    default = plan_sweep(record(), psi=operator())
+    assert default.options == fg.SolverOptions(method="none")
+    assert default.options in [options for _, options, _ in default.settings]
+    assert len(default.settings) == 9
+
+
+def test_all_combinations_are_tried_and_the_last_name_varies_fastest(made):
+    assert [trial.label for trial in made.trials] == [
+        "detail=0.2, sparsity=0.5",
+        "detail=0.2, sparsity=10000",
+        "detail=0.5, sparsity=0.5",
+        "detail=0.5, sparsity=10000",
+    ]
+    for trial in made.trials:
+        assert trial.options == dataclasses.replace(MEAN, **trial.values)
+
+
+def test_words_and_whole_numbers_can_be_varied():
+    plan = plan_sweep(record(), psi=operator(), vary={"method": ("none", "linear"), "warm_steps": (5.0, 7)})
+    assert [(o.method, o.warm_steps) for _, o, _ in plan.settings] == [("none", 5), ("none", 7), ("linear", 5), ("linear", 7)]
+    assert all(type(options.warm_steps) is int for _, options, _ in plan.settings)
+    assert plan_sweep(record(), psi=operator(), options=fg.SolverOptions(), vary={"steps": (1, 2)})
+
+
+#: Values away from the defaults.
+OTHER = {
+    "steps": 3, "critic_steps": 2, "batch": 5, "gradient_frames": 7, "relaxation": 0.5, "fidelity": 3.0, "learning_rate": 1e-2,
+    "penalty": 1.0, "channels": 3, "depth": 1, "held_out": 0.3, "seed": 5, "warm_steps": 9, "sparsity": 4.0, "smoothness": 2.0,
+    "smoothness_order": 1, "detail": 0.6, "tolerance": 0.1, "total_variation": 0.05,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_what_is_said_to_change_nothing_without_a_critic_changes_nothing(name):
+    def image(**chosen) -> np.ndarray:
+        return fg.reconstruct(record(), psi=operator(), camera=CAMERA, options=dataclasses.replace(MEAN, **chosen)).x
+
+    base = image()
+    change = float(np.abs(image(**{name: OTHER[name]}) - base).max() / base.max())
+    # a weight of the whole objective changes how its float32 terms are rounded, over 25 steps
+    assert (change < 1e-4) == (name in CRITIC_ONLY), change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"vary": {"magic": (1,)}}, "'magic' cannot be varied; what can is method, warm_steps, .*fwhm_nm"),
+        ({"vary": {}}, "vary is empty"),
+        ({"vary": {"detail": ()}}, "detail has no values"),
+        ({"vary": {"detail": 0.2}}, "the values of detail must be a list, got 0.2"),
+        ({"vary": {"method": "none"}}, "the values of method must be a list, got 'none'"),
+        ({"vary": {"detail": ("fine",)}}, "detail must be a number, got str 'fine'"),
+        ({"vary": {"detail": (float("nan"),)}}, "detail must be finite"),
+        ({"vary": {"detail": (0.2, 3)}}, "detail must be at least 0 and at most 1, got 3"),
+        ({"vary": {"detail": (0.2, 0.3, 0.2)}}, "detail lists 0.2 twice"),
+        ({"vary": {"smoothness_order": (1.5,)}}, "smoothness_order must be a whole number, got 1.5"),
+        ({"vary": {"method": ("none", "best")}}, "method must be one of"),
+        ({"vary": {"steps": (5, 10)}}, "steps changes nothing without the critic"),
+        ({"vary": {"penalty": (5, 10)}, "options": fg.SolverOptions()}, "penalty changes nothing where no network is trained"),
+        ({"vary": {"fwhm_nm": (-1,)}, "pixel_size_nm": 100}, "fwhm_nm must be greater than 0"),
+        ({"vary": {"fwhm_nm": (3000,)}, "pixel_size_nm": 100}, "larger than the field"),
+        ({"vary": {"fwhm_nm": (300,)}}, "fwhm_nm cannot be varied without the pixel size"),
+        ({"vary": {"detail": np.arange(1, 6) / 10, "sparsity": range(13)}}, r"the grid has 65 settings \(5 x 13\), at most 64"),
+        ({"stack": record(15)}, "at least 16 frames, to fit some and score others, got 15"),
+        ({"stack": np.ones((20, 8, 8))}, "build psi for the shape of the frames"),
+        ({"stack": np.full((20, *SHAPE), np.nan)}, "NaN or infinite"),
+    ],
+)
+def test_bad_input_is_named_before_any_work(change, message, monkeypatch):
+    def work(*arguments, **options):
+        pytest.fail("work was begun")
+
+    for name in ("estimate_camera", "Solver"):
+        monkeypatch.setattr(trials, name, work)
+    with pytest.raises((ValueError, TypeError), match=message):
+        fg.sweep(**({"stack": record(16), "psi": operator()} | change))
+
+
+def test_a_grid_just_small_enough_is_planned():
+    plan = plan_sweep(record(), psi=operator(), vary={"detail": np.arange(1, 9) / 10, "sparsity": range(8)})
+    assert len(plan.settings) == MOST_SETTINGS
+
+
+# -- failures, interruption, remarks ------------------------------------------------------------------------------------
+
+
+def test_without_a_camera_it_is_estimated_from_all_frames():
+    stack = record(100)
+    swept = tried(stack, {"detail": (0.3,)}, camera=None)
+    assert swept.camera == fg.estimate_camera(stack, operator()).camera
+
+
+@pytest.fixture
+def failing(monkeypatch) -> None:
+    """Let settings of detail 0.5 fail."""
+    fit = trials._cross_fit
+
+    def cross_fit(frames, halves, psi, camera, options):
+        if options.detail == 0.5:
+            raise FloatingPointError("not\nfinite")
+        return fit(frames, halves, psi, camera, options)
+
+    monkeypatch.setattr(trials, "_cross_fit", cross_fit)
+
+
+def test_a_setting_that_fails_says_why_and_the_others_go_on(failing, caplog, tmp_path):
+    with caplog.at_level(logging.WARNING, logger="fluogan_core"):
+        swept = tried(record(), {"detail": (0.2, 0.5, 0.7)})
+    assert [trial.failure for trial in swept.trials] == ["", "FloatingPointError: not finite", ""]
+    assert "detail=0.5 failed: FloatingPointError: not finite" in caplog.text
+    assert swept.behind(1) is None
+    assert swept.best in (0, 2)
+    assert sweep_rows(swept)[1][-1] == "failed"
+    files = fg.write_sweep(swept, tmp_path)
+    with tifffile.TiffFile(files["x"]) as tif:
+        assert tif.imagej_metadata["Labels"] == ["1: detail=0.2", "3: detail=0.7"]
+    settings = json.loads(files["report"].read_text())["settings"]
+    assert [entry.get("page") for entry in settings] == [1, None, 2]
+    assert settings[1]["failure"] == "FloatingPointError: not finite"
+
+
+def test_where_every_setting_fails_there_is_a_report_alone(failing, tmp_path):
+    swept = tried(record(), {"detail": (0.5,)})
+    assert swept.best is None
+    assert swept.notes == ()
+    assert set(fg.write_sweep(swept, tmp_path)) == {"report"}
+    assert json.loads((tmp_path / "sweep.json").read_text())["best"] is None
+    with pytest.raises(ValueError, match="no setting of this sweep has an image"):
+        fg.plot.contact_sheet(swept)
+
+
+def test_the_callback_gets_every_setting_and_can_stop(tmp_path):
+    seen: list[int] = []
+
+    def stop(swept: fg.Sweep) -> None:
+        seen.append(len(swept.trials))
+        fg.write_sweep(swept, tmp_path, figure=False)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tried(record(), {"detail": (0.2, 0.3, 0.4)}, callback=stop)
+    assert seen == [1, 2]
+    assert tifffile.imread(tmp_path / "sweep.tif").shape == (2, 24, 20)
+    assert json.loads((tmp_path / "sweep.json").read_text())["planned"] == 3
+
+
+def test_a_pattern_that_every_frame_has_is_warned_of_once(rng, caplog):
+    """Columns of unequal gain: the mean frame holds them, the fluctuations do not explain them."""
+    psi = fg.Psi(fg.gaussian_psf(400, 100, 2, truncate=3), (16, 16), 2, backend="numpy")
+    model = fg.ForwardModel(psi, gain=2.0, noise_std=1.5)
+    frames = model.sample(np.full(psi.fine_shape, 3.0), np.ones(psi.shape), 60, seed=1)
+    frames = frames * (1 + 0.2 * rng.normal(size=(16, 16)).astype(np.float32)) + 100
+    with caplog.at_level(logging.INFO, logger="fluogan_core"):
+        swept = tried(frames, {"detail": (0.2, 0.4, 0.6)}, psi=psi)
+    assert caplog.text.count("times noisier than its fluctuations explain") == 1
+    assert len(swept.notes) == 1
+    assert "trust the pictures" in swept.notes[0]
+    assert not logging.getLogger("fluogan_core").filters
+
+
+def test_a_best_value_at_the_end_of_those_tried_is_remarked(made):
+    assert any(note.startswith("the best sparsity, 0.5, is the smallest") for note in made.notes)
+    assert tried(record(), {"detail": (0.2,)}).notes == ()
+    best = dataclasses.replace(made.trials[0], values={"sparsity": 0.0})
+    assert dataclasses.replace(made, vary={"sparsity": (0.0, 1.0)}, trials=[best]).notes == ()
+
+
+# -- what is written and drawn ------------------------------------------------------------------------------------------
+
+
+def test_files_hold_every_setting_with_its_scores(made, tmp_path):
+    source = fg.Stack(record(), pixel_size_nm=100.0, path=tmp_path / "in.tif")
+    files = fg.write_sweep(made, tmp_path, stack=source, command=["fluogan", "sweep"])
+    assert {name: path.name for name, path in files.items()} == {
+        "report": "sweep.json",
+        "x": "sweep.tif",
+        "figure": "sweep.png",
+    }
+    with tifffile.TiffFile(files["x"]) as tif:
+        np.testing.assert_array_equal(tif.asarray(), [trial.fit.x for trial in made.trials])
+        assert tif.imagej_metadata["Labels"][2] == "3: detail=0.5, sparsity=0.5"
+        info = json.loads(tif.imagej_metadata["Info"])
+    assert info["settings"] == [trial.values for trial in made.trials]
+    assert info["shared"]["warm_steps"] == 25
+    assert "detail" not in info["shared"]
+    assert fg.read_stack(files["x"]).pixel_size_nm == pytest.approx(50)
+
+    report = json.loads(files["report"].read_text(), parse_constant=lambda token: pytest.fail(f"{token} is not JSON"))
+    assert report["command"] == ["fluogan", "sweep"]
+    assert report["versions"]["numpy"] == np.__version__
+    assert report["parameters"]["method"] == "none"
+    assert report["camera"]["gain"] == 2.0
+    assert report["input"]["frames"] == FRAMES
+    assert report["vary"] == {"detail": [0.2, 0.5], "sparsity": [0.5, 1e4]}
+    assert report["best"] == made.best + 1
+    assert report["blocks"] == {"number": 20, "order": "ABBA"}
+    for index, entry in enumerate(report["settings"]):
+        fit, lag = made.trials[index].fit, made.behind(index)
+        assert (entry["number"], entry["page"], entry["values"]) == (index + 1, index + 1, made.trials[index].values)
+        assert (entry["log_density"], entry["behind"]) == (fit.log_density, lag.difference)
+        assert (entry["behind_error"], entry["told_from_the_best"]) == (lag.error, lag.told_apart)
+        assert entry["seconds"] > 0
+
+
+def test_equal_sweeps_give_equal_images_and_pictures(made, tmp_path):
+    first, second = (fg.write_sweep(made, tmp_path / name, pixel_size_nm=100) for name in ("a", "b"))
+    for name in ("x", "figure"):
+        assert first[name].read_bytes() == second[name].read_bytes()
+
+
+def test_without_matplotlib_the_log_says_so(made, tmp_path, monkeypatch, caplog):
+    for name in ("matplotlib.figure", "matplotlib.backends.backend_agg"):
+        monkeypatch.setitem(__import__("sys").modules, name, None)
+    with caplog.at_level(logging.WARNING, logger="fluogan_core"):
+        assert set(fg.write_sweep(made, tmp_path)) == {"report", "x"}
+    assert "matplotlib is not installed" in caplog.text
+
+
+def test_the_table_has_a_row_per_setting(made):
+    rows = sweep_rows(made)
+    assert [row[:3] for row in rows] == [("1", "0.2", "0.5"), ("2", "0.2", "10000"), ("3", "0.5", "0.5"), ("4", "0.5", "10000")]
+    assert {len(row) for row in rows} == {len(sweep_titles(made))}
+    assert rows[made.best][-1] == verdict(made, made.best) == "the best"
+    assert rows[1][-1] == ""
+    assert rows[1][3] == str(made.behind(1))
+
+
+def test_the_contact_sheet_shows_all_on_one_scale_and_frames_the_best(made):
+    pytest.importorskip("matplotlib")
+    drawing = fg.plot.contact_sheet(made, pixel_size_nm=100)
+    panels = [axes for axes in drawing.axes if axes.images]
+    assert len(panels) == 4
+    for index, axes in enumerate(panels):
+        np.testing.assert_array_equal(axes.images[0].get_array(), made.trials[index].fit.x)
+        assert axes.get_title().startswith(f"{index + 1}: {made.trials[index].label}\n")
+    assert len({axes.images[0].get_clim() for axes in panels}) == 1
+    # rows are the values of detail, columns those of sparsity
+    assert [axes.get_subplotspec().rowspan.start for axes in panels] == [0, 0, 1, 1]
+    widths = [axes.spines["left"].get_linewidth() if axes.spines["left"].get_visible() else 0 for axes in panels]
+    assert int(np.argmax(widths)) == made.best
+    assert panels[made.best].get_title().endswith("the best")
+    assert [text.get_text() for axes in panels for text in axes.texts] == ["200 nm"]
+    assert "the best sparsity" in drawing.get_supxlabel()
+
+
+def test_settings_that_are_not_told_apart_are_marked(made):
+    """Two settings whose densities differ by noise alone."""
+    pytest.importorskip("matplotlib")
+    noise = np.tile([1e-3, -1e-3], FRAMES // 2)
+    fits = [made.trials[0].fit, dataclasses.replace(made.trials[0].fit)]
+    fits[1] = dataclasses.replace(fits[0], frame_log_density=fits[0].frame_log_density - 1e-6 + noise)
+    swept = dataclasses.replace(made, trials=[dataclasses.replace(made.trials[0], fit=fit) for fit in fits])
+    assert (swept.best, verdict(swept, 1)) == (0, "not told from it")
+    panels = [axes for axes in fg.plot.contact_sheet(swept).axes if axes.images]
+    assert panels[1].get_title().endswith("not told from it")
+    assert panels[1].spines["left"].get_visible()
+
+
+def test_a_failed_setting_has_a_panel_that_says_why(made):
+    pytest.importorskip("matplotlib")
+    failed = dataclasses.replace(made.trials[1], fit=None, failure="ValueError: no")
+    swept = dataclasses.replace(made, trials=[made.trials[0], failed, made.trials[2]])
+    drawing = fg.plot.contact_sheet(swept)
+    assert [text.get_text() for axes in drawing.axes for text in axes.texts] == ["ValueError: no"]
+    assert len([axes for axes in drawing.axes if axes.images]) == 2

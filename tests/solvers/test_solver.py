@@ -1,0 +1,306 @@
+"""The alternating solver: a known image recovered, resumed runs equal uninterrupted ones, bad input refused at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import fluogan_core as fg
+from fluogan_core.solvers.checkpoint import read_state, write_state
+from fluogan_core.solvers.history import QUANTITIES
+from fluogan_core.solvers.network_fit import held_out_frames
+from fluogan_core.solvers.options import SolverOptions
+from fluogan_core.solvers.solver import Solver
+
+CAMERA = fg.Camera(gain=2.0, offset=100.0, noise_std=1.5)
+
+
+def simulate(shape=(16, 16), factor=4, frames=200, kappa=10.0, columns=(22, 42), brightness=20.0, background=8.0, seed=1):
+    """Double-Poisson frames of two lines two fine pixels wide."""
+    psi = fg.Psi(fg.gaussian_psf(318, 100, factor, truncate=4), shape, factor, photons_per_emitter=kappa)
+    x = np.zeros(psi.fine_shape, np.float32)
+    for c in columns:
+        x[10:-10, c : c + 2] = brightness / kappa
+    b = np.full(shape, background, np.float32)
+    model = fg.ForwardModel(psi, gain=CAMERA.gain, noise_std=CAMERA.noise_std)
+    return psi, x, b, model.sample(x, b, frames, seed=seed) + CAMERA.offset
+
+
+SMALL = SolverOptions(steps=6, critic_steps=2, batch=8, gradient_frames=8, channels=4, warm_steps=40, method="corrected")
+
+
+@pytest.mark.parametrize("method", ["none", "corrected"])
+def test_two_lines_are_found_at_their_place_with_their_flux(method):
+    psi, x, b, stack = simulate(frames=400)
+    options = dataclasses.replace(SMALL, method=method, warm_steps=1000)
+    result = fg.reconstruct(stack, psi=psi, camera=CAMERA, options=options)
+    profile = result.x[12:-12].mean(axis=0)
+    truth = x[12:-12].mean(axis=0)
+    # on a field five PSFs wide light and background share a tenth of the background: 0.8 photons in each of 256 camera pixels,
+    # beside the 3520 of the lines
+    share = 0.1 * 8.0 * 256 / 3520
+    for c in (22, 42):
+        near = np.arange(c - 6, c + 8)
+        weight = profile[near]
+        assert (weight * (near + 0.5)).sum() / weight.sum() == pytest.approx(c + 1.0, abs=0.25)
+        assert weight.sum() == pytest.approx(truth[near].sum(), rel=share)
+    assert profile[30:36].max() < 0.05 * profile.max()  # nothing between them
+    assert result.x.sum() == pytest.approx(x.sum(), rel=share)
+    assert result.b.mean() == pytest.approx(b.mean(), rel=0.1)
+    assert result.x.dtype == result.b.dtype == np.float32
+    assert min(result.x.min(), result.b.min()) >= 0
+
+
+def test_dim_frames_are_sought_through_a_wider_blur_by_both_fits():
+    def finest(light: float, detail: float = 0.3) -> tuple[int, ...]:
+        psi, x, b, _ = simulate(frames=2)
+        stack = fg.ForwardModel(psi, gain=CAMERA.gain, noise_std=CAMERA.noise_std).sample(light * x, light * b, 100, seed=3)
+        options = SolverOptions(detail=detail, warm_steps=1, steps=1)
+        solver = Solver(stack + CAMERA.offset, psi=psi, camera=CAMERA, options=options)
+        return len(solver.mean_fit.sieve.taps), len(solver.moment_fit.sieve.taps)
+
+    bright, dim = finest(50.0), finest(0.1)
+    assert bright[0] == bright[1] < dim[0] == dim[1]
+    assert finest(0.1, detail=0.0) == (1, 1)
+
+
+def test_the_scale_of_the_counts_does_not_matter():
+    psi, _, _, stack = simulate(frames=60)
+    options = dataclasses.replace(SMALL, method="linear")
+    scaled = fg.Camera(gain=20.0, offset=1000.0, noise_std=15.0)
+    base = fg.reconstruct(stack, psi=psi, camera=CAMERA, options=options)
+    other = fg.reconstruct(10 * stack, psi=psi, camera=scaled, options=options)
+    np.testing.assert_allclose(other.x, base.x, atol=0.01 * base.x.max())
+
+
+def test_history_records_every_step():
+    psi, _, _, stack = simulate(frames=60)
+    seen = []
+    result = fg.reconstruct(stack, psi=psi, camera=CAMERA, options=SMALL, callback=lambda solver, record: seen.append(record))
+    h = result.history
+    assert set(h) == set(QUANTITIES)
+    assert {len(v) for v in h.values()} == {len(seen)}
+    mean, critic = h["phase"] == 0, h["phase"] == 1
+    assert critic.sum() == 6
+    np.testing.assert_array_equal(h["step"], np.arange(1, len(seen) + 1))
+    for name in ("w_train", "w_held_out", "gradient_penalty", "adversarial", "step_b", "change_b"):
+        assert np.isfinite(h[name][critic]).all(), name
+        assert np.isnan(h[name][mean]).all(), name
+    for name in ("objective", "fidelity", "sparsity", "smoothness", "residual", "change_x", "step_x", "seconds"):
+        assert np.isfinite(h[name]).all(), name
+    assert h["objective"][mean][-1] < h["objective"][0]
+    assert "mean fit" in result.stop_reason
+    assert "critic: all 6 steps" in result.stop_reason
+    assert result.timings["total"] > 0
+
+
+@pytest.mark.parametrize("stop_after", [7, 42, 44])
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, stop_after):
+    psi, _, _, stack = simulate(frames=60)
+    options = dataclasses.replace(SMALL, tolerance=0.0)
+    whole = fg.reconstruct(stack, psi=psi, camera=CAMERA, options=options)
+    path = tmp_path / "checkpoint.pt"
+
+    class Killed(Exception):
+        pass
+
+    def kill(solver, record):
+        if solver.steps_done == stop_after:
+            raise Killed
+
+    with pytest.raises(Killed):
+        fg.reconstruct(stack, psi=psi, camera=CAMERA, options=options, callback=kill, checkpoint=path)
+    rest = []
+    resumed = fg.reconstruct(
+        stack,
+        psi=psi,
+        camera=CAMERA,
+        options=options,
+        checkpoint=path,
+        resume=True,
+        callback=lambda solver, record: rest.append(solver.steps_done),
+    )
+    assert rest == list(range(stop_after + 1, 47))
+    assert resumed.x.tobytes() == whole.x.tobytes()
+    assert resumed.b.tobytes() == whole.b.tobytes()
+    for name in set(QUANTITIES) - {"seconds"}:
+        np.testing.assert_array_equal(resumed.history[name], whole.history[name])
+
+
+def test_a_finished_run_can_go_further(tmp_path):
+    psi, _, _, stack = simulate(frames=60)
+    path = tmp_path / "checkpoint.pt"
+    fg.reconstruct(stack, psi=psi, camera=CAMERA, options=dataclasses.replace(SMALL, steps=3), checkpoint=path)
+    further = fg.reconstruct(stack, psi=psi, camera=CAMERA, options=SMALL, checkpoint=path, resume=True)
+    whole = fg.reconstruct(stack, psi=psi, camera=CAMERA, options=SMALL)
+    assert further.x.tobytes() == whole.x.tobytes()
+
+
+def test_a_checkpoint_of_another_reconstruction_is_refused_by_name(tmp_path):
+    psi, _, _, stack = simulate(frames=60)
+    path = tmp_path / "checkpoint.pt"
+    options = dataclasses.replace(SMALL, steps=1)
+    fg.reconstruct(stack, psi=psi, camera=CAMERA, options=options, checkpoint=path)
+    go = {"psi": psi, "camera": CAMERA, "options": options, "checkpoint": path, "resume": True}
+    with pytest.raises(ValueError, match="another reconstruction: fingerprint"):
+        fg.reconstruct(stack + 1, **go)
+    with pytest.raises(ValueError, match="option seed"):
+        fg.reconstruct(stack, **(go | {"options": dataclasses.replace(options, seed=1)}))
+    with pytest.raises(ValueError, match="camera"):
+        fg.reconstruct(stack, **(go | {"camera": fg.Camera(2.0, 99.0, 1.5)}))
+    with pytest.raises(ValueError, match="another reconstruction: psi"):
+        fg.reconstruct(stack, **(go | {"psi": psi.replaced(psf=fg.gaussian_psf(350, 100, psi.factor, truncate=4))}))
+    state = read_state(path)
+    write_state(state | {"version": 1}, path)
+    with pytest.raises(ValueError, match=r"another reconstruction: version \(1 there, 3 here\)"):
+        fg.reconstruct(stack, **go)
+    with pytest.raises(FileNotFoundError):
+        fg.reconstruct(stack, **(go | {"checkpoint": tmp_path / "none.pt"}))
+    with pytest.raises(ValueError, match="needs checkpoint="):
+        fg.reconstruct(stack, psi=psi, camera=CAMERA, resume=True)
+
+
+def test_numbers_of_numpy_are_options_like_others(tmp_path):
+    """Also in a checkpoint, which holds none of NumPy's."""
+    psi, _, _, stack = simulate(frames=60)
+    of_numpy = {"warm_steps": np.int64(3), "total_variation": np.float32(0.5), "critic_steps": 5.0, "seed": np.uint64(7)}
+    options = SolverOptions(method="none", **of_numpy)
+    assert type(options.warm_steps) is type(options.critic_steps) is type(options.seed) is int
+    assert type(options.total_variation) is float
+    go = {"psi": psi, "camera": CAMERA, "options": options, "checkpoint": tmp_path / "c.pt"}
+    first = fg.reconstruct(stack, **go)
+    assert fg.reconstruct(stack, resume=True, **go).x.tobytes() == first.x.tobytes()
+
+
+def test_any_module_can_be_the_critic():
+    psi, _, _, stack = simulate(shape=(12, 12), frames=60, columns=(22,))
+
+    class Plain(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.layer = torch.nn.Linear(144, 1)
+
+        def forward(self, y):
+            return self.layer(torch.relu(y.flatten(1) / 30))[:, 0]
+
+    critic = Plain()
+    before = critic.layer.weight.detach().clone()
+    result = fg.reconstruct(stack, psi=psi, camera=CAMERA, options=dataclasses.replace(SMALL, method="photon"), critic=critic)
+    assert not torch.equal(critic.layer.weight, before)
+    assert np.isfinite(result.x).all()
+
+
+def test_a_critic_that_breaks_is_named_and_the_checkpoint_kept(tmp_path):
+    psi, _, _, stack = simulate(shape=(12, 12), frames=60, columns=(22,))
+
+    class Broken(fg.Critic):
+        def forward(self, y):
+            return super().forward(y) * math.nan
+
+    path = tmp_path / "checkpoint.pt"
+    critic = Broken(psi.shape, channels=2, depth=1)
+    with pytest.raises(FloatingPointError, match="not finite at step 0"):
+        fg.reconstruct(stack, psi=psi, camera=CAMERA, options=SMALL, critic=critic, checkpoint=path)
+    assert path.exists()
+
+
+def test_a_critic_of_another_precision_is_trained_in_its_own():
+    psi, _, _, stack = simulate(shape=(12, 12), frames=60, columns=(22,))
+    critic = fg.Critic(psi.shape, channels=2, depth=1).double()
+    options = dataclasses.replace(SMALL, steps=1, warm_steps=5)
+    assert np.isfinite(fg.reconstruct(stack, psi=psi, camera=CAMERA, options=options, critic=critic).x).all()
+
+
+def test_a_checkpoint_that_cannot_be_written_costs_no_result(tmp_path, monkeypatch, caplog):
+    psi, _, _, stack = simulate(shape=(12, 12), frames=60, columns=(22,))
+    go = {"psi": psi, "camera": CAMERA, "options": SolverOptions(method="none", warm_steps=5)}
+    with pytest.raises(FileNotFoundError, match=r"there is no directory .*none for the checkpoint"):
+        fg.reconstruct(stack, checkpoint=tmp_path / "none" / "c.pt", **go)
+    path = tmp_path / "c.pt"
+    path.mkdir()  # nothing can be put in its place
+    made = fg.reconstruct(stack, checkpoint=path, **go)
+    assert made.x.tobytes() == fg.reconstruct(stack, **go).x.tobytes()
+    assert "could not be written" in caplog.text
+    assert [p.name for p in tmp_path.iterdir()] == ["c.pt"]
+
+
+def test_an_image_without_light_is_said(caplog):
+    psi, _, _, stack = simulate(shape=(12, 12), frames=60, columns=(22,))
+    options = SolverOptions(method="none", warm_steps=400, smoothness=0.0)
+    made = fg.reconstruct(stack, psi=psi, camera=CAMERA, options=options)
+    assert made.x.max() == 0
+    assert "no light is left in x" in caplog.text
+
+
+def test_a_mean_fit_that_breaks_is_named(monkeypatch):
+    psi, _, _, stack = simulate(shape=(12, 12), frames=60, columns=(22,))
+    solver = Solver(stack, psi=psi, camera=CAMERA, options=SolverOptions(method="none", warm_steps=5))
+    solver.step()
+    solver.objective.mean[3, 3] = np.nan
+    with pytest.raises(FloatingPointError, match="not finite at step 1 of the mean's fit"):
+        solver.step()
+
+
+def test_held_out_frames_are_spread_and_of_the_asked_number():
+    kept = held_out_frames(500, 0.1)
+    assert len(kept) == len(set(kept)) == 50
+    assert np.diff(kept).tolist() == [10] * 49
+    assert len(held_out_frames(2, 0.1)) == 0
+    assert held_out_frames(3, 0.5).max() < 3
+
+
+def test_the_mean_fit_alone_loads_no_torch(tmp_path):
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, numpy as np, fluogan_core as fg\n"
+        "psi = fg.Psi(np.ones((3, 3)), (8, 8), 2, backend='numpy')\n"
+        "stack = np.random.default_rng(0).poisson(9, (20, 8, 8))\n"
+        "fg.reconstruct(stack, psi=psi, camera=fg.Camera(), options=fg.SolverOptions(method='none'))\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"stack": np.zeros((16, 16))}, r"\(frames, rows, columns\), got shape \(16, 16\)"),
+        ({"stack": np.ones((1, 16, 16))}, "at least 2 frames, got 1"),
+        ({"stack": np.full((3, 16, 16), np.nan)}, "NaN or infinite"),
+        ({"stack": np.ones((3, 8, 8))}, "build psi for the shape of the frames"),
+        ({"stack": np.full((3, 16, 16), 200.0)}, "do not change at all"),
+        ({"camera": fg.Camera(offset=1e6)}, "the offset is too high"),
+        ({"stack": np.ones((3, 16, 16), complex)}, "integers or floats"),
+        ({"stack": np.ma.masked_invalid(np.ones((3, 16, 16)))}, "a masked array"),
+        ({"critic": fg.Critic((8, 8), channels=2, depth=1)}, "the critic does not take frames of 16 x 16 pixels"),
+        ({"critic": torch.nn.Flatten()}, "the critic does not take frames"),
+    ],
+)
+def test_bad_input_is_named(change, message):
+    psi, _, _, stack = simulate(frames=3)
+    with pytest.raises((ValueError, TypeError), match=message):
+        Solver(**({"stack": stack, "psi": psi, "camera": CAMERA, "options": SMALL} | change))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"method": "best"}, "method must be one of"),
+        ({"steps": -1}, "steps must be at least 0"),
+        ({"batch": 1}, "batch must be at least 2"),
+        ({"fidelity": 0}, "fidelity must be greater than 0"),
+        ({"held_out": 0.9}, "held_out must be at least 0 and at most 0.5"),
+        ({"seed": -3}, "seed must be at least 0"),
+    ],
+)
+def test_bad_options_are_named(change, message):
+    with pytest.raises(ValueError, match=message):
+        SolverOptions(**change)
