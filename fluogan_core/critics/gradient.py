@@ -108,8 +108,8 @@ def critic_gradient(
         Frames on which ``"corrected"`` evaluates its remainder; one in 32 by default, at least two.
     lattice : int or "auto"
         For ``"coupled"`` and ``"corrected"``: evaluate every ``lattice``-th fine pixel per axis and interpolate, which a wide
-        PSF allows at a small error (stated in :mod:`~fluogan_core.critics.lattice`); 1 evaluates all, as on a field too small for
-        the nodes that the interpolation needs.
+        PSF allows at a small error (:mod:`fluogan_core.critics.lattice`); 1 evaluates all, as on a field too small
+        for the nodes that the interpolation needs.
     memory_budget : int, optional
         Bytes for intermediates; that of ``model.psi`` by default.
     with_error : bool

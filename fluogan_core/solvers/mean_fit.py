@@ -46,8 +46,9 @@ def detail_for_snr(detail: float, noise: StackNoise) -> float:
 class MeanPhase:
     r"""Accelerated proximal gradient steps on (11) without the critic.
 
-    The image is sought as :math:`x = G z` (:class:`fluogan_core.objective.blur.GaussianKernel`).  For every z the best background
-    is known (:meth:`Objective.best_background`), so the steps are taken on :math:`\min_b` of the objective, a smooth convex function of
+    The image is sought as :math:`x = G z` (:class:`fluogan_core.objective.blur.GaussianKernel`).
+    For every z the best background is known (:meth:`Objective.best_background`), so the steps are taken on
+    :math:`\min_b` of the objective, a smooth convex function of
     z, whose gradient is :math:`\gamma (\Psi G)^T(\Psi G z + b(z) - \bar y)` and whose Lipschitz constant is not above
     :math:`\gamma\|\Psi G\|^2`: x and b converge together, however stiff :math:`\lambda_2` is.  The momentum starts anew when it
     points uphill (O'Donoghue and Candes 2015).

@@ -19,9 +19,8 @@ class SolverOptions:
     ----------
     method : {"moments", "corrected", "coupled", "photon", "linear", "direct", "none"}
         ``"moments"`` takes the best critic among quadratic ones, which is known in closed form
-        (:class:`fluogan_core.critics.quadratic.QuadraticCritic`), and leaves it out where flicker makes less than a tenth of the
-        variance
-        of the molecules' light, since covariances then say next to nothing.  The next five train a network, with this
+        (:class:`fluogan_core.critics.quadratic.QuadraticCritic`), and leaves it out where flicker makes less than a tenth
+        of the variance of the molecules' light, since covariances then say next to nothing.  The next five train a network, with this
         estimator of its gradient (see :func:`fluogan_core.critic_gradient`).  ``"none"`` fits the mean alone.
     warm_steps : int, optional
         FISTA steps on the mean before the critic is switched on.  By default as many as the stack's light deserves, 30 times
@@ -58,7 +57,8 @@ class SolverOptions:
         p, 1 to 8: how sharply.  1 is the paper's.
     detail : float
         Finest detail of the image in bright light: the standard deviation of the blur that it is sought through, as a fraction
-        of the PSF's (:class:`fluogan_core.objective.blur.GaussianKernel`).  Where the mean frame's signal-to-noise s is below 200,
+        of the PSF's (:class:`fluogan_core.objective.blur.GaussianKernel`).
+        Where the mean frame's signal-to-noise s is below 200,
         :math:`\sqrt{200 / s}` times that, and at most the PSF's.
     learning_rate, penalty : float
         Adam's step and the weight of the gradient penalty.
