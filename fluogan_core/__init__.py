@@ -45,7 +45,7 @@ _EXPORTS = {
     "argolight_pattern": "simulation.phantom",
     "smooth_background": "simulation.phantom",
     "Blinking": "simulation.photokinetics",
-    "Detector": "simulation.photokinetics",
+    "Detector": "simulation.detector",
     "simulate_sofi": "simulation.photokinetics",
     "read_stack": "io.stack",
     "Stack": "stack",
@@ -114,11 +114,11 @@ if TYPE_CHECKING:
     from .selection.trials import Sweep as Sweep
     from .selection.trials import Trial as Trial
     from .selection.trials import sweep as sweep
+    from .simulation.detector import Detector as Detector
     from .simulation.phantom import Pattern as Pattern
     from .simulation.phantom import argolight_pattern as argolight_pattern
     from .simulation.phantom import smooth_background as smooth_background
     from .simulation.photokinetics import Blinking as Blinking
-    from .simulation.photokinetics import Detector as Detector
     from .simulation.photokinetics import simulate_sofi as simulate_sofi
     from .solvers.options import SolverOptions as SolverOptions
     from .solvers.result import Result as Result

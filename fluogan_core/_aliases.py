@@ -31,7 +31,7 @@ FORMER: dict[str, str | tuple[str, ...]] = {
     "noise": "calibration.noise",
     "bad_pixels": "calibration.bad_pixels",
     "phantom": "simulation.phantom",
-    "photokinetics": "simulation.photokinetics",
+    "photokinetics": ("simulation.photokinetics", "simulation.detector"),
     "demo": ("cli.demo", "simulation.experiment"),
     "prox": "objective.prox",
     "sieve": ("objective.blur", "physics.psf"),

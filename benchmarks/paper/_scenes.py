@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 import fluogan_core as fg
-from fluogan_core.simulation.photokinetics import Blinking, Detector
+from fluogan_core.simulation.detector import Detector
+from fluogan_core.simulation.photokinetics import Blinking
 
 __all__ = ["CONDITIONS", "RELEASED", "ROI", "Condition", "Geometry", "Scene", "make_scene", "operator", "peak_of_standard"]
 

@@ -5,13 +5,9 @@ Exit status: 0 done, 1 failed while working, 2 bad usage or input, 130 interrupt
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import signal
 import sys
-import threading
-import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +34,19 @@ from .options import (
     vary_option,
     verbose_option,
 )
+from .shell import (
+    BAD_INPUT,
+    COMPLAINTS,
+    FAILED,
+    INTERRUPTED,
+    BadInput,
+    Interrupted,
+    checking_input,
+    complain,
+    logging_to_standard_error,
+    one_line,
+    stopping_between_steps,
+)
 
 if TYPE_CHECKING:
     from ..calibration.camera import CameraEstimate
@@ -49,93 +58,8 @@ __all__ = ["main"]
 
 log = logging.getLogger("fluogan_core")
 
-FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
-
-#: What the library raises while it checks what it was given.
-COMPLAINTS = (ValueError, TypeError, OSError)
-
-
-class BadInput(Exception):
-    """What the user gave cannot be used."""
-
-
-class Interrupted(Exception):
-    """Ctrl-C, with a word on what is kept."""
-
 
 # -- errors, log, main -------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def checking_input(*kinds: type[Exception]) -> Iterator[None]:
-    """Take complaints of these kinds for what they are, words about what the user gave: exit status 2."""
-    try:
-        yield
-    except kinds as error:
-        if type(error).__name__ == "LinAlgError":  # a ValueError too, but nobody's input
-            raise
-        raise BadInput(_one_line(error)) from error
-
-
-def _one_line(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-class _ToStandardError(logging.Handler):
-    """Prints to whatever standard error is at that moment, so that a live progress bar keeps its line."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), file=sys.stderr, flush=True)
-
-
-@contextlib.contextmanager
-def _logging() -> Iterator[None]:
-    """Show the library's log while a command runs; tifffile's only with --verbose, our errors say the same shorter."""
-    ours, theirs = logging.getLogger("fluogan_core"), logging.getLogger("tifffile")
-    before = ours.level, theirs.level
-    handler = _ToStandardError()
-    handler.setFormatter(logging.Formatter("fluogan: %(message)s"))
-    ours.addHandler(handler)
-    ours.setLevel(logging.INFO)
-    theirs.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        ours.removeHandler(handler)
-        ours.setLevel(before[0])
-        theirs.setLevel(before[1])
-
-
-@contextlib.contextmanager
-def _stopping_between_steps() -> Iterator[Callable[[], None]]:
-    """Let Ctrl-C and SIGTERM wait for the end of a step, so that the checkpoint holds whole steps; a second one does not.
-
-    Yields a function that raises KeyboardInterrupt once a signal has come.
-    """
-    asked = False
-
-    def ask(number: int, frame: Any) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-        log.info("stopping after this step; once more stops at once")
-
-    def check() -> None:
-        if asked:
-            raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
-        yield check
-        return
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield check
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -148,33 +72,26 @@ def main(arguments: list[str] | None = None) -> int:
     """
     state = {"verbose": False}
     try:
-        with _logging():
+        with logging_to_standard_error():
             status = commands.main(args=arguments, prog_name="fluogan", standalone_mode=False, obj=state)
         return int(status or 0)
     except (click.Abort, KeyboardInterrupt):
-        return _complain("interrupted", INTERRUPTED, state)
+        return complain("interrupted", INTERRUPTED, state)
     except Interrupted as error:
-        return _complain(_one_line(error), INTERRUPTED, state)
+        return complain(one_line(error), INTERRUPTED, state)
     except BadInput as error:
-        return _complain(_one_line(error), BAD_INPUT, state)
+        return complain(one_line(error), BAD_INPUT, state)
     except click.ClickException as error:
         text = " ".join(error.format_message().split())
         context = getattr(error, "ctx", None)
         if context is not None:
             text += f" (see {context.command_path} --help)"
-        return _complain(text, BAD_INPUT, state)
+        return complain(text, BAD_INPUT, state)
     except MemoryError as error:
-        return _complain(f"out of memory ({_one_line(error)}): take a smaller --roi", FAILED, state)
+        return complain(f"out of memory ({one_line(error)}): take a smaller --roi", FAILED, state)
     except Exception as error:
         hint = "" if state["verbose"] else " (--verbose shows where)"
-        return _complain(f"{type(error).__name__}: {_one_line(error)}{hint}", FAILED, state)
-
-
-def _complain(text: str, status: int, state: dict[str, Any]) -> int:
-    if state["verbose"]:
-        traceback.print_exc()
-    print(f"fluogan: error: {text}", file=sys.stderr)
-    return status
+        return complain(f"{type(error).__name__}: {one_line(error)}{hint}", FAILED, state)
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -300,7 +217,7 @@ def reconstruct(
     _print_estimate(found, width)
     running: list[Solver] = []
     try:
-        with checking_input(ValueError), _stopping_between_steps() as check:
+        with checking_input(ValueError), stopping_between_steps() as check:
 
             def after_step(state: Solver, record: dict[str, float]) -> None:
                 running[:] = [state]

@@ -120,7 +120,8 @@ class Experiment:
         return made
 
     def _blinking(self, pattern: Pattern, peak: float) -> Recording:
-        from .photokinetics import Blinking, Detector, simulate_sofi
+        from .detector import Detector
+        from .photokinetics import Blinking, simulate_sofi
 
         per_fine_pixel = DENSITY_PER_UM2 * (1e-3 * self.pixel_size_nm / self.factor) ** 2
         blinking = Blinking()

@@ -20,8 +20,8 @@ class SolverOptions:
     method : {"moments", "corrected", "coupled", "photon", "linear", "direct", "none"}
         ``"moments"`` takes the best critic among quadratic ones, which is known in closed form
         (:class:`fluogan_core.critics.quadratic.QuadraticCritic`), and leaves it out where flicker makes less than a tenth
-        of the variance of the molecules' light, since covariances then say next to nothing.  The next five train a network, with this
-        estimator of its gradient (see :func:`fluogan_core.critic_gradient`).  ``"none"`` fits the mean alone.
+        of the variance of the molecules' light, since covariances then say next to nothing.  The next five train a network,
+        with this estimator of its gradient (see :func:`fluogan_core.critic_gradient`).  ``"none"`` fits the mean alone.
     warm_steps : int, optional
         FISTA steps on the mean before the critic is switched on.  By default as many as the stack's light deserves, 30 times
         the signal-to-noise of its mean frame and at most 3000.

@@ -1,4 +1,7 @@
-"""The solver of (5) and (11): a fit of the mean, then the second phase, against covariances or a network."""
+"""The solver of (5) and (11): a fit of the mean, then the second phase, against covariances or a network.
+
+One file because the phases share their state with the order that they run in.
+"""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def test_every_array_function_that_the_library_calls_exists_in_cupy():
     cupy = pytest.importorskip("cupy")
     modules = {"xp": cupy, "fft": pytest.importorskip("cupyx.scipy.fft"), "ndimage": pytest.importorskip("cupyx.scipy.ndimage")}
     called = set()
-    for path in [*Path(room.__file__).parent.glob("*.py"), *source.FOLDER.glob("*.py")]:
+    for path in [*Path(fg.__file__).parent.rglob("*.py"), *source.FOLDER.glob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             parts = ast.unparse(node).split(".") if isinstance(node, ast.Attribute) else []
             for place, name in enumerate(parts[:-1]):

@@ -8,8 +8,9 @@ import pytest
 
 import fluogan_core as fg
 from fluogan_core.calibration import flicker, pixel_moments
+from fluogan_core.simulation.detector import Detector
 from fluogan_core.simulation.phantom import smooth_background
-from fluogan_core.simulation.photokinetics import Blinking, Detector
+from fluogan_core.simulation.photokinetics import Blinking
 
 REAL = Path(__file__).resolve().parents[3] / "shared/data/real"
 

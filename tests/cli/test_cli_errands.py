@@ -11,9 +11,10 @@ import pytest
 import tifffile
 
 import fluogan_core as fg
+from fluogan_core.cli import demo
 from fluogan_core.metrics.lines import pair_report
 from fluogan_core.selection import trials
-from fluogan_core.simulation import experiment as demo
+from fluogan_core.simulation.experiment import Experiment
 
 CAMERA = ("--gain", 2, "--offset", 100, "--noise-std", 3, "--photons-per-emitter", 5)
 SWEEP = ("--fwhm-nm", 150, "--factor", 2, "--warm-steps", 5)
@@ -110,7 +111,7 @@ def test_a_sweep_of_failures_is_status_1_and_keeps_its_report(fluogan, recording
 
 def test_demo_says_what_it_found_beside_the_truth(fluogan, tmp_path, monkeypatch):
     run, options = demo.run_demo, fg.SolverOptions(method="none", warm_steps=1000)
-    experiment = demo.Experiment(size=(32, 32), frames=150)
+    experiment = Experiment(size=(32, 32), frames=150)
     monkeypatch.setattr(demo, "run_demo", lambda d, **given: run(d, **given, experiment=experiment, options=options))
     status, out, err = fluogan("demo", "--output", tmp_path / "demo")
     assert status == 0, err
@@ -132,7 +133,7 @@ def test_demo_says_what_it_found_beside_the_truth(fluogan, tmp_path, monkeypatch
 
 
 def test_demo_admits_what_it_did_not_resolve(tmp_path):
-    experiment = demo.Experiment(size=(20, 20), frames=60, fwhm_nm=250.0, factor=2)
+    experiment = Experiment(size=(20, 20), frames=60, fwhm_nm=250.0, factor=2)
     sentence = demo.run_demo(tmp_path, experiment=experiment, options=fg.SolverOptions(method="none", warm_steps=1))
     assert sentence.startswith("The two lines were not resolved: ")
     assert "truth 180 nm" in sentence

@@ -13,7 +13,7 @@ import pytest
 import tifffile
 
 import fluogan_core as fg
-from fluogan_core.io import report as _report
+from fluogan_core.io import files
 from fluogan_core.io.files import prepare_directory, write_image
 from fluogan_core.io.result import write_result
 from fluogan_core.io.stack import read_stack
@@ -120,8 +120,8 @@ def test_report_is_strict_json_and_complete(tmp_path, result, stack):
 
 
 def test_dumps_of_a_history_alone_and_of_none():
-    assert json.loads(_report.dumps({"history": {"a": np.arange(2)}})) == {"history": {"a": [0, 1]}}
-    assert json.loads(_report.dumps({"a": (1, np.float32(np.nan))})) == {"a": [1, None]}
+    assert json.loads(files.dumps({"history": {"a": np.arange(2)}})) == {"history": {"a": [0, 1]}}
+    assert json.loads(files.dumps({"a": (1, np.float32(np.nan))})) == {"a": [1, None]}
 
 
 def test_what_is_read_is_not_overwritten(tmp_path, result, stack):
@@ -188,6 +188,6 @@ def test_output_directories_are_tried_before_the_work(tmp_path, monkeypatch):
     def refuse(*args, **options):
         raise PermissionError(13, os.strerror(13))
 
-    monkeypatch.setattr(_report.tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr(files.tempfile, "TemporaryFile", refuse)
     with pytest.raises(ValueError, match=r"cannot be written to \(Permission denied\)"):
         prepare_directory(tmp_path)

@@ -9,7 +9,8 @@ from scipy.linalg import expm
 from scipy.special import ndtr
 
 import fluogan_core as fg
-from fluogan_core.simulation.photokinetics import Blinking, Detector, erf_weights, on_fractions
+from fluogan_core.simulation.detector import Detector
+from fluogan_core.simulation.photokinetics import Blinking, erf_weights, on_fractions
 
 NEVER = math.inf
 
