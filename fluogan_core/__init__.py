@@ -67,6 +67,7 @@ _ROOMS = {
     "solvers",
     "stack",
     "testing",
+    "tuning",
 }
 
 __all__ = ["__version__", *_EXPORTS]

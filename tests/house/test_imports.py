@@ -19,7 +19,7 @@ PACKAGE = ROOT / "fluogan_core"
 FLOORS = (
     ("_version", "_aliases"),
     ("backend",),
-    ("stack",),
+    ("stack", "tuning"),
     ("physics",),
     ("calibration", "objective", "critics", "simulation"),
     ("solvers", "metrics"),
