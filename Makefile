@@ -12,7 +12,7 @@ DOCS   := $(VENV)/.ready-docs
 
 help:
 	@echo "make demo    simulate a blinking pattern, reconstruct it, write demo/"
-	@echo "make test    ruff, mypy, pytest"
+	@echo "make test    ruff, mypy, the documentation, pytest"
 	@echo "make lint    ruff and mypy alone"
 	@echo "make bench   measure, write benchmarks/results/ and the tables of docs/"
 	@echo "make paper   repeat the paper's experiment, write benchmarks/results/paper.json and docs/results.md (JOBS=2 processes)"
@@ -44,9 +44,10 @@ lint: $(READY)
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 
-test: lint
+# The documentation is built before the tests: a broken page or docstring shows within seconds.
+test: lint docs
 	$(BIN)/python -m pytest
-	@echo "make test: ruff, mypy and pytest passed ($$($(BIN)/python --version), $(VENV))"
+	@echo "make test: ruff, mypy, the documentation and pytest passed ($$($(BIN)/python --version), $(VENV))"
 
 # pylops and sigpy are only compared with: without a network the tables say that they were left out
 bench: $(READY)
@@ -73,8 +74,9 @@ real: peers
 gpu-check:
 	$(PYTHON) -m benchmarks.gpu_check $(or $(RESULTS),$(error say where the results go: make gpu-check RESULTS=folder))
 
+# Every warning is an error: a link that leads nowhere, a name that is not there, a docstring that does not parse.
 docs: $(DOCS)
-	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+	$(BIN)/python -m sphinx -W --keep-going --quiet -b html docs docs/_build/html
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info docs/_build demo out
