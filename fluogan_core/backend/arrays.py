@@ -7,7 +7,6 @@ the only module that imports cupy.
 from __future__ import annotations
 
 import contextlib
-import functools
 import importlib
 import logging
 import os
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from .checks import one_of
+from .once import once
 
 __all__ = ["Backend", "backend_of", "default_memory_budget", "get_backend", "why_no_gpu"]
 
@@ -53,6 +53,15 @@ class Backend:
 
     def __repr__(self) -> str:
         return f"<Backend {self.name} on {self.device}>"
+
+    def __eq__(self, other: object) -> bool:
+        """Equal backends compute with the same kind of arrays on the same device."""
+        if not isinstance(other, Backend):
+            return NotImplemented
+        return (self.name, self.device) == (other.name, other.device)
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.device))
 
     def __reduce__(self) -> tuple[Any, ...]:
         number = None if self.name == "numpy" else int(self.device.split(":")[1])
@@ -191,7 +200,7 @@ def why_no_gpu() -> str | None:
     return None if count else "no CUDA device is visible (see CUDA_VISIBLE_DEVICES)"
 
 
-@functools.cache
+@once
 def _numpy_backend() -> Backend:
     import scipy.fft
     import scipy.ndimage
@@ -199,7 +208,7 @@ def _numpy_backend() -> Backend:
     return Backend("numpy", "cpu", np, scipy.fft, scipy.ndimage)
 
 
-@functools.cache
+@once
 def _cupy_backend(device: int) -> Backend:
     cupy = importlib.import_module("cupy")
     fft = importlib.import_module("cupyx.scipy.fft")

@@ -6,7 +6,6 @@ With :mod:`fluogan_core.critics.network` the only module that imports torch.
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 import torch
 
 from .arrays import Backend, backend_of
+from .once import once
 
 __all__ = ["on_torch_stream", "to_array", "to_tensor"]
 
@@ -76,7 +76,7 @@ def on_torch_stream(backend: Backend) -> Iterator[None]:
         yield
 
 
-@functools.cache
+@once
 def _share_memory(backend: Backend) -> None:
     """Let arrays come out of torch's pool, once per backend: from then on one library's free memory serves the other."""
     backend.allocate_with(torch.cuda.caching_allocator_alloc, torch.cuda.caching_allocator_delete)

@@ -50,7 +50,7 @@ class ForwardModel:
 
     def check(self, x: Any, b: Any) -> tuple[Any, Any]:
         """Return x and b as float32 or float64 arrays of the right shape, finite and non-negative, or raise."""
-        if backend_of(x=x, b=b) is not self.backend:
+        if backend_of(x=x, b=b) != self.backend:
             raise ValueError(f"x and b are not on {self.backend.device}, where psi lives; move them with psi.backend.asarray")
         for array, shape, name, meaning in (
             (x, self.psi.fine_shape, "x", "the fine grid"),

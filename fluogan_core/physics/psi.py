@@ -177,7 +177,7 @@ class Psi:
 
     def _checked(self, array: Any, shape: tuple[int, int], name: str, meaning: str) -> tuple[Any, tuple[int, ...]]:
         """Validate and flatten the leading axes; integers become float32."""
-        if backend_of(**{name: array}) is not self.backend:
+        if backend_of(**{name: array}) != self.backend:
             raise ValueError(
                 f"{name} is not on {self.backend.device}, where this Psi lives; move it with psi.backend.asarray({name})"
             )
