@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import cuda_on_cpu
 import numpy as np
 import pretend_card
 import pytest
+import sweeps
 from kernel_sets import COMPILED, CUDA, NUMBA, KernelSet, kernel_set
 
 import fluogan_core as fg
@@ -116,6 +118,12 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "stack.tif"
 
 
+@pytest.fixture(scope="session")
+def finished_sweep() -> fg.Sweep:
+    """Two by two settings, of which a weight far too large leaves no image."""
+    return sweeps.tried(sweeps.record(), {"detail": (0.2, 0.5), "sparsity": (0.5, 1e4)})
+
+
 @pytest.fixture
 def fluogan(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     """Run the command line in this process; return status, standard output, standard error."""
@@ -126,6 +134,17 @@ def fluogan(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, 
         return status, captured.out, captured.err
 
     return run
+
+
+@pytest.fixture
+def ctrl_c_interrupts() -> Iterator[None]:
+    """Let SIGINT raise KeyboardInterrupt here and in child processes, whatever started the tests.
+
+    Shells that start a program in the background let it ignore SIGINT, and so do some runners; Python keeps to that.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def assert_refused(done: tuple[int, str, str], status: int, message: str) -> None:

@@ -47,7 +47,6 @@ class Stage(enum.IntEnum):
     DIRECT_DETECTION = 6
     DIRECT_READ_NOISE = 7
     BATCH = 8
-    MIX = 9
     BACKGROUND = 10
 
 

@@ -12,7 +12,7 @@ import pytest
 from conftest import assert_refused
 
 import fluogan_core as fg
-from fluogan_core.cli import commands as cli
+from fluogan_core.cli.shell import stopping_between_steps
 from fluogan_core.solvers.network_fit import NetworkPhase
 
 OPTICS = ("--pixel-size-nm", 100, "--fwhm-nm", 150)
@@ -44,6 +44,7 @@ def test_a_checkpoint_of_another_run_or_a_broken_one_is_refused(fluogan, recordi
     assert_refused(fluogan(*common, "--steps", 1, "--resume"), 2, "checkpoint")
 
 
+@pytest.mark.usefixtures("ctrl_c_interrupts")
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_ctrl_c_within_a_step_keeps_whole_steps_that_resume_continues(fluogan, recording, tmp_path, monkeypatch):
     common = ("reconstruct", recording, "--fwhm-nm", 150, *CAMERA, *QUICK, "--steps", 2, "--no-figure")
@@ -115,9 +116,10 @@ def test_a_recording_is_not_replaced_by_a_simulated_stack(fluogan, recording, tm
     assert_refused(fluogan(*common), 2, "is no simulated stack, and would be overwritten")
 
 
+@pytest.mark.usefixtures("ctrl_c_interrupts")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_second_signal_does_not_wait(number):
-    with cli._stopping_between_steps() as check:
+    with stopping_between_steps() as check:
         check()
         signal.raise_signal(number)
         with pytest.raises(KeyboardInterrupt):
@@ -126,6 +128,7 @@ def test_a_second_signal_does_not_wait(number):
             check()
 
 
+@pytest.mark.usefixtures("ctrl_c_interrupts")
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_a_real_interrupt_ends_the_process_with_130_and_without_a_trace(recording, tmp_path):
     command = [
@@ -140,9 +143,7 @@ def test_a_real_interrupt_ends_the_process_with_130_and_without_a_trace(recordin
         100_000,
         "--verbose",
     ]
-    # what is started in the background by a shell ignores Ctrl-C, and so do its children
-    listening = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
-    code = f"{listening}; import sys; from fluogan_core.cli.commands import main; sys.exit(main())"
+    code = "import sys; from fluogan_core.cli.commands import main; sys.exit(main())"
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2]), "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
         [sys.executable, "-c", code, *map(str, command[:-1])], env=environment, stderr=subprocess.PIPE, text=True,

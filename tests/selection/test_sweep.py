@@ -9,43 +9,14 @@ import logging
 import numpy as np
 import pytest
 import tifffile
+from sweeps import CAMERA, FRAMES, FWHM, MEAN, SHAPE, operator, record, tried
 
 import fluogan_core as fg
-from fluogan_core.io.sweep_report import sweep_rows, sweep_titles, verdict
+from fluogan_core.io.sweep_report import sweep_rows
 from fluogan_core.metrics.prediction import held_out_score
 from fluogan_core.selection import trials
 from fluogan_core.selection.grid import CRITIC_ONLY, MOST_SETTINGS, parted, plan_sweep
 from fluogan_core.selection.trials import ScoreGap, paired_difference
-
-CAMERA = fg.Camera(gain=2.0, offset=100.0, noise_std=1.5)
-FRAMES, SHAPE, FWHM = 48, (12, 10), 250.0
-MEAN = fg.SolverOptions(method="none", warm_steps=25)
-
-
-def operator(shape: tuple[int, int] = SHAPE) -> fg.Psi:
-    return fg.Psi(fg.gaussian_psf(FWHM, 100, 2, truncate=3), shape, 2, photons_per_emitter=6.0, backend="numpy")
-
-
-def record(
-    frames: int = FRAMES, shape: tuple[int, int] = SHAPE, brightness: float = 8.0, background: float = 3.0
-) -> np.ndarray:
-    """Double Poisson frames of a line and a spot, counts."""
-    psi = operator(shape)
-    x = np.zeros(psi.fine_shape, np.float32)
-    x[4:20, 8] = x[6:8, 14] = brightness
-    model = fg.ForwardModel(psi, gain=CAMERA.gain, noise_std=CAMERA.noise_std)
-    return model.sample(x, np.full(shape, background, np.float32), frames, seed=3) + np.float32(CAMERA.offset)
-
-
-def tried(stack: np.ndarray, vary: dict[str, tuple], **more) -> fg.Sweep:
-    return fg.sweep(stack, **({"psi": operator(), "camera": CAMERA, "options": MEAN, "vary": vary} | more))
-
-
-@pytest.fixture(scope="module")
-def made() -> fg.Sweep:
-    """Two by two settings, of which a weight far too large leaves no image."""
-    return tried(record(), {"detail": (0.2, 0.5), "sparsity": (0.5, 1e4)})
-
 
 # -- the halves, and what is scored on them -----------------------------------------------------------------------------
 
@@ -65,13 +36,13 @@ def test_halves_are_blocks_in_turn_that_a_steady_trend_hits_alike(frames):
     assert abs(times[0] - times[1]) <= (1e-9 if np.ptp(lengths) == 0 else 1.0)
 
 
-def test_frames_are_scored_by_the_fit_that_never_saw_them(made):
+def test_frames_are_scored_by_the_fit_that_never_saw_them(finished_sweep):
     stack, psi = record(), operator()
     model = fg.ForwardModel(psi, gain=CAMERA.gain, noise_std=CAMERA.noise_std)
-    fit, images = made.trials[0].fit, []
+    fit, images = finished_sweep.trials[0].fit, []
     for half in (0, 1):
-        seen = made.halves == half
-        result = fg.reconstruct(stack[seen], psi=psi, camera=CAMERA, options=made.trials[0].options)
+        seen = finished_sweep.halves == half
+        result = fg.reconstruct(stack[seen], psi=psi, camera=CAMERA, options=finished_sweep.trials[0].options)
         score = held_out_score(stack[~seen] - np.float32(100), model, result.x, result.b)
         np.testing.assert_array_equal(fit.frame_log_density[~seen], score.frame_log_density)
         images.append(result.x)
@@ -80,12 +51,12 @@ def test_frames_are_scored_by_the_fit_that_never_saw_them(made):
     assert fit.log_density == fit.frame_log_density.mean()
 
 
-def test_a_frame_does_not_touch_the_score_of_others_in_its_half(made):
+def test_a_frame_does_not_touch_the_score_of_others_in_its_half(finished_sweep):
     stack, altered = record(), 30
     stack[altered] *= 1.5
-    before = made.trials[0].fit.frame_log_density
+    before = finished_sweep.trials[0].fit.frame_log_density
     after = tried(stack, {"detail": (0.2,), "sparsity": (0.5,)}).trials[0].fit.frame_log_density
-    mine = made.halves == made.halves[altered]
+    mine = finished_sweep.halves == finished_sweep.halves[altered]
     same = mine & (np.arange(FRAMES) != altered)
     np.testing.assert_array_equal(after[same], before[same])
     assert after[altered] < before[altered]
@@ -114,17 +85,17 @@ def test_frames_that_vary_together_do_not_pass_for_many(rng):
     assert (errors**2).mean() == pytest.approx(1 / 20, rel=5 * np.sqrt(2 / 19 / draws))
 
 
-def test_trials_are_behind_the_best_by_nats_per_frame_of_the_field(made):
-    scores = [trial.fit.log_density for trial in made.trials]
-    assert made.best == int(np.argmax(scores))
+def test_trials_are_behind_the_best_by_nats_per_frame_of_the_field(finished_sweep):
+    scores = [trial.fit.log_density for trial in finished_sweep.trials]
+    assert finished_sweep.best == int(np.argmax(scores))
     for index, score in enumerate(scores):
-        lag = made.behind(index)
+        lag = finished_sweep.behind(index)
         assert lag.difference == pytest.approx(120 * (max(scores) - score), abs=1e-9)
         assert lag.told_apart == (lag.difference > 2 * lag.error)
     # without any light in x the line stays unexplained
-    assert not made.trials[1].fit.x.any()
-    assert made.trials[1].fit.agreement is None
-    assert made.behind(1).told_apart
+    assert not finished_sweep.trials[1].fit.x.any()
+    assert finished_sweep.trials[1].fit.agreement is None
+    assert finished_sweep.behind(1).told_apart
 
 
 @pytest.mark.parametrize(
@@ -166,14 +137,14 @@ def test_the_usual_grid_lies_about_what_the_options_say():
     assert len(default.settings) == 9
 
 
-def test_all_combinations_are_tried_and_the_last_name_varies_fastest(made):
-    assert [trial.label for trial in made.trials] == [
+def test_all_combinations_are_tried_and_the_last_name_varies_fastest(finished_sweep):
+    assert [trial.label for trial in finished_sweep.trials] == [
         "detail=0.2, sparsity=0.5",
         "detail=0.2, sparsity=10000",
         "detail=0.5, sparsity=0.5",
         "detail=0.5, sparsity=10000",
     ]
-    for trial in made.trials:
+    for trial in finished_sweep.trials:
         assert trial.options == dataclasses.replace(MEAN, **trial.values)
 
 
@@ -321,108 +292,8 @@ def test_a_pattern_that_every_frame_has_is_warned_of_once(rng, caplog):
     assert not logging.getLogger("fluogan_core").filters
 
 
-def test_a_best_value_at_the_end_of_those_tried_is_remarked(made):
-    assert any(note.startswith("the best sparsity, 0.5, is the smallest") for note in made.notes)
+def test_a_best_value_at_the_end_of_those_tried_is_remarked(finished_sweep):
+    assert any(note.startswith("the best sparsity, 0.5, is the smallest") for note in finished_sweep.notes)
     assert tried(record(), {"detail": (0.2,)}).notes == ()
-    best = dataclasses.replace(made.trials[0], values={"sparsity": 0.0})
-    assert dataclasses.replace(made, vary={"sparsity": (0.0, 1.0)}, trials=[best]).notes == ()
-
-
-# -- what is written and drawn ------------------------------------------------------------------------------------------
-
-
-def test_files_hold_every_setting_with_its_scores(made, tmp_path):
-    source = fg.Stack(record(), pixel_size_nm=100.0, path=tmp_path / "in.tif")
-    files = fg.write_sweep(made, tmp_path, stack=source, command=["fluogan", "sweep"])
-    assert {name: path.name for name, path in files.items()} == {
-        "report": "sweep.json",
-        "x": "sweep.tif",
-        "figure": "sweep.png",
-    }
-    with tifffile.TiffFile(files["x"]) as tif:
-        np.testing.assert_array_equal(tif.asarray(), [trial.fit.x for trial in made.trials])
-        assert tif.imagej_metadata["Labels"][2] == "3: detail=0.5, sparsity=0.5"
-        info = json.loads(tif.imagej_metadata["Info"])
-    assert info["settings"] == [trial.values for trial in made.trials]
-    assert info["shared"]["warm_steps"] == 25
-    assert "detail" not in info["shared"]
-    assert fg.read_stack(files["x"]).pixel_size_nm == pytest.approx(50)
-
-    report = json.loads(files["report"].read_text(), parse_constant=lambda token: pytest.fail(f"{token} is not JSON"))
-    assert report["command"] == ["fluogan", "sweep"]
-    assert report["versions"]["numpy"] == np.__version__
-    assert report["parameters"]["method"] == "none"
-    assert report["camera"]["gain"] == 2.0
-    assert report["input"]["frames"] == FRAMES
-    assert report["vary"] == {"detail": [0.2, 0.5], "sparsity": [0.5, 1e4]}
-    assert report["best"] == made.best + 1
-    assert report["blocks"] == {"number": 20, "order": "ABBA"}
-    for index, entry in enumerate(report["settings"]):
-        fit, lag = made.trials[index].fit, made.behind(index)
-        assert (entry["number"], entry["page"], entry["values"]) == (index + 1, index + 1, made.trials[index].values)
-        assert (entry["log_density"], entry["behind"]) == (fit.log_density, lag.difference)
-        assert (entry["behind_error"], entry["told_from_the_best"]) == (lag.error, lag.told_apart)
-        assert entry["seconds"] > 0
-
-
-def test_equal_sweeps_give_equal_images_and_pictures(made, tmp_path):
-    first, second = (fg.write_sweep(made, tmp_path / name, pixel_size_nm=100) for name in ("a", "b"))
-    for name in ("x", "figure"):
-        assert first[name].read_bytes() == second[name].read_bytes()
-
-
-def test_without_matplotlib_the_log_says_so(made, tmp_path, monkeypatch, caplog):
-    for name in ("matplotlib.figure", "matplotlib.backends.backend_agg"):
-        monkeypatch.setitem(__import__("sys").modules, name, None)
-    with caplog.at_level(logging.WARNING, logger="fluogan_core"):
-        assert set(fg.write_sweep(made, tmp_path)) == {"report", "x"}
-    assert "matplotlib is not installed" in caplog.text
-
-
-def test_the_table_has_a_row_per_setting(made):
-    rows = sweep_rows(made)
-    assert [row[:3] for row in rows] == [("1", "0.2", "0.5"), ("2", "0.2", "10000"), ("3", "0.5", "0.5"), ("4", "0.5", "10000")]
-    assert {len(row) for row in rows} == {len(sweep_titles(made))}
-    assert rows[made.best][-1] == verdict(made, made.best) == "the best"
-    assert rows[1][-1] == ""
-    assert rows[1][3] == str(made.behind(1))
-
-
-def test_the_contact_sheet_shows_all_on_one_scale_and_frames_the_best(made):
-    pytest.importorskip("matplotlib")
-    drawing = fg.plot.contact_sheet(made, pixel_size_nm=100)
-    panels = [axes for axes in drawing.axes if axes.images]
-    assert len(panels) == 4
-    for index, axes in enumerate(panels):
-        np.testing.assert_array_equal(axes.images[0].get_array(), made.trials[index].fit.x)
-        assert axes.get_title().startswith(f"{index + 1}: {made.trials[index].label}\n")
-    assert len({axes.images[0].get_clim() for axes in panels}) == 1
-    # rows are the values of detail, columns those of sparsity
-    assert [axes.get_subplotspec().rowspan.start for axes in panels] == [0, 0, 1, 1]
-    widths = [axes.spines["left"].get_linewidth() if axes.spines["left"].get_visible() else 0 for axes in panels]
-    assert int(np.argmax(widths)) == made.best
-    assert panels[made.best].get_title().endswith("the best")
-    assert [text.get_text() for axes in panels for text in axes.texts] == ["200 nm"]
-    assert "the best sparsity" in drawing.get_supxlabel()
-
-
-def test_settings_that_are_not_told_apart_are_marked(made):
-    """Two settings whose densities differ by noise alone."""
-    pytest.importorskip("matplotlib")
-    noise = np.tile([1e-3, -1e-3], FRAMES // 2)
-    fits = [made.trials[0].fit, dataclasses.replace(made.trials[0].fit)]
-    fits[1] = dataclasses.replace(fits[0], frame_log_density=fits[0].frame_log_density - 1e-6 + noise)
-    swept = dataclasses.replace(made, trials=[dataclasses.replace(made.trials[0], fit=fit) for fit in fits])
-    assert (swept.best, verdict(swept, 1)) == (0, "not told from it")
-    panels = [axes for axes in fg.plot.contact_sheet(swept).axes if axes.images]
-    assert panels[1].get_title().endswith("not told from it")
-    assert panels[1].spines["left"].get_visible()
-
-
-def test_a_failed_setting_has_a_panel_that_says_why(made):
-    pytest.importorskip("matplotlib")
-    failed = dataclasses.replace(made.trials[1], fit=None, failure="ValueError: no")
-    swept = dataclasses.replace(made, trials=[made.trials[0], failed, made.trials[2]])
-    drawing = fg.plot.contact_sheet(swept)
-    assert [text.get_text() for axes in drawing.axes for text in axes.texts] == ["ValueError: no"]
-    assert len([axes for axes in drawing.axes if axes.images]) == 2
+    best = dataclasses.replace(finished_sweep.trials[0], values={"sparsity": 0.0})
+    assert dataclasses.replace(finished_sweep, vary={"sparsity": (0.0, 1.0)}, trials=[best]).notes == ()

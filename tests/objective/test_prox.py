@@ -1,0 +1,149 @@
+"""Proximal operators: each is optimal, the kernels' is the array code's, and light is kept."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fluogan_core.objective.prox import (
+    prox_l1_nonnegative,
+    prox_nonnegative,
+    prox_step,
+    prox_total_variation,
+    total_variation,
+)
+from fluogan_core.testing import assert_prox
+
+
+def test_prox_operators_are_optimal(rng):
+    v = 3 * rng.standard_normal((4, 5))
+    assert_prox(prox_nonnegative, lambda u: 0.0, v)
+    assert_prox(lambda u: prox_l1_nonnegative(u, 0.7), lambda u: 0.7 * np.abs(u).sum(), v)
+    with pytest.raises(AssertionError, match="better"):
+        assert_prox(lambda u: prox_l1_nonnegative(u, 0.5), lambda u: 0.7 * np.abs(u).sum(), v)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_prox_step_is_the_prox_of_the_gradient_step(backend, rng, dtype):
+    x, grad = (backend.asarray(rng.standard_normal((6, 7)), dtype=dtype) for _ in range(2))
+    x = abs(x)
+    taken = prox_step(x, grad, step=0.3, threshold=0.2)
+    expected = prox_l1_nonnegative(x - 0.3 * grad, 0.3 * 0.2)
+    host = backend.to_host
+    np.testing.assert_allclose(host(taken.x), host(expected), rtol=1e-6, atol=1e-7)
+    assert taken.x.dtype == dtype
+    assert taken.change == pytest.approx(float(np.linalg.norm(host(taken.x) - host(x))), rel=1e-5)
+    assert taken.size == pytest.approx(float(np.linalg.norm(host(taken.x))), rel=1e-5)
+    assert taken.total == pytest.approx(float(host(taken.x).sum()), rel=1e-5)
+    same = prox_step(x, grad, step=0.3, threshold=0.2, out=x)
+    assert same.x is x
+    np.testing.assert_array_equal(host(x), host(taken.x))
+
+
+def test_the_total_variation_is_the_length_of_all_edges():
+    disc = np.zeros((6, 8))
+    disc[2:4, 3:6] = 2.0
+    # 3 + 3 + 2 + 2 pixels of edge, less what the lower right corner saves: there both differences are of one pixel
+    assert total_variation(disc) == pytest.approx(2.0 * (10 - 2 + np.sqrt(2)))
+    assert total_variation(np.full((5, 5), 7.0)) == 0.0
+
+
+@pytest.mark.parametrize("weight", [0.05, 0.4, 3.0])
+def test_the_prox_of_the_total_variation_is_optimal(rng, weight):
+    """The dual that comes with it is a certificate: primal and dual value meet at the optimum and nowhere else."""
+    v = rng.normal(0.5, 1.0, (11, 14))
+    dual = np.zeros((2, *v.shape))
+    gaps = []
+    for sweeps in (0, 30, 3000):
+        x = prox_total_variation(v, weight, dual=dual, sweeps=sweeps)
+        assert np.hypot(*dual).max() <= 1 + 1e-12
+        divergence = dual.sum(axis=0)
+        divergence[1:] -= dual[0, :-1]
+        divergence[:, 1:] -= dual[1, :, :-1]
+        primal = 0.5 * ((x - v) ** 2).sum() + weight * total_variation(x)
+        # min over x >= 0 of 1/2 ||x - v||^2 - w <x, div p>
+        lower = 0.5 * (v**2).sum() - 0.5 * (np.maximum(v + weight * divergence, 0) ** 2).sum()
+        gaps.append(primal - lower)
+    assert gaps[0] > gaps[1] > gaps[2] >= -1e-12
+    assert gaps[2] < 1e-3 * gaps[0]
+    assert_prox(lambda u: prox_total_variation(u, weight, dual=np.zeros((2, *u.shape)), sweeps=20000),
+                lambda u: weight * total_variation(u), v[:4, :5])  # fmt: skip
+
+
+@pytest.mark.parametrize("unequal", [False, True], ids=["edges alike", "edges of their own price"])
+def test_the_prox_of_the_total_variation_in_another_metric_is_optimal(rng, unequal):
+    """Steps that differ by a factor of a thousand from pixel to pixel, edges by a hundred: the dual is a certificate there."""
+    v, w = rng.normal(0.5, 1.0, (11, 14)), 10 ** rng.uniform(-2, 1, (11, 14))
+    edges = 10 ** rng.uniform(-1, 1, v.shape) if unequal else np.ones(v.shape)
+    dual, gaps = np.zeros((2, *v.shape)), []
+    for sweeps in (0, 30, 20000):
+        x = prox_total_variation(v, w, dual=dual, sweeps=sweeps, edges=edges if unequal else None)
+        assert (np.hypot(*dual) / edges).max() <= 1 + 1e-12
+        divergence = dual.sum(axis=0)
+        divergence[1:] -= dual[0, :-1]
+        divergence[:, 1:] -= dual[1, :, :-1]
+        down, across = np.diff(x, axis=0, append=x[-1:]), np.diff(x, axis=1, append=x[:, -1:])
+        primal = (0.5 * (x - v) ** 2 / w).sum() + (edges * np.hypot(down, across)).sum()
+        lower = (0.5 * (v**2 - np.maximum(v + w * divergence, 0) ** 2) / w).sum()
+        gaps.append(primal - lower)
+    assert gaps[0] > gaps[1] > gaps[2] >= -1e-12
+    assert gaps[2] < 1e-3 * gaps[0]
+
+
+def test_a_metric_that_is_the_same_everywhere_is_a_number(backend, rng):
+    v, dtype = backend.asarray(rng.normal(size=(9, 7)), dtype=np.float32), np.float32
+    duals = [backend.asarray(np.zeros((2, 9, 7)), dtype=dtype) for _ in range(2)]
+    same = backend.asarray(np.full((9, 7), 0.3), dtype=dtype)
+    number, image = (prox_total_variation(v, w, dual=d, sweeps=7) for w, d in zip((0.3, same), duals))
+    np.testing.assert_allclose(backend.to_host(image), backend.to_host(number), rtol=1e-5, atol=1e-6)
+
+
+def test_edges_that_cost_twice_as_much_are_twice_the_weight(backend, rng):
+    v, dtype = backend.asarray(rng.normal(size=(9, 7)), dtype=np.float64), np.float64
+    twice, alike = (backend.asarray(np.zeros((2, 9, 7)), dtype=dtype) for _ in range(2))
+    edges = backend.asarray(np.full((9, 7), 2.0), dtype=dtype)
+    image = prox_total_variation(v, 0.15, dual=twice, sweeps=3000, edges=edges)
+    number = prox_total_variation(v, 0.3, dual=alike, sweeps=3000)
+    np.testing.assert_allclose(backend.to_host(image), backend.to_host(number), atol=1e-6)
+
+
+def test_the_prox_of_the_total_variation_keeps_light_and_flattens(rng):
+    v = 5 + rng.normal(size=(12, 9))
+    x = prox_total_variation(v, 100.0, dual=np.zeros((2, *v.shape)), sweeps=20000)
+    # where edges cost more than they can gain, the mean is the answer
+    np.testing.assert_allclose(x, v.mean(), rtol=1e-3)
+    bar = np.zeros((3, 20))
+    bar[:, 5:15] = 4.0
+    flat = prox_total_variation(bar, 0.5, dual=np.zeros((2, *bar.shape)), sweeps=20000)
+    # a step of height h and width n comes out lower by 2 w / n inside, and w / m higher on either side of m pixels
+    np.testing.assert_allclose(flat[:, 5:15], 4.0 - 2 * 0.5 / 10, rtol=1e-4)
+    np.testing.assert_allclose(flat[:, :5], 0.5 / 5, rtol=1e-3)
+
+
+def test_a_dual_that_is_handed_on_goes_on_where_it_was(backend, rng):
+    v = backend.asarray(rng.normal(size=(9, 7)), dtype=np.float32)
+    once, parts = (backend.asarray(np.zeros((2, 9, 7)), dtype=np.float32) for _ in range(2))
+    whole = prox_total_variation(v, 0.3, dual=once, sweeps=7)
+    for sweeps in (3, 4):
+        x = prox_total_variation(v, 0.3, dual=parts, sweeps=sweeps, out=backend.xp.empty_like(v))
+    np.testing.assert_array_equal(backend.to_host(x), backend.to_host(whole))
+
+
+def test_bad_input_is_named(rng):
+    b = 1 + rng.random((7, 6))
+    with pytest.raises(ValueError, match="one shape"):
+        prox_step(b, b[1:], step=1.0)
+    with pytest.raises(TypeError, match="float32 or float64"):
+        prox_step(b.astype(int), b, step=1.0)
+    dual = np.zeros((2, *b.shape), dtype=b.dtype)
+    with pytest.raises(ValueError, match="weight must be greater than 0"):
+        prox_total_variation(b, 0.0, dual=dual, sweeps=1)
+    for wrong in (np.ones(3, b.dtype), np.zeros(b.shape, b.dtype), np.ones(b.shape, int)):
+        with pytest.raises(ValueError, match="weight must be one number above 0 or"):
+            prox_total_variation(b, wrong, dual=dual, sweeps=1)
+        with pytest.raises(ValueError, match=r"edges must be numbers above 0, \(.*\) of them of float64"):
+            prox_total_variation(b, 1.0, dual=dual, sweeps=1, edges=wrong)
+    with pytest.raises(ValueError, match=r"dual must be \(2, "):
+        prox_total_variation(b, 1.0, dual=dual[:, 1:], sweeps=1)
+    with pytest.raises(TypeError, match=r"v must be an image \(N1, N2\) of float32 or float64"):
+        prox_total_variation(dual, 1.0, dual=dual, sweeps=1)

@@ -1,0 +1,119 @@
+"""The mean phase: it reaches the minimum, keeps the background, and takes its steps and its blur from the light."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import tiny_psf
+
+import fluogan_core as fg
+from fluogan_core.calibration.noise import StackNoise
+from fluogan_core.objective.prox import (
+    prox_step,
+)
+from fluogan_core.objective.reweighting import ReweightedL1
+from fluogan_core.objective.terms import Objective
+from fluogan_core.solvers.mean_fit import MeanPhase, detail_for_snr, iterations_for_snr
+
+
+def test_mean_fit_reaches_the_joint_minimum(rng):
+    psi = fg.Psi(tiny_psf(5, 0.1), (7, 6), 2)
+    truth = (rng.random(psi.fine_shape) < 0.1) * 20.0
+    mean = (psi.forward(truth) + 3 + rng.standard_normal(psi.shape) * 0.1).astype(np.float32)
+    o = Objective(psi, mean, fidelity=1.0, sparsity=0.01, smoothness=20.0)
+    fit = MeanPhase(o)
+    np.testing.assert_array_equal(fit.b, o.best_background(0 * mean))
+    for _ in range(3000):
+        fit.step()
+    x, b = fit.x.astype(np.float64), fit.b.astype(np.float64)
+    residual = o.residual(x, b)
+    slope_x, slope_b = o.gradient_x(residual) + o.sparsity, o.gradient_b(residual, b)
+    assert np.abs(slope_x[x > 1e-3]).max() < 2e-3
+    assert slope_x.min() > -2e-3
+    assert np.abs(slope_b).max() < 2e-3
+    # a plain, slow proximal descent on both blocks ends no lower
+    reached = sum(o.terms(x, b).values())
+    for _ in range(3000):
+        x = prox_step(x, o.gradient_x(o.residual(x, b)), step=o.step_x, threshold=o.sparsity).x
+        b = o.background_step(b, o.fidelity * o.residual(x, b), o.step_b)
+    assert sum(o.terms(x, b).values()) > reached - 2e-3 * reached
+
+
+def test_a_fit_through_a_sieve_follows_its_own_light(rng):
+    psi = fg.Psi(fg.gaussian_psf(318, 100, 4), (32, 32), 4)
+    truth = np.zeros(psi.fine_shape, dtype=np.float32)
+    truth[40:90, 60:64] = 10.0
+    mean = psi.forward(truth) + 3.0 + 0.1 * rng.standard_normal(psi.shape).astype(np.float32)
+    fit = MeanPhase(Objective(psi, mean, sparsity=1e-3, smoothness=4.0**6, order=3), detail=0.3)
+    for _ in range(200):
+        fit.step()
+    # away from the border, where nothing that the sieve moves out of the field can shine back
+    inside = np.s_[8:-8, 8:-8]
+    np.testing.assert_allclose(fit.light[inside], psi.forward(fit.x)[inside], rtol=1e-3)
+    np.testing.assert_allclose(fit.light_ahead, fit.operator.forward(fit.ahead), rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(fit.residual, fit.light + fit.b - mean, rtol=1e-4, atol=1e-4)
+    assert fit.step_size > fit.objective.step_x  # what is blurred more bends less
+    # the noise alone has a norm of 0.1 sqrt(M1 M2)
+    assert np.linalg.norm(fit.residual) < 1.5 * 0.1 * 32
+
+
+def test_a_bar_stays_whole_where_edges_cost(rng):
+    """What the total variation is for: an l1 norm alone splits a wide bar of noiseless light."""
+    psi = fg.Psi(fg.gaussian_psf(318, 100, 4), (24, 24), 4)
+    bar = np.zeros(psi.fine_shape, dtype=np.float32)
+    bar[20:76, 42:54] = 16.0
+    light = psi.forward(bar) + 2.0
+
+    def middle(weight):
+        fit = MeanPhase(Objective(psi, light, sparsity=0.05, smoothness=2.0**6, order=3, total_variation=weight), detail=0.15)
+        for _ in range(1000):
+            fit.step()
+        profile = fit.x[30:66].mean(axis=0)
+        return profile[47:49].min() / profile[42:54].max()
+
+    split, whole = middle(0.0), middle(0.03)
+    assert split < 0.85 < 0.98 < whole
+
+
+def lit(signal: float) -> StackNoise:
+    return StackNoise(variance=1.0, excess=1.0, of_mean=1.0, signal=signal, signal_to_noise=signal)
+
+
+@pytest.mark.parametrize(("signal", "steps"), [(20.0, 600), (500.0, 3000), (0.2, 10)])
+def test_a_stack_deserves_steps_by_its_light(signal, steps):
+    assert iterations_for_snr(lit(signal)) == steps
+
+
+@pytest.mark.parametrize(("signal", "detail"), [(1e4, 0.09), (200.0, 0.09), (50.0, 0.18), (2.0, 0.9), (0.2, 1.0), (0.0, 1.0)])
+def test_dim_light_is_sought_through_a_wider_blur(signal, detail):
+    assert detail_for_snr(0.09, lit(signal)) == pytest.approx(detail)
+
+
+def test_no_blur_stays_none_in_any_light():
+    assert detail_for_snr(0.0, lit(1e-3)) == 0.0
+
+
+def test_a_wide_bar_keeps_its_background(rng):
+    """Light in x has a price and light in b has none: charged everywhere, the l1 norm hollows the bar."""
+    psi = fg.Psi(fg.gaussian_psf(318, 100, 4), (32, 32), 4)
+    bar = np.zeros(psi.fine_shape, dtype=np.float32)
+    bar[28:100, 56:73] = 10.0
+    noise = 0.2
+    mean = (psi.forward(bar) + 5.0 + noise * rng.standard_normal(psi.shape)).astype(np.float32)
+
+    def fitted(reweighted):
+        unit = noise * float(psi.column_energies.max()) ** 0.5
+        price = 2.0
+        o = Objective(psi, mean, sparsity=price * unit, smoothness=1.7**8, order=4, total_variation=0.002 * unit)
+        fit = MeanPhase(o)
+        charge = ReweightedL1(o, noise, 800) if reweighted else None
+        for step in range(800):
+            fit.step()
+            if charge is not None and step + 1 in charge.renewals:
+                charge.renew(fit.x)
+                fit.start_anew()
+        return fit.b[12:20, 14:18].mean() - 5.0
+
+    everywhere, where_dark = fitted(False), fitted(True)
+    assert everywhere > 1.5
+    assert abs(where_dark) < 0.6
