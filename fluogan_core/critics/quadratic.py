@@ -1,11 +1,11 @@
-r"""The witness of mean and covariance: of all quadratic critics the best one, in closed form.
+r"""The optimal quadratic critic of mean and covariance, in closed form.
 
-Let the critic be a linear function of a frame plus a quadratic one of the difference of two frames, in which the mean
-cancels, both measured where frames of moments :math:`\mu_0, \Sigma_0` are white (:math:`W = \Sigma_0^{-1}`):
+Let the critic be a linear function of a frame plus a quadratic function of the difference of two frames, in which the mean
+cancels, both in coordinates in which frames of moments :math:`\mu_0, \Sigma_0` are white (:math:`W = \Sigma_0^{-1}`):
 
 .. math:: D(y, y') = v^T W^{1/2} y + \tfrac14\,(y - y')^T W^{1/2} M W^{1/2} (y - y').
 
-What it tells recorded frames from simulated ones by, :math:`E[D_{real}] - E[D_{sim}]` less the penalty
+Its score of recorded frames less that of simulated ones, :math:`E[D_{real}] - E[D_{sim}]`, less the penalty
 :math:`\tfrac12\|v\|^2 + \tfrac14\|M\|_F^2`, is largest at
 
 .. math:: v = -W^{1/2} r, \qquad M = -W^{1/2} E W^{1/2}, \qquad
@@ -15,175 +15,233 @@ with :math:`\bar y, S` the mean and covariance of the recorded frames and
 
 .. math:: \mu = \Psi x + b, \qquad \Sigma = \mathrm{diag}(\mu + \sigma^2) + \varphi\,\Psi\,\mathrm{diag}(x)\,\Psi^T
 
-those of the simulated ones (photons; epsilon left out; :math:`\varphi` is 1 where photons per emission are right and frames
-independent, else measured).  No step of Adam and no simulated frame is needed to know it, and eq. (12) has no error: one more
-emission adds :math:`C_i` to the mean and :math:`\mathrm{diag}(C_i) + \varphi\,C_i C_i^T` to the covariance.  The largest value
-is quadratic in x and b; with :math:`\Sigma_0` the model's own covariance it is the expansion of the Gaussian likelihood of mean
-and covariance.  Large fields are cut into tiles, each with a critic of its own.
+those of the simulated ones (photons; epsilon is left out; :math:`\varphi` is 1 where the photons per emission are right and the
+frames independent, else it is measured).  Neither training nor simulated frames are needed, and the gradient of eq. (12) has no
+sampling error: one more emission adds :math:`C_i` to the mean and :math:`\mathrm{diag}(C_i) + \varphi\,C_i C_i^T` to the
+covariance.  The largest value is quadratic in x and b.  With :math:`\Sigma_0` the model's own covariance it is the expansion of
+the Gaussian likelihood of mean and covariance.  Large fields are cut into tiles, each with a critic of its own.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-from ..physics.covariance import Part, parts_of
+from ..backend.arrays import backend_of
+from ..backend.checks import real_number, trailing_shape, whole_number
 from ..physics.forward import ForwardModel
+from ..stack import stack_of_field
+from ..tuning import DEFAULT, QuadraticCriticTuning
+from .moments import Tile, TiledMoments
 
-__all__ = ["QuadraticCritic"]
-
-#: Frames whose own mean is taken off before covariances are formed: bleaching and drift are slower.
-_CHUNK = 25
-#: Variance that every pixel is given when covariances are inverted, in units of the mean pixel's.
-_DARK = 1e-3
-#: The same of pixels that are not looked at: W is next to nothing there.
-_UNKNOWN = 1e9
+__all__ = ["CriticValue", "QuadraticCritic", "QuadraticCriticLike"]
 
 
-@dataclass(eq=False)
-class Tile:
-    """A rectangle of the camera with n pixels.
+class CriticValue(NamedTuple):
+    r"""The two terms of a quadratic critic's largest value, summed over the tiles.
 
     Attributes
     ----------
-    camera : (slice, slice)
-    recorded : (n, n) float32
-        Covariance of the recorded frames, photons^2.
-    weight : (n, n) float32
-        W.
+    mean : float
+        :math:`r^T W r / 2`, times the weight of the mean.
+    covariance : float
+        :math:`\mathrm{tr}(W E W E) / 4`.
     """
 
-    camera: tuple[slice, slice]
-    recorded: Any
-    weight: Any
+    mean: float
+    covariance: float
+
+
+@runtime_checkable
+class QuadraticCriticLike(Protocol):
+    """What the fit of mean and covariance needs of a quadratic critic; :class:`QuadraticCritic` is one.
+
+    x is (N1, N2) emissions per fine pixel and frame, b is (M1, M2) photons per camera pixel and frame, both on the critic's
+    backend.  Between two calls of :meth:`update_weights` and :meth:`measure_flicker` the value is a quadratic function of x
+    and b, and :meth:`slope` is its gradient.
+
+    Attributes
+    ----------
+    flicker : float
+        phi, the flicker of the recorded frames in units of the model's; a checkpoint stores it and sets it again.
+    """
+
+    flicker: Any
+
+    def update_weights(self, x: Any, b: Any) -> None:
+        """Take the inverse of the covariance that x and b predict as weights from now on."""
+
+    def slope(self, x: Any, b: Any) -> tuple[Any, Any]:
+        """Return the gradients of the value with respect to x and b, (N1, N2) and (M1, M2)."""
+
+    def curvature(self, x: Any) -> tuple[Any, float]:
+        """Return positive second derivatives, nearly: of each pixel of x, (N1, N2), and the largest one of b."""
+
+    def value(self, x: Any, b: Any, other: Any | None = None) -> CriticValue:
+        """Return the critic's value, or how this critic scores the frames of another one."""
+
+    def log_density(self, frames: Any, x: Any, b: Any) -> Any:
+        """Return the log density per pixel of each frame (S, M1, M2) of photons, (S,)."""
+
+    def measure_flicker(self, x: Any, b: Any) -> None:
+        """Set :attr:`flicker` from the recorded frames."""
+
+    def flicker_share(self, x: Any) -> float:
+        """Return the share of flicker in the variance of x's light, 0 to 1, NaN without light."""
 
 
 class QuadraticCritic:
-    """Mean and covariance of recorded frames against those that x and b predict.
+    r"""The optimal quadratic critic: mean and covariance of recorded frames against those that x and b predict.
 
     Parameters
     ----------
-    frames : (T, M1, M2) float32
-        Recorded counts above the offset, on the model's backend; at least two.
+    frames : (T, M1, M2) array
+        Recorded counts above the offset, on the model's backend; at least two.  They are not changed.
     model : ForwardModel
-    mean : (M1, M2) float32
-        The mean frame, photons.
+        Psi, the gain and the read noise.
+    mean : (M1, M2) array, optional
+        The mean frame, photons; by default that of ``frames``.
     trust : float
-        Weight of the mean: less than 1 where its frame is noisier than fluctuations explain.
+        Weight of the mean's term, 0 or more: less than 1 where the mean frame is noisier than its fluctuations explain.
     block : int, optional
-        Side of a tile, camera pixels; by default 16, or 8 where the PSF is no product of two lines and pairs cost more.
+        Side of a tile, camera pixels; by default 16, or 8 where the PSF is not separable and pairs of pixels cost more.
     like : QuadraticCritic, optional
-        Of other frames and the same model: what it holds of Psi is shared.
+        A critic of other frames with the same model and block: the pairs of Psi that it holds are shared.
     bad_pixels : (M1, M2) bool on the host, optional
-        Pixels that are not looked at.
+        Pixels that are given next to no weight.
+    tuning : QuadraticCriticTuning, optional
+        Numbers that were found by trial (:mod:`fluogan_core.tuning`).
 
     Attributes
     ----------
-    tiles : list of Tile
+    tiles : list of fluogan_core.critics.moments.Tile
+        The tiles, each with the covariance of its recorded frames and its weights.
     flicker : float32
-        :math:`\varphi`, flicker in those frames in units of what psi's photons per emission say; 1 before
+        :math:`\varphi`, the flicker in these frames in units of what psi's photons per emission predict; 1 before
         :meth:`measure_flicker`.
+    read_variance : float32
+        Variance of the read noise, photons^2.
+
+    Raises
+    ------
+    ValueError
+        If frames, mean or bad pixels have another shape than psi's field, are not finite or live on another device, if there
+        are fewer than two frames, or if ``trust`` is negative.
+
+    See Also
+    --------
+    QuadraticCriticLike : what the fit of mean and covariance needs of a critic.
+
+    Examples
+    --------
+    Two moments of 200 frames prefer the image that the frames were drawn from to one of half its light:
+
+    >>> import numpy as np
+    >>> import fluogan_core as fg
+    >>> psf = fg.gaussian_psf(fwhm_nm=318, pixel_size_nm=100, factor=2)
+    >>> psi = fg.Psi(psf, (12, 12), 2, photons_per_emitter=20.0, backend="numpy")
+    >>> model = fg.ForwardModel(psi, noise_std=0.5)
+    >>> x = np.zeros(psi.fine_shape, np.float32)
+    >>> x[8:16, 12] = 0.1
+    >>> b = np.full(psi.shape, 0.2, np.float32)
+    >>> critic = fg.QuadraticCritic(model.sample(x, b, 200, seed=1), model)
+    >>> critic.update_weights(x, b)
+    >>> bool(sum(critic.value(x, b)) < sum(critic.value(x / 2, b)))
+    True
+    >>> slope_x, slope_b = critic.slope(x, b)
+    >>> slope_x.shape, slope_b.shape
+    ((24, 24), (12, 12))
     """
 
     def __init__(
         self,
         frames: Any,
         model: ForwardModel,
-        mean: Any,
+        mean: Any | None = None,
         *,
         trust: float = 1.0,
         block: int | None = None,
         like: QuadraticCritic | None = None,
         bad_pixels: np.ndarray | None = None,
+        tuning: QuadraticCriticTuning = DEFAULT.quadratic_critic,
     ) -> None:
+        psi, backend = model.psi, model.backend
+        stack_of_field(frames, psi.shape)
+        home = backend_of(frames=frames, mean=mean).device
+        if home != backend.device:
+            raise ValueError(f"frames are on {home} but the model is on {backend.device}; move them with psi.backend.asarray")
+        if mean is None:
+            mean = (frames.mean(axis=0, dtype=np.float64) / model.gain).astype(np.float32)
+        if tuple(mean.shape) != psi.shape:
+            raise ValueError(f"mean must be one frame of shape {psi.shape}, photons, got {tuple(mean.shape)}")
+        if bad_pixels is not None:
+            trailing_shape(bad_pixels, psi.shape, "bad_pixels", "the camera grid")
+        block = None if block is None else whole_number(block, "block", low=1)
+        parts = None if like is None else like.moments.parts
         self.model, self.mean = model, mean
-        self.trust = np.float32(trust)
-        xp, psi = model.backend.xp, model.psi
-        self.read_noise = np.float32((model.noise_std / model.gain) ** 2)
-        bounds = np.linspace(0, len(frames), max(1, len(frames) // _CHUNK) + 1).round().astype(int)
-        chunks = [frames[start:stop] for start, stop in pairwise(bounds)]
-        apart = xp.concatenate([chunk - chunk.mean(axis=0) for chunk in chunks]) / np.float32(model.gain)
-        self.freedom = len(frames) - len(chunks)
+        self.trust = np.float32(real_number(trust, "trust", low=0))
         self.flicker = np.float32(1.0)
-        self.bad_pixels = None if bad_pixels is None or not bad_pixels.any() else xp.asarray(bad_pixels, dtype=np.float64)
-        self.parts: list[Part] = parts_of(psi, block) if like is None else like.parts
-        self.tiles = []
-        for camera in (camera for part in self.parts for camera in part.cameras):
-            y = apart[(slice(None), *camera)].reshape(len(apart), -1)
-            self.tiles.append(Tile(camera, y.T @ y / np.float32(self.freedom), xp.eye(y.shape[1], dtype=np.float32)))
+        self.moments = TiledMoments(model, block=block, parts=parts, bad_pixels=bad_pixels, tuning=tuning)
+        self.tiles, self.freedom = self.moments.recorded(frames.astype(np.float32, copy=False))
 
-    def _predicted(self, x: Any, b: Any) -> tuple[Any, Iterator[tuple[Tile, Any]]]:
-        """Mean of the photons (M1, M2), and every tile with their covariance (n, n)."""
-        light = self.model.psi.forward(x) + b
-
-        def covariances() -> Iterator[tuple[Tile, Any]]:
-            each = iter(self.tiles)
-            for part in self.parts:
-                for pairs in part.pairs(x[part.fine]):
-                    tile, covariance = next(each), self.flicker * pairs
-                    on = self.model.backend.xp.arange(len(covariance))
-                    covariance[on, on] += light[tile.camera].ravel() + self.read_noise
-                    yield tile, covariance
-
-        return light, covariances()
-
-    def _pulled(self, quadratics: list[Any]) -> Any:
-        """C_i^T Q C_i for every fine pixel i, (N1, N2), each tile with a Q of its own."""
-        image, start = self.model.backend.xp.zeros(self.model.psi.fine_shape, dtype=np.float32), 0
-        for part in self.parts:
-            image[part.fine] += part.pull(quadratics[start : start + len(part.cameras)])
-            start += len(part.cameras)
-        return image
-
-    def _precise(self, tile: Tile, covariance: Any) -> Any:
-        """The predicted covariance in float64, fit to be inverted: no pixel is so dark that it outweighs all others."""
-        xp = self.model.backend.xp
-        covariance = covariance.astype(np.float64)
-        on = xp.arange(len(covariance))
-        typical = float(xp.diagonal(covariance).mean())
-        covariance[on, on] += _DARK * typical + 1e-12
-        if self.bad_pixels is not None:
-            covariance[on, on] += _UNKNOWN * typical * self.bad_pixels[tile.camera].ravel()
-        return covariance
+    @property
+    def read_variance(self) -> np.float32:
+        """Variance of the read noise, photons^2."""
+        return self.moments.read_variance
 
     def _quadratic(self, tile: Tile, covariance: Any) -> Any:
         """W E W / 2: minus the critic's weights of products of two pixels."""
         return np.float32(0.5) * (tile.weight @ (covariance - tile.recorded) @ tile.weight)
 
-    def believe(self, x: Any, b: Any) -> None:
-        """From now on measure where frames of x and b are white: W is the inverse of their covariance."""
-        for tile, covariance in self._predicted(x, b)[1]:
-            tile.weight = self.model.backend.xp.linalg.inv(self._precise(tile, covariance)).astype(np.float32)
+    def update_weights(self, x: Any, b: Any) -> None:
+        """Take the inverse of the covariance that x and b predict as W from now on.
+
+        Parameters
+        ----------
+        x : (N1, N2) array, emissions per fine pixel and frame
+        b : (M1, M2) array, photons per camera pixel and frame
+        """
+        for tile, covariance in zip(self.tiles, self.moments.predicted(x, b, self.flicker)[1]):
+            tile.weight = self.moments.inverse(tile.camera, covariance)
 
     def measure_flicker(self, x: Any, b: Any) -> None:
         r"""Measure :math:`\varphi`, the flicker of these frames in units of what x predicts, on pairs of different pixels.
 
-        The weighted least squares of S on :math:`F = \Psi\,\mathrm{diag}(x)\,\Psi^T` without their diagonals, which are free of
-        shot noise and read noise, as :math:`1 \pm 1` before the frames are looked at.  It takes up what photons per emission
-        are misjudged by, and what stretches of a few frames do not show of a flicker that is as slow.
+        The weighted least squares fit of S to :math:`F = \Psi\,\mathrm{diag}(x)\,\Psi^T`, both without their diagonals, which
+        are free of shot noise and read noise then, with :math:`1 \pm 1` known beforehand.  It absorbs an error of the photons
+        per emission, and the flicker slower than a chunk of frames, which those frames do not show.
+
+        Parameters
+        ----------
+        x : (N1, N2) array, emissions per fine pixel and frame
+        b : (M1, M2) array, photons per camera pixel and frame
         """
         xp = self.model.backend.xp
         self.flicker = np.float32(1.0)
-        shown = predicted = 2.0 / self.freedom  # the variance of shown / predicted is 2 / freedom / predicted
-        for tile, pairs in self._predicted(x, b)[1]:
-            weight = xp.linalg.inv(self._precise(tile, pairs)).astype(np.float32)
-            on = xp.arange(len(pairs))
-            pairs[on, on] = 0
-            pulled = weight @ pairs @ weight
-            predicted += float((pulled * pairs).sum())
-            pulled[on, on] = 0
-            shown += float((pulled * tile.recorded).sum())
-        self.flicker = np.float32(max(shown / predicted, 0.0))
+        recorded = predicted = 2.0 / self.freedom  # the variance of recorded / predicted is 2 / freedom / predicted
+        for tile, pairs in zip(self.tiles, self.moments.predicted(x, b, self.flicker)[1]):
+            weight = self.moments.inverse(tile.camera, pairs)
+            diagonal = xp.arange(len(pairs))
+            pairs[diagonal, diagonal] = 0
+            weighted = weight @ pairs @ weight
+            predicted += float((weighted * pairs).sum())
+            weighted[diagonal, diagonal] = 0
+            recorded += float((weighted * tile.recorded).sum())
+        self.flicker = np.float32(max(recorded / predicted, 0.0))
 
     def flicker_share(self, x: Any) -> float:
-        r"""Return the share of :math:`\varphi\,\Psi\mathrm{diag}(x)\Psi^T` in the variance of x's light, shot noise the rest.
+        r"""Return the share of :math:`\varphi\,\Psi\mathrm{diag}(x)\Psi^T` in the variance of x's light; the rest is shot noise.
 
-        NaN without light.
+        Parameters
+        ----------
+        x : (N1, N2) array, emissions per fine pixel and frame
+
+        Returns
+        -------
+        float
+            0 to 1; NaN without light.
         """
         psi = self.model.psi
         light = float(psi.forward(x).sum(dtype=np.float64))
@@ -191,60 +249,103 @@ class QuadraticCritic:
         return flicker / (flicker + light) if light > 0 else math.nan
 
     def curvature(self, x: Any) -> tuple[Any, float]:
-        r"""Return the second derivatives with respect to each pixel of x, (N1, N2), nearly, and the largest of b's.
+        r"""Return the second derivatives with respect to each pixel of x, nearly, and the largest one of b's.
 
-        Of :math:`\tfrac12 r^T W r + \tfrac14 tr(W E W E)`: :math:`a + \varphi^2 a^2 / 2` with :math:`a = C_i^T W C_i`, the
-        shot noise that an emission adds left out, and none below a millionth of the largest.
+        Of :math:`\tfrac12 r^T W r + \tfrac14 tr(W E W E)`: :math:`a + \varphi^2 a^2 / 2` with :math:`a = C_i^T W C_i`.  The
+        shot noise that an emission adds is left out.
+
+        Parameters
+        ----------
+        x : (N1, N2) array
+            Not used here: the value is quadratic.
+
+        Returns
+        -------
+        of_x : (N1, N2) float32
+            None below a millionth of the largest, so that a step may be divided by them.
+        of_b : float
         """
         xp = self.model.backend.xp
-        own = self._pulled([tile.weight for tile in self.tiles])
-        of_x = own + np.float32(0.5) * (self.flicker * own) ** 2
-        own_b = max(float(xp.diagonal(tile.weight).max()) for tile in self.tiles)
-        of_b = own_b + 0.5 * own_b**2
+        energy = self.moments.pull([tile.weight for tile in self.tiles])
+        of_x = energy + np.float32(0.5) * (self.flicker * energy) ** 2
+        largest = max(float(xp.diagonal(tile.weight).max()) for tile in self.tiles)
+        of_b = largest + 0.5 * largest**2
         return xp.maximum(of_x, 1e-6 * of_x.max()), of_b
 
     def slope(self, x: Any, b: Any) -> tuple[Any, Any]:
-        """Return the gradients with respect to x and b of the best critic's value, (N1, N2) and (M1, M2), per frame.
+        """Return the gradients of the value with respect to x and b.
 
-        They are minus those of E[D], by eq. (12) with the best critic's weights.
+        They are minus those of E[D], by eq. (12) with the optimal critic's weights.
+
+        Parameters
+        ----------
+        x : (N1, N2) array, emissions per fine pixel and frame
+        b : (M1, M2) array, photons per camera pixel and frame
+
+        Returns
+        -------
+        slope_x, slope_b : (N1, N2) and (M1, M2) float32
+            Per frame.
         """
         xp, quadratics = self.model.backend.xp, []
-        light, covariances = self._predicted(x, b)
-        off, linear = light - self.mean, xp.empty_like(light)
-        for tile, covariance in covariances:
+        light, covariances = self.moments.predicted(x, b, self.flicker)
+        residual, linear = light - self.mean, xp.empty_like(light)
+        for tile, covariance in zip(self.tiles, covariances):
             quadratics.append(self._quadratic(tile, covariance))
-            here = self.trust * (tile.weight @ off[tile.camera].ravel()) + xp.diagonal(quadratics[-1])
-            linear[tile.camera] = here.reshape(off[tile.camera].shape)
-        return self.model.psi.adjoint(linear) + self.flicker * self._pulled(quadratics), linear
+            here = self.trust * (tile.weight @ residual[tile.camera].ravel()) + xp.diagonal(quadratics[-1])
+            linear[tile.camera] = here.reshape(residual[tile.camera].shape)
+        return self.model.psi.adjoint(linear) + self.flicker * self.moments.pull(quadratics), linear
 
-    def value(self, x: Any, b: Any, other: QuadraticCritic | None = None) -> tuple[float, float]:
-        r"""Return :math:`r^T W r / 2` and :math:`\mathrm{tr}(W E W E) / 4`, summed over tiles.
+    def value(self, x: Any, b: Any, other: QuadraticCritic | None = None) -> CriticValue:
+        r"""Return :math:`r^T W r / 2` and :math:`\mathrm{tr}(W E W E) / 4`, summed over the tiles.
 
-        With ``other``, a witness of other frames, the second r and E are theirs: half of what this critic, as it is, tells
-        those frames from simulated ones by.  In expectation the second is nought for frames that this critic has not seen,
-        where x and b are right; the first is only if ``mean`` is not of those frames too.
+        Parameters
+        ----------
+        x : (N1, N2) array, emissions per fine pixel and frame
+        b : (M1, M2) array, photons per camera pixel and frame
+        other : QuadraticCritic, optional
+            A critic of other frames: the second r and the second E are theirs then.  The result is half of what this critic's
+            score of those frames exceeds that of simulated ones by.  In expectation its covariance term is zero where x and b
+            are right and this critic has not seen the frames; its mean term is only if ``mean`` is not of those frames too.
+
+        Returns
+        -------
+        CriticValue
+            A tuple (mean, covariance) of floats.
         """
         of_mean = of_covariance = 0.0
         other = self if other is None else other
-        light, covariances = self._predicted(x, b)
-        for (tile, covariance), theirs in zip(covariances, other.tiles):
-            off, other_off = ((light - witness.mean)[tile.camera].ravel() for witness in (self, other))
-            of_mean += 0.5 * float(self.trust) * float(off @ tile.weight @ other_off)
-            pulled, other_pulled = (tile.weight @ (covariance - t.recorded) for t in (tile, theirs))
-            of_covariance += 0.25 * float((pulled * other_pulled.T).sum())
-        return of_mean, of_covariance
+        light, covariances = self.moments.predicted(x, b, self.flicker)
+        for tile, covariance, other_tile in zip(self.tiles, covariances, other.tiles):
+            residual, other_residual = ((light - critic.mean)[tile.camera].ravel() for critic in (self, other))
+            of_mean += 0.5 * float(self.trust) * float(residual @ tile.weight @ other_residual)
+            weighted, other_weighted = (tile.weight @ (covariance - t.recorded) for t in (tile, other_tile))
+            of_covariance += 0.25 * float((weighted * other_weighted.T).sum())
+        return CriticValue(of_mean, of_covariance)
 
     def log_density(self, frames: Any, x: Any, b: Any) -> Any:
-        """Return the Gaussian log density of each frame (S, M1, M2) of photons, per pixel and constants apart, (S,) float64.
+        """Return the Gaussian log density of each frame per pixel, without its constants.
 
         A proper score of x and b where the frames are others than those that they were fitted to.
+
+        Parameters
+        ----------
+        frames : (S, M1, M2) array
+            Photons.
+        x : (N1, N2) array, emissions per fine pixel and frame
+        b : (M1, M2) array, photons per camera pixel and frame
+
+        Returns
+        -------
+        (S,) float64
+            Nats per pixel.
         """
         xp = self.model.backend.xp
         total = xp.zeros(len(frames))
-        light, covariances = self._predicted(x, b)
-        for tile, covariance in covariances:
-            off = frames[(slice(None), *tile.camera)] - light[tile.camera]
-            factor = xp.linalg.cholesky(self._precise(tile, covariance))
-            whitened = xp.linalg.solve(factor, off.reshape(len(frames), -1).astype(np.float64).T)
+        light, covariances = self.moments.predicted(x, b, self.flicker)
+        for tile, covariance in zip(self.tiles, covariances):
+            residual = frames[(slice(None), *tile.camera)] - light[tile.camera]
+            factor = xp.linalg.cholesky(self.moments.invertible(tile.camera, covariance))
+            whitened = xp.linalg.solve(factor, residual.reshape(len(frames), -1).astype(np.float64).T)
             total -= 0.5 * (whitened * whitened).sum(axis=0) + float(xp.log(xp.diagonal(factor)).sum())
         return total / self.mean.size
