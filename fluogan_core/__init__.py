@@ -26,6 +26,7 @@ _EXPORTS = {
     "Critic": "critics.network",
     "critic_differences": "critics.gradient",
     "critic_gradient": "critics.gradient",
+    "QuadraticCritic": "critics.quadratic",
     "Objective": "objective.terms",
     "prox_step": "objective.prox",
     "prox_total_variation": "objective.prox",
@@ -101,6 +102,7 @@ if TYPE_CHECKING:
     from .critics.gradient import critic_differences as critic_differences
     from .critics.gradient import critic_gradient as critic_gradient
     from .critics.network import Critic as Critic
+    from .critics.quadratic import QuadraticCritic as QuadraticCritic
     from .io.result import write_result as write_result
     from .io.stack import read_stack as read_stack
     from .io.sweep_report import write_sweep as write_sweep

@@ -9,44 +9,58 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["DEFAULT", "QuadraticCriticTuning", "Tuning"]
+__all__ = ["DEFAULT", "CovarianceTuning", "QuadraticCriticTuning", "Tuning"]
+
+
+@dataclass(frozen=True)
+class CovarianceTuning:
+    """Of the covariances of pixels (:mod:`fluogan_core.physics.covariance`).
+
+    Each number trades time and memory; the larger a tile, the more pairs of pixels are compared.
+
+    Attributes
+    ----------
+    separable_tile : int
+        Side of a tile where the PSF is separable, camera pixels.  Twice the diameter of usual PSFs, so that most of the pairs
+        that share light lie in one tile.
+    other_tile : int
+        The same where the PSF is not separable and a pair costs more.
+    group_side : int
+        Side of the group of tiles that is transformed at once where the PSF is not separable, camera pixels.
+    """
+
+    separable_tile: int = 16
+    other_tile: int = 8
+    group_side: int = 64
 
 
 @dataclass(frozen=True)
 class QuadraticCriticTuning:
-    """Of the quadratic critic (:class:`fluogan_core.QuadraticCritic`) and the tiles that it works on.
+    """Of the quadratic critic (:class:`fluogan_core.QuadraticCritic`).
 
     Attributes
     ----------
     frames_per_chunk : int
-        The mean of so many frames is subtracted before covariances are formed.  Longer than the blinking of usual dyes, shorter
-        than their bleaching; by trial on simulated stacks.
+        The mean of so many frames is subtracted from them before covariances are formed: bleaching and drift are to be slower
+        than so many frames, blinking faster.
     variance_floor : float
-        Added to every pixel's predicted variance before the covariance is inverted, in units of the mean pixel's.  By trial:
-        without it pixels without light outweigh all others.
+        Added to every pixel's predicted variance before the covariance is inverted, in units of the mean pixel's, so that
+        pixels without light do not outweigh all others.
     bad_pixel_variance : float
-        The same of bad pixels.  Any number that makes their weight vanish in float32 and keeps the matrix invertible in
-        float64 serves.
-    separable_tile, other_tile : int
-        Sides of a tile, camera pixels, where the PSF is separable and where it is not.  Correlations reach about one PSF; the
-        cost of a pixel grows with the area of its tile.  By timing on one CPU.
-    tiles_side : int
-        Side of the group of tiles that is transformed at once where the PSF is not separable, camera pixels.  By timing on one
-        CPU.
+        The same of bad pixels: so large that their weight vanishes in float32, so small that the matrix can be inverted in
+        float64.
     """
 
     frames_per_chunk: int = 25
     variance_floor: float = 1e-3
     bad_pixel_variance: float = 1e9
-    separable_tile: int = 16
-    other_tile: int = 8
-    tiles_side: int = 64
 
 
 @dataclass(frozen=True)
 class Tuning:
     """The sections, one per room or phase that has numbers by trial."""
 
+    covariance: CovarianceTuning = CovarianceTuning()
     quadratic_critic: QuadraticCriticTuning = QuadraticCriticTuning()
 
 

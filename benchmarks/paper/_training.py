@@ -38,10 +38,11 @@ def told_apart(recorded: np.ndarray, simulated: np.ndarray) -> float:
 def best_quadratic(field: Field, train: np.ndarray, x: np.ndarray, b: np.ndarray) -> Any:
     """The quadratic critic as a function of frames (S, M1, M2), (S,); from the training frames alone."""
     mean = train.mean(axis=0)
-    witness = QuadraticCritic(train, field.model, mean, block=max(mean.shape))
-    witness.believe(x, b)  # its flicker is not measured: the frames that it is to be told from have the model's
-    light, ((tile, covariance),) = witness._predicted(x, b)
-    linear, quadratic = tile.weight @ (light - mean).ravel(), witness._quadratic(tile, covariance)
+    critic = QuadraticCritic(train, field.model, mean, block=max(mean.shape))
+    critic.update_weights(x, b)  # the flicker is not measured: the simulated frames that it is compared with have the model's
+    light, (covariance,) = critic.moments.predicted(x, b, critic.flicker)
+    (tile,) = critic.tiles
+    linear, quadratic = tile.weight @ (light - mean).ravel(), critic._quadratic(tile, covariance)
 
     def values(frames: np.ndarray) -> np.ndarray:
         off = (frames - mean).reshape(len(frames), -1)

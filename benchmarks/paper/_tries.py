@@ -67,26 +67,27 @@ class _MeanAlone(QuadraticCritic):
 
 
 class _Simulated(QuadraticCritic):
-    """Knows the model's moments only from 450 simulated frames, drawn anew each time it looks."""
+    """Knows the model's moments only from 450 simulated frames, drawn anew at each update of its weights."""
 
     turns = 0
 
-    def believe(self, x: Any, b: Any) -> None:
+    def update_weights(self, x: Any, b: Any) -> None:
         if not self.turns:
             self._truth = self.mean, [tile.recorded for tile in self.tiles]
-        super().believe(x, b)
+        super().update_weights(x, b)
         y = self.model.sample(x, b, 450, seed=77, first_frame=450 * self.turns)
         self.turns += 1
         drawn = QuadraticCritic(y, self.model, y.mean(axis=0))
         mean, recorded = self._truth
         # the slope at x and b is then that of the simulated frames, and its change with them the model's
         self.mean = mean + self.model.mean(x, b) - drawn.mean
-        for (tile, covariance), theirs, target in zip(self._predicted(x, b)[1], drawn.tiles, recorded):
+        covariances = self.moments.predicted(x, b, self.flicker)[1]
+        for tile, covariance, theirs, target in zip(self.tiles, covariances, drawn.tiles, recorded):
             tile.recorded = target + covariance - theirs.recorded
 
 
 def _with(kind: type[QuadraticCritic], small: dict[str, Any]) -> Callable[[Field], Made]:
-    """The full method with another witness."""
+    """The full method with another quadratic critic."""
 
     def fit(field: Field) -> Made:
         options = fg.SolverOptions(**(small | {"method": "moments"}))
@@ -104,19 +105,19 @@ def _with(kind: type[QuadraticCritic], small: dict[str, Any]) -> Callable[[Field
 
 
 def _ideal(small: dict[str, Any]) -> Callable[[Field], Made]:
-    """The present steps of a trained critic with the best witness there is: the exact slope of the likelihood."""
+    """The present steps of a trained critic with the optimal quadratic critic: the exact slope of the likelihood."""
 
     def fit(field: Field) -> Made:
         options = fg.SolverOptions(**(small | {"method": "none"}))
         solver = Solver(field.frames, psi=field.model.psi, camera=CAMERA, options=options)
         while solver.phase != "done":
             solver.step()
-        witness = QuadraticCritic(field.frames, solver.model, solver.mean)
+        critic = QuadraticCritic(field.frames, solver.model, solver.mean)
         scale = np.float32(solver.objective.fidelity * solver.noise.variance)
         z, b, sieve = solver.z, solver.b, solver.mean_fit.sieve
         for _ in range(40):
-            witness.believe(sieve(z), b)
-            slope_x, slope_b = witness.slope(sieve(z), b)
+            critic.update_weights(sieve(z), b)
+            slope_x, slope_b = critic.slope(sieve(z), b)
             z = solver.mean_fit.image_step(z, sieve(scale * slope_x), options.relaxation * solver.objective.step_x).x
             b = solver.objective.background_step(b, scale * slope_b, options.relaxation * solver.objective.step_b)
         return sieve(z), b, "40 steps"

@@ -31,6 +31,8 @@ import numpy as np
 
 from ..backend.arrays import backend_of
 from ..backend.checks import real_number, trailing_shape, whole_number
+from ..backend.typing import Array
+from ..physics.covariance import Part
 from ..physics.forward import ForwardModel
 from ..stack import stack_of_field
 from ..tuning import DEFAULT, QuadraticCriticTuning
@@ -70,25 +72,25 @@ class QuadraticCriticLike(Protocol):
 
     flicker: Any
 
-    def update_weights(self, x: Any, b: Any) -> None:
+    def update_weights(self, x: Array, b: Array) -> None:
         """Take the inverse of the covariance that x and b predict as weights from now on."""
 
-    def slope(self, x: Any, b: Any) -> tuple[Any, Any]:
+    def slope(self, x: Array, b: Array) -> tuple[Array, Array]:
         """Return the gradients of the value with respect to x and b, (N1, N2) and (M1, M2)."""
 
-    def curvature(self, x: Any) -> tuple[Any, float]:
+    def curvature(self, x: Array) -> tuple[Array, float]:
         """Return positive second derivatives, nearly: of each pixel of x, (N1, N2), and the largest one of b."""
 
-    def value(self, x: Any, b: Any, other: Any | None = None) -> CriticValue:
+    def value(self, x: Array, b: Array, other: Any | None = None) -> CriticValue:
         """Return the critic's value, or how this critic scores the frames of another one."""
 
-    def log_density(self, frames: Any, x: Any, b: Any) -> Any:
+    def log_density(self, frames: Array, x: Array, b: Array) -> Array:
         """Return the log density per pixel of each frame (S, M1, M2) of photons, (S,)."""
 
-    def measure_flicker(self, x: Any, b: Any) -> None:
+    def measure_flicker(self, x: Array, b: Array) -> None:
         """Set :attr:`flicker` from the recorded frames."""
 
-    def flicker_share(self, x: Any) -> float:
+    def flicker_share(self, x: Array) -> float:
         """Return the share of flicker in the variance of x's light, 0 to 1, NaN without light."""
 
 
@@ -141,10 +143,10 @@ class QuadraticCritic:
     >>> import numpy as np
     >>> import fluogan_core as fg
     >>> psf = fg.gaussian_psf(fwhm_nm=318, pixel_size_nm=100, factor=2)
-    >>> psi = fg.Psi(psf, (12, 12), 2, photons_per_emitter=20.0, backend="numpy")
+    >>> psi = fg.Psi(psf, (16, 16), 2, photons_per_emitter=20.0, backend="numpy")
     >>> model = fg.ForwardModel(psi, noise_std=0.5)
     >>> x = np.zeros(psi.fine_shape, np.float32)
-    >>> x[8:16, 12] = 0.1
+    >>> x[12:20, 16] = 0.1
     >>> b = np.full(psi.shape, 0.2, np.float32)
     >>> critic = fg.QuadraticCritic(model.sample(x, b, 200, seed=1), model)
     >>> critic.update_weights(x, b)
@@ -152,14 +154,14 @@ class QuadraticCritic:
     True
     >>> slope_x, slope_b = critic.slope(x, b)
     >>> slope_x.shape, slope_b.shape
-    ((24, 24), (12, 12))
+    ((32, 32), (16, 16))
     """
 
     def __init__(
         self,
-        frames: Any,
+        frames: Array,
         model: ForwardModel,
-        mean: Any | None = None,
+        mean: Array | None = None,
         *,
         trust: float = 1.0,
         block: int | None = None,
@@ -179,11 +181,11 @@ class QuadraticCritic:
         if bad_pixels is not None:
             trailing_shape(bad_pixels, psi.shape, "bad_pixels", "the camera grid")
         block = None if block is None else whole_number(block, "block", low=1)
-        parts = None if like is None else like.moments.parts
+        parts: list[Part] | None = None if like is None else like.moments.parts
         self.model, self.mean = model, mean
         self.trust = np.float32(real_number(trust, "trust", low=0))
         self.flicker = np.float32(1.0)
-        self.moments = TiledMoments(model, block=block, parts=parts, bad_pixels=bad_pixels, tuning=tuning)
+        self.moments: TiledMoments = TiledMoments(model, block=block, parts=parts, bad_pixels=bad_pixels, tuning=tuning)
         self.tiles, self.freedom = self.moments.recorded(frames.astype(np.float32, copy=False))
 
     @property
@@ -195,7 +197,7 @@ class QuadraticCritic:
         """W E W / 2: minus the critic's weights of products of two pixels."""
         return np.float32(0.5) * (tile.weight @ (covariance - tile.recorded) @ tile.weight)
 
-    def update_weights(self, x: Any, b: Any) -> None:
+    def update_weights(self, x: Array, b: Array) -> None:
         """Take the inverse of the covariance that x and b predict as W from now on.
 
         Parameters
@@ -206,7 +208,7 @@ class QuadraticCritic:
         for tile, covariance in zip(self.tiles, self.moments.predicted(x, b, self.flicker)[1]):
             tile.weight = self.moments.inverse(tile.camera, covariance)
 
-    def measure_flicker(self, x: Any, b: Any) -> None:
+    def measure_flicker(self, x: Array, b: Array) -> None:
         r"""Measure :math:`\varphi`, the flicker of these frames in units of what x predicts, on pairs of different pixels.
 
         The weighted least squares fit of S to :math:`F = \Psi\,\mathrm{diag}(x)\,\Psi^T`, both without their diagonals, which
@@ -231,8 +233,8 @@ class QuadraticCritic:
             recorded += float((weighted * tile.recorded).sum())
         self.flicker = np.float32(max(recorded / predicted, 0.0))
 
-    def flicker_share(self, x: Any) -> float:
-        r"""Return the share of :math:`\varphi\,\Psi\mathrm{diag}(x)\Psi^T` in the variance of x's light; the rest is shot noise.
+    def flicker_share(self, x: Array) -> float:
+        r"""Return the share of :math:`\varphi\,\Psi\mathrm{diag}(x)\Psi^T` in the variance of x's light (else shot noise).
 
         Parameters
         ----------
@@ -248,7 +250,7 @@ class QuadraticCritic:
         flicker = float(self.flicker) * float(psi.squared_forward(x).sum(dtype=np.float64))
         return flicker / (flicker + light) if light > 0 else math.nan
 
-    def curvature(self, x: Any) -> tuple[Any, float]:
+    def curvature(self, x: Array) -> tuple[Array, float]:
         r"""Return the second derivatives with respect to each pixel of x, nearly, and the largest one of b's.
 
         Of :math:`\tfrac12 r^T W r + \tfrac14 tr(W E W E)`: :math:`a + \varphi^2 a^2 / 2` with :math:`a = C_i^T W C_i`.  The
@@ -272,7 +274,7 @@ class QuadraticCritic:
         of_b = largest + 0.5 * largest**2
         return xp.maximum(of_x, 1e-6 * of_x.max()), of_b
 
-    def slope(self, x: Any, b: Any) -> tuple[Any, Any]:
+    def slope(self, x: Array, b: Array) -> tuple[Array, Array]:
         """Return the gradients of the value with respect to x and b.
 
         They are minus those of E[D], by eq. (12) with the optimal critic's weights.
@@ -296,7 +298,7 @@ class QuadraticCritic:
             linear[tile.camera] = here.reshape(residual[tile.camera].shape)
         return self.model.psi.adjoint(linear) + self.flicker * self.moments.pull(quadratics), linear
 
-    def value(self, x: Any, b: Any, other: QuadraticCritic | None = None) -> CriticValue:
+    def value(self, x: Array, b: Array, other: QuadraticCritic | None = None) -> CriticValue:
         r"""Return :math:`r^T W r / 2` and :math:`\mathrm{tr}(W E W E) / 4`, summed over the tiles.
 
         Parameters
@@ -323,7 +325,7 @@ class QuadraticCritic:
             of_covariance += 0.25 * float((weighted * other_weighted.T).sum())
         return CriticValue(of_mean, of_covariance)
 
-    def log_density(self, frames: Any, x: Any, b: Any) -> Any:
+    def log_density(self, frames: Array, x: Array, b: Array) -> Array:
         """Return the Gaussian log density of each frame per pixel, without its constants.
 
         A proper score of x and b where the frames are others than those that they were fitted to.

@@ -140,7 +140,7 @@ class CovariancePhase:
         looks = number & (number - 1) == 0
         if looks:
             self.believed_x, self.believed_b = self.x, self.b
-            self.witness.believe(self.x, self.b)
+            self.witness.update_weights(self.x, self.b)
             self._measure()
         old_z, old_b = self.z, self.b
         for _ in range(_INNER):
@@ -240,4 +240,4 @@ class CovariancePhase:
         self.image_step.edges = asarray(state["edges"])
         for witness, flicker in zip(self._witnesses, state["flicker"]):
             witness.flicker = np.float32(flicker)
-        self.witness.believe(self.believed_x, self.believed_b)
+        self.witness.update_weights(self.believed_x, self.believed_b)

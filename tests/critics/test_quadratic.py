@@ -10,10 +10,10 @@ import pytest
 from scenes import scene
 
 import fluogan_core as fg
-from fluogan_core.critics.quadratic import QuadraticCritic
+from fluogan_core.critics.quadratic import QuadraticCritic, QuadraticCriticLike
 
 
-def witness_of(model, frames, **more):
+def critic_of(model, frames, **more):
     return QuadraticCritic(frames, model, frames.mean(axis=0), **more)
 
 
@@ -28,9 +28,9 @@ def moments(model, x, b):
 def test_the_slope_is_eq_12_summed_over_the_photons_of_one_more_emission():
     """-slope_i = E[D(Y + P(C_i)) - D(Y)], the two frames that D compares each counted, by summing over all counts."""
     model, x, b, frames = scene(shape=(2, 2), factor=2, kappa=1.0, psf=np.ones((3, 3)))
-    witness = witness_of(model, frames)
-    witness.believe(x * 1.5, b)
-    (tile,) = witness.tiles
+    critic = critic_of(model, frames)
+    critic.update_weights(x * 1.5, b)
+    (tile,) = critic.tiles
     mean, covariance, columns = moments(model, x, b)
     w = tile.weight.astype(np.float64)
     linear = -w @ (mean - frames.mean(axis=0).ravel())
@@ -44,7 +44,7 @@ def test_the_slope_is_eq_12_summed_over_the_photons_of_one_more_emission():
         weights = np.prod(column**counts * np.exp(-column) / factorials[counts], axis=1)
         assert weights.sum() == pytest.approx(1, abs=1e-6)
         expected.append(weights @ change)
-    slope_x, slope_b = witness.slope(x, b)
+    slope_x, slope_b = critic.slope(x, b)
     np.testing.assert_allclose(-slope_x.ravel(), expected, rtol=2e-4, atol=2e-5 * np.abs(expected).max())
     # one more photon of the background: D(y + e_j) - D(y)
     np.testing.assert_allclose(-slope_b.ravel(), linear + 0.5 * np.diag(quadratic), rtol=2e-4, atol=2e-5)
@@ -54,14 +54,14 @@ def test_flicker_that_is_not_as_predicted_is_measured():
     """Photons per emission four times too many, emissions four times too few: a quarter of the covariance that is predicted."""
     model, x, b, frames = scene(kappa=30.0, frames=4000)
     psi = fg.Psi(model.psi.psf, model.psi.shape, model.psi.factor, photons_per_emitter=120.0, backend="numpy")
-    wrong, right = witness_of(fg.ForwardModel(psi, noise_std=0.7), frames), witness_of(model, frames)
+    wrong, right = critic_of(fg.ForwardModel(psi, noise_std=0.7), frames), critic_of(model, frames)
     wrong.measure_flicker(x / 4, b)
     right.measure_flicker(x, b)
     assert wrong.flicker == pytest.approx(0.25, rel=0.05)
     assert right.flicker == pytest.approx(1.0, rel=0.05)
     # what it then predicts is what the right model does, and its slope that of its value
-    for witness, at in ((wrong, x / 4), (right, x)):
-        witness.believe(at, b)
+    for critic, at in ((wrong, x / 4), (right, x)):
+        critic.update_weights(at, b)
     assert sum(wrong.value(x / 5, b)) == pytest.approx(sum(right.value(x / 1.25, b)), rel=0.05)
     slope, _ = wrong.slope(x / 5, b)
     ahead, behind = (sum(wrong.value(x * np.float32(f / 5), b)) for f in (1.01, 0.99))
@@ -70,9 +70,9 @@ def test_flicker_that_is_not_as_predicted_is_measured():
 
 def test_no_quadratic_critic_does_better(rng):
     model, x, b, frames = scene()
-    witness = witness_of(model, frames)
-    witness.believe(x * 0.5, b)
-    (tile,) = witness.tiles
+    critic = critic_of(model, frames)
+    critic.update_weights(x * 0.5, b)
+    (tile,) = critic.tiles
     mean, covariance, _ = moments(model, x, b)
     values, vectors = np.linalg.eigh(tile.weight.astype(np.float64))
     root = (vectors * np.sqrt(values)) @ vectors.T
@@ -85,7 +85,7 @@ def test_no_quadratic_critic_does_better(rng):
     v = -root @ (mean - frames.mean(axis=0).ravel())
     m = -root @ (covariance - tile.recorded) @ root
     best = told(v, m)
-    assert sum(witness.value(x, b)) == pytest.approx(best, rel=1e-4)
+    assert sum(critic.value(x, b)) == pytest.approx(best, rel=1e-4)
     for size in (1e-2, 1.0):
         for _ in range(20):
             other = rng.standard_normal(m.shape)
@@ -94,56 +94,60 @@ def test_no_quadratic_critic_does_better(rng):
 
 @pytest.mark.parametrize("psf", [None, np.array([[0, 1, 0], [1, 3, 2], [0, 1, 1.0]])], ids=["separable", "any"])
 @pytest.mark.parametrize("block", [16, 3])
-def test_the_slope_is_the_values_derivative(psf, block, rng):
+@pytest.mark.parametrize(("trust", "flicker"), [(1.0, 1.0), (0.2, 0.4), (30.0, 2.5)])
+def test_the_slope_is_the_values_derivative(psf, block, trust, flicker, rng):
     """The value is quadratic: central differences are exact but for rounding, 1e-7 of the value over the step."""
     model, x, b, frames = scene(psf=psf)
-    witness = witness_of(model, frames, block=block)
-    witness.believe(x, b)
-    assert len(witness.tiles) == (1 if block == 16 else 4)
-    slope_x, slope_b = witness.slope(x, b)
+    critic = critic_of(model, frames, block=block, trust=trust)
+    critic.flicker = np.float32(flicker)
+    critic.update_weights(x, b)
+    assert len(critic.tiles) == (1 if block == 16 else 4)
+    slope_x, slope_b = critic.slope(x, b)
     dx, db = rng.standard_normal(x.shape).astype(np.float32), rng.standard_normal(b.shape).astype(np.float32)
-    ahead, behind = (sum(witness.value(x + sign * dx, b + sign * db)) for sign in (1, -1))
+    ahead, behind = (sum(critic.value(x + sign * dx, b + sign * db)) for sign in (1, -1))
     expected = float((slope_x * dx).sum() + (slope_b * db).sum())
     assert (ahead - behind) / 2 == pytest.approx(expected, rel=1e-3, abs=1e-5 * (ahead + behind))
 
 
-def test_the_curvature_is_the_slopes_derivative_but_for_shot_noise():
+@pytest.mark.parametrize("flicker", [1.0, 0.3, 3.0])
+def test_the_curvature_is_the_slopes_derivative_but_for_shot_noise(flicker):
     """Along one pixel at a time, and where an emission brings many photons."""
     model, x, b, frames = scene(kappa=300.0)
-    witness = witness_of(model, frames)
-    witness.believe(x, b)
-    curvature, of_b = witness.curvature(x)
-    zero_x, zero_b = witness.slope(0 * x, 0 * b)
+    critic = critic_of(model, frames)
+    critic.flicker = np.float32(flicker)
+    critic.update_weights(x, b)
+    curvature, of_b = critic.curvature(x)
+    zero_x, zero_b = critic.slope(0 * x, 0 * b)
     for at in ((0, 0), (3, 4), (7, 9), (11, 2)):
         unit = np.zeros_like(x)
         unit[at] = 1.0
-        exact = (witness.slope(unit, 0 * b)[0] - zero_x)[at]
+        exact = (critic.slope(unit, 0 * b)[0] - zero_x)[at]
         assert curvature[at] == pytest.approx(exact, rel=0.25)
     unit = np.zeros_like(b)
     unit[2, 2] = 1.0
-    assert (witness.slope(0 * x, unit)[1] - zero_b)[2, 2] <= of_b * 1.001
+    assert (critic.slope(0 * x, unit)[1] - zero_b)[2, 2] <= of_b * 1.001
 
 
 @pytest.mark.parametrize(("shape", "block"), [((9, 7), 5), ((20, 11), 4), ((5, 30), 2)])
 def test_pairs_by_spectra_are_those_by_lines_and_both_pull_as_their_adjoints(shape, block, rng):
     model, x, _, frames = scene(shape=shape)
-    separable = witness_of(model, frames, block=block)
+    separable = critic_of(model, frames, block=block)
     model.psi.__dict__["axis_matrices"] = None  # as if the PSF were no product
-    dense = witness_of(model, frames, block=block)
+    dense = critic_of(model, frames, block=block)
     assert [tile.camera for tile in sorted_tiles(dense)] == [tile.camera for tile in separable.tiles]
     quadratics = {str(tile.camera): rng.standard_normal(tile.recorded.shape).astype(np.float32) for tile in dense.tiles}
     pulled = []
-    for witness in (separable, dense):
-        pairs = [pair for part in witness.parts for pair in part.pairs(x[part.fine])]
-        mine = [quadratics[str(tile.camera)] for tile in witness.tiles]
-        pulled.append(witness._pulled(mine))
+    for critic in (separable, dense):
+        pairs = [pair for part in critic.moments.parts for pair in part.pairs(x[part.fine])]
+        mine = [quadratics[str(tile.camera)] for tile in critic.tiles]
+        pulled.append(critic.moments.pull(mine))
         told = sum(float((pair * quadratic).sum()) for pair, quadratic in zip(pairs, mine, strict=True))
         assert told == pytest.approx(float((x * pulled[-1]).sum()), rel=1e-3, abs=1e-3)
     np.testing.assert_allclose(pulled[0], pulled[1], rtol=1e-4, atol=1e-4 * np.abs(pulled[0]).max())
 
 
-def sorted_tiles(witness):
-    return sorted(witness.tiles, key=lambda tile: (tile.camera[0].start, tile.camera[1].start))
+def sorted_tiles(critic):
+    return sorted(critic.tiles, key=lambda tile: (tile.camera[0].start, tile.camera[1].start))
 
 
 def test_the_log_density_is_a_gaussians():
@@ -154,7 +158,7 @@ def test_the_log_density_is_a_gaussians():
     on = np.arange(len(mean))
     covariance[on, on] += 1e-3 * np.diag(covariance).mean()  # what keeps dark pixels from outweighing all others
     expected = multivariate_normal(mean, covariance).logpdf(frames.reshape(len(frames), -1)) / len(mean)
-    found = witness_of(model, frames).log_density(frames, x, b)
+    found = critic_of(model, frames).log_density(frames, x, b)
     np.testing.assert_allclose(found - 0.5 * math.log(2 * math.pi), expected, rtol=1e-4)
 
 
@@ -162,7 +166,7 @@ def test_bleaching_is_not_taken_for_flicker():
     model, _, _, frames = scene(frames=400, kappa=1.0)
     fading = frames * np.linspace(1.5, 0.5, len(frames), dtype=np.float32)[:, None, None]
     plain = np.cov(fading.reshape(len(fading), -1).T)
-    (tile,) = witness_of(model, fading).tiles
+    (tile,) = critic_of(model, fading).tiles
     level = frames.mean(axis=0).ravel()
     trend = np.outer(level, level) / 12  # the variance of a line from 1.5 to 0.5
     assert np.trace(plain) > 0.8 * np.trace(trend)
@@ -172,11 +176,93 @@ def test_bleaching_is_not_taken_for_flicker():
 
 def test_the_share_of_flicker_is_the_variances(rng):
     model, x, b, frames = scene(kappa=7.0)
-    witness = witness_of(model, frames, block=3)
+    critic = critic_of(model, frames, block=3)
     _, covariance, _ = moments(model, x, 0 * b)
     light = model.psi.forward(x)
     on_diagonal = np.diag(covariance) - model.noise_std**2
-    assert witness.flicker_share(x) == pytest.approx(1 - light.sum() / on_diagonal.sum(), rel=1e-4)
-    witness.flicker = np.float32(0.0)
-    assert witness.flicker_share(x) == 0
-    assert math.isnan(witness.flicker_share(0 * x))
+    assert critic.flicker_share(x) == pytest.approx(1 - light.sum() / on_diagonal.sum(), rel=1e-4)
+    critic.flicker = np.float32(0.0)
+    assert critic.flicker_share(x) == 0
+    assert math.isnan(critic.flicker_share(0 * x))
+
+
+def test_the_value_on_other_frames_takes_their_mean_and_their_covariance():
+    """Against the formula written out, with two means and two covariances that differ."""
+    model, x, b, frames = scene(frames=80)
+    mine = QuadraticCritic(frames[:40], model, trust=0.3)
+    other = QuadraticCritic(1.5 * frames[40:], model)
+    mine.update_weights(x, b)
+    mean, covariance, _ = moments(model, x, b)
+    (tile,), (other_tile,) = mine.tiles, other.tiles
+    w = tile.weight.astype(np.float64)
+    residuals = [mean - critic.mean.ravel() for critic in (mine, other)]
+    excesses = [covariance - t.recorded for t in (tile, other_tile)]
+    found = mine.value(x, b, other)
+    assert found.mean == pytest.approx(0.15 * residuals[0] @ w @ residuals[1], rel=1e-3)
+    assert found.covariance == pytest.approx(0.25 * np.trace(w @ excesses[0] @ w @ excesses[1]), rel=1e-3)
+    # and neither is what a critic says of its own frames
+    for critic in (mine, other):
+        alone = mine.value(x, b, critic) if critic is mine else other.value(x, b)
+        assert found.mean != pytest.approx(alone.mean, rel=0.05)
+        assert found.covariance != pytest.approx(alone.covariance, rel=0.05)
+
+
+def test_the_value_on_unseen_frames_has_no_bias_where_the_images_are_right():
+    """Over 40 pairs of recordings; on its own frames each critic's value is of course above zero."""
+    seen, unseen = [], []
+    for seed in range(40):
+        model, x, b, frames = scene(frames=200, shape=(5, 5), seed=seed)
+        halves = [QuadraticCritic(half, model) for half in (frames[:100], frames[100:])]
+        halves[0].update_weights(x, b)
+        seen.append(halves[0].value(x, b))
+        unseen.append(halves[0].value(x, b, halves[1]))
+    seen, unseen = np.array(seen), np.array(unseen)
+    error = unseen.std(axis=0, ddof=1) / math.sqrt(len(unseen))
+    assert (np.abs(unseen.mean(axis=0)) < 3.5 * error).all()
+    assert (seen.mean(axis=0) > 10 * error).all()
+
+
+def test_the_mean_is_that_of_the_frames_in_photons_unless_it_is_given():
+    model, x, b, frames = scene()
+    doubled = fg.ForwardModel(model.psi, gain=2.0, noise_std=2 * model.noise_std)
+    plain, of_counts = QuadraticCritic(frames, model), QuadraticCritic(2 * frames, doubled)
+    np.testing.assert_allclose(of_counts.mean, plain.mean, rtol=1e-6)
+    assert of_counts.read_variance == pytest.approx(0.7**2)
+    for critic in (plain, of_counts):
+        critic.update_weights(x, b)
+    np.testing.assert_allclose(of_counts.slope(x, b)[0], plain.slope(x, b)[0], rtol=1e-3, atol=1e-4)
+
+
+def test_whole_numbers_are_frames_too_and_no_frame_is_changed():
+    model, _, _, frames = scene()
+    counts = np.round(100 * frames).clip(0).astype(np.uint16)
+    kept = counts.copy()
+    counts.flags.writeable = False
+    critic, expected = QuadraticCritic(counts, model), QuadraticCritic(kept.astype(np.float32), model)
+    assert critic.tiles[0].recorded.tobytes() == expected.tiles[0].recorded.tobytes()
+    np.testing.assert_array_equal(counts, kept)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"frames": np.zeros((1, 6, 5), np.float32)}, "at least 2 frames"),
+        ({"frames": np.zeros((9, 5, 6), np.float32)}, "psi's field is 6 x 5"),
+        ({"frames": np.full((9, 6, 5), np.nan, np.float32)}, "NaN or infinite"),
+        ({"mean": np.zeros((5, 6), np.float32)}, r"mean must be one frame of shape \(6, 5\)"),
+        ({"bad_pixels": np.zeros((5, 6), bool)}, "bad_pixels must have shape"),
+        ({"trust": -1.0}, "trust must be at least 0"),
+        ({"block": 0}, "block must be at least 1"),
+    ],
+)
+def test_bad_input_of_the_quadratic_critic_is_named(change, message):
+    model, _, _, frames = scene()
+    arguments = {"frames": frames} | change
+    with pytest.raises(ValueError, match=message):
+        fg.QuadraticCritic(arguments.pop("frames"), model, **arguments)
+
+
+def test_it_is_what_a_phase_needs_of_a_quadratic_critic():
+    model, _, _, frames = scene()
+    assert isinstance(QuadraticCritic(frames, model), QuadraticCriticLike)
+    assert not isinstance(fg.Critic((8, 8), channels=1, depth=1), QuadraticCriticLike)

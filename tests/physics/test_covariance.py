@@ -6,21 +6,20 @@ import numpy as np
 import pytest
 
 import fluogan_core as fg
-from fluogan_core.physics import covariance as pair_products
 from fluogan_core.physics.covariance import parts_of
+from fluogan_core.tuning import CovarianceTuning
 
 
 @pytest.mark.parametrize(("factor", "binning"), [(1, "sum"), (2, "sum"), (3, "point")])
-@pytest.mark.parametrize("at_once", [5, 10, 64])
-def test_pairs_of_any_psf_are_the_dense_formulas(factor, binning, at_once, rng, monkeypatch):
+@pytest.mark.parametrize("group_side", [5, 10, 64])
+def test_pairs_of_any_psf_are_the_dense_formulas(factor, binning, group_side, rng):
     """Lop-sided PSFs, in parts of one tile, of some, and in one part of all."""
-    monkeypatch.setattr(pair_products, "_AT_ONCE", at_once)
     psi = fg.Psi(rng.random((7, 11)), (17, 22), factor, binning=binning, photons_per_emitter=3.0, backend="numpy")
     x = rng.standard_normal(psi.fine_shape).astype(np.float32)  # steps run ahead of x, and may leave the positive
     columns = psi.adjoint(np.eye(17 * 22).reshape(-1, 17, 22)).reshape(17 * 22, -1)
     dense = ((columns * x.ravel()) @ columns.T).reshape(17, 22, 17, 22)
-    parts = parts_of(psi, 5)
-    assert len(parts) == {5: 20, 10: 6, 64: 1}[at_once]
+    parts = parts_of(psi, 5, tuning=CovarianceTuning(group_side=group_side))
+    assert len(parts) == {5: 20, 10: 6, 64: 1}[group_side]
     covered = np.zeros(psi.shape)
     for part in parts:
         for (rows, cols), pairs in zip(part.cameras, part.pairs(x[part.fine]), strict=True):
