@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from ..physics.psi import Psi
+from .unlit import unlit_pixels
 
 __all__ = ["without_bad_pixels"]
 
@@ -60,10 +61,12 @@ def without_bad_pixels(counts: Any, psi: Psi) -> tuple[Any, np.ndarray]:
     xp = np if isinstance(counts, np.ndarray) else psi.backend.xp
     host = np.asarray if xp is np else psi.backend.to_host
     mean, variance = host(counts.mean(axis=0, dtype=np.float64)), np.empty(psi.shape)
+    at_lowest, lowest = np.empty(psi.shape), counts.min()
     for row in range(psi.shape[0]):  # the changes of all frames at once would be another stack
         line = counts[:, row].astype(np.float64)
         variance[row] = host(0.5 * ((line[1:] - line[:-1]) ** 2).mean(axis=0))
-    _say_if_empty_border(variance > 0)
+        at_lowest[row] = host((line == lowest).mean(axis=0))
+    _say_if_empty_border((variance > 0) | unlit_pixels(variance, at_lowest, len(counts)))
     bad, filled = _bad_and_filled(mean, variance, len(counts), psi)
     if not bad.any():
         return counts, bad

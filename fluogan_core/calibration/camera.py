@@ -37,6 +37,7 @@ from .flicker import PairKernels, fit_flicker
 from .pixel_moments import live_pixels, pixel_moments
 from .regression import jackknife
 from .remarks import MOST_READ_NOISE, camera_notes, flicker_notes, neighbour_notes, usable_brightness
+from .row_shift import row_shift_notes
 
 __all__ = ["MOST_READ_NOISE", "Camera", "CameraEstimate", "estimate_camera"]
 
@@ -201,6 +202,8 @@ def estimate_camera(
     TypeError
         If it holds neither integers nor floats.
     """
+    from scipy.ndimage import median_filter
+
     options = {"gain": gain, "offset": offset, "noise_std": noise_std, "photons_per_emitter": photons_per_emitter}
     given = {
         name: real_number(value, name, low=-math.inf if name == "offset" else 0, open_low=name not in ("offset", "noise_std"))
@@ -265,6 +268,7 @@ def estimate_camera(
         notes.append(remark)
     notes += camera_notes(moments, (slopes[2][0], found_gain, slopes[0][0]), float(error[0]), found_offset, given)
     notes += flicker_notes(flicker, table[0, 4:], error[4:]) if flicker else neighbour_notes(moments)
+    notes += row_shift_notes(np.where(live, mean, median_filter(mean, 3)))  # one hot pixel alternates more than any shift
     for name in given:
         errors[name] = 0.0
     return CameraEstimate(

@@ -18,6 +18,13 @@ _EDGES = (0.8, 0.85, 0.9)
 _PASSED = 0.03
 #: Noise of the mean frame is not below this fraction of what the variance says: a mean without noise needs no prior at all.
 _LEAST = 0.1
+#: Median of chi-square with one degree of freedom, its mean being 1.
+_MEDIAN = 0.4549364
+#: Power at few frequencies is clear where the mean of the power is this many standard errors above the mean that its
+#: median implies; the error of their ratio is _RATIO / sqrt(number of frequencies) for white noise.
+_CLEAR, _RATIO = 5.0, 1.9
+#: Chi-square that one frequency in a thousand exceeds; passes that leave such frequencies out.
+_OUTLYING, _PASSES = 10.83, 5
 #: Larger counts are refused: their squares, summed, leave the range of float32.
 _LARGEST = 1e15
 
@@ -31,15 +38,19 @@ class StackNoise:
     variance : float
         Mean temporal variance of a pixel, from differences of consecutive frames, which bleaching does not inflate.
     excess : float
-        Noise of the mean frame over what that variance explains.  Above 1 is what does not average out: pixels of unequal
-        gain or offset, rows that are read apart.  Below 1 is flicker: it makes frames vary, but what it leaves in the mean
-        has gone through the PSF and is light, not noise.  1 where the PSF is too narrow to tell.
+        White noise of the mean frame over what that variance explains.  Above 1 is what does not average out: pixels of
+        unequal gain or offset.  Below 1 is flicker: it makes frames vary, but what it leaves in the mean has gone through
+        the PSF and is light, not noise.  1 where the PSF is too narrow to tell.
     of_mean : float
         Noise of the mean frame, standard deviation.
     signal : float
         Brightest pixels of the mean frame above its darkest.
     signal_to_noise : float
         Of the brightest pixels of the mean frame.
+    patterned : float
+        Share of the mean frame's power, where no light reaches, that lies at few frequencies: rows or columns of unequal
+        offset, odd and even rows that are shifted (a bidirectional scan).  It is no white noise and not part of ``excess``.
+        0 where no such pattern is clear.
     """
 
     variance: float
@@ -47,6 +58,7 @@ class StackNoise:
     of_mean: float
     signal: float
     signal_to_noise: float
+    patterned: float = 0.0
 
 
 def stack_noise(counts: Any, psi: Psi) -> StackNoise:
@@ -67,29 +79,40 @@ def stack_noise(counts: Any, psi: Psi) -> StackNoise:
     if level <= 0:
         raise ValueError("the frames do not change at all; a stack of identical frames holds no fluctuations")
     mean = counts.mean(axis=0, dtype=np.float64)
-    excess = _excess(mean, level / len(counts), psi)
+    excess, patterned = _excess(mean, level / len(counts), psi)
     # pixels that never change are dead, stuck or saturated, and say nothing of the light
     dark, bright = (float(q) for q in xp.quantile(mean[variance > 0], xp.asarray([0.05, 0.99])))
     # the noise where the light is: averaged, since that of a single pixel is known to a few per cent only; and no less than
     # anywhere, since what saturates or is stuck stands still without being known any better
     loud = math.sqrt(max(float(variance[mean >= bright].mean()), level) / len(counts)) * excess
     signal = bright - dark
-    return StackNoise(level, excess, math.sqrt(level / len(counts)) * excess, signal, signal / loud)
+    return StackNoise(level, excess, math.sqrt(level / len(counts)) * excess, signal, signal / loud, patterned)
 
 
-def _excess(mean: Any, expected: float, psi: Psi) -> float:
-    """Noise of the mean frame at frequencies that no light reaches: amplitude relative to what the variance lets expect."""
+def _excess(mean: Any, expected: float, psi: Psi) -> tuple[float, float]:
+    """Noise of the mean frame at frequencies that no light reaches: white amplitude relative to ``expected``, patterned share.
+
+    The power of white noise, of equal or unequal pixels, is chi-square with one degree of freedom at every frequency.  Its
+    mean uses all of it.  Stripes and shifted rows add a lot of power to a few frequencies: then the median tells the rest,
+    of frequencies with no more power than white noise of such a median has at one in a thousand.
+    """
     edge = next((f for f in _EDGES if _transfer(psi, f) < _PASSED), None)
     if edge is None:
-        return 1.0
+        return 1.0, 0.0
     xp, fft = psi.backend.xp, psi.backend.fft
     down, across = (xp.arange(n) / n for n in mean.shape)
     beyond = xp.maximum(down[:, None], across[None, :]) >= edge
     if not beyond.any():  # a field of so few pixels has no frequency there
-        return 1.0
+        return 1.0, 0.0
     # the cosine transform mirrors the field at its border, where a Fourier transform would see a jump at all frequencies
-    power = float((fft.dctn(mean, norm="ortho")[beyond] ** 2).mean())
-    return max(_LEAST, math.sqrt(power / expected))
+    powers = fft.dctn(mean, norm="ortho")[beyond] ** 2
+    power, patterned = float(powers.mean()), 0.0
+    white = float(xp.median(powers)) / _MEDIAN
+    if power > white * (1.0 + _CLEAR * _RATIO / math.sqrt(powers.size)):
+        for _ in range(_PASSES):
+            white = float(xp.median(powers[powers < _OUTLYING * white])) / _MEDIAN
+        power, patterned = white, 1.0 - white / power
+    return max(_LEAST, math.sqrt(power / expected)), patterned
 
 
 def _transfer(psi: Psi, frequency: float) -> float:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..backend.arrays import default_memory_budget
+from .unlit import unlit_pixels
 
 __all__ = ["PixelMoments", "Shift", "live_pixels", "pixel_moments", "windows"]
 
@@ -78,9 +79,11 @@ def live_pixels(stack: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> tu
     """
     from scipy.ndimage import median_filter
 
-    top, second = stack.max(), None
+    top, lowest, second = stack.max(), stack.min(), None
     at_top, count, next_count = np.zeros(variance.shape, dtype=bool), 0, 0
+    at_lowest = np.zeros(variance.shape)
     for frame in stack:
+        at_lowest += frame == lowest
         hit = frame == top
         at_top |= hit
         count += int(hit.sum())
@@ -96,6 +99,8 @@ def live_pixels(stack: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> tu
         notes.append(f"saturation: {count / stack.size:.2%} of the values pile up at {top:g}; their pixels are left out")
     span = np.ptp(np.quantile(mean, (0.005, 0.995)))
     hot = np.abs(mean - median_filter(mean, 3)) > 0.5 * span + 5.0 * np.sqrt(variance / len(stack))
+    # without a photon there is nothing to learn of the camera, and nothing wrong with the pixel
+    live &= ~unlit_pixels(variance, at_lowest / len(stack), len(stack))
     for wrong, what in ((variance <= 0, "never change (dead, or masked)"), (hot, "stand out alone (hot)")):
         if (live & wrong).any():
             notes.append(f"pixels left out: {int((live & wrong).sum())} that {what}")

@@ -1,0 +1,141 @@
+r"""The shift between odd and even rows of a stack, as a bidirectional scan leaves it.
+
+A mean frame whose rows lie alternately at :math:`+s/2` and :math:`-s/2` is a smooth image plus
+
+.. math:: (-1)^r\, a(r, c), \qquad a \approx \tfrac{s}{2}\, \partial_c f,
+
+which no light through a PSF can look like: the PSF passes nothing at the highest row frequency.  Binomial filters along the
+columns part the two, and a regression of a on the slope of f gives s.  The rows are then shifted back and the rest is
+measured in the same way, so that what is left of the slope's own error falls with each turn.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from .regression import jackknife
+
+__all__ = ["RowShift", "estimate_row_shift", "row_shift_notes"]
+
+#: Binomial filter along the rows' order; the light's own fine structure leaks through a shorter one.
+_FILTER = np.array([1, 8, 28, 56, 70, 56, 28, 8, 1]) / 256.0
+#: Times that rows are shifted back and measured again; farther shifts than this are no misaligned scan, pixels.
+_TURNS, _MOST = 6, 2.0
+#: Blocks per axis of the field that the jackknife leaves out one at a time.
+_BLOCKS = 5
+#: A shift is reported where it is this many standard errors and this many pixels.
+_CLEAR, _LEAST = 5.0, 0.03
+#: Power of the slope, in units of what noise alone gives, from which on there is light to read a shift from.
+_LIGHT = 4.0
+
+
+@dataclass(frozen=True)
+class RowShift:
+    """How far odd rows lie from even ones.
+
+    Attributes
+    ----------
+    shift : float
+        From even rows (0, 2, ...) to odd ones, along the row, pixels; NaN where the field is too small or too dark.
+    error : float
+        One standard error, pixels; infinite with a shift of NaN.
+    """
+
+    shift: float
+    error: float
+
+    @property
+    def clear(self) -> bool:
+        """Whether the shift is beyond doubt and large enough to matter."""
+        return abs(self.shift) > max(_LEAST, _CLEAR * self.error) and self.error < math.inf
+
+
+_UNKNOWN = RowShift(math.nan, math.inf)
+
+
+def estimate_row_shift(mean: np.ndarray, *, axis: int = 0) -> RowShift:
+    """Measure the shift between odd and even rows of a mean frame, or columns.
+
+    Parameters
+    ----------
+    mean : (M1, M2) array
+        Mean frame, counts.
+    axis : {0, 1}
+        0 for rows that are shifted along themselves, 1 for columns.
+
+    Returns
+    -------
+    RowShift
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> r, c = np.mgrid[:32, :32]
+    >>> spot = np.exp(-((r - 15) ** 2 + (c - 0.2 * (r % 2) - 16) ** 2) / 8)
+    >>> round(estimate_row_shift(spot).shift, 2)
+    0.2
+    """
+    from scipy.ndimage import shift as shifted
+
+    image = np.asarray(mean, dtype=np.float64)
+    image = image.T if axis else image
+    if image.shape[0] < 2 * len(_FILTER) or image.shape[1] < 2 * _BLOCKS:
+        return _UNKNOWN
+    odd = np.arange(image.shape[0]) % 2 == 1
+    total, error = 0.0, math.inf
+    for _ in range(_TURNS):
+        straight = image.copy()
+        if total:  # half a shift each way: both kinds of rows are then as sharp
+            for rows, way in ((odd, -0.5), (~odd, 0.5)):
+                straight[rows] = shifted(image[rows], (0.0, way * total), order=3, mode="nearest")
+        step, error = _measured(straight)
+        if not (math.isfinite(step) and abs(total + step) <= _MOST):
+            return _UNKNOWN
+        total += step
+        if abs(step) < 1e-3 * max(1.0, error):
+            break
+    return RowShift(total, error)
+
+
+def _measured(image: np.ndarray) -> tuple[float, float]:
+    """Shift from even to odd rows in linear approximation, and its jackknife error."""
+    windows = np.lib.stride_tricks.sliding_window_view(image, len(_FILTER), axis=0)
+    row = np.arange(windows.shape[0])[:, None] + len(_FILTER) // 2
+    sign = 1 - 2 * (np.arange(len(_FILTER)) % 2)  # +1 at the middle, whose index is even
+    alternating = (1 - 2 * (row % 2)) * (windows @ (_FILTER * sign))
+    slope = np.gradient(windows @ _FILTER, axis=1)
+    # the outermost columns are mirrored or one-sided
+    alternating, slope = alternating[:, 2:-2], slope[:, 2:-2]
+    down, across = (np.arange(size) * _BLOCKS // size for size in slope.shape)
+    block = (down[:, None] * _BLOCKS + across).ravel()
+    top, bottom = (np.bincount(block, (slope * other).ravel(), _BLOCKS**2) for other in (alternating, slope))
+    if not (bottom.sum() - bottom.max() > 0):
+        return math.nan, math.inf
+    whole = top.sum() / bottom.sum()
+    # both filters pass the same noise, and half of its power is left in the slope: without light it is all that is there
+    rest = float(((alternating - whole * slope) ** 2).mean())
+    if bottom.sum() < _LIGHT * 0.5 * rest * slope.size:
+        return math.nan, math.inf
+    left_out = (top.sum() - top) / (bottom.sum() - bottom)
+    # rows at +s/2 show f(c - s/2): an odd row that lies s to the right makes the alternating part s/2 times the slope
+    values = 2.0 * np.concatenate([[whole], left_out])
+    # where few blocks hold the light the jackknife says too little: no less than noise that the filter has spread over rows
+    least = 2.0 * math.sqrt(rest / (_FILTER**2).sum() / bottom.sum())
+    return float(values[0]), max(float(jackknife(values[:, None])[0]), least)
+
+
+def row_shift_notes(mean: np.ndarray) -> list[str]:
+    """What to say of shifted rows or columns of a mean frame; nothing where no shift is clear."""
+    notes = []
+    for axis, lines, way in ((0, "rows", "right"), (1, "columns", "down")):
+        found = estimate_row_shift(mean, axis=axis)
+        if found.clear:
+            notes.append(
+                f"odd {lines} lie {found.shift:+.2f} +- {found.error:.2g} pixels from even ones (positive: to the {way}), as a "
+                f"bidirectional scan leaves them: the image is blurred by that along {lines}; correct the scan's phase, or "
+                f"shift the {lines} back before the fit"
+            )
+    return notes
