@@ -12,7 +12,7 @@ DOCS   := $(VENV)/.ready-docs
 
 help:
 	@echo "make demo    simulate a blinking pattern, reconstruct it, write demo/"
-	@echo "make test    ruff, mypy, the documentation, pytest"
+	@echo "make test    ruff, mypy, the documentation, pytest (JOBS=2 processes)"
 	@echo "make lint    ruff and mypy alone"
 	@echo "make bench   measure, write benchmarks/results/ and the tables of docs/"
 	@echo "make paper   repeat the paper's experiment, write benchmarks/results/paper.json and docs/results.md (JOBS=2 processes)"
@@ -46,8 +46,8 @@ lint: $(READY)
 
 # The documentation is built before the tests: a broken page or docstring shows within seconds.
 test: lint docs
-	$(BIN)/python -m pytest
-	@echo "make test: ruff, mypy, the documentation and pytest passed ($$($(BIN)/python --version), $(VENV))"
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+	@echo "make test: ruff, mypy, the documentation and pytest passed ($$($(BIN)/python --version), $(VENV), $(JOBS) processes)"
 
 # pylops and sigpy are only compared with: without a network the tables say that they were left out
 bench: $(READY)

@@ -9,13 +9,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import fluogan_core as fg
+
 from . import STUDIES
 from ._harness import RESULTS, Options, Report, switches, write
 from ._tables import plain, render
 
-__all__ = ["alone", "places", "publish", "study_switches"]
+__all__ = ["FEW_STEPS", "alone", "places", "publish", "study_switches"]
 
 ROOT = Path(__file__).parents[1]
+#: Our own reconstruction in a quick run, which asks whether a study runs at all.
+FEW_STEPS = fg.SolverOptions(steps=2, warm_steps=20, channels=2, batch=4, gradient_frames=4)
 
 
 def study_switches(module: str, name: str) -> argparse.ArgumentParser:

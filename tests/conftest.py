@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -163,6 +164,31 @@ def tiny_psf(size: int = 5, skew: float = 0.0) -> np.ndarray:
     a, b = np.meshgrid(axis, axis, indexing="ij")
     psf = np.exp(-0.5 * (a**2 + b**2) / 1.3**2 + skew * (a * b + 0.5 * a))
     return psf / psf.sum()
+
+
+# -- several worker processes (pytest-xdist), if they are asked for --------------------------------------------------------
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let every worker compute on one thread: as many threads as cores in each of them would wait for one another."""
+    if getattr(config.option, "numprocesses", None):
+        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+            os.environ.setdefault(name, "1")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker hands over what became of the CUDA kernels in it."""
+    if (handed := getattr(session.config, "workeroutput", None)) is not None:
+        handed["cuda compiled"] = [list(build) for build in COMPILED]
+        handed["cuda launched"] = [list(kernel) for kernel in cuda_on_cpu.launched]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what a worker has handed; one that died has handed nothing, and what it ran counts as not run."""
+    handed = getattr(node, "workeroutput", {})
+    COMPILED.update(map(tuple, handed.get("cuda compiled", ())))
+    cuda_on_cpu.launched.update(map(tuple, handed.get("cuda launched", ())))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -13,6 +13,7 @@ from multiprocessing import get_context
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+import fluogan_core as fg
 from fluogan_core.metrics.images import blurred_agreement, nrmse, psnr
 from fluogan_core.metrics.lines import line_fluxes, pair_report
 from fluogan_core.physics.psf import FWHM_PER_SIGMA
@@ -43,6 +44,8 @@ class Task:
     width : float
         Of the assumed PSF, relative to the true one.
     geometry : Geometry
+    options : SolverOptions, optional
+        Of our own reconstruction; the defaults if not given.
     """
 
     condition: str
@@ -52,6 +55,7 @@ class Task:
     methods: tuple[str, ...]
     width: float
     geometry: Geometry
+    options: fg.SolverOptions | None = None
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ def judge(task: Task) -> list[Verdict]:
     """Record, estimate, reconstruct and judge."""
     condition = next(c for c in CONDITIONS if c.name == task.condition)
     scene = make_scene(condition, task.separations, task.seed, control=task.control, geometry=task.geometry)
-    job = Job(scene, width=task.width)
+    job = Job(scene, width=task.width, options=task.options)
     warm_up(task.methods, job.as_described.psi)  # made here, so that it is no peer's time
     made = []
     own = {}

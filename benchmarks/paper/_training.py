@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -19,9 +19,7 @@ from fluogan_core.critics.quadratic import QuadraticCritic
 from fluogan_core.solvers.network_fit import NetworkPhase, held_out_frames
 
 from .._harness import Report
-
-if TYPE_CHECKING:
-    from .reference import Field
+from ._field import Field
 
 __all__ = ["add_training", "best_quadratic", "told_apart"]
 

@@ -1,12 +1,12 @@
 """What was tried beside the second phase on mean and covariance, kept so that it can be tried again: trained critics, and more.
 
-Each is a function of a field (``reference.Field``) that gives x, b and a note.
+Each is a function of a field (:class:`._field.Field`) that gives x, b and a note.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,8 +15,7 @@ from fluogan_core.critics.quadratic import QuadraticCritic
 from fluogan_core.solvers.network_fit import held_out_frames
 from fluogan_core.solvers.solver import Solver
 
-if TYPE_CHECKING:
-    from .reference import Field, Made
+from ._field import Field, Made
 
 __all__ = ["TRIED", "library", "tries"]
 

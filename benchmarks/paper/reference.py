@@ -16,7 +16,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,52 +27,17 @@ from fluogan_core.metrics.prediction import held_out_score
 
 from .._harness import Options, Report
 from .._study import places, publish, study_switches
+from ._field import Field, Made, make_field
 from ._renew import in_its_place, results_there
-from ._scenes import FWHM_NM
 from ._training import add_training
 from ._tries import TRIED, library, tries
 
-__all__ = ["Field", "Likelihood", "climb"]
+__all__ = ["Likelihood", "climb", "error_of"]
 
-#: Photons of one emission, and of the background per camera pixel.
-KAPPA, BACKGROUND = 20.0, 2.0
 #: Photons per fine pixel of line.
 LIGHTS = (20.0, 2.0)
 #: Emissions that no pixel falls below.
 _LEAST = 1e-9
-
-
-@dataclass(frozen=True, eq=False)
-class Field:
-    """Frames of a pair 120 nm apart, as many unseen ones, and the truth.
-
-    Attributes
-    ----------
-    model : ForwardModel
-    x, b : the truth
-    frames, unseen : (T, M1, M2) float32
-    """
-
-    model: fg.ForwardModel
-    x: np.ndarray
-    b: np.ndarray
-    frames: np.ndarray
-    unseen: np.ndarray
-
-
-def make_field(size: int, light: float, frames: int, seed: int, kappa: float = KAPPA) -> Field:
-    """Draw a field of ``size`` x ``size`` camera pixels with ``light`` photons per fine pixel of line."""
-    pattern = fg.argolight_pattern((120.0,), pixel_size_nm=100, factor=4, shape=(size, size), outer_nm=550, margin_nm=300)
-    psf = fg.gaussian_psf(FWHM_NM, 100, 4, truncate=min(4.0, (2 * size - 1) / 5.5))
-    psi = fg.Psi(psf, pattern.shape, 4, photons_per_emitter=kappa, backend="numpy")
-    model = fg.ForwardModel(psi)
-    x, b = pattern.x * (light / kappa), np.full(pattern.shape, BACKGROUND * light / 20.0)
-    drawn = model.sample(x, b, 2 * frames, seed)
-    return Field(model, x, b, drawn[:frames], drawn[frames:])
-
-
-#: x, b, and a note.
-Made = tuple[np.ndarray, np.ndarray, str]
 
 
 class Likelihood:

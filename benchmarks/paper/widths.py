@@ -14,7 +14,7 @@ import numpy as np
 import fluogan_core as fg
 
 from .._harness import Options, Report
-from .._study import places, publish, study_switches
+from .._study import FEW_STEPS, places, publish, study_switches
 from ._judge import OWN_LIGHT, Task, Verdict, gather, mean
 from ._methods import FOR_WRONG_PSF
 from ._renew import add_condition_switch, chosen_conditions, in_its_place, results_there
@@ -30,8 +30,9 @@ def run(options: Options, conditions: Sequence[Condition], seeds: int, jobs: int
     """What is resolved, and what is measured."""
     report = Report("widths", options)
     geometry, separation = options.pick((ROI, 180.0), (Geometry(shape=(20, 20), frames=60), 240.0))
+    own = options.pick(None, FEW_STEPS)
     tasks = [
-        Task(condition.name, (separation,), control, seed, COMPARED, width, geometry)
+        Task(condition.name, (separation,), control, seed, COMPARED, width, geometry, own)
         for condition in conditions
         for width in WRONG
         for seed in range(seeds)

@@ -11,7 +11,7 @@ from pathlib import Path
 import fluogan_core as fg
 
 from .._harness import Options, Report
-from .._study import places, publish, study_switches
+from .._study import FEW_STEPS, places, publish, study_switches
 from ..paper._methods import left_out, peer_versions
 from ._compare import COLUMNS, Found, compare
 from ._picture import draw
@@ -20,8 +20,6 @@ from ._stacks import FACTOR, STACKS, Region, load, synthetic
 ROOT = Path(__file__).parents[2]
 #: Beside the checkout, as for the tests: the project does not redistribute the stacks.
 DATA = ROOT.parent / "shared" / "data" / "real"
-#: Critic and steps small enough for a test.
-TINY = fg.SolverOptions(steps=2, warm_steps=20, channels=2, batch=4, gradient_frames=4)
 
 
 def regions(options: Options, folder: Path) -> list[Region]:
@@ -39,7 +37,7 @@ def regions(options: Options, folder: Path) -> list[Region]:
 
 def run(options: Options, parts: Sequence[Region], pictures: Path | None) -> Report:
     """A table per stack, then what each stack is."""
-    chosen = options.pick(fg.SolverOptions(), TINY)
+    chosen = options.pick(fg.SolverOptions(), FEW_STEPS)
     report = Report("real", options)
     found: list[Found] = []
     for region in parts:

@@ -22,7 +22,10 @@ if not (ROOT / "benchmarks").is_dir():
 sys.path.insert(0, str(ROOT))
 
 from benchmarks._harness import check_document  # noqa: E402
+from benchmarks._study import FEW_STEPS  # noqa: E402
 from benchmarks.paper import _nanopyx  # noqa: E402
+from benchmarks.paper.__main__ import main as paper_main  # noqa: E402
+from benchmarks.paper._field import make_field  # noqa: E402
 from benchmarks.paper._judge import Task, Verdict, judge, verdicts  # noqa: E402
 from benchmarks.paper._methods import METHODS, Job, left_out  # noqa: E402
 from benchmarks.paper._renew import renewed  # noqa: E402
@@ -30,8 +33,10 @@ from benchmarks.paper._scenes import CONDITIONS, Geometry, make_scene, operator 
 from benchmarks.paper._tables import against_peers, score, smallest_resolved  # noqa: E402
 from benchmarks.paper._training import best_quadratic, told_apart  # noqa: E402
 from benchmarks.paper.evidence import evidence  # noqa: E402
-from benchmarks.paper.reference import Likelihood, climb, error_of, make_field  # noqa: E402
+from benchmarks.paper.reference import Likelihood, climb, error_of  # noqa: E402
+from benchmarks.paper.reference import main as reference_main  # noqa: E402
 from benchmarks.paper.widths import COMPARED, DESCRIBED  # noqa: E402
+from benchmarks.paper.widths import main as widths_main  # noqa: E402
 
 SMALL = Geometry(shape=(20, 20), frames=100)
 
@@ -237,7 +242,7 @@ def test_a_psf_that_is_believed_too_narrow_leaves_less_of_a_pair():
 def test_two_processes_judge_as_one(monkeypatch):
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
         monkeypatch.setenv(name, "2")  # so that what the workers are given is taken back
-    tasks = [Task(CONDITIONS[0].name, (300.0,), c, 0, ("mean fit",), 1.05, SMALL) for c in (False, True)]
+    tasks = [Task(CONDITIONS[0].name, (300.0,), c, 0, ("mean fit",), 1.05, SMALL, FEW_STEPS) for c in (False, True)]
     apart = list(verdicts(tasks, 2))
     for one, other in zip((judge(task) for task in tasks), apart, strict=True):
         for a, b in zip(one, other, strict=True):
@@ -246,35 +251,39 @@ def test_two_processes_judge_as_one(monkeypatch):
                 assert getattr(b, name) == (pytest.approx(value, rel=1e-3, abs=1e-3) if numeric else value), name
 
 
-def test_the_command_measures_and_writes(tmp_path):
-    words = [sys.executable, "-m", "benchmarks.paper", "--quick", "--results", str(tmp_path)]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+def assert_usage_error(main, words, message, capsys):
+    """The command ends with status 2 and says this."""
+    with pytest.raises(SystemExit) as stopped:
+        main(words)
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_command_measures_and_writes(tmp_path, capsys):
+    words = ["--quick", "--results", str(tmp_path)]
+    command = [sys.executable, "-m", "benchmarks.paper", *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     document = json.loads((tmp_path / "paper.json").read_text())
     check_document(document)
     assert document["quick"]
     titles = [table["title"] for table in document["tables"]]
     assert "How faithful" in titles
     assert "mean fit" in done.stdout
-    refused = subprocess.run([*words, "--seeds", "0"], cwd=ROOT, capture_output=True, text=True, check=False)
+    refused = subprocess.run([*command, "--seeds", "0"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert refused.returncode == 2
     assert "at least 1" in refused.stderr
     for folder, condition, message in (
         (tmp_path / "none", "blinking", "run all conditions first"),
         (tmp_path, "blinking, dim", "a quick run knows only double Poisson, blinking"),
     ):
-        alone = [*words[:-1], str(folder), "--condition", condition]
-        refused = subprocess.run(alone, cwd=ROOT, capture_output=True, text=True, check=False)
-        assert refused.returncode == 2
-        assert message in refused.stderr
-    full = [*(word for word in words if word != "--quick"), "--condition", "blinking"]
-    refused = subprocess.run(full, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert refused.returncode == 2
-    assert "is of a quick run and this is not" in refused.stderr
+        assert_usage_error(paper_main, [*words[:-1], str(folder), "--condition", condition], message, capsys)
+    assert_usage_error(paper_main, [*words[1:], "--condition", "blinking"], "is of a quick run and this is not", capsys)
 
 
 def test_wrong_widths_are_a_study_of_their_own(tmp_path):
-    words = [sys.executable, "-m", "benchmarks.paper.widths", "--quick", "--results", str(tmp_path)]
-    subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    words = ["--quick", "--results", str(tmp_path)]
+    command = [sys.executable, "-m", "benchmarks.paper.widths", *words]
+    subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     document = json.loads((tmp_path / "widths.json").read_text())
     check_document(document)
     resolution, measured = document["tables"]
@@ -284,8 +293,7 @@ def test_wrong_widths_are_a_study_of_their_own(tmp_path):
         "double Poisson: PSF -5 %, pairs resolved",
         "double Poisson: PSF -5 %, bars split",
     ]
-    words += ["--condition", "blinking"]
-    subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    widths_main([*words, "--condition", "blinking"])
     anew = json.loads((tmp_path / "widths.json").read_text())
     assert anew["environment"]["renewed"].keys() == {"blinking"}
     assert [t["what"] for t in anew["targets"]] == [t["what"] for t in document["targets"]]
@@ -423,8 +431,9 @@ def test_the_best_quadratic_critic_tells_flicker_from_steady_light():
 
 
 def test_the_reference_runs(tmp_path):
-    words = [sys.executable, "-m", "benchmarks.paper.reference", "--quick", "--results", str(tmp_path)]
-    subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    words = ["--quick", "--results", str(tmp_path)]
+    command = [sys.executable, "-m", "benchmarks.paper.reference", *words]
+    subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     document = json.loads((tmp_path / "reference.json").read_text())
     check_document(document)
     assert document["tables"][-1]["title"].startswith("How long a critic has to be trained")
@@ -437,14 +446,12 @@ def test_the_reference_runs(tmp_path):
     assert names[:4] == ["likelihood of the mean", "likelihood of mean and covariance", "mean fit", "full method"]
     assert len(names) > 4
     assert all(name.startswith(("try: ", "trained critic, ")) for name in names[4:])
-    words += ["--light", "20"]
-    subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    reference_main([*words, "--light", "20"])
     anew = json.loads((tmp_path / "reference.json").read_text())
     assert anew["environment"]["renewed"].keys() == {"20"}
     assert anew["tables"][-1] == document["tables"][-1]
     assert [row[:3] for row in anew["tables"][0]["rows"]] == [row[:3] for row in document["tables"][0]["rows"]]
-    words[-1] = "2"
-    subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    reference_main([*words, "--light", "2"])
     both = json.loads((tmp_path / "reference.json").read_text())
     assert both["environment"]["renewed"].keys() == {"20", "2"}
     count = len(names)

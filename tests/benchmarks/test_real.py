@@ -18,9 +18,10 @@ if not (ROOT / "benchmarks").is_dir():
 sys.path.insert(0, str(ROOT))
 
 from benchmarks._harness import Options, check_document  # noqa: E402
+from benchmarks._study import FEW_STEPS  # noqa: E402
 from benchmarks.paper._methods import left_out  # noqa: E402
 from benchmarks.real import _compare  # noqa: E402
-from benchmarks.real.__main__ import TINY, main, regions  # noqa: E402
+from benchmarks.real.__main__ import main, regions  # noqa: E402
 from benchmarks.real._compare import COLUMNS, compare  # noqa: E402
 from benchmarks.real._picture import limits, sheet  # noqa: E402
 from benchmarks.real._stacks import FACTOR, STACKS, choose_region, load, operator, synthetic  # noqa: E402
@@ -62,7 +63,7 @@ def test_a_stack_is_cut_so_that_a_psf_fits_into_its_margin(source, real_stacks):
 
 @pytest.fixture(scope="module")
 def found():
-    return compare(synthetic(), TINY)
+    return compare(synthetic(), FEW_STEPS)
 
 
 def test_every_method_is_judged_on_what_is_shown(found):
@@ -85,7 +86,7 @@ def test_ours_are_the_fit_of_the_mean_and_what_came_after_it(found):
     region = synthetic()
     estimate = fg.estimate_camera(region.frames, region.psi())
     psi = operator(region.source, region.frames.shape[1:], photons_per_emitter=estimate.photons_per_emitter)
-    made = fg.reconstruct(region.frames, psi=psi, camera=estimate.camera, options=TINY)
+    made = fg.reconstruct(region.frames, psi=psi, camera=estimate.camera, options=FEW_STEPS)
     for name, x in (("mean fit", made.x_mean_fit), ("full method", made.x)):
         light = (x * estimate.photons_per_emitter)[region.shown_fine]
         np.testing.assert_allclose(found.images[name], light, rtol=1e-5, atol=1e-7)
@@ -107,7 +108,7 @@ def test_each_half_is_scored_on_the_other(monkeypatch):
 
     monkeypatch.setattr(_compare, "COLUMNS", {"temporal mean": "mean"})
     monkeypatch.setattr(_compare, "_score", score)
-    compare(region, TINY)
+    compare(region, FEW_STEPS)
     camera = fg.estimate_camera(region.frames, region.psi()).camera
     assert len(met) == 2
     for (predicted, counts), other in zip(met, (1, 0)):
