@@ -2,15 +2,18 @@
 
 What a card refuses is refused here: an operation on one array of the device and one of the host, a number that is not exactly
 Python's or NumPy's (an ``IntEnum``), turning a device array into one of the host without ``.get()``; and so is an index that
-lies on the host, which CuPy would copy in silence.  Reductions return arrays without axes, as on a card.  Kernels are the CUDA
-ones, run on the CPU.
+lies on the host, which CuPy would copy in silence.  Reductions return arrays without axes; elementwise functions return C
+order; a matrix that cannot be inverted or factorised gives NaN, unless the backend asks for an error: all as on a card.
+Kernels are the CUDA ones, run on the CPU.
 """
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -57,7 +60,39 @@ def on_device(function: Any) -> Any:
     def called(*args: Any, **kwargs: Any) -> Any:
         if isinstance(function, np.ufunc):
             check_operands(args[: function.nin])
-        return wrap(function(*unwrap(args), **{name: unwrap(value) for name, value in kwargs.items()}))
+        found = function(*unwrap(args), **{name: unwrap(value) for name, value in kwargs.items()})
+        if isinstance(function, np.ufunc) and isinstance(found, np.ndarray) and "out" not in kwargs:
+            found = np.ascontiguousarray(found).reshape(found.shape)
+        return wrap(found)
+
+    return called
+
+
+#: Whether functions of linear algebra raise errors at this moment.
+_linalg_raises = contextvars.ContextVar("linalg_raises", default=False)
+
+
+@contextlib.contextmanager
+def linalg_raises() -> Iterator[None]:
+    """What ``cupyx.errstate(linalg="raise")`` does."""
+    before = _linalg_raises.set(True)
+    try:
+        yield
+    finally:
+        _linalg_raises.reset(before)
+
+
+def silent(function: Any) -> Any:
+    """The same function of linear algebra, which fills its result with NaN where NumPy's raises."""
+
+    @functools.wraps(function)
+    def called(*matrices: Any) -> Any:
+        try:
+            return function(*matrices)
+        except np.linalg.LinAlgError:
+            if _linalg_raises.get():
+                raise
+            return np.full(matrices[-1].shape, np.nan)
 
     return called
 
@@ -130,6 +165,8 @@ class DeviceModule:
 
     #: Take what is on the host to the device.
     _UPLOADS = frozenset({"asarray", "array", "ascontiguousarray"})
+    #: Raise nothing unless they are asked to.
+    _SILENT = frozenset({np.linalg.cholesky, np.linalg.inv, np.linalg.solve})
 
     def __init__(self, module: ModuleType) -> None:
         self._module = module
@@ -144,7 +181,7 @@ class DeviceModule:
             return found
         if name in self._UPLOADS:
             return lambda a, *args, **kwargs: wrap(found(a.memory if isinstance(a, DeviceArray) else a, *args, **kwargs))
-        return on_device(found)
+        return on_device(silent(found) if found in self._SILENT else found)
 
 
 class DeviceKernel:
@@ -173,6 +210,7 @@ def backend(order: str = "random") -> Backend:
     device = dataclasses.replace(host, xp=xp, compiler=compiler, _modules={}, _kernels={})
     made = Backend("cupy", "cpu", xp, DeviceModule(scipy.fft), DeviceModule(scipy.ndimage), device)  # type: ignore[arg-type]
     made.memory_budget = lambda: 2**28  # type: ignore[method-assign]
+    made.linalg_raises = linalg_raises  # type: ignore[method-assign]
     made._must_be_current = lambda: None  # type: ignore[method-assign]
     made.synchronize = lambda: None  # type: ignore[method-assign]
     xp.cuda = SimpleNamespace(runtime=SimpleNamespace(deviceSynchronize=lambda: None))

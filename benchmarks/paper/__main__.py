@@ -12,11 +12,11 @@ import fluogan_core as fg
 from fluogan_core.simulation.phantom import ARGOLIGHT_SEPARATIONS_NM
 
 from .._harness import Options, Report
-from .._study import FEW_STEPS, places, publish, study_switches
+from .._study import FEW_STEPS, study_switches
 from ._judge import Task, gather
 from ._methods import FOR_WRONG_PSF, METHODS, left_out
 from ._pictures import draw
-from ._renew import add_condition_switch, chosen_conditions, in_its_place, results_there
+from ._renew import add_recording_switches, at_least_1, chosen_conditions, measure
 from ._scenes import RELEASED, ROI, Condition, Geometry, operator
 from ._tables import add_field, add_landings, add_resolution, add_targets
 
@@ -78,21 +78,16 @@ def run(
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = study_switches("benchmarks.paper", "paper")
-    parser.add_argument("--seeds", type=int, default=8, help="recordings per condition and distance (1 in a quick run)")
-    parser.add_argument("--slow-seeds", type=int, default=1, help=f"recordings of these: {', '.join(SLOW)}")
-    parser.add_argument("--jobs", type=int, default=1, help="processes, of one thread each")
-    add_condition_switch(parser)
+    add_recording_switches(parser, "condition and distance")
+    parser.add_argument("--slow-seeds", type=at_least_1, default=1, help=f"recordings of these: {', '.join(SLOW)}")
     arguments = parser.parse_args(argv)
-    if min(arguments.seeds, arguments.slow_seeds, arguments.jobs) < 1:
-        parser.error("--seeds, --slow-seeds and --jobs must be at least 1")
-    results, docs = places(parser, arguments, "paper")
-    options, only = Options(arguments.quick, results), arguments.condition
-    conditions = chosen_conditions(options, only, parser)
-    before = None if only is None else results_there(results / "paper.json", only, arguments.quick, parser)
-    seeds = 1 if arguments.quick else arguments.seeds
-    pictures = None if docs is None else docs / "images"
-    document = run(options, conditions, seeds, arguments.slow_seeds, arguments.jobs, pictures).document()
-    publish(in_its_place(before, document, only, results, parser), results, docs)
+
+    def measured(options: Options, docs: Path | None) -> Report:
+        conditions = chosen_conditions(options, arguments.condition, parser)
+        pictures = None if docs is None else docs / "images"
+        return run(options, conditions, options.pick(arguments.seeds, 1), arguments.slow_seeds, arguments.jobs, pictures)
+
+    measure(parser, arguments, "paper", arguments.condition, measured)
 
 
 if __name__ == "__main__":

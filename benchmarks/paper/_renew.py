@@ -12,16 +12,27 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .._harness import Options, write
+from .._harness import Options, Report, write
+from .._study import places, publish
 from ._scenes import CONDITIONS, Condition
 
-__all__ = ["add_condition_switch", "chosen_conditions", "in_its_place", "renewed", "results_there"]
+__all__ = ["add_recording_switches", "at_least_1", "chosen_conditions", "measure", "renewed"]
 
 Document = dict[str, Any]
 
 
-def add_condition_switch(parser: argparse.ArgumentParser) -> None:
-    """``--condition NAME``."""
+def at_least_1(text: str) -> int:
+    """A number on the command line of which there must be one at least."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
+    return number
+
+
+def add_recording_switches(parser: argparse.ArgumentParser, per: str) -> None:
+    """``--seeds N --jobs N --condition NAME``."""
+    parser.add_argument("--seeds", type=at_least_1, default=8, help=f"recordings per {per} (1 in a quick run)")
+    parser.add_argument("--jobs", type=at_least_1, default=1, help="processes, of one thread each")
     names = [condition.name for condition in CONDITIONS]
     parser.add_argument("--condition", choices=names, help="only this one; its figures join the others' in the results")
 
@@ -34,7 +45,32 @@ def chosen_conditions(options: Options, only: str | None, parser: argparse.Argum
     return [condition for condition in known if only is None or condition.name == only]
 
 
-def results_there(path: Path, condition: str, quick: bool, parser: argparse.ArgumentParser) -> Document:
+def measure(
+    parser: argparse.ArgumentParser,
+    arguments: argparse.Namespace,
+    name: str,
+    only: str | None,
+    run: Callable[[Options, Path | None], Report],
+) -> None:
+    """Run a study, or the part of it that is called ``only``, and put its figures in their place.
+
+    Parameters
+    ----------
+    parser, arguments
+        The command line.
+    name : str
+        Of the study, and of its file.
+    only : str or None
+    run : callable
+        Takes the options and the folder of the documents.
+    """
+    results, docs = places(parser, arguments, name)
+    before = None if only is None else _results_there(results / f"{name}.json", only, arguments.quick, parser)
+    document = run(Options(arguments.quick, results), docs).document()
+    publish(_in_its_place(before, document, only, results, parser), results, docs)
+
+
+def _results_there(path: Path, condition: str, quick: bool, parser: argparse.ArgumentParser) -> Document:
     """What an earlier run has left, before anything is measured that would have no place in it."""
     if not path.is_file():
         parser.error(f"{path} is not there: new figures of {condition} have no place to go; run all conditions first")
@@ -44,11 +80,11 @@ def results_there(path: Path, condition: str, quick: bool, parser: argparse.Argu
     return there
 
 
-def in_its_place(
-    before: Document | None, part: Document, condition: str, results: Path, parser: argparse.ArgumentParser
+def _in_its_place(
+    before: Document | None, part: Document, condition: str | None, results: Path, parser: argparse.ArgumentParser
 ) -> Document:
     """``part`` in its place among the figures that were there before, if any were; it is not lost where it has no place."""
-    if before is None:
+    if before is None or condition is None:
         return part
     try:
         return renewed(before, part, condition)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,9 +27,9 @@ from fluogan_core.metrics.images import nrmse
 from fluogan_core.metrics.prediction import held_out_score
 
 from .._harness import Options, Report
-from .._study import places, publish, study_switches
+from .._study import study_switches
 from ._field import Field, Made, make_field
-from ._renew import in_its_place, results_there
+from ._renew import measure
 from ._training import add_training
 from ._tries import TRIED, library, tries
 
@@ -207,12 +208,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--light", choices=names, help="only fields of so many photons per fine pixel, in the place of their figures"
     )
     arguments = parser.parse_args(argv)
-    results, docs = places(parser, arguments, "reference")
-    options, only = Options(arguments.quick, results), arguments.light
-    lights = options.pick(LIGHTS, LIGHTS[:1]) if only is None else (names[only],)
-    before = None if only is None else results_there(results / "reference.json", only, arguments.quick, parser)
-    document = run(options, lights, only is None).document()
-    publish(in_its_place(before, document, only, results, parser), results, docs)
+    only = arguments.light
+
+    def measured(options: Options, docs: Path | None) -> Report:
+        return run(options, options.pick(LIGHTS, LIGHTS[:1]) if only is None else (names[only],), only is None)
+
+    measure(parser, arguments, "reference", only, measured)
 
 
 if __name__ == "__main__":

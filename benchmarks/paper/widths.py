@@ -8,16 +8,17 @@ Nobody knows a PSF to the per cent.  What does one 5 % too narrow or too wide do
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 import fluogan_core as fg
 
 from .._harness import Options, Report
-from .._study import FEW_STEPS, places, publish, study_switches
+from .._study import FEW_STEPS, study_switches
 from ._judge import OWN_LIGHT, Task, Verdict, gather, mean
 from ._methods import FOR_WRONG_PSF
-from ._renew import add_condition_switch, chosen_conditions, in_its_place, results_there
+from ._renew import add_recording_switches, chosen_conditions, measure
 from ._scenes import ROI, Condition, Geometry, make_scene
 from ._tables import FEW, MOST, cell, of, share
 
@@ -99,19 +100,14 @@ def add_measured(report: Report, conditions: Sequence[Condition], separation: fl
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = study_switches("benchmarks.paper.widths", "widths")
-    parser.add_argument("--seeds", type=int, default=8, help="recordings per condition and width (1 in a quick run)")
-    parser.add_argument("--jobs", type=int, default=1, help="processes, of one thread each")
-    add_condition_switch(parser)
+    add_recording_switches(parser, "condition and width")
     arguments = parser.parse_args(argv)
-    if min(arguments.seeds, arguments.jobs) < 1:
-        parser.error("--seeds and --jobs must be at least 1")
-    results, docs = places(parser, arguments, "widths")
-    options, only = Options(arguments.quick, results), arguments.condition
-    conditions = chosen_conditions(options, only, parser)
-    before = None if only is None else results_there(results / "widths.json", only, arguments.quick, parser)
-    seeds = 1 if arguments.quick else arguments.seeds
-    document = run(options, conditions, seeds, arguments.jobs).document()
-    publish(in_its_place(before, document, only, results, parser), results, docs)
+
+    def measured(options: Options, docs: Path | None) -> Report:
+        conditions = chosen_conditions(options, arguments.condition, parser)
+        return run(options, conditions, options.pick(arguments.seeds, 1), arguments.jobs)
+
+    measure(parser, arguments, "widths", arguments.condition, measured)
 
 
 if __name__ == "__main__":

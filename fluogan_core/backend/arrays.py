@@ -99,6 +99,18 @@ class Backend:
                 f"call fluogan_core.get_backend('cupy', device={self.device.split(':')[1]}) in this thread first"
             )
 
+    @contextlib.contextmanager
+    def linalg_raises(self) -> Iterator[None]:
+        """Let a matrix that cannot be inverted or factorised raise LinAlgError on a card, as it does on the CPU.
+
+        Otherwise CuPy returns NaN, or worse, and says nothing.  The host waits for the card at every such call.
+        """
+        if self.name != "cupy":
+            yield
+            return
+        with importlib.import_module("cupyx").errstate(linalg="raise"):
+            yield
+
     def bounds(self, array: Any) -> tuple[float, float]:
         """Return the smallest and the largest element of ``array``; a NaN is both.  The host waits for a device once."""
         low, high = self.xp.stack([array.min(), array.max()]).tolist()
@@ -193,6 +205,8 @@ def why_no_gpu() -> str | None:
         return "cupy is not installed (pip install 'fluogan-core[cuda13]' or [cuda12])"
     except Exception as error:  # a broken CUDA install raises many things on import
         return f"cupy does not import: {error}"
+    if getattr(cupy.cuda.runtime, "is_hip", False):
+        return "this cupy is built for ROCm; the kernels need CUDA (pip install 'fluogan-core[cuda13]' or [cuda12])"
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except Exception as error:

@@ -128,4 +128,6 @@ class TiledMoments:
 
     def inverse(self, camera: Window, covariance: Any) -> Any:
         """Return W, the inverse of a predicted covariance, (n, n) float32."""
-        return self.model.backend.xp.linalg.inv(self.invertible(camera, covariance)).astype(np.float32)
+        backend = self.model.backend
+        with backend.linalg_raises():
+            return backend.xp.linalg.inv(self.invertible(camera, covariance)).astype(np.float32)

@@ -171,6 +171,14 @@ def test_memory_of_another_library_is_asked_for_on_the_current_stream(recorded):
     assert freed == [4096]
 
 
+def test_cupy_for_rocm_is_refused(monkeypatch):
+    runtime = types.SimpleNamespace(is_hip=True, getDeviceCount=lambda: 1)
+    monkeypatch.setitem(sys.modules, "cupy", types.SimpleNamespace(cuda=types.SimpleNamespace(runtime=runtime)))
+    assert "built for ROCm; the kernels need CUDA" in room.why_no_gpu()
+    with pytest.raises(RuntimeError, match="ROCm"):
+        fg.get_backend("cupy")
+
+
 def test_bounds_are_those_of_the_array_and_show_a_nan(backend):
     assert backend.bounds(backend.asarray([[3.0, -1.0], [2.0, 0.5]])) == (-1.0, 3.0)
     assert all(np.isnan(bound) for bound in backend.bounds(backend.asarray([1.0, np.nan, 2.0])))

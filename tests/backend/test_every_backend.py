@@ -131,6 +131,33 @@ def test_the_pretended_card_refuses_what_is_not_its_own(pretended_card, mixture)
         mixture(array)
 
 
+def test_elementwise_functions_of_the_pretended_card_return_c_order(pretended_card):
+    array = pretended_card.asarray(np.zeros((3, 4)).T)
+    for result in (array + 1, -array, pretended_card.xp.maximum(array, 0.5)):
+        assert result.flags.c_contiguous
+    assert not array.flags.c_contiguous
+
+
+def test_a_matrix_that_cannot_be_inverted_raises_where_errors_are_asked_for(backend):
+    linalg, singular, indefinite = backend.xp.linalg, backend.asarray(np.zeros((3, 3))), backend.asarray(-np.eye(3))
+    right = backend.asarray(np.ones((3, 2)))
+    calls = (lambda: linalg.inv(singular), lambda: linalg.solve(singular, right), lambda: linalg.cholesky(indefinite))
+    for call in calls:
+        if backend.name == "cupy":
+            call()  # says nothing
+        with pytest.raises(np.linalg.LinAlgError), backend.linalg_raises():
+            call()
+
+
+def test_a_covariance_that_is_none_raises_on_every_backend(backend, recorded):
+    """Negative light has a negative variance: no Gaussian has it, and a score of NaN would pass for one."""
+    model, stack = recorded
+    critic = fg.QuadraticCritic(stack, model, stack.mean(axis=0))
+    x, b = backend.asarray(np.full((24, 24), -1.0), dtype=np.float32), backend.asarray(np.zeros((8, 8)), dtype=np.float32)
+    with pytest.raises(np.linalg.LinAlgError):
+        critic.log_density(stack, x, b)
+
+
 def test_a_state_with_arrays_of_the_backend_survives_its_file(backend, rng, tmp_path):
     array = rng.random((3, 4))
     checkpoint.write_state({"images": {"x": backend.asarray(array)}}, tmp_path / "state.pt")

@@ -12,23 +12,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from kernel_sets import missing
 
 import fluogan_core as fg
+from benchmarks import QUESTIONS, STUDIES, _harness, _kernel_figures, _small_kernels, _tables
+from benchmarks._baselines import TorchBatched, loop_over_pixels, pooled_first
+from benchmarks._cases import make_case, make_psi, tiled_critic
+from benchmarks._cuda_resources import why_no_nvrtc
+from benchmarks._harness import Alternative, Options, Report, check_document, sampled, write
+from benchmarks.bench_critic import VARIANTS, _Data, written_out_slope
+from benchmarks.bench_estimators import Blocks, Estimator, _best_share
 
 ROOT = Path(__file__).resolve().parents[2]
-if not (ROOT / "benchmarks").is_dir():
-    pytest.skip("the benchmarks are part of the repository, not of the package", allow_module_level=True)
-sys.path.insert(0, str(ROOT))
-
-from kernel_sets import missing  # noqa: E402
-
-from benchmarks import QUESTIONS, STUDIES, _harness, _kernel_figures, _small_kernels, _tables  # noqa: E402
-from benchmarks._baselines import TorchBatched, loop_over_pixels, pooled_first  # noqa: E402
-from benchmarks._cases import make_case, make_psi, tiled_critic  # noqa: E402
-from benchmarks._cuda_resources import why_no_nvrtc  # noqa: E402
-from benchmarks._harness import Alternative, Options, Report, check_document, sampled, write  # noqa: E402
-from benchmarks.bench_critic import VARIANTS, _Data, written_out_slope  # noqa: E402
-from benchmarks.bench_estimators import Blocks, Estimator, _best_share  # noqa: E402
 
 
 def a_report() -> Report:

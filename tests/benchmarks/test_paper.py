@@ -15,28 +15,24 @@ import pytest
 from scipy import ndimage
 
 import fluogan_core as fg
+from benchmarks._harness import check_document
+from benchmarks._study import FEW_STEPS
+from benchmarks.paper import _nanopyx
+from benchmarks.paper.__main__ import main as paper_main
+from benchmarks.paper._field import make_field
+from benchmarks.paper._judge import Task, Verdict, judge, verdicts
+from benchmarks.paper._methods import METHODS, Job, left_out
+from benchmarks.paper._renew import renewed
+from benchmarks.paper._scenes import CONDITIONS, Geometry, make_scene, operator
+from benchmarks.paper._tables import against_peers, score, smallest_resolved
+from benchmarks.paper._training import best_quadratic, told_apart
+from benchmarks.paper.evidence import evidence
+from benchmarks.paper.reference import Likelihood, climb, error_of
+from benchmarks.paper.reference import main as reference_main
+from benchmarks.paper.widths import COMPARED, DESCRIBED
+from benchmarks.paper.widths import main as widths_main
 
 ROOT = Path(__file__).resolve().parents[2]
-if not (ROOT / "benchmarks").is_dir():
-    pytest.skip("the benchmarks are part of the repository, not of the package", allow_module_level=True)
-sys.path.insert(0, str(ROOT))
-
-from benchmarks._harness import check_document  # noqa: E402
-from benchmarks._study import FEW_STEPS  # noqa: E402
-from benchmarks.paper import _nanopyx  # noqa: E402
-from benchmarks.paper.__main__ import main as paper_main  # noqa: E402
-from benchmarks.paper._field import make_field  # noqa: E402
-from benchmarks.paper._judge import Task, Verdict, judge, verdicts  # noqa: E402
-from benchmarks.paper._methods import METHODS, Job, left_out  # noqa: E402
-from benchmarks.paper._renew import renewed  # noqa: E402
-from benchmarks.paper._scenes import CONDITIONS, Geometry, make_scene, operator  # noqa: E402
-from benchmarks.paper._tables import against_peers, score, smallest_resolved  # noqa: E402
-from benchmarks.paper._training import best_quadratic, told_apart  # noqa: E402
-from benchmarks.paper.evidence import evidence  # noqa: E402
-from benchmarks.paper.reference import Likelihood, climb, error_of  # noqa: E402
-from benchmarks.paper.reference import main as reference_main  # noqa: E402
-from benchmarks.paper.widths import COMPARED, DESCRIBED  # noqa: E402
-from benchmarks.paper.widths import main as widths_main  # noqa: E402
 
 SMALL = Geometry(shape=(20, 20), frames=100)
 

@@ -11,20 +11,16 @@ import numpy as np
 import pytest
 
 import fluogan_core as fg
+from benchmarks._harness import Options, check_document
+from benchmarks._study import FEW_STEPS
+from benchmarks.paper._methods import left_out
+from benchmarks.real import _compare
+from benchmarks.real.__main__ import main, regions
+from benchmarks.real._compare import COLUMNS, compare
+from benchmarks.real._picture import limits, sheet
+from benchmarks.real._stacks import FACTOR, STACKS, choose_region, load, operator, synthetic
 
 ROOT = Path(__file__).resolve().parents[2]
-if not (ROOT / "benchmarks").is_dir():
-    pytest.skip("the benchmarks are part of the repository, not of the package", allow_module_level=True)
-sys.path.insert(0, str(ROOT))
-
-from benchmarks._harness import Options, check_document  # noqa: E402
-from benchmarks._study import FEW_STEPS  # noqa: E402
-from benchmarks.paper._methods import left_out  # noqa: E402
-from benchmarks.real import _compare  # noqa: E402
-from benchmarks.real.__main__ import main, regions  # noqa: E402
-from benchmarks.real._compare import COLUMNS, compare  # noqa: E402
-from benchmarks.real._picture import limits, sheet  # noqa: E402
-from benchmarks.real._stacks import FACTOR, STACKS, choose_region, load, operator, synthetic  # noqa: E402
 
 
 def test_the_region_is_where_the_field_varies_most():

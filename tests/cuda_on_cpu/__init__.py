@@ -3,7 +3,8 @@
 A launch is refused or stopped with a message where a card would answer with wrong numbers, an error or silence: a barrier that
 not all threads reach, a deadlock, a shuffle from a lane outside the mask, a write past dynamic shared memory, a wrong dtype or
 number of arguments, too large a block.  Shared memory starts as NaN.  A missing barrier makes results depend on the order in
-which threads run, of which there are three.  A build with sanitizers adds out-of-bounds accesses, by file and line.
+which threads run, of which there are three.  Products and sums are fused where a card fuses them.  A build with sanitizers adds
+out-of-bounds accesses, by file and line.
 """
 
 from __future__ import annotations
@@ -17,10 +18,20 @@ import scipy.ndimage
 from fluogan_core import Backend
 from fluogan_core.kernels.cuda.device import Device
 
-from .compile import CompileError, build, kernel_names, why_no_compiler
+from .compile import CompileError, build, can_fuse, kernel_names, why_no_compiler
 from .launch import ORDERS, KernelError, Module, launched
 
-__all__ = ["ORDERS", "CompileError", "KernelError", "backend", "device", "kernel_names", "launched", "why_no_compiler"]
+__all__ = [
+    "ORDERS",
+    "CompileError",
+    "KernelError",
+    "backend",
+    "can_fuse",
+    "device",
+    "kernel_names",
+    "launched",
+    "why_no_compiler",
+]
 
 #: Those of compute capability 8.0, the smaller of the two that are compiled for; three multiprocessors keep grids small.
 _MULTIPROCESSORS = 3

@@ -5,18 +5,21 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import platform
 import re
 import shutil
 import subprocess
 from pathlib import Path
 
-__all__ = ["CompileError", "build", "kernel_names", "why_no_compiler"]
+__all__ = ["CompileError", "build", "can_fuse", "kernel_names", "why_no_compiler"]
 
 FOLDER = Path(__file__).parent
 
 _FLAGS = ("-std=c++20", "-O2", "-g1", "-fPIC", "-fvisibility=hidden", "-fno-strict-aliasing", "-ffp-contract=off")
 # longjmp between fibers is what fortified builds take for an attack
 _FLAGS += ("-U_FORTIFY_SOURCE", "-Wall", "-Wno-unknown-pragmas", "-Wno-unused-function")
+#: What nvcc does unless it is told -fmad=false: a product and a sum become one operation, rounded once.
+_FUSED = ("-ffp-contract=fast", "-mfma")
 _SANITIZE = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
 
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
@@ -39,6 +42,15 @@ def why_no_compiler() -> str | None:
     return None if shutil.which("g++") else "there is no g++ here to compile the CUDA kernels for the CPU"
 
 
+@functools.cache
+def can_fuse() -> bool:
+    """Whether this processor multiplies and adds in one operation, and g++ can be told to."""
+    try:
+        return platform.machine() == "x86_64" and " fma " in Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:  # no Linux
+        return False
+
+
 def cache_folder() -> Path:
     """Where libraries are kept: outside the source tree, in the user's cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fluogan_core" / "cuda_on_cpu"
@@ -55,7 +67,7 @@ def build(text: str, name: str, options: tuple[str, ...], *, sanitize: bool = Fa
     Parameters
     ----------
     text, name, options
-        What a compiler of ``fluogan_core.kernels.cuda`` is given; of the options, only macros mean anything here.
+        What a compiler of ``fluogan_core.kernels.cuda`` is given; of the options, only macros and ``-fmad=false`` count here.
     sanitize : bool
         Build with the address and undefined-behaviour sanitizers.
 
@@ -65,6 +77,8 @@ def build(text: str, name: str, options: tuple[str, ...], *, sanitize: bool = Fa
         If g++ refuses the source.
     """
     flags = _FLAGS + (_SANITIZE if sanitize else ())
+    if "-fmad=false" not in options and can_fuse():
+        flags += _FUSED
     macros = tuple(option for option in options if option.startswith("-D"))
     body = _DYNAMIC.sub(r"\1 *const \2 = static_cast<\1 *>(cuda_cpu::dynamic_shared);", text)
     exports = "".join(f"CUDA_CPU_EXPORT({kernel})\n" for kernel in kernel_names(text))

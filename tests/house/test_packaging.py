@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tarfile
 from pathlib import Path
 
@@ -76,13 +75,14 @@ def built(source) -> Path:
 def environment(folder: Path) -> Path:
     """Make a virtual environment that sees this one's libraries, but not what is installed here in editable form.
 
-    A .pth file adds the folder to the path; the .pth files inside that folder, by which an editable install works, are
+    A .pth file adds the folders to the path; the .pth files inside those folders, by which an editable install works, are
     not followed.
     """
     run(sys.executable, "-m", "venv", "--without-pip", folder, cwd=folder.parent)
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder).strip())
-    libraries = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    # an environment may take libraries from another one
+    libraries = {folder for folder in sys.path if Path(folder).name in ("site-packages", "dist-packages")}
     (site / "libraries.pth").write_text("\n".join(sorted(libraries)))
     return python
 

@@ -189,6 +189,22 @@ def test_every_source_is_compiled_by_a_launcher_and_every_twin_takes_the_same_ar
         assert list(inspect.signature(cuda.find(name, cuda_on_cpu.device())).parameters) == twin, name
 
 
+FUSED = r"""
+extern "C" __global__ void residual(const float *x, const float *square, float *out) {
+    out[0] = x[0] * x[0] - square[0];
+}
+"""
+
+
+@pytest.mark.parametrize(("options", "rounded_twice"), [((), False), (("-fmad=false",), True)])
+def test_products_and_sums_are_fused_where_a_cards_compiler_fuses_them(options, rounded_twice):
+    if not cuda_on_cpu.can_fuse():
+        pytest.skip("this processor or compiler does not fuse products and sums")
+    x, out = np.float32([1 + 2**-12 + 2**-20]), np.full(1, np.nan, np.float32)
+    cuda_on_cpu.device().compiler(FUSED, "fused.cu", options).get_function("residual")((1,), (1,), (x, x * x, out))
+    assert (out[0] == 0) == rounded_twice
+
+
 def test_the_sanitizers_are_given_every_build():
     asked, real = set(), cuda_on_cpu.device()
 
