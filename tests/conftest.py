@@ -20,11 +20,8 @@ from kernel_sets import COMPILED, CUDA, NUMBA, KernelSet, kernel_set
 import fluogan_core as fg
 from fluogan_core.backend import arrays as room
 from fluogan_core.backend import dlpack
-from fluogan_core.cli import commands as cli
-from fluogan_core.io.simulated import write_experiment
 from fluogan_core.kernels import cuda
 from fluogan_core.kernels.cuda import source
-from fluogan_core.simulation import experiment as demo
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # benchmarks/ is not installed
 from benchmarks._cuda_resources import ARCHITECTURES
@@ -113,8 +110,12 @@ def real_stacks() -> Path:
 @pytest.fixture(scope="session")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small blinking recording with its truth."""
+    # here, for a CUDA image may lack what files need
+    from fluogan_core.io.simulated import write_experiment
+    from fluogan_core.simulation.experiment import Experiment
+
     folder = tmp_path_factory.mktemp("recording")
-    settings = demo.Experiment(separations_nm=(300.0,), size=(20, 16), frames=60, fwhm_nm=150.0, factor=2)
+    settings = Experiment(separations_nm=(300.0,), size=(20, 16), frames=60, fwhm_nm=150.0, factor=2)
     write_experiment(settings, folder)
     return folder / "stack.tif"
 
@@ -128,6 +129,7 @@ def finished_sweep() -> fg.Sweep:
 @pytest.fixture
 def fluogan(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     """Run the command line in this process; return status, standard output, standard error."""
+    from fluogan_core.cli import commands as cli  # here, for a CUDA image may lack what commands need
 
     def run(*arguments: object) -> tuple[int, str, str]:
         status = cli.main([str(argument) for argument in arguments])

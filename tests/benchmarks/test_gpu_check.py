@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +59,20 @@ def test_tests_marked_gpu_are_collected_from_the_overlay(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "test_kernel_sampling.py" in done.stdout
     assert "cuda-on-cpu" not in done.stdout
+
+
+def test_tests_of_kernels_need_no_package_for_files_and_commands(tmp_path):
+    """A CUDA image brings NumPy, torch, numba, CuPy and pytest; what else is not there stops no test of a kernel."""
+    absent = ("tifffile", "click", "rich", "matplotlib")
+    (tmp_path / "without.py").write_text(f"import sys\nsys.modules.update(dict.fromkeys({absent}))\n")
+    (tests,) = (step for step in gpu_check.steps(tmp_path) if step.name == "tests")
+    with gpu_check.overlay() as folder:
+        environment = gpu_check.environment_of(folder)
+        environment["PYTHONPATH"] += os.pathsep + str(tmp_path)
+        command = [*tests.command, "-p", "without", "--collect-only", "tests/kernels"]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "test_kernel_sampling.py" in done.stdout
 
 
 def test_every_step_is_run_within_its_time_and_accounted_for(a_card, monkeypatch, tmp_path, capsys):
