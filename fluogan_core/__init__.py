@@ -50,6 +50,7 @@ _EXPORTS = {
     "simulate_sofi": "simulation.photokinetics",
     "read_stack": "io.stack",
     "Stack": "stack",
+    "UnreadableStack": "stack",
     "write_result": "io.result",
     "write_sweep": "io.sweep_report",
 }
@@ -128,3 +129,4 @@ if TYPE_CHECKING:
     from .solvers.solver import Solver as Solver
     from .solvers.solver import reconstruct as reconstruct
     from .stack import Stack as Stack
+    from .stack import UnreadableStack as UnreadableStack

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Stack", "finite_stack", "frames_of", "recorded_stack", "stack_of_field"]
+__all__ = ["Stack", "UnreadableStack", "finite_stack", "frames_of", "recorded_stack", "stack_of_field"]
 
 
 def finite_stack(frames: Any, name: str = "stack", *, low_frames: int = 2) -> None:
@@ -59,6 +59,10 @@ def recorded_stack(stack: Any, shape: tuple[int, int] | None = None) -> np.ndarr
     return frames
 
 
+class UnreadableStack(ValueError):
+    """A file that holds no stack that can be read: no image file, a damaged one, or one that is no single time series."""
+
+
 @dataclass
 class Stack:
     """A recorded stack and what its file says of it.
@@ -66,7 +70,7 @@ class Stack:
     Attributes
     ----------
     frames : (T, M1, M2) ndarray
-        Camera counts, in the file's dtype and native byte order; a read-only memory map where the file allows.
+        Camera counts, in the file's dtype and native byte order; a copy in memory.
     pixel_size_nm : float or None
         Camera pixel in the object plane, nm; None where the file does not say, or says something no microscope has.
     frame_interval_s : float or None
@@ -77,6 +81,8 @@ class Stack:
         The region that was read, camera pixels; None for the whole field.
     taken : range or None
         Numbers of the frames that were read, counted from 0 in the file.
+    notes : tuple of str
+        What a user should know of how the file was read: parts joined, frames that its header promises and that are not there.
     """
 
     frames: np.ndarray
@@ -85,3 +91,4 @@ class Stack:
     path: Path | None = None
     roi: tuple[int, int, int, int] | None = None
     taken: range | None = None
+    notes: tuple[str, ...] = ()

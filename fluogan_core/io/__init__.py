@@ -1,6 +1,6 @@
 """Files in and out: stacks, results, reports, figures."""
 
-from ..stack import Stack
+from ..stack import Stack, UnreadableStack
 from .files import prepare_directory, spare_inputs, write_image
 from .result import RESULT_FILES, write_result
 from .stack import read_image, read_stack
@@ -9,6 +9,7 @@ from .sweep_report import write_sweep
 __all__ = [
     "RESULT_FILES",
     "Stack",
+    "UnreadableStack",
     "prepare_directory",
     "read_image",
     "read_stack",

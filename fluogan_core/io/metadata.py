@@ -16,35 +16,61 @@ log = logging.getLogger("fluogan_core")
 #: Camera pixels that a microscope can have, nm in the object plane.  Metadata outside is a default (72 dpi, 1 px).
 PLAUSIBLE_PIXEL_NM = (1.0, 20_000.0)
 
+#: Units as files spell them, in lower case; of words, the singular.
 _NM_PER_UNIT = {
+    **dict.fromkeys(("å", "angstrom", "ångström"), 0.1),
     **dict.fromkeys(("nm", "nanometer", "nanometre"), 1.0),
-    **dict.fromkeys(("um", "µm", "μm", "\\u00b5m", "micron", "microns", "micrometer", "micrometre"), 1e3),
+    **dict.fromkeys(("um", "µm", "μm", "\\u00b5m", "micron", "micrometer", "micrometre"), 1e3),
     **dict.fromkeys(("mm", "millimeter", "millimetre"), 1e6),
     **dict.fromkeys(("cm", "centimeter", "centimetre"), 1e7),
     **dict.fromkeys(("inch", "inches", "in"), 2.54e7),
     **dict.fromkeys(("m", "meter", "metre"), 1e9),
 }
 _SECONDS_PER_UNIT = {
-    **dict.fromkeys(("s", "sec", "second", "seconds"), 1.0),
-    **dict.fromkeys(("ms", "msec", "millisecond", "milliseconds"), 1e-3),
-    **dict.fromkeys(("us", "µs", "μs", "usec"), 1e-6),
-    **dict.fromkeys(("min", "minute", "minutes"), 60.0),
+    **dict.fromkeys(("s", "sec", "second"), 1.0),
+    **dict.fromkeys(("ms", "msec", "millisecond"), 1e-3),
+    **dict.fromkeys(("us", "µs", "μs", "\\u00b5s", "usec", "µsec", "microsecond"), 1e-6),
+    **dict.fromkeys(("ns", "nsec", "nanosecond"), 1e-9),
+    **dict.fromkeys(("min", "minute"), 60.0),
+    **dict.fromkeys(("h", "hour"), 3600.0),
 }
 
 
-def pixel_size_nm(tif: tifffile.TiffFile) -> float | None:
-    """The camera pixel in nm from OME, ImageJ or plain resolution metadata; None when absent or implausible."""
+def _unit(text: object, units: dict[str, float]) -> float | None:
+    """The factor of a unit, spelt as a symbol or a word, singular or plural."""
+    name = str(text).strip().lower()
+    return units.get(name, units.get(name.removesuffix("s")))
+
+
+def imagej_counts(metadata: dict[str, Any]) -> tuple[int, tuple[str, ...]]:
+    """How many images an ImageJ header promises, and along which axes longer than 1."""
+    sizes = {axis: int(metadata.get(axis, 1)) for axis in ("channels", "slices", "frames")}
+    promised = math.prod(sizes.values())
+    axes = tuple(axis for axis, size in sizes.items() if size > 1)
+    return (promised if axes else int(metadata.get("images", 1))), axes
+
+
+def ome_file_count(text: str | None) -> int:
+    """How many files OME-XML says that its images lie in."""
+    root = _ome_root(text)
+    if root is None:
+        return 0
+    return len({element.text for element in root.iter() if element.tag.rsplit("}", 1)[-1] == "UUID"})
+
+
+def pixel_size_nm(tif: tifffile.TiffFile, image: str = "") -> float | None:
+    """The camera pixel in nm from OME (of the image of this name), ImageJ or plain metadata; None if absent or implausible."""
     sizes: list[float | None] = [None, None]
     if tif.ome_metadata:
-        pixels = _ome_pixels(tif.ome_metadata)
+        pixels = _ome_pixels(tif.ome_metadata, image)
         for axis, name in enumerate("YX"):
-            unit = _NM_PER_UNIT.get(pixels.get(f"PhysicalSize{name}Unit", "µm").strip().lower())
+            unit = _unit(pixels.get(f"PhysicalSize{name}Unit", "µm"), _NM_PER_UNIT)
             size = _positive(pixels.get(f"PhysicalSize{name}"))
             sizes[axis] = None if unit is None or size is None else size * unit
     else:
         tags = tif.pages.first.tags
         if tif.is_imagej:
-            unit = _NM_PER_UNIT.get(str((tif.imagej_metadata or {}).get("unit", "")).strip().lower())
+            unit = _unit((tif.imagej_metadata or {}).get("unit", ""), _NM_PER_UNIT)
         else:
             stated = tags.valueof("ResolutionUnit", 2)
             unit = {2: _NM_PER_UNIT["inch"], 3: _NM_PER_UNIT["cm"]}.get(int(stated))
@@ -65,15 +91,15 @@ def pixel_size_nm(tif: tifffile.TiffFile) -> float | None:
     return float(f"{across:.6g}")
 
 
-def frame_interval_s(tif: tifffile.TiffFile) -> float | None:
-    """Seconds from frame to frame from OME or ImageJ metadata."""
+def frame_interval_s(tif: tifffile.TiffFile, image: str = "") -> float | None:
+    """Seconds from frame to frame from OME (of the image of this name) or ImageJ metadata."""
     if tif.ome_metadata:
-        pixels = _ome_pixels(tif.ome_metadata)
-        unit = _SECONDS_PER_UNIT.get(pixels.get("TimeIncrementUnit", "s").strip().lower())
+        pixels = _ome_pixels(tif.ome_metadata, image)
+        unit = _unit(pixels.get("TimeIncrementUnit", "s"), _SECONDS_PER_UNIT)
         interval = _positive(pixels.get("TimeIncrement"))
     else:
         metadata = tif.imagej_metadata or {}
-        unit = _SECONDS_PER_UNIT.get(str(metadata.get("tunit", "sec")).strip().lower())
+        unit = _unit(metadata.get("tunit", "sec"), _SECONDS_PER_UNIT)
         interval = _positive(metadata.get("finterval"))
         rate = _positive(metadata.get("fps"))
         if interval is None and rate is not None:
@@ -81,14 +107,23 @@ def frame_interval_s(tif: tifffile.TiffFile) -> float | None:
     return None if interval is None or unit is None else interval * unit
 
 
-def _ome_pixels(text: str) -> dict[str, str]:
-    """The attributes of the first Pixels element of OME-XML."""
+def _ome_root(text: str | None) -> ElementTree.Element | None:
     try:
-        root = ElementTree.fromstring(text)
+        return ElementTree.fromstring(text or "")
     except ElementTree.ParseError:
-        return {}
-    element = next((e for e in root.iter() if e.tag.rsplit("}", 1)[-1] == "Pixels"), None)
-    return {} if element is None else dict(element.attrib)
+        return None
+
+
+def _ome_pixels(text: str, image: str = "") -> dict[str, str]:
+    """The attributes of the Pixels element of the image of this name in OME-XML; of the first if none has it."""
+    root = _ome_root(text)
+    images = [] if root is None else [e for e in root.iter() if e.tag.rsplit("}", 1)[-1] == "Image"]
+    named = [e for e in images if image and e.get("Name") == image]
+    for element in named or images:
+        for child in element:
+            if child.tag.rsplit("}", 1)[-1] == "Pixels":
+                return dict(child.attrib)
+    return {}
 
 
 def _positive(value: Any) -> float | None:

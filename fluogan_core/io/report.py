@@ -1,7 +1,4 @@
-"""What a run leaves behind: images, and the report of what was done, with what, and how it went.
-
-Every file is written under a temporary name and then renamed: a killed run leaves the old file or the new one, whole.
-"""
+"""The report of a run: what was done, with what, and how it went."""
 
 from __future__ import annotations
 
@@ -24,12 +21,6 @@ if TYPE_CHECKING:
     from ..solvers.result import Result
 
 __all__ = ["build_report", "estimate_facts", "estimate_rows", "input_facts", "machine_facts", "operator_facts"]
-
-
-# -- files -------------------------------------------------------------------------------------------------------------
-
-
-# -- report ------------------------------------------------------------------------------------------------------------
 
 
 def build_report(
@@ -78,6 +69,7 @@ def input_facts(psi: Psi, stack: Any, pixel_size_nm: float | None) -> dict[str, 
         "frames": None if frames is None else frames.shape[0],
         "dtype": None if frames is None else frames.dtype.name,
         "roi": getattr(stack, "roi", None),
+        "notes": getattr(stack, "notes", ()),
         "frame_interval_s": getattr(stack, "frame_interval_s", None),
         "camera_pixels": psi.shape,
         "pixel_size_nm": pixel_size_nm,

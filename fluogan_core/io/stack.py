@@ -1,15 +1,12 @@
-"""Files: a TIFF stack in, ``x.tif``, ``b.tif``, ``report.json`` and ``figure.png`` out.
+"""Files in: a stack from a TIFF file, an image of a PSF from a TIFF or .npy file.
 
-What is read is checked before anything is computed; what is written is put in place at once (see ``_report.py``).
+What is read is checked before anything is computed.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import math
 import os
-import struct
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +14,15 @@ import numpy as np
 import tifffile
 
 from ..backend.checks import whole_number
-from ..stack import Stack
+from ..stack import Stack, UnreadableStack
+from .frames import load_frames, readable, with_all_bytes
 from .metadata import frame_interval_s, pixel_size_nm
+from .tiff import find_recording
 
 __all__ = ["read_image", "read_stack"]
 
 
 log = logging.getLogger("fluogan_core")
-
-
-# -- reading -----------------------------------------------------------------------------------------------------------
 
 
 def read_stack(
@@ -35,141 +31,128 @@ def read_stack(
     roi: tuple[int, int, int, int] | None = None,
     frames: slice | tuple[int | None, int | None] | None = None,
 ) -> Stack:
-    """Read a time series from a TIFF file (plain multi-page, ImageJ or OME).
+    """Read a time series from a TIFF file (plain multi-page, ImageJ, OME or Micro-Manager).
 
     The one axis longer than 1 besides rows and columns is taken as time, whatever the file calls it: ImageJ stacks say
-    Z as often as T.  Uncompressed files are memory-mapped; of others, only the chosen frames are decoded.
+    Z as often as T.  Pages or blocks of equal size that were appended are read as one stack.  The frames are copied into
+    memory; of a part of a stack only the chosen frames are read.
 
     Parameters
     ----------
     path : path-like
         The file.
     roi : (top, left, rows, columns), optional
-        Region of interest, camera pixels; the part is copied into memory.
+        Region of interest, camera pixels.
     frames : slice or (start, stop), optional
         Frames to take, counted from 0, ``stop`` excluded.
 
     Returns
     -------
     Stack
+        Frames in the file's dtype, native byte order.  ``notes`` says what was done with a file that is not as its header
+        promises; the same goes to the log as warnings.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
-    ValueError
-        If it is not a TIFF, is cut short, holds no single time series (one frame, channels, RGB), NaN or infinite
-        values, or if the region or the frames lie outside it.
-    TypeError
-        If it holds complex or truth values, or if the region or the frames are not whole numbers.
+    OSError
+        If the system does not let it be opened.
+    UnreadableStack
+        (A ValueError.)  If it is not a TIFF, is damaged, cut short or changed while it is read, holds no single time series
+        of integers or floats (one frame, channels, RGB), or NaN or infinite values.  Where one frame is the cause, the
+        message has its number.
+    ValueError, TypeError
+        If the region or the frames lie outside it, or are not whole numbers.
+    MemoryError
+        If the chosen part is larger than the memory.
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np, tifffile, fluogan_core as fg
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> path = folder.name + "/stack.tif"
+    >>> tifffile.imwrite(path, np.arange(240, dtype=np.uint16).reshape(10, 4, 6), photometric="minisblack")
+    >>> stack = fg.read_stack(path, roi=(0, 1, 4, 5), frames=(2, 8))
+    >>> stack.frames.shape, stack.taken, stack.notes
+    ((6, 4, 5), range(2, 8), ())
+    >>> folder.cleanup()
     """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}")
     if not path.is_file():
         raise ValueError(f"{path} is not a file; give the TIFF stack itself")
-    try:
-        with tifffile.TiffFile(path) as tif:
-            series, shape = _time_series(tif, path)
-            window = _window(roi, shape[1:], path)
-            chosen = _frame_range(frames, shape[0], path)
-            data = _load(tif, series, shape, chosen, window, path, whole_field=roi is None)
-            stated_nm, interval = pixel_size_nm(tif), frame_interval_s(tif)
-    except (tifffile.TiffFileError, struct.error, RuntimeError) as error:
-        raise ValueError(
-            f"{path} is not a TIFF file, or a damaged one ({error}); copy it again, or save the stack as TIFF"
-        ) from error
-    _all_finite(data, path)
+    with path.open("rb"):  # what the system refuses stays an OSError
+        before = _identity(path)
+    with readable(path):
+        tif = tifffile.TiffFile(path)
+    with tif:
+        with readable(path):
+            recording = find_recording(tif, path)
+            stated_nm, interval = pixel_size_nm(tif, recording.name), frame_interval_s(tif, recording.name)
+        window = _window(roi, recording.shape[1:], path)
+        chosen = _frame_range(frames, recording.shape[0], path)
+        data = load_frames(tif, recording, chosen, window, path)
+    if _identity(path) != before:
+        raise UnreadableStack(f"{path} was changed while it was read; wait until it is written, and read it again")
+    _all_finite(data, chosen, path)
     if interval is not None and isinstance(frames, slice) and frames.step:
         interval *= frames.step
     log.info("read %s: %d frames of %d x %d pixels, %s", path, *data.shape, data.dtype)
+    for note in recording.notes:
+        log.warning("%s: %s", path, note)
     region = None if roi is None else tuple(int(v) for v in roi)
-    return Stack(data, stated_nm, interval, path, region, chosen)  # type: ignore[arg-type]
+    return Stack(data, stated_nm, interval, path, region, chosen, recording.notes)  # type: ignore[arg-type]
+
+
+def _identity(path: Path) -> tuple[int, ...] | None:
+    """What changes when a file is rewritten, cut or replaced."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def read_image(path: str | os.PathLike[str]) -> tuple[np.ndarray, float | None]:
-    """Read one image (a measured PSF) from a TIFF or .npy file; return it and its pixel in nm where the file says.
+    """Read one image (a measured PSF) from a TIFF or .npy file.
+
+    Parameters
+    ----------
+    path : path-like
+        The file; a name that ends in ``.npy`` is read by NumPy, without pickles.
+
+    Returns
+    -------
+    image : (rows, columns) ndarray
+        In the file's dtype.
+    pixel_size_nm : float or None
+        Its pixel, nm, where the file says.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
-    ValueError
-        If it is neither a TIFF nor a .npy file, or not one grey image.
+    UnreadableStack
+        (A ValueError.)  If it is neither a TIFF nor a .npy file, is damaged, or is not one grey image.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
     stated_nm = None
-    try:
-        if path.suffix.lower() == ".npy":
+    if path.suffix.lower() == ".npy":
+        try:
             image = np.load(path, allow_pickle=False)
-        else:
-            with tifffile.TiffFile(path) as tif:
-                image, stated_nm = tif.asarray(), pixel_size_nm(tif)
-    except (tifffile.TiffFileError, struct.error, RuntimeError, ValueError, EOFError) as error:
-        raise ValueError(f"{path} is not a readable TIFF or .npy image ({error})") from error
+        except Exception as error:  # of a damaged header NumPy raises what its parser raises
+            raise UnreadableStack(f"{path} is not a readable .npy image ({' '.join(str(error).split())})") from error
+    else:
+        with readable(path), tifffile.TiffFile(path) as tif:
+            with_all_bytes(tif.pages.first, f"{path} is damaged")
+            image, stated_nm = tif.asarray(), pixel_size_nm(tif)
     if image.ndim != 2 or image.dtype.kind not in "iuf":
-        raise ValueError(f"{path} must hold one grey image, got shape {image.shape} of {image.dtype}")
+        raise UnreadableStack(f"{path} must hold one grey image, got shape {image.shape} of {image.dtype}")
     return image, stated_nm
-
-
-def _time_series(tif: tifffile.TiffFile, path: Path) -> tuple[Any, tuple[int, int, int]]:
-    """The series to read and its (frames, rows, columns)."""
-    if not len(tif.pages) or not len(tif.series):
-        raise ValueError(f"{path} is a TIFF file without any image")
-    _whole_chain(tif, path)
-    several = [series for series in tif.series if _extent(series)[0] > 1]
-    if len(several) > 1:
-        sizes = "; ".join(" x ".join(map(str, series.shape)) for series in several)
-        raise ValueError(f"{path} holds {len(several)} image series ({sizes}); save the one to reconstruct as a stack alone")
-    series = several[0] if several else tif.series[0]
-    others = {axis: size for axis, size in zip(series.axes, series.shape) if size > 1 and axis not in "YX"}
-    if "S" in others:
-        raise ValueError(
-            f"{path} holds colour ({others['S']} samples per pixel, as in RGB), but one intensity per pixel is needed: "
-            "split the channels and save the fluorescence channel as a grey stack"
-        )
-    if len(others) > 1:
-        found = ", ".join(f"{axis} = {size}" for axis, size in others.items())
-        raise ValueError(
-            f"{path} has more than one axis besides rows and columns ({found}), but one time series is needed: keep "
-            "one channel and one plane (in ImageJ: Image > Duplicate...) and save that as a stack"
-        )
-    if "C" in others:
-        log.warning("%s calls its %d images channels: they are taken as frames, one after the other", path, others["C"])
-    frames, rows, columns = _extent(series)
-    if frames < 2:
-        raise ValueError(f"{path} holds one frame ({rows} x {columns}); fluctuations need a stack of at least two, better 500")
-    if series.dtype.kind not in "iuf":
-        raise TypeError(f"{path} holds values of type {series.dtype}; integers or real floats are needed")
-    return series, (frames, rows, columns)
-
-
-def _extent(series: Any) -> tuple[int, int, int]:
-    """(frames, rows, columns) of a series, frames being the product of all other axes."""
-    sizes = dict(zip(series.axes, series.shape))
-    rows, columns = int(sizes.get("Y", 1)), int(sizes.get("X", 1))
-    return math.prod(series.shape) // max(1, rows * columns), rows, columns
-
-
-def _whole_chain(tif: tifffile.TiffFile, path: Path) -> None:
-    """Raise if the file ends before its last page: TIFF readers otherwise return fewer frames without a word."""
-    layout, handle = tif.tiff, tif.filehandle
-    last = tif.pages[-1]
-    handle.seek(last.offset)
-    (tags,) = struct.unpack(layout.tagnoformat, handle.read(layout.tagnosize))
-    handle.seek(last.offset + layout.tagnosize + tags * layout.tagsize)
-    (following,) = struct.unpack(layout.offsetformat, handle.read(layout.offsetsize))
-    series = tif.series[0]
-    ends = [offset + count for offset, count in zip(last.dataoffsets, last.databytecounts)]
-    if series.dataoffset is not None:
-        ends.append(series.dataoffset + series.nbytes)
-    promised = (tif.imagej_metadata or {}).get("images", 1)
-    if following or max(ends, default=0) > handle.size or promised > _extent(series)[0]:
-        raise ValueError(
-            f"{path} is cut short: it ends before its last frame ({handle.size} bytes are there); copy or save it again"
-        )
 
 
 def _window(roi: Any, shape: tuple[int, ...], path: Path) -> tuple[slice, slice]:
@@ -221,54 +204,14 @@ def _spelled(frames: slice) -> str:
     return ":".join("" if part is None else str(part) for part in parts)
 
 
-def _load(
-    tif: tifffile.TiffFile, series: Any, shape: tuple[int, int, int], chosen: range, window: tuple[slice, slice],
-    path: Path, *, whole_field: bool,
-) -> np.ndarray:  # fmt: skip
-    """The chosen frames and region, native byte order."""
-    native = series.dtype.newbyteorder("=")
-    if series.dataoffset is not None:
-        stored = native.newbyteorder(tif.byteorder)
-        mapped = np.memmap(path, dtype=stored, mode="r", offset=series.dataoffset, shape=shape)
-        part = mapped[chosen.start : chosen.stop : chosen.step, window[0], window[1]]
-        return part if whole_field and stored.isnative else np.array(part, dtype=native)
-    pages = series.pages
-    try:
-        if len(pages) != shape[0]:  # several frames in one page
-            whole = series.asarray().reshape(shape)
-            return whole[chosen.start : chosen.stop : chosen.step, window[0], window[1]].copy()
-        sizes = [part.stop - part.start for part in window]
-        data = np.empty((len(chosen), *sizes), dtype=native)
-        with contextlib.ExitStack() as opened:
-            for place, index in enumerate(chosen):
-                if pages[index] is None:
-                    raise ValueError(f"frame {index} is missing; of a series of several files all must lie in one folder")
-                handle = pages[index].parent.filehandle
-                if handle.closed:  # another file of the series
-                    handle.open()
-                    opened.callback(handle.close)
-                data[place] = pages[index].asarray().reshape(shape[1:])[window]
-        return data
-    except ValueError as error:
-        if "imagecodecs" in str(error):
-            raise ValueError(
-                f"{path} is compressed ({series.keyframe.compression.name}) in a way that needs the imagecodecs "
-                "package: install it (pip install imagecodecs) or save the stack uncompressed"
-            ) from error
-        raise ValueError(f"{path} is damaged: {error}") from error
-
-
-def _all_finite(data: np.ndarray, path: Path) -> None:
-    """Raise if a float stack holds NaN or infinities; frame by frame, so that a memory map is not copied."""
+def _all_finite(data: np.ndarray, chosen: range, path: Path) -> None:
+    """Raise if a float stack holds NaN or infinities; frame by frame, so that no mask as large as the stack is made."""
     if data.dtype.kind != "f":
         return
-    for index, frame in enumerate(data):
+    for index, frame in zip(chosen, data):
         bad = frame.size - int(np.isfinite(frame).sum())
         if bad:
-            raise ValueError(
-                f"{path} holds NaN or infinite values (first in frame {index} of those read, {bad} pixels): replace "
-                "them, or cut them out with roi or frames"
+            raise UnreadableStack(
+                f"{path} holds NaN or infinite values (first in frame {index}, {bad} pixels): replace them, or cut them out "
+                "with roi or frames"
             )
-
-
-# -- writing -----------------------------------------------------------------------------------------------------------
