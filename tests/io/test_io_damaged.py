@@ -131,6 +131,22 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, stack, monkey
         read_stack(path)
 
 
+def test_a_header_of_millions_of_rows_is_refused_before_they_are_made(tmp_path, stack):
+    path = tmp_path / "psf.tif"
+    tifffile.imwrite(path, stack[0], compression="zlib", photometric="minisblack", metadata=None, rowsperstrip=8)
+    with tifffile.TiffFile(path, mode="r+b") as tif:
+        tif.pages[0].tags["ImageLength"].overwrite(60_000)
+    with pytest.raises(UnreadableStack, match="4 of 7500 strips or tiles are stored"):
+        read_image(path)
+
+
+def test_a_last_frame_that_is_not_all_there_is_said_to_be_cut(tmp_path, stack):
+    path = pages_apart(tmp_path / "a.tif", stack)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(UnreadableStack, match="is cut short or damaged: its chain of 10 pages breaks off"):
+        read_stack(path)
+
+
 @pytest.mark.parametrize("suffix", [".npy", ".tif"])
 def test_a_damaged_image_of_a_psf_is_the_same_type(tmp_path, suffix):
     image = np.random.default_rng(0).random((20, 20)).astype(np.float32)
