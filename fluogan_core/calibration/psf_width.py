@@ -253,8 +253,15 @@ def _autocorrelations(psi: Psi, shifts: list[Shift]) -> tuple[np.ndarray, np.nda
 
 
 def _best(targets: np.ndarray, widths: np.ndarray, curves: np.ndarray) -> np.ndarray:
-    """For each row of targets the width whose curve fits it best, the strength of the flicker being free; NaN if negative."""
+    """For each row of targets the width whose curve fits it best, the strength of the flicker being free.
+
+    NaN where that strength is negative, and where widths far apart fit alike: rounding would choose one of them.
+    """
     norm = np.linalg.norm(curves, axis=1, keepdims=True)
     along = targets @ np.divide(curves, norm, out=np.zeros_like(curves), where=norm > 0).T
     chosen = along.argmax(axis=1)  # of least squares: what is left is the target less what lies along the curve
-    return np.where(along.max(axis=1) > 0, widths[chosen], math.nan)
+    most = along.max(axis=1)
+    alike = along >= (1 - 1e-9) * most[:, None]
+    last = len(widths) - 1 - alike[:, ::-1].argmax(axis=1)
+    told = (most > 0) & (widths[last] - widths[alike.argmax(axis=1)] < _VAGUE)
+    return np.where(told, widths[chosen], math.nan)

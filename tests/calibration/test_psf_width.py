@@ -203,6 +203,16 @@ def test_frames_with_nothing_to_say_are_no_reason_to_stop():
         assert tiny.width == 1.0, tiny.note
 
 
+def test_widths_that_fit_alike_are_no_width(rng):
+    """Where every width predicts the same pairs but for their strength, rounding would choose one, the same in every block."""
+    widths = np.linspace(0.6, 1.7, 111)
+    angles, target = 0.1 * widths, np.array([[np.cos(0.1), np.sin(0.1)]])
+    curves = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    assert psf_width._best(target, widths, curves) == pytest.approx(1.0)
+    alike = np.outer(1 + rng.random(len(widths)), [np.cos(0.1), np.sin(0.1)])
+    assert np.isnan(psf_width._best(target, widths, alike)).all()
+
+
 def test_psfs_of_which_no_width_can_be_told_are_left_alone():
     ring = np.zeros((41, 41))
     ring[[0, -1]] = ring[:, [0, -1]] = 1.0
