@@ -16,7 +16,7 @@ help:
 	@echo "make lint    ruff and mypy alone"
 	@echo "make fuzz    read damaged TIFF files (MUTANTS=20000, SEED=1): nothing hangs, escapes or loses frames in silence"
 	@echo "make bench   measure, write benchmarks/results/ and the tables of docs/"
-	@echo "make paper   repeat the paper's experiment, write benchmarks/results/paper.json and docs/results.md (JOBS=2 processes)"
+	@echo "make paper   repeat the paper's experiment, write benchmarks/results/ and docs/tables/ (JOBS=2 processes)"
 	@echo "make real    reconstruct recorded stacks (DATA=folder), write benchmarks/results/real.json and docs/real.md"
 	@echo "make gpu-check RESULTS=folder    all that needs a CUDA card, with the packages that are there"
 	@echo "make docs    build the documentation into docs/_build/html"

@@ -1,7 +1,7 @@
-"""What the fast paths are measured against: the same scores by torch, as fast as torch gives them.
+"""What the fast paths are compared with: the same scores by torch, as fast as torch computes them.
 
 The critic's max-pooling and LeakyReLU are exchanged (same scores, a quarter of the activations), its memory format and the
-number of frames per pass are chosen by trial: the baseline should not be slow for want of care.
+number of frames per pass are chosen by trial: the baseline must not be slow for lack of tuning.
 """
 
 from __future__ import annotations

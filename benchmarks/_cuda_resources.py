@@ -1,4 +1,4 @@
-"""What every CUDA kernel takes of a card, by compiling it for real: NVRTC needs neither a card nor a driver."""
+"""Registers, memory and instructions of every CUDA kernel, by compiling it: NVRTC needs neither a card nor a driver."""
 
 from __future__ import annotations
 

@@ -90,8 +90,8 @@ def sampled(name: str, call: Callable[[], Any], evaluated: int, of: int, units: 
 class Report:
     """What a benchmark found; becomes one JSON file.
 
-    What is there after each table lies in ``NAME.partial.json`` until the whole is written: a run that is cut short has figures
-    to show, and replaces none.
+    After each table the figures so far are written to ``NAME.partial.json``, until the whole is written: a run that is cut
+    short leaves its figures, and replaces none.
 
     Parameters
     ----------
@@ -195,7 +195,7 @@ def _interleave(alternatives: Sequence[Alternative], seconds: float, quick: bool
     if quick:
         rounds = 1
     else:
-        # the first call may have compiled: quick ones are asked again
+        # the first call may have compiled: a quick one is timed again
         once = {a.name: _timed(a.call, backend) if once[a.name] < 1.0 else once[a.name] for a in alternatives}
         rounds = int(np.clip(seconds / max(sum(once.values()), 1e-9), *_ROUNDS))
     times: dict[str, list[float]] = {a.name: [] for a in alternatives}

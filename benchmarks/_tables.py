@@ -160,10 +160,10 @@ def read_results(folder: Path) -> Documents:
 
 
 def render(results: Path, docs: Path) -> list[Path]:
-    """Fill the blocks of all documents in ``docs``; return those that changed."""
+    """Fill the blocks of all documents in ``docs`` and its folders; return those that changed."""
     documents = read_results(results)
     changed = []
-    for path in sorted(docs.glob("*.md")):
+    for path in sorted(docs.rglob("*.md")):
         old = path.read_text(encoding="utf-8")
         new = rendered(old, documents)
         if new != old:

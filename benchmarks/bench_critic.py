@@ -1,4 +1,4 @@
-"""The critic's training step (eq. 5): what it spends its time on, and what makes it faster on this machine.
+"""The critic's training step (eq. 5): where its time goes, and what makes it faster on this machine.
 
 Every variant takes the same Adam step (checked before it is timed) from the same weights:
 

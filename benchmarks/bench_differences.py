@@ -119,7 +119,7 @@ def _single(report: Report, size: int, tile: fg.Critic) -> dict[str, float]:
 
 
 def _agreement(report: Report, field: _Field, y: Any, pixels: np.ndarray) -> None:
-    """Hold what is timed to torch in float64 on the sampled perturbations of the first frame."""
+    """Compare what is timed with torch in float64 on the sampled perturbations of the first frame."""
     step, host = field.case.model.gain, field.backend.to_host
     exact = copy.deepcopy(field.critic).double()
     some = pixels[:: max(1, len(pixels) // 64)]
@@ -151,7 +151,7 @@ def _single_targets(report: Report, medians: dict[int, dict[str, float]]) -> Non
 
 
 def _floors(report: Report, tile: fg.Critic, medians: dict[int, dict[str, float]]) -> None:
-    """What no bound can spare, at the rate of a large matrix product: how far the kernel is from it, and so is any other."""
+    """The work that no bound can avoid, at the rate of a large matrix product: the floor for this kernel and any other."""
     options, rows = report.options, []
     if report.backend.kernel("make_network") is None:
         return
@@ -173,7 +173,7 @@ def _floors(report: Report, tile: fg.Critic, medians: dict[int, dict[str, float]
         cells = per_photon[:, 0] / channels
         steps = [cells[k] * taps * channels[k] * channels[k + 1] for k in range(field.critic.depth - 1)]
         dense = taps * channels[0] + sum(steps)
-        # both passes over the frame, all layers but the last in full, the last one's bounds and what truly bends there
+        # both passes over the frame, all layers but the last in full, the bounds of the last one and its units that bend
         inputs = [1, *channels[:-1]]
         forward = sum(taps * i * c / field.critic.pool ** (2 * k) for k, (i, c) in enumerate(zip(inputs, channels)))
         bounds = cells[-2] * taps * channels[-1] + per_photon[-1, 2] * taps * channels[-2] if len(channels) > 1 else 0

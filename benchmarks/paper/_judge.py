@@ -23,7 +23,7 @@ from ._scenes import CONDITIONS, Geometry, make_scene
 
 __all__ = ["OWN_LIGHT", "Task", "Verdict", "gather", "judge", "verdicts"]
 
-#: No method: the light of the molecules that were drawn, blurred to this FWHM.  Where it splits a bar, the bar is split.
+#: Not a method: the light of the molecules that were drawn, blurred to this FWHM.  Where it splits a bar, the molecules do.
 _OWN_NM = 60.0
 OWN_LIGHT = f"the molecules' own light, at {_OWN_NM:g} nm"
 
@@ -60,7 +60,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one method made of one group of one recording.
+    """How one method did on one group of one recording.
 
     Attributes
     ----------
@@ -107,7 +107,7 @@ def judge(task: Task) -> list[Verdict]:
     condition = next(c for c in CONDITIONS if c.name == task.condition)
     scene = make_scene(condition, task.separations, task.seed, control=task.control, geometry=task.geometry)
     job = Job(scene, width=task.width, options=task.options)
-    warm_up(task.methods, job.as_described.psi)  # made here, so that it is no peer's time
+    warm_up(task.methods, job.as_described.psi)  # computed here, so that no peer is charged for it
     made = []
     own = {}
     if scene.own_light is not None:

@@ -1,8 +1,8 @@
 """What is compared: images on the fine grid, photons per fine pixel and frame, from one recorded stack each.
 
-The peers that need a background are given the one that our mean fit found, so that the comparison is of what is made of it.
-They go through the PSF as it is described, and so does what they are given: camera, background.
-Those whose brightness has no unit of light (SOFI, SRRF, eSRRF) are given the light above that background.
+The peers that need a background get the one that our mean fit found, so that only the image is compared.
+They use the PSF as described; camera and background that they get were found with the same PSF.
+Images without a unit of light (SOFI, SRRF, eSRRF) are scaled to the light above that background.
 """
 
 from __future__ import annotations
@@ -90,13 +90,14 @@ class Job:
     ) -> None:
         self.scene, self.width, self.options = scene, width, options
         self.psi = scene.psi(width)
-        known = {} if estimate is None else {"camera": estimate.camera, "photons_per_emitter": estimate.photons_per_emitter}
-        found = fg.calibrate(scene.frames, self.psi, psf_width=psf_width, **known)
-        self.psf_width, self.camera, kappa = found.psf_width.width, found.camera, found.estimate.photons_per_emitter
+        self.psf_width = fg.estimate_psf_width(scene.frames, self.psi).width if psf_width is None else psf_width
         self.own_psi = self.psi.scaled(self.psf_width)
+        estimate = fg.estimate_camera(scene.frames, self.own_psi) if estimate is None else estimate
+        self.camera, kappa = estimate.camera, estimate.photons_per_emitter
         self.mean = (scene.frames.mean(axis=0) - self.camera.offset) / self.camera.gain
+        flickering = self.own_psi.replaced(photons_per_emitter=kappa)
         started = time.perf_counter()
-        made = fg.reconstruct(scene.frames, psi=found.psi, camera=self.camera, options=options, progress=False)
+        made = fg.reconstruct(scene.frames, psi=flickering, camera=self.camera, options=options, progress=False)
         whole = time.perf_counter() - started
         self.seconds = {"full method": whole, "mean fit": whole - made.timings.get("moments", 0.0)}
         self.full, self.fit = Image(made.x * kappa, made.b), Image(made.x_mean_fit * kappa, made.b_mean_fit)
@@ -132,7 +133,7 @@ def sofi2(job: Job) -> np.ndarray:
 
 
 def sofi2_richardson_lucy(job: Job, steps: int = 200) -> np.ndarray:
-    """Second-order SOFI, then Richardson-Lucy with the square of the PSF: what a cumulant is blurred by."""
+    """Second-order SOFI, then Richardson-Lucy with the square of the PSF, which is the PSF of a second-order cumulant."""
     square = job.psi.psf.astype(np.float64) ** 2
     return _lit(job, _richardson_lucy(_spread(_cumulant(job), job.psi.factor), square / square.sum(), steps))
 
@@ -143,7 +144,7 @@ def richardson_lucy(job: Job, steps: int = 200) -> np.ndarray:
 
 
 def srrf(job: Job) -> np.ndarray:
-    """SRRF of nanopyx with its defaults, on the counts above the offset: with it, brightness weighs the frames hardly."""
+    """SRRF of nanopyx with its defaults, on the counts above the offset, which would level out the weights of the frames."""
     return _lit(job, _nanopyx.srrf(job.above_offset, job.psi))
 
 
@@ -220,7 +221,7 @@ def left_out() -> dict[str, str]:
 
 
 def warm_up(names: Iterable[str], psi: fg.Psi) -> None:
-    """Import what the methods need, and find where their points land: once per process, and no method's time."""
+    """Import what the methods need, and measure where their points land: once per process, outside of all timings."""
     if not set(_BY_SKIMAGE).isdisjoint(names):
         importlib.import_module("skimage.restoration")
     if not set(_BY_NANOPYX).isdisjoint(names):
@@ -249,7 +250,7 @@ def _richardson_lucy(fine: np.ndarray, psf: np.ndarray, steps: int) -> np.ndarra
 
 
 def _lit(job: Job, image: np.ndarray) -> np.ndarray:
-    """An image without a unit, given the light above the background."""
+    """An image without a unit, scaled to the light above the background."""
     total = float(image.sum())
     return image * (float(job.lit.sum()) / total) if total > 0 else image
 

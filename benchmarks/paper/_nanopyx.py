@@ -1,4 +1,4 @@
-"""SRRF and eSRRF as nanopyx computes them: on the CPU, in silence, and where things are.
+"""SRRF and eSRRF as nanopyx computes them: on the CPU, without output, moved to the right place.
 
 nanopyx looks for OpenCL devices when it is imported, prints what it runs, keeps its run times in the home folder and lets them
 choose the implementation; where one fails it takes another.  Here it is told which to take, what it prints is read for
@@ -106,7 +106,7 @@ def why_no_nanopyx() -> str:
     try:
         with _quiet():
             _nanopyx()
-    except Exception as error:  # whatever its many dependencies raise: a peer that is absent stops nothing
+    except Exception as error:  # its many dependencies raise errors of many kinds: an absent peer must not stop the comparison
         return f"nanopyx cannot be imported: {type(error).__name__}: {error}"
     return ""
 
@@ -126,12 +126,12 @@ def _nanopyx() -> ModuleType:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Run what is inside without OpenCL, without a word and away from the user's files.
+    """Run the body without OpenCL, without output and without touching the user's files.
 
     Raises
     ------
     RuntimeError
-        If it said that an implementation failed: what it then returned came from another one.
+        If it reported that an implementation failed: its result then came from another one.
     """
     importlib.import_module("matplotlib.font_manager")  # nanopyx loads it: its cache belongs into the true home
     ours = {"HOME": _home().name, "USERPROFILE": _home().name, "NANOPYX_DISABLE_OPENCL": "1", "MPLBACKEND": "agg"}

@@ -1,6 +1,6 @@
-"""Put one condition's figures, measured alone, in the place of its old ones, or behind the others' if there are none.
+"""Replace the figures of one condition, measured alone, or append them if there were none.
 
-No comparison in the tables crosses conditions, so that each stays one of figures from one run.
+No comparison in the tables crosses conditions, so every comparison remains one of figures from one run.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def measure(
 
 
 def _results_there(path: Path, condition: str, quick: bool, parser: argparse.ArgumentParser) -> Document:
-    """What an earlier run has left, before anything is measured that would have no place in it."""
+    """The document of an earlier run, checked before anything is measured that would not fit into it."""
     if not path.is_file():
         parser.error(f"{path} is not there: new figures of {condition} have no place to go; run all conditions first")
     there: Document = json.loads(path.read_text(encoding="utf-8"))
@@ -83,7 +83,7 @@ def _results_there(path: Path, condition: str, quick: bool, parser: argparse.Arg
 def _in_its_place(
     before: Document | None, part: Document, condition: str | None, results: Path, parser: argparse.ArgumentParser
 ) -> Document:
-    """``part`` in its place among the figures that were there before, if any were; it is not lost where it has no place."""
+    """``part`` merged into the earlier figures, if there are any; where it does not fit it is written on its own."""
     if before is None or condition is None:
         return part
     try:
@@ -145,7 +145,7 @@ def _put_table(tables: list[Document], new: Document) -> None:
 
 
 def _same_columns(tables: list[Document], new: Document, concerned: Callable[[Document], bool]) -> list[Document]:
-    """The tables that say the same of something; they must be there, and say it in the same columns."""
+    """The corresponding tables of both documents; they must exist and have the same columns."""
     found = [table for table in tables if concerned(table)]
     if not found or any(table["columns"] != new["columns"] for table in found):
         raise ValueError(f"the table {new['title']!r} is not in the results, or has other columns: run all conditions")

@@ -92,7 +92,7 @@ def add_targets(report: Report, verdicts: Sequence[Verdict]) -> None:
 def against_peers(verdicts: Sequence[Verdict]) -> dict[str, float]:
     """How much better we are than the best peer of each figure, over distances from 150 nm up; what was compared -> gain.
 
-    Each peer is compared over the recordings that both were judged on; the best is who leaves us the least.
+    Each peer is compared over the recordings that both were judged on; the best peer is the one with our smallest gain.
     """
     found = [v for v in verdicts if v.separation >= 150 and v.method not in (OWN_LIGHT, "mean fit")]
     mine = {_recording(v): v for v in of(found, method=_OURS)}
@@ -122,7 +122,7 @@ def _mean_score(verdicts: Sequence[Verdict]) -> float | None:
 
 def _distance_error(verdicts: Sequence[Verdict]) -> float | None:
     pairs = of(verdicts, control=False)
-    # who resolves next to nothing may be right about the little it resolves
+    # a method that resolves almost nothing may be right about the few pairs that it resolves
     return _absolute(v.error_nm for v in of(pairs, resolved=True)) if share(pairs) >= 0.5 else None
 
 

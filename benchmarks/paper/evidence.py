@@ -1,4 +1,4 @@
-r"""Do the data hold that there are two lines?  An answer that does not depend on any method of reconstruction.
+r"""Do the frames contain that there are two lines?  An answer that does not depend on any method of reconstruction.
 
 ``python -m benchmarks.paper.evidence``
 
@@ -8,12 +8,14 @@ many standard deviations the mean of T independent frames tells the two apart, u
 
 .. math:: d'^2 = T \min_{\mu \in \text{no dip}} (\mu_\text{pair} - \mu)^T \Sigma^{-1} (\mu_\text{pair} - \mu),
 
-bounds what any method can know from the mean.  Second moments are looked at with the same image: twice the Kullback-Leibler
-divergence of the two Gaussians, the mean's part under the pair's covariance as above, is what mean and covariance hold against
-that image, an upper bound for the best one.  Molecules that stay on over several frames make these fewer than they are.
+bounds what any method can learn from the mean.  Second moments are compared for the same image: twice the Kullback-Leibler
+divergence of the two Gaussians, with the mean's part under the pair's covariance as above, says how far mean and covariance
+differ from that image; it is an upper bound for the best one.  Frames are taken as independent: molecules that stay on over
+several frames make the independent ones fewer.
 
-A PSF that is believed to be narrower than it is leaves less: what it does not blur, the image has to, and a pair that is
-blurred is nearer to one without a dip.  Its frames are compared with those of images without a dip *through the narrower PSF*.
+If the assumed PSF is narrower than the true one, the difference is smaller: the image has to make up for the missing blur, and
+a pair that is blurred is closer to an image without a dip.  The frames are then compared with those of images without a dip
+*through the narrower PSF*.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ __all__ = ["Evidence", "evidence"]
 
 #: Cosines per axis of the background that is free.
 _ORDERS = 4
-#: Width of a PSF that is believed and too narrow, relative to the true one.
+#: Width of an assumed PSF that is too narrow, relative to the true one.
 _NARROW = 0.95
 
 
@@ -71,7 +73,7 @@ class Evidence:
 
 
 def evidence(separation: float, light: float, kappa: float, geometry: Geometry = ROI, width: float = 1.0) -> Evidence:
-    """What ``geometry.frames`` frames of a pair hold.
+    """How far ``geometry.frames`` frames of a pair are from those of other images.
 
     Parameters
     ----------
@@ -120,7 +122,7 @@ def evidence(separation: float, light: float, kappa: float, geometry: Geometry =
 def _without_dip(pattern: fg.Pattern, width: float) -> tuple[list[float], np.ndarray]:
     """Images whose mixtures have no dip between the pair: centred bars of all widths, and lines of one fine pixel outside.
 
-    Their ends are blurred by what a narrower PSF lacks, so that it is not the ends that tell them from the pair.
+    Their ends are blurred by what a narrower PSF lacks.  Otherwise the ends alone would distinguish them from the pair.
     """
     fine_nm = pattern.pixel_size_nm / pattern.factor
     edges = np.arange(pattern.x.shape[1] + 1) * fine_nm
@@ -158,8 +160,8 @@ def run(options: Options) -> Report:
         kappa = photons_per_emission(condition)
         for separation in options.pick((210.0, 180.0, 150.0, 120.0), (240.0,)):
             e = evidence(separation, condition.light, kappa, geometry)
-            believed = evidence(separation, condition.light, kappa, geometry, _NARROW)
-            rows.append([condition.name, f"{separation:g} nm", e.of_bar, e.of_mean, e.of_both, believed.of_mean])
+            assumed = evidence(separation, condition.light, kappa, geometry, _NARROW)
+            rows.append([condition.name, f"{separation:g} nm", e.of_bar, e.of_mean, e.of_both, assumed.of_mean])
     report.table(
         f"What {geometry.frames} frames hold: standard deviations by which a pair differs",
         [
@@ -168,7 +170,7 @@ def run(options: Options) -> Report:
             "from its bar, mean",
             "from the best image without a dip, mean",
             "mean and covariance",
-            f"mean, a PSF {100 * (1 - _NARROW):.0f} % too narrow believed",
+            f"mean, a PSF {100 * (1 - _NARROW):.0f} % too narrow assumed",
         ],
         rows,
         "Camera and PSF known, frames independent, brightness and a smooth background free. Mean and covariance: against the "

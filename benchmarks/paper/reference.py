@@ -6,9 +6,9 @@ be written down and climbed,
 .. math:: \log L(x) = -\tfrac{T}{2}\left(\log\det\Sigma + \mathrm{tr}\,\Sigma^{-1} (S + r r^T)\right), \quad
           \Sigma = \mathrm{diag}(\Psi x + b) + \Psi\,\mathrm{diag}(x)\,\Psi^T, \quad r = \bar y - \Psi x - b,
 
-with S the covariance of the frames.  Likelihoods are given the background and stopped where their error is least (an oracle's
-stop: a bound, not a method); the library's fits estimate the background and stop by themselves.  What was tried on the way
-stands beside them (:mod:`._tries`).  ``--light 2`` measures the fields of that light anew, ``--light 20`` those of the other.
+with S the covariance of the frames.  Likelihoods are given the background and stopped where their error is least (by the known
+truth: a bound, not a method); the library's fits estimate the background and stop by themselves.  Other attempts
+are listed beside them (:mod:`._tries`).  ``--light 2`` measures only the fields of that light, ``--light 20`` the others.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ def _measured(
     seconds = time.perf_counter() - started
     score, error = held_out_score(field.unseen, field.model, x, b), error_of(field)(x)
     wrong = float(np.sqrt(np.mean((b - field.b) ** 2)))
-    density = f"{score.log_density:.5f}"  # it is the last digits that differ
+    density = f"{score.log_density:.5f}"  # the differences are in the last digits
     print(f"{light:g} photons, seed {seed}, {name}: {error:.3f} {density}", file=sys.stderr, flush=True)
     row = [f"{light:g}", seed, name, error, density, wrong, score.covariance_ratio, seconds, note]
     return row, (error, score.log_density)

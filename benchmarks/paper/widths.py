@@ -1,8 +1,8 @@
-"""A PSF that is not what it is said to be.
+"""A PSF that is described wrongly.
 
 ``python -m benchmarks.paper.widths [--quick] [--seeds N] [--jobs N] [--condition NAME]``
 
-Nobody knows a PSF to the per cent.  What does one 5 % too narrow or too wide do, and what do covariances say of its width?
+Nobody knows a PSF to one per cent.  What does one 5 % too narrow or too wide do, and what do covariances say of its width?
 """
 
 from __future__ import annotations

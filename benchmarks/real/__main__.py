@@ -23,7 +23,7 @@ DATA = ROOT.parent / "shared" / "data" / "real"
 
 
 def regions(options: Options, folder: Path) -> list[Region]:
-    """What there is; a line on standard error for each stack that is not there."""
+    """The stacks that are there; a line on standard error for each that is missing."""
     if options.quick:
         return [synthetic()]
     found = []
@@ -55,7 +55,7 @@ def add_judged(report: Report, found: Found) -> None:
     """What was measured of every method on one stack."""
     rows = []
     for one in found.judged:
-        density = "" if one.log_density is None else f"{one.log_density:.4f}"  # it is the last digits that differ
+        density = "" if one.log_density is None else f"{one.log_density:.4f}"  # the differences are in the last digits
         repeats = one.reason if one.resolution_nm is None else f"{one.resolution_nm:.0f} nm"
         rows.append([one.method, repeats, density, one.rsp, one.rse, one.seconds])
     frames = len(found.region.frames)

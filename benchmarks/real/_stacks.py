@@ -1,4 +1,4 @@
-"""The stacks, what is known of each, and the region that is looked at."""
+"""The stacks, what is known of each, and the region that is fitted."""
 
 from __future__ import annotations
 

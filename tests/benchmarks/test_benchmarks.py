@@ -183,7 +183,7 @@ def test_an_unknown_block_is_named():
 
 
 def test_the_documents_have_a_block_for_every_benchmark():
-    text = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md"))
+    text = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs").rglob("*.md"))
     for name in ("targets", "environment", *QUESTIONS, *STUDIES):
         assert f"<!-- table: {name} -->" in text
 
