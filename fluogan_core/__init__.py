@@ -37,6 +37,8 @@ _EXPORTS = {
     "sweep": "selection.trials",
     "Sweep": "selection.trials",
     "Trial": "selection.trials",
+    "calibrate": "calibration.calibrate",
+    "Calibration": "calibration.calibrate",
     "Camera": "calibration.camera",
     "CameraEstimate": "calibration.camera",
     "estimate_camera": "calibration.camera",
@@ -95,6 +97,8 @@ if TYPE_CHECKING:
     from .backend.arrays import Backend as Backend
     from .backend.arrays import backend_of as backend_of
     from .backend.arrays import get_backend as get_backend
+    from .calibration.calibrate import Calibration as Calibration
+    from .calibration.calibrate import calibrate as calibrate
     from .calibration.camera import Camera as Camera
     from .calibration.camera import CameraEstimate as CameraEstimate
     from .calibration.camera import estimate_camera as estimate_camera

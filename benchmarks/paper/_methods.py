@@ -90,14 +90,13 @@ class Job:
     ) -> None:
         self.scene, self.width, self.options = scene, width, options
         self.psi = scene.psi(width)
-        self.psf_width = fg.estimate_psf_width(scene.frames, self.psi).width if psf_width is None else psf_width
+        known = {} if estimate is None else {"camera": estimate.camera, "photons_per_emitter": estimate.photons_per_emitter}
+        found = fg.calibrate(scene.frames, self.psi, psf_width=psf_width, **known)
+        self.psf_width, self.camera, kappa = found.psf_width.width, found.camera, found.estimate.photons_per_emitter
         self.own_psi = self.psi.scaled(self.psf_width)
-        estimate = fg.estimate_camera(scene.frames, self.own_psi) if estimate is None else estimate
-        self.camera, kappa = estimate.camera, estimate.photons_per_emitter
         self.mean = (scene.frames.mean(axis=0) - self.camera.offset) / self.camera.gain
-        flickering = self.own_psi.replaced(photons_per_emitter=kappa)
         started = time.perf_counter()
-        made = fg.reconstruct(scene.frames, psi=flickering, camera=self.camera, options=options, progress=False)
+        made = fg.reconstruct(scene.frames, psi=found.psi, camera=self.camera, options=options, progress=False)
         whole = time.perf_counter() - started
         self.seconds = {"full method": whole, "mean fit": whole - made.timings.get("moments", 0.0)}
         self.full, self.fit = Image(made.x * kappa, made.b), Image(made.x_mean_fit * kappa, made.b_mean_fit)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 
 import fluogan_core as fg
-from fluogan_core.calibration.noise import stack_noise
 from fluogan_core.metrics.images import blurred_agreement
 from fluogan_core.metrics.prediction import held_out_score
 from fluogan_core.metrics.resolution import fourier_ring_correlation
@@ -119,9 +118,8 @@ def compare(region: Region, options: fg.SolverOptions) -> Found:
     options : SolverOptions
         Of our own reconstruction.
     """
-    psf_width = fg.estimate_psf_width(region.frames, region.psi())
-    psi = region.psi().scaled(psf_width.width)
-    estimate = fg.estimate_camera(region.frames, psi)
+    calibration = fg.calibrate(region.frames, region.psi())
+    estimate, psf_width = calibration.estimate, calibration.psf_width
     counts = region.frames.astype(np.float32) - np.float32(estimate.camera.offset)
     halves = (slice(0, None, 2), slice(1, None, 2))
     parts = (dataclasses.replace(region, frames=region.frames[part]) for part in (slice(None), *halves))
@@ -142,7 +140,7 @@ def compare(region: Region, options: fg.SolverOptions) -> Found:
         density = None if None in scores else float(np.mean(scores))
         judged.append(Judged(name, rings.resolution_nm, rings.reason, density, agreement.rsp, agreement.rse, first.seconds))
         images[name] = target if name == "temporal mean" else first.light[fine]
-    return Found(region, estimate, psf_width, stack_noise(counts, psi).excess, jobs[0].stop_reason, images, judged)
+    return Found(region, estimate, psf_width, calibration.noise.excess, jobs[0].stop_reason, images, judged)
 
 
 def _ours(job: Job, name: str) -> _Made:

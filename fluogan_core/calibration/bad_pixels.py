@@ -15,6 +15,7 @@ then the prediction.  The sharpest of them are taken out first, since they spoil
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ import numpy as np
 from ..physics.psi import Psi
 from .unlit import unlit_pixels
 
-__all__ = ["without_bad_pixels"]
+__all__ = ["BadPixels", "fill_pixels", "find_bad_pixels", "without_bad_pixels"]
 
 log = logging.getLogger("fluogan_core")
 
@@ -58,54 +59,109 @@ def without_bad_pixels(counts: Any, psi: Psi) -> tuple[Any, np.ndarray]:
     bad : (M1, M2) bool, on the host
         Nowhere if it would be more than a twentieth of the field; the log says so.
     """
-    xp = np if isinstance(counts, np.ndarray) else psi.backend.xp
-    host = np.asarray if xp is np else psi.backend.to_host
+    host = np.asarray if isinstance(counts, np.ndarray) else psi.backend.to_host
     mean, variance = host(counts.mean(axis=0, dtype=np.float64)), np.empty(psi.shape)
     at_lowest, lowest = np.empty(psi.shape), counts.min()
     for row in range(psi.shape[0]):  # the changes of all frames at once would be another stack
         line = counts[:, row].astype(np.float64)
         variance[row] = host(0.5 * ((line[1:] - line[:-1]) ** 2).mean(axis=0))
         at_lowest[row] = host((line == lowest).mean(axis=0))
-    _say_if_empty_border((variance > 0) | unlit_pixels(variance, at_lowest, len(counts)))
-    bad, filled = _bad_and_filled(mean, variance, len(counts), psi)
+    unlit = unlit_pixels(variance, at_lowest, len(counts))
+    found = find_bad_pixels(mean, variance, len(counts), psi, unlit=unlit)
+    for remark in found.remarks:
+        log.warning(remark)
+    return fill_pixels(counts, found.mask, found.filled[found.mask], psi), found.mask
+
+
+def fill_pixels(counts: Any, bad: np.ndarray, values: np.ndarray, psi: Psi) -> Any:
+    """Return the frames with one value for all time in each bad pixel: the same array if there is none, else a copy.
+
+    Parameters
+    ----------
+    counts : (T, M1, M2) array
+        On the host or where psi computes.
+    bad : (M1, M2) bool
+    values : (K,) array
+        Of the K bad pixels in the order of ``numpy.nonzero(bad)``, counts.
+    psi : Psi
+    """
     if not bad.any():
-        return counts, bad
+        return counts
+    xp = np if isinstance(counts, np.ndarray) else psi.backend.xp
     made = counts.astype(np.float64 if counts.dtype == np.float64 else np.float32)
     rows, columns = np.nonzero(bad)
-    made[:, xp.asarray(rows), xp.asarray(columns)] = xp.asarray(filled[rows, columns], dtype=made.dtype)
-    shown = ", ".join(f"({row}, {column})" for row, column in zip(rows[:_SHOWN], columns[:_SHOWN]))
-    more = f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else ""
-    log.warning(
-        "pixels left out of the fit: %d that no light through the PSF could look like (hot, dead, stuck), (row, column) %s%s",
-        len(rows),
-        shown,
-        more,
-    )
-    return made, bad
+    made[:, xp.asarray(rows), xp.asarray(columns)] = xp.asarray(values, dtype=made.dtype)
+    return made
 
 
-def _say_if_empty_border(changing: np.ndarray) -> None:
-    """Log where whole rows or columns at the field's border stand still, as registration leaves them, and what to cut to."""
+@dataclass(frozen=True, eq=False)
+class BadPixels:
+    """Hot, dead or stuck pixels of a field.
+
+    Attributes
+    ----------
+    mask : (M1, M2) bool
+        Nowhere true if it would be more than a twentieth of the field.
+    filled : (M1, M2) float64
+        The mean frame with what the other pixels predict where ``mask`` is true.
+    remarks : tuple of str
+        What was left out, and what looks wrong with the field.
+    """
+
+    mask: np.ndarray
+    filled: np.ndarray
+    remarks: tuple[str, ...]
+
+
+def find_bad_pixels(mean: np.ndarray, variance: np.ndarray, frames: int, psi: Psi, *, unlit: np.ndarray) -> BadPixels:
+    """Find the bad pixels of a field whose pixels have this mean (of any offset) and this temporal variance, counts.
+
+    Parameters
+    ----------
+    mean, variance : (M1, M2) array
+        Of each pixel over time; the variance from differences of consecutive frames.
+    frames : int
+        Number of frames.
+    psi : Psi
+        The PSF; its ``photons_per_emitter`` does not matter.
+    unlit : (M1, M2) bool
+        Pixels that do not change because hardly any photon comes there (:func:`.unlit.unlit_pixels`).
+    """
+    border = _empty_border((variance > 0) | unlit)
+    bad, filled, reason = _bad_and_filled(mean, variance, frames, psi)
+    rows, columns = np.nonzero(bad)
+    if rows.size:
+        shown = ", ".join(f"({row}, {column})" for row, column in zip(rows[:_SHOWN], columns[:_SHOWN]))
+        more = f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else ""
+        reason = (
+            f"pixels left out of the fit: {len(rows)} that no light through the PSF could look like (hot, dead, stuck), "
+            f"(row, column) {shown}{more}"
+        )
+    return BadPixels(bad, filled, tuple(remark for remark in (border, reason) if remark))
+
+
+def _empty_border(changing: np.ndarray) -> str:
+    """Remark on whole rows or columns at the field's border that stand still, as registration leaves them."""
     rows, columns = (np.flatnonzero(changing.any(axis=axis)) for axis in (1, 0))
     if not rows.size:
-        return
+        return ""
     whole = rows[0], columns[0], rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1
-    if whole[2:] != changing.shape:
-        log.warning(
-            "rows or columns at the border never change (left by a registration?), and no image looks like that: cut the stack "
-            "to top, left, rows, columns = %d, %d, %d, %d (roi)",
-            *whole,
-        )
+    if whole[2:] == changing.shape:
+        return ""
+    return (
+        "rows or columns at the border never change (left by a registration?), and no image looks like that: cut the stack to "
+        f"top, left, rows, columns = {', '.join(map(str, whole))} (roi)"
+    )
 
 
-def _bad_and_filled(mean: np.ndarray, variance: np.ndarray, frames: int, psi: Psi) -> tuple[np.ndarray, np.ndarray]:
-    """Where pixels are bad, and the mean frame with what the others predict there."""
+def _bad_and_filled(mean: np.ndarray, variance: np.ndarray, frames: int, psi: Psi) -> tuple[np.ndarray, np.ndarray, str]:
+    """Where pixels are bad, the mean frame with what the others predict there, and why nothing was taken out if so."""
     from scipy.ndimage import maximum_filter, median_filter
 
     bad = np.zeros(mean.shape, dtype=bool)
     changing = variance[variance > 0]
     if mean.size < _FEWEST or not changing.size:
-        return bad, mean
+        return bad, mean, ""
     # no single pixel has a say in what is typical
     dark, bright = np.quantile(median_filter(mean, 3), (0.05, 0.99))
     typical, brightest = float(np.median(changing)), float(bright - dark)
@@ -121,16 +177,15 @@ def _bad_and_filled(mean: np.ndarray, variance: np.ndarray, frames: int, psi: Ps
         ratio = np.where(bad, 0.0, np.abs(misses) / allowed)
         worst = float(ratio.max())
         if worst <= 1:
-            return bad, filled
+            return bad, filled, ""
         bad |= (ratio >= max(1.0, _WORST * worst)) & (ratio == maximum_filter(ratio, 3))
         if bad.mean() > _MOST:
             break
-    log.warning(
-        "more than %.0f %% of the pixels stick out of what the PSF lets be (a border without light, a PSF far too wide, very "
-        "unequal pixels): all are taken as they are; cut the stack to what is whole",
-        100 * _MOST,
+    reason = (
+        f"more than {100 * _MOST:.0f} % of the pixels stick out of what the PSF lets be (a border without light, a PSF far too "
+        "wide, very unequal pixels): all are taken as they are; cut the stack to what is whole"
     )
-    return np.zeros_like(bad), mean
+    return np.zeros_like(bad), mean, reason
 
 
 class _Prediction:

@@ -32,14 +32,13 @@ import numpy as np
 from ..backend.arrays import backend_of
 from ..backend.checks import real_number
 from ..physics.psi import Psi
-from ..stack import recorded_stack
 from .flicker import PairKernels, fit_flicker
-from .pixel_moments import live_pixels, pixel_moments
 from .regression import jackknife
 from .remarks import MOST_READ_NOISE, camera_notes, flicker_notes, neighbour_notes, usable_brightness
 from .row_shift import row_shift_notes
+from .stack_statistics import StackStatistics
 
-__all__ = ["MOST_READ_NOISE", "Camera", "CameraEstimate", "estimate_camera"]
+__all__ = ["MOST_READ_NOISE", "Camera", "CameraEstimate", "camera_from", "checked_values", "estimate_camera"]
 
 #: Pixels whose variance departs by more than this many robust standard deviations do not take part.
 _REJECT = 4.0
@@ -202,21 +201,32 @@ def estimate_camera(
     TypeError
         If it holds neither integers nor floats.
     """
-    from scipy.ndimage import median_filter
+    given = checked_values(gain, offset, noise_std, photons_per_emitter)
+    return camera_from(StackStatistics(stack, None if psi is None else psi.shape), psi, given)
 
+
+def checked_values(
+    gain: float | None, offset: float | None, noise_std: float | None, photons_per_emitter: float | None
+) -> dict[str, float]:
+    """The values that are given, by name, in this order; each a number in its range."""
     options = {"gain": gain, "offset": offset, "noise_std": noise_std, "photons_per_emitter": photons_per_emitter}
-    given = {
+    return {
         name: real_number(value, name, low=-math.inf if name == "offset" else 0, open_low=name not in ("offset", "noise_std"))
         for name, value in options.items()
         if value is not None
     }
-    stack = recorded_stack(stack, None if psi is None else psi.shape)
-    frames, rows, columns = stack.shape
 
+
+def camera_from(statistics: StackStatistics, psi: Psi | None, given: dict[str, float]) -> CameraEstimate:
+    """:func:`estimate_camera` from statistics that may be shared, and checked values."""
+    from scipy.ndimage import median_filter
+
+    frames, rows, columns = statistics.frames.shape
     optics = None if psi is None else PairKernels(psi)
-    moments = pixel_moments(stack, [*optics.near, *optics.far] if optics else [(1, 0)])
+    moments = statistics.moments([*optics.near, *optics.far] if optics else [(1, 0)])
     mean = moments.mean
-    live, notes = live_pixels(stack, mean, moments.variance)
+    live, remarks = statistics.live
+    notes = list(remarks)
     blocks = (np.arange(rows) * _BLOCKS // rows)[:, None] * _BLOCKS + np.arange(columns) * _BLOCKS // columns
     blocks = np.unique(blocks, return_inverse=True)[1].reshape(rows, columns)
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from ..backend.arrays import default_memory_budget
 from ..physics.psi import Psi
 
-__all__ = ["StackNoise", "stack_noise"]
+__all__ = ["StackNoise", "noise_from", "stack_noise", "temporal_moments"]
 
 #: Noise is read at the frequencies of the mean frame beyond the first of these, fractions of Nyquist's, ...
 _EDGES = (0.8, 0.85, 0.9)
@@ -69,27 +70,70 @@ def stack_noise(counts: Any, psi: Psi) -> StackNoise:
     ValueError
         If the frames do not change at all, or hold counts too large for their variance to be held.
     """
-    xp = psi.backend.xp
+    mean, variance = (psi.backend.to_host(moment) for moment in _moments(counts))
+    return noise_from(mean, variance, len(counts), psi)
+
+
+def _moments(counts: Any) -> tuple[Any, Any]:
+    """Mean and temporal variance of each pixel."""
     largest = max(float(counts.max()), -float(counts.min()))
     if largest > _LARGEST:
         raise ValueError(f"the stack holds counts up to {largest:.3g}, whose variance no float32 can hold: scale it down")
     step = counts[1:] - counts[:-1]
-    variance = 0.5 * (step * step).mean(axis=0, dtype=np.float64)
+    return counts.mean(axis=0, dtype=np.float64), 0.5 * (step * step).mean(axis=0, dtype=np.float64)
+
+
+def temporal_moments(stack: np.ndarray, offset: float) -> tuple[np.ndarray, np.ndarray]:
+    """Mean above the offset, and variance from differences of consecutive frames, of each pixel of a stack on the host.
+
+    Parameters
+    ----------
+    stack : (T, M1, M2) array, integers or floats
+        Raw counts.
+    offset : float
+        Counts.
+
+    Returns
+    -------
+    mean, variance : (M1, M2) float64
+        Of the counts less the offset in float32, in bands of rows that fit the memory budget.
+
+    Raises
+    ------
+    ValueError
+        If it holds counts too large for their variance to be held.
+    """
+    frames, rows, columns = stack.shape
+    band = max(1, default_memory_budget() // (16 * frames * columns))
+    mean, variance = np.empty((rows, columns)), np.empty((rows, columns))
+    for top in range(0, rows, band):
+        part = slice(top, top + band)
+        mean[part], variance[part] = _moments(stack[:, part].astype(np.float32) - np.float32(offset))
+    return mean, variance
+
+
+def noise_from(mean: np.ndarray, variance: np.ndarray, frames: int, psi: Psi) -> StackNoise:
+    """Measure the noise of a stack whose pixels have this mean above the offset and this temporal variance, (M1, M2) each.
+
+    Raises
+    ------
+    ValueError
+        If the frames do not change at all.
+    """
     level = float(variance.mean())
     if level <= 0:
         raise ValueError("the frames do not change at all; a stack of identical frames holds no fluctuations")
-    mean = counts.mean(axis=0, dtype=np.float64)
-    excess, patterned = _excess(mean, level / len(counts), psi)
+    excess, patterned = _excess(mean, level / frames, psi)
     # pixels that never change are dead, stuck or saturated, and say nothing of the light
-    dark, bright = (float(q) for q in xp.quantile(mean[variance > 0], xp.asarray([0.05, 0.99])))
+    dark, bright = (float(q) for q in np.quantile(mean[variance > 0], [0.05, 0.99]))
     # the noise where the light is: averaged, since that of a single pixel is known to a few per cent only; and no less than
     # anywhere, since what saturates or is stuck stands still without being known any better
-    loud = math.sqrt(max(float(variance[mean >= bright].mean()), level) / len(counts)) * excess
+    loud = math.sqrt(max(float(variance[mean >= bright].mean()), level) / frames) * excess
     signal = bright - dark
-    return StackNoise(level, excess, math.sqrt(level / len(counts)) * excess, signal, signal / loud, patterned)
+    return StackNoise(level, excess, math.sqrt(level / frames) * excess, signal, signal / loud, patterned)
 
 
-def _excess(mean: Any, expected: float, psi: Psi) -> tuple[float, float]:
+def _excess(mean: np.ndarray, expected: float, psi: Psi) -> tuple[float, float]:
     """Noise of the mean frame at frequencies that no light reaches: white amplitude relative to ``expected``, patterned share.
 
     The power of white noise, of equal or unequal pixels, is chi-square with one degree of freedom at every frequency.  Its
@@ -99,18 +143,19 @@ def _excess(mean: Any, expected: float, psi: Psi) -> tuple[float, float]:
     edge = next((f for f in _EDGES if _transfer(psi, f) < _PASSED), None)
     if edge is None:
         return 1.0, 0.0
-    xp, fft = psi.backend.xp, psi.backend.fft
-    down, across = (xp.arange(n) / n for n in mean.shape)
-    beyond = xp.maximum(down[:, None], across[None, :]) >= edge
+    from scipy import fft
+
+    down, across = (np.arange(n) / n for n in mean.shape)
+    beyond = np.maximum(down[:, None], across[None, :]) >= edge
     if not beyond.any():  # a field of so few pixels has no frequency there
         return 1.0, 0.0
     # the cosine transform mirrors the field at its border, where a Fourier transform would see a jump at all frequencies
     powers = fft.dctn(mean, norm="ortho")[beyond] ** 2
     power, patterned = float(powers.mean()), 0.0
-    white = float(xp.median(powers)) / _MEDIAN
+    white = float(np.median(powers)) / _MEDIAN
     if power > white * (1.0 + _CLEAR * _RATIO / math.sqrt(powers.size)):
         for _ in range(_PASSES):
-            white = float(xp.median(powers[powers < _OUTLYING * white])) / _MEDIAN
+            white = float(np.median(powers[powers < _OUTLYING * white])) / _MEDIAN
         power, patterned = white, 1.0 - white / power
     return max(_LEAST, math.sqrt(power / expected)), patterned
 

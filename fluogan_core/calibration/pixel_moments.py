@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..backend.arrays import default_memory_budget
-from .unlit import unlit_pixels
 
 __all__ = ["PixelMoments", "Shift", "live_pixels", "pixel_moments", "windows"]
 
@@ -71,7 +70,7 @@ def pixel_moments(stack: np.ndarray, shifts: list[Shift]) -> PixelMoments:
     return PixelMoments(mean, variance, fast, whole, brightness)
 
 
-def live_pixels(stack: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, list[str]]:
+def live_pixels(stack: np.ndarray, mean: np.ndarray, variance: np.ndarray, unlit: np.ndarray) -> tuple[np.ndarray, list[str]]:
     """Pixels that neither saturate, nor stand still, nor stick out, and what to say of the others.
 
     A ceiling shows as a pile of values at the very top: more than twice as many as at the next value down.  A hot pixel
@@ -79,11 +78,9 @@ def live_pixels(stack: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> tu
     """
     from scipy.ndimage import median_filter
 
-    top, lowest, second = stack.max(), stack.min(), None
+    top, second = stack.max(), None
     at_top, count, next_count = np.zeros(variance.shape, dtype=bool), 0, 0
-    at_lowest = np.zeros(variance.shape)
     for frame in stack:
-        at_lowest += frame == lowest
         hit = frame == top
         at_top |= hit
         count += int(hit.sum())
@@ -100,7 +97,7 @@ def live_pixels(stack: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> tu
     span = np.ptp(np.quantile(mean, (0.005, 0.995)))
     hot = np.abs(mean - median_filter(mean, 3)) > 0.5 * span + 5.0 * np.sqrt(variance / len(stack))
     # without a photon there is nothing to learn of the camera, and nothing wrong with the pixel
-    live &= ~unlit_pixels(variance, at_lowest / len(stack), len(stack))
+    live &= ~unlit
     for wrong, what in ((variance <= 0, "never change (dead, or masked)"), (hot, "stand out alone (hot)")):
         if (live & wrong).any():
             notes.append(f"pixels left out: {int((live & wrong).sum())} that {what}")

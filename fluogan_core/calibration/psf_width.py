@@ -23,12 +23,12 @@ import numpy as np
 from ..physics.polyphase import plane_table
 from ..physics.psf import scaled_psf
 from ..physics.psi import Psi
-from ..stack import recorded_stack
 from .flicker import SPREAD, PairKernels, pair_kernel, spread_terms
-from .pixel_moments import PixelMoments, Shift, live_pixels, pixel_moments, windows
+from .pixel_moments import PixelMoments, Shift, windows
 from .regression import jackknife, solve_normal
+from .stack_statistics import StackStatistics
 
-__all__ = ["PSFWidth", "estimate_psf_width"]
+__all__ = ["PSFWidth", "estimate_psf_width", "width_from"]
 
 #: Widths that are compared, and the step between those that are computed and not interpolated.
 _NARROWEST, _WIDEST, _STEP = 0.6, 1.7, 0.05
@@ -91,16 +91,20 @@ def estimate_psf_width(stack: Any, psi: Psi) -> PSFWidth:
     TypeError
         If it holds neither integers nor floats.
     """
-    stack = recorded_stack(stack, psi.shape)
+    return width_from(StackStatistics(stack, psi.shape), psi)
+
+
+def width_from(statistics: StackStatistics, psi: Psi) -> PSFWidth:
+    """:func:`estimate_psf_width` from statistics that may be shared."""
     optics = PairKernels(psi)
     both_ways = any(down for down, _ in optics.far) and any(right for _, right in optics.far)
     if not (optics.near and both_ways):
         return _unknown("the PSF is as small as a pixel, or too large for the field")
-    if len(stack) < _LEAST_FRAMES:
+    if len(statistics.frames) < _LEAST_FRAMES:
         return _unknown(f"fewer than {_LEAST_FRAMES} frames")
-    moments = pixel_moments(stack, [*optics.near, *optics.far])
+    moments = statistics.moments([*optics.near, *optics.far])
     try:
-        live, _ = live_pixels(stack, moments.mean, moments.variance)
+        live, _ = statistics.live
     except ValueError as reason:
         return _unknown(str(reason))
     weight = _weight(moments, live, optics.near)

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["unlit_pixels"]
+__all__ = ["share_at_lowest", "unlit_pixels"]
 
 #: Most counts, over all frames, that the neighbours of a pixel without one let expect there.  Light through a PSF does not
 #: fall off so fast that this many are expected beside a pixel that should have few.
 _EXPECTED = 20.0
+
+
+def share_at_lowest(stack: np.ndarray) -> np.ndarray:
+    """Share of the frames in which each pixel is at the lowest count of a stack (T, M1, M2), frame by frame: (M1, M2)."""
+    lowest, share = stack.min(), np.zeros(stack.shape[1:])
+    for frame in stack:
+        share += frame == lowest
+    return share / len(stack)
 
 
 def unlit_pixels(variance: np.ndarray, at_lowest: np.ndarray, frames: int) -> np.ndarray:

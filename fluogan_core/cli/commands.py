@@ -16,12 +16,12 @@ import click
 from .._version import __version__
 from .options import (
     SOLVER_OPTIONS,
+    calibration_from,
     camera_options,
     device_options,
     estimate_from,
     given,
     json_option,
-    measured_from,
     operator_for,
     optics_options,
     output_option,
@@ -50,7 +50,6 @@ from .shell import (
 
 if TYPE_CHECKING:
     from ..calibration.camera import CameraEstimate
-    from ..calibration.psf_width import PSFWidth
     from ..selection.trials import Sweep
     from ..solvers.solver import Solver
 
@@ -152,14 +151,14 @@ def simulate(output: Path, **settings: Any) -> None:
     _say_written(files, directory)
 
 
-@commands.command(short_help="Estimate the camera from a stack.")
+@commands.command("estimate", short_help="Estimate the camera from a stack.")
 @stack_argument
 @region_options
 @optics_options
 @camera_options
 @json_option
 @verbose_option
-def estimate(stack_path: Path, as_json: bool, **settings: Any) -> None:
+def estimate_command(stack_path: Path, as_json: bool, **settings: Any) -> None:
     """Estimate gain, offset and read noise from a stack; with a PSF, its width and the photons per emitter too."""
     from ..backend.arrays import get_backend
     from ..io.files import dumps
@@ -167,16 +166,17 @@ def estimate(stack_path: Path, as_json: bool, **settings: Any) -> None:
 
     with checking_input(*COMPLAINTS):
         stack = stack_from(stack_path, settings)
-        width = None
         if given(settings, "fwhm_nm", "wavelength_nm", "na", "psf_path", "psf_pixel_nm", "psf_width"):
             psi, _ = operator_for(stack, settings, get_backend("numpy"))
-            _, found, width = measured_from(stack, psi, settings)
+            found = calibration_from(stack, psi, settings)
+            estimate, width, remarks = found.estimate, found.psf_width, found.remarks
         else:
-            found = estimate_from(stack, None, settings)
+            estimate, width = estimate_from(stack, settings), None
+            remarks = estimate.notes
     if as_json:
-        click.echo(dumps(estimate_facts(found, width is not None) | {"psf_width": width}), nl=False)
+        click.echo(dumps(estimate_facts(estimate, width is not None) | {"psf_width": width, "remarks": remarks}), nl=False)
     else:
-        _print_estimate(found, width)
+        _print_estimate(estimate, remarks, with_psf=width is not None)
 
 
 @commands.command(short_help="Reconstruct x and b from a stack.")
@@ -213,8 +213,8 @@ def reconstruct(
         options = solver.SolverOptions(**given(settings, *SOLVER_OPTIONS))
         stack = stack_from(stack_path, settings)
         psi, pixel_size_nm = operator_for(stack, settings, get_backend(backend, device))
-        psi, found, width = measured_from(stack, psi, settings)
-    _print_estimate(found, width)
+        found = calibration_from(stack, psi, settings)
+    _print_estimate(found.estimate, found.remarks)
     running: list[Solver] = []
     try:
         with checking_input(ValueError), stopping_between_steps() as check:
@@ -225,7 +225,7 @@ def reconstruct(
 
             result = solver.reconstruct(
                 stack.frames,
-                psi=psi,
+                psi=found.psi,
                 camera=found.camera,
                 options=options,
                 callback=after_step,
@@ -236,8 +236,8 @@ def reconstruct(
             result,
             directory,
             stack=stack,
-            estimate=found,
-            psf_width=width,
+            estimate=found.estimate,
+            psf_width=found.psf_width,
             pixel_size_nm=pixel_size_nm,
             command=["fluogan", *sys.argv[1:]],
             figure=not no_figure,
@@ -297,8 +297,8 @@ def sweep(
         stack = stack_from(stack_path, settings)
         psi, pixel_size_nm = operator_for(stack, settings, get_backend(backend, device))
         planned = len(plan_sweep(stack, psi=psi, options=options, vary=wanted, pixel_size_nm=pixel_size_nm).settings)
-        psi, found, width = measured_from(stack, psi, settings)
-    _print_estimate(found, width)
+        found = calibration_from(stack, psi, settings)
+    _print_estimate(found.estimate, found.remarks)
     sofar: list[Sweep] = []
 
     def write(made: Sweep, *, figure: bool = False) -> list[Path]:
@@ -308,8 +308,8 @@ def sweep(
             made,
             directory,
             stack=stack,
-            estimate=found,
-            psf_width=width,
+            estimate=found.estimate,
+            psf_width=found.psf_width,
             pixel_size_nm=pixel_size_nm,
             command=command,
             figure=figure,
@@ -317,9 +317,7 @@ def sweep(
         return list(files.values())
 
     try:
-        made = run_sweep(
-            stack, psi=psi, camera=found.camera, options=options, vary=wanted, pixel_size_nm=pixel_size_nm, callback=write
-        )
+        made = run_sweep(stack, calibration=found, options=options, vary=wanted, pixel_size_nm=pixel_size_nm, callback=write)
     except KeyboardInterrupt:
         if not sofar:
             raise Interrupted("interrupted before the first setting was done") from None
@@ -350,13 +348,13 @@ def info(as_json: bool) -> None:
 # -- tables ------------------------------------------------------------------------------------------------------------
 
 
-def _print_estimate(found: CameraEstimate, width: PSFWidth | None) -> None:
-    """The camera estimate as a table, remarks on it and on the PSF (if there is one) below."""
+def _print_estimate(estimate: CameraEstimate, remarks: tuple[str, ...], with_psf: bool = True) -> None:
+    """The camera estimate as a table, remarks on the stack below."""
     from ..io.report import estimate_rows
 
-    _print_table(("", "value", "± 1 s.e.", "unit", ""), estimate_rows(found, with_psf=width is not None))
-    for note in found.notes if width is None else (*found.notes, width.note):
-        click.echo(f"note: {note}")
+    _print_table(("", "value", "± 1 s.e.", "unit", ""), estimate_rows(estimate, with_psf))
+    for remark in remarks:
+        click.echo(f"note: {remark}")
 
 
 def _say_swept(made: Sweep) -> None:

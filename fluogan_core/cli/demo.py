@@ -49,8 +49,7 @@ def run_demo(
     str
         What was found, in plain sentences.
     """
-    from ..calibration.camera import estimate_camera
-    from ..calibration.psf_width import estimate_psf_width
+    from ..calibration.calibrate import calibrate
     from ..io.result import write_result
     from ..io.simulated import write_experiment
     from ..io.stack import read_stack
@@ -68,12 +67,9 @@ def run_demo(
     psf = gaussian_psf(experiment.fwhm_nm, experiment.pixel_size_nm, experiment.factor)
     psi = Psi(psf, stack.frames.shape[1:], experiment.factor, backend=backend)
     log.info("estimating the width of the PSF and the camera from the frames")
-    psf_width = estimate_psf_width(stack, psi)
-    psi = psi.scaled(psf_width.width)
-    estimate = estimate_camera(stack, psi)
-    psi = psi.replaced(photons_per_emitter=estimate.photons_per_emitter)
+    found = calibrate(stack, psi)
     log.info("reconstructing %d x %d fine pixels", *psi.fine_shape)
-    result = reconstruct(stack.frames, psi=psi, camera=estimate.camera, options=options)
+    result = reconstruct(stack.frames, psi=found.psi, camera=found.camera, options=options)
     pattern = experiment.pattern()
     lines = _verdict(result, pattern)
     # the verdict is on the lines from end to end, and so is the profile in the figure
@@ -82,14 +78,14 @@ def run_demo(
         result,
         directory,
         stack=stack,
-        estimate=estimate,
-        psf_width=psf_width,
+        estimate=found.estimate,
+        psf_width=found.psf_width,
         command=["fluogan", "demo"],
         figure={"title": lines.rstrip("."), "across": "columns", "band": (first, last - first)},
     )
     return (
         f"{lines}\n"
-        f"Read from the frames: gain {estimate.camera.gain:.2f} ± {estimate.gain_error:.2f} counts per photon (truth "
+        f"Read from the frames: gain {found.camera.gain:.2f} ± {found.estimate.gain_error:.2f} counts per photon (truth "
         f"{experiment.gain:g}), background {float(result.b.mean()):.1f} photons per pixel and frame (truth "
         f"{experiment.background:g}).\n"
         f"{directory} holds figure.png, x.tif, b.tif and report.json, beside stack.tif, truth.tif and truth.json."

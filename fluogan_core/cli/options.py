@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ..backend.arrays import Backend
+    from ..calibration.calibrate import Calibration
     from ..calibration.camera import CameraEstimate
-    from ..calibration.psf_width import PSFWidth
     from ..physics.psi import Psi
     from ..stack import Stack
 
@@ -24,12 +23,12 @@ __all__ = [
     "FILE",
     "METHODS",
     "SOLVER_OPTIONS",
+    "calibration_from",
     "camera_options",
     "device_options",
     "estimate_from",
     "given",
     "json_option",
-    "measured_from",
     "operator_for",
     "optics_options",
     "output_option",
@@ -47,6 +46,9 @@ __all__ = [
 METHODS = ("moments", "corrected", "coupled", "photon", "linear", "direct", "none")
 #: Fields of ``SolverOptions`` that have a switch of their own.
 SOLVER_OPTIONS = ("method", "steps", "warm_steps", "fidelity", "sparsity", "total_variation", "smoothness", "detail", "seed")
+#: Values of the camera and the emitters that may be given, and all that ``calibrate`` takes.
+CAMERA_OPTIONS = ("gain", "offset", "noise_std", "photons_per_emitter")
+CALIBRATION_OPTIONS = (*CAMERA_OPTIONS, "psf_width")
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -307,34 +309,15 @@ def psf_from(settings: dict[str, Any], pixel_size_nm: float, factor: int) -> np.
     return measured_psf(image, zoom=psf_pixel_nm / fine_nm)
 
 
-def measured_from(stack: Stack, psi: Psi, settings: dict[str, Any]) -> tuple[Psi, CameraEstimate, PSFWidth]:
-    """Psi with the PSF as wide, and emitters as bright, as was given or the stack says; the camera; the width."""
-    width = _psf_width_from(stack, psi, settings)
-    psi = psi.scaled(width.width)
-    found = estimate_from(stack, psi, settings)
-    return psi.replaced(photons_per_emitter=found.photons_per_emitter), found, width
+def calibration_from(stack: Stack, psi: Psi, settings: dict[str, Any]) -> Calibration:
+    """Width of the PSF, camera, emitters, noise and bad pixels: as given, else measured on the stack."""
+    from ..calibration.calibrate import calibrate
+
+    return calibrate(stack, psi, **given(settings, *CALIBRATION_OPTIONS))
 
 
-def _psf_width_from(stack: Stack, psi: Psi, settings: dict[str, Any]) -> PSFWidth:
-    """How wide the PSF is beside psi's: as given, else as the stack says."""
-    from ..backend.checks import real_number
-    from ..calibration.psf_width import PSFWidth, estimate_psf_width
+def estimate_from(stack: Stack, settings: dict[str, Any]) -> CameraEstimate:
+    """The camera of a stack whose PSF nobody described; what is not given is estimated."""
+    from ..calibration.camera import estimate_camera
 
-    given = settings["psf_width"]
-    if given is None:
-        return estimate_psf_width(stack, psi)
-    width = real_number(given, "--psf-width", low=0.1, high=10)
-    taken = "as described, the stack was not asked" if width == 1 else f"{width:g} times as described, as given"
-    return PSFWidth(width, math.nan, math.inf, f"width of the PSF: {taken}")
-
-
-def estimate_from(stack: Stack, psi: Psi | None, settings: dict[str, Any]) -> CameraEstimate:
-    """Estimate what was not given; where everything was, the stack is not asked."""
-    from ..calibration.camera import Camera, CameraEstimate, estimate_camera
-
-    names = ("gain", "offset", "noise_std", "photons_per_emitter")
-    known = given(settings, *names)
-    if len(known) < len(names):
-        return estimate_camera(stack.frames, psi, **known)
-    kappa = known.pop("photons_per_emitter")
-    return CameraEstimate(Camera(**known), kappa, 0.0, 0.0, 0.0, 0.0, given=names)
+    return estimate_camera(stack, **given(settings, *CAMERA_OPTIONS))

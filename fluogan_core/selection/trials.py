@@ -27,8 +27,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..calibration.bad_pixels import without_bad_pixels
-from ..calibration.camera import Camera, estimate_camera
+from ..calibration.bad_pixels import fill_pixels
+from ..calibration.calibrate import Calibration, calibrate
+from ..calibration.camera import Camera
 from ..metrics.prediction import held_out_score
 from ..physics.forward import ForwardModel
 from ..physics.psi import Psi
@@ -37,7 +38,7 @@ from ..solvers.options import SolverOptions
 from ..solvers.progress import progress_reporter
 from ..solvers.solver import Solver
 from ..stack import frames_of
-from .grid import Value, plan_sweep, spelled
+from .grid import PSF_WIDTH, Value, plan_sweep, spelled
 
 __all__ = ["CrossFit", "ScoreGap", "Sweep", "Trial", "paired_difference", "sweep"]
 
@@ -223,8 +224,9 @@ def paired_difference(a: np.ndarray, b: np.ndarray, blocks: np.ndarray) -> tuple
 def sweep(
     stack: Any,
     *,
-    psi: Psi,
+    psi: Psi | None = None,
     camera: Camera | None = None,
+    calibration: Calibration | None = None,
     options: SolverOptions | None = None,
     vary: Mapping[str, Sequence[Value]] | None = None,
     pixel_size_nm: float | None = None,
@@ -237,11 +239,13 @@ def sweep(
     ----------
     stack : (T, M1, M2) array or Stack
         At least 16 frames, counts.
-    psi : Psi
-        The operator, ``photons_per_emitter`` included, shared by all settings.
+    psi : Psi, optional
+        The operator, shared by all settings.  It is taken as it is, ``photons_per_emitter`` included, if a camera is given;
+        else :func:`fluogan_core.calibrate` measures width of the PSF, camera and photons per emission on the whole stack.
     camera : Camera, optional
-        Estimated from the whole stack by :func:`fluogan_core.estimate_camera` if not given, and shared by all settings.  Only
-        the camera: photons per emission stay psi's.
+        Shared by all settings.
+    calibration : Calibration, optional
+        What :func:`fluogan_core.calibrate` found in this stack before, instead of ``psi`` and ``camera``.
     options : SolverOptions, optional
         What is not varied; the fit of the mean alone (``method="none"``) with the defaults if not given.
     vary : mapping of str to sequence, optional
@@ -265,13 +269,24 @@ def sweep(
     ValueError, TypeError
         Before any work: if a name cannot be varied, a value is not of its kind or range or comes twice, a list is empty, the
         grid is larger than 64, an option is varied that only the critic has while there is none, the frames are too few or
-        do not fit psi, or a PSF is larger than the field.
+        do not fit psi, a PSF is larger than the field, or neither ``psi`` nor ``calibration`` is given, or both.
     """
+    if calibration is not None and (psi is not None or camera is not None):
+        raise ValueError("calibration= holds psi and camera already; leave psi= and camera= out")
+    if calibration is not None:
+        psi = calibration.psi
+    elif psi is None:
+        raise ValueError("sweep needs psi=, or calibration=, the outcome of fluogan_core.calibrate(stack, psi)")
     plan = plan_sweep(stack, psi=psi, options=options, vary=vary, pixel_size_nm=pixel_size_nm)
-    frames = frames_of(stack)
-    if camera is None:
-        camera = estimate_camera(frames, psi).camera
-    frames, bad = without_bad_pixels(frames, psi)
+    if calibration is None and camera is not None:
+        known = {"photons_per_emitter": psi.photons_per_emitter, "psf_width": 1}
+        calibration = calibrate(stack, psi, camera=camera, **known)
+    elif calibration is None:
+        calibration = calibrate(stack, psi, psf_width=1 if PSF_WIDTH in plan.vary else None)
+        psi = calibration.psi
+        plan = plan_sweep(stack, psi=psi, options=options, vary=plan.vary, pixel_size_nm=pixel_size_nm)
+    camera, bad = calibration.camera, calibration.bad_pixels
+    frames = fill_pixels(frames_of(stack), bad, calibration.bad_pixel_values + np.float32(camera.offset), psi)
     made = Sweep(plan.vary, [], len(plan.settings), plan.blocks, plan.halves, plan.options, camera, psi, bad)
     said: set[str] = set()
     with progress_reporter(made.planned, 0, progress) as report:

@@ -128,7 +128,7 @@ def test_switches_agree_with_the_library():
         ),
         (("estimate", "{silent}", "--fwhm-nm", 150), "give --pixel-size-nm"),
         (("estimate", "{stack}", "--offset", "nan"), "offset"),
-        (("estimate", "{stack}", *OPTICS, "--psf-width", 0), "--psf-width must be at least 0.1"),
+        (("estimate", "{stack}", *OPTICS, "--psf-width", 0), "psf_width must be at least 0.1"),
         (("estimate", "{stack}", "--psf-width", 1.1), "describe the PSF in one way"),
         (
             ("sweep", "{stack}", "--output", "{out}", *OPTICS, "--psf-width", 1.1, "--vary", "fwhm_nm=150"),
@@ -281,7 +281,7 @@ def test_estimate_prints_what_the_library_finds(fluogan, recording):
 
 def test_the_width_of_the_psf_is_as_the_stack_says_or_as_given(fluogan, recording, tmp_path, monkeypatch):
     said = fg.PSFWidth(1.2, 1.2, 0.01, "width of the PSF: a fifth wider, says the stack")
-    monkeypatch.setattr("fluogan_core.calibration.psf_width.estimate_psf_width", lambda stack, psi: said)
+    monkeypatch.setattr("fluogan_core.calibration.calibrate.width_from", lambda statistics, psi: said)
     stack, known = tifffile.imread(recording), {"gain": 2.2, "offset": 100, "noise_std": 3}
     asked = ("estimate", recording, "--fwhm-nm", 150, "--factor", 2, "--gain", 2.2, "--offset", 100, "--noise-std", 3)
     for width, given in ((1.2, ()), (1.0, ("--psf-width", 1)), (1.1, ("--psf-width", 1.1))):

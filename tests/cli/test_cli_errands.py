@@ -32,7 +32,7 @@ def test_sweep_tries_every_combination_and_says_which_is_best(fluogan, recording
     assert report["parameters"]["method"] == "none"
     assert report["input"]["roi"] == [0, 2, 20, 12]
     assert report["camera_estimate"]["given"] == ["offset"]
-    assert report["psf_width"]["note"] == "width of the PSF: as described, the stack was not asked"  # its width is varied
+    assert report["psf_width"]["note"] == "width of the PSF: 1 times as described (given, not measured)"  # its width is varied
     assert report["operator"]["photons_per_emitter"] == report["camera_estimate"]["photons_per_emitter"]
     assert report["command"][0] == "fluogan"
     wanted = [(sparsity, steps) for sparsity in (0.5, 500) for steps in (5, 10)]
@@ -49,7 +49,7 @@ def test_sweep_tries_every_combination_and_says_which_is_best(fluogan, recording
 
 def test_every_setting_of_a_sweep_has_the_width_that_the_stack_says(fluogan, recording, tmp_path, monkeypatch):
     said = fg.PSFWidth(1.2, 1.2, 0.01, "width of the PSF: a fifth wider")
-    monkeypatch.setattr("fluogan_core.calibration.psf_width.estimate_psf_width", lambda stack, psi: said)
+    monkeypatch.setattr("fluogan_core.calibration.calibrate.width_from", lambda statistics, psi: said)
     images = {}
     for name, width in (("said", ()), ("given", ("--psf-width", 1.2)), ("not", ("--psf-width", 1))):
         status, _, err = fluogan(

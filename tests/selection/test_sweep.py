@@ -203,7 +203,7 @@ def test_bad_input_is_named_before_any_work(change, message, monkeypatch):
     def work(*arguments, **options):
         pytest.fail("work was begun")
 
-    for name in ("estimate_camera", "Solver"):
+    for name in ("calibrate", "Solver"):
         monkeypatch.setattr(trials, name, work)
     with pytest.raises((ValueError, TypeError), match=message):
         fg.sweep(**({"stack": record(16), "psi": operator()} | change))
@@ -217,10 +217,39 @@ def test_a_grid_just_small_enough_is_planned():
 # -- failures, interruption, remarks ------------------------------------------------------------------------------------
 
 
-def test_without_a_camera_it_is_estimated_from_all_frames():
+def test_without_a_camera_the_whole_stack_is_calibrated_once():
     stack = record(100)
+    found = fg.calibrate(stack, operator())
     swept = tried(stack, {"detail": (0.3,)}, camera=None)
-    assert swept.camera == fg.estimate_camera(stack, operator()).camera
+    assert swept.camera == found.camera
+    assert swept.psi.photons_per_emitter == found.estimate.photons_per_emitter != operator().photons_per_emitter
+    again = tried(stack, {"detail": (0.3,)}, camera=None, psi=None, calibration=found)
+    np.testing.assert_array_equal(again.trials[0].fit.x, swept.trials[0].fit.x)
+    assert again.psi is found.psi
+
+
+def test_a_width_that_is_varied_is_not_measured(monkeypatch):
+    def measure(statistics, psi):
+        pytest.fail("the width was measured")
+
+    monkeypatch.setattr("fluogan_core.calibration.calibrate.width_from", measure)
+    swept = tried(record(40), {"fwhm_nm": (150.0, 160.0)}, camera=None, pixel_size_nm=100.0)
+    assert [trial.failure for trial in swept.trials] == ["", ""]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "needs psi=, or calibration="),
+        ({"psi": True, "calibration": True}, "leave psi= and camera= out"),
+        ({"camera": True, "calibration": True}, "leave psi= and camera= out"),
+    ],
+)
+def test_what_is_calibrated_is_given_in_one_way(arguments, message):
+    stack = record(20)
+    things = {"psi": operator(), "camera": fg.Camera(), "calibration": fg.calibrate(stack, operator(), gain=1, psf_width=1)}
+    with pytest.raises(ValueError, match=message):
+        fg.sweep(stack, **{name: things[name] for name in arguments})
 
 
 @pytest.fixture

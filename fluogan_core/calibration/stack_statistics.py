@@ -1,0 +1,68 @@
+"""What several estimates need of one stack, each part computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..stack import recorded_stack
+from .pixel_moments import PixelMoments, Shift, live_pixels, pixel_moments
+from .unlit import share_at_lowest, unlit_pixels
+
+__all__ = ["StackStatistics"]
+
+
+class StackStatistics:
+    """The frames of a stack on the host, with their pixel moments and live pixels, computed on first use and kept.
+
+    The width of the PSF and the camera are estimated from the same covariances: whoever comes second finds them here.
+
+    Parameters
+    ----------
+    stack : (T, M1, M2) array, integers or floats, or Stack
+        Raw counts, on any device.
+    shape : (M1, M2), optional
+        The field that the frames must have.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As for :func:`fluogan_core.stack.recorded_stack`.
+    """
+
+    def __init__(self, stack: Any, shape: tuple[int, int] | None = None) -> None:
+        self.frames: np.ndarray = recorded_stack(stack, shape)
+        self._moments: PixelMoments | None = None
+
+    def moments(self, shifts: Sequence[Shift] = ()) -> PixelMoments:
+        """Return mean, variance and the covariances at these shifts (and at all that were asked for before)."""
+        if self._moments is None:
+            self._moments = pixel_moments(self.frames, list(shifts))
+            return self._moments
+        missing = [shift for shift in dict.fromkeys(shifts) if shift not in self._moments.whole]
+        if missing:
+            further = pixel_moments(self.frames, missing)
+            self._moments.fast.update(further.fast)
+            self._moments.whole.update(further.whole)
+        return self._moments
+
+    @cached_property
+    def unlit(self) -> np.ndarray:
+        """The pixels that never change because hardly any photon comes there, (M1, M2) bool."""
+        return unlit_pixels(self.moments().variance, share_at_lowest(self.frames), len(self.frames))
+
+    @cached_property
+    def live(self) -> tuple[np.ndarray, tuple[str, ...]]:
+        """The pixels that can be trusted, (M1, M2) bool, and remarks on the others.
+
+        Raises
+        ------
+        ValueError
+            If fewer than 16 are left.
+        """
+        moments = self.moments()
+        live, notes = live_pixels(self.frames, moments.mean, moments.variance, self.unlit)
+        return live, tuple(notes)
