@@ -83,8 +83,6 @@ def reader(recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
 @pytest.mark.parametrize("page", [page for page in PAGES if snippets(page).strip()])
 def test_the_python_of_a_page_runs(page, reader):
     """In the order in which it stands there, one namespace for the whole page."""
-    if "fg.calibrate(" in snippets(page) and "calibrate" not in fg.__all__:
-        pytest.skip("calibrate is about to come")
     names: dict[str, object] = {"__name__": "snippets"}
     exec(compile(snippets(page), page, "exec"), names)
 
