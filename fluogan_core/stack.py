@@ -83,6 +83,8 @@ class Stack:
         Numbers of the frames that were read, counted from 0 in the file.
     notes : tuple of str
         What a user should know of how the file was read: parts joined, frames that its header promises and that are not there.
+    left_out : tuple of int
+        Of these, the frames that were left out afterwards because they stand apart (empty, dark, saturated, ...).
     """
 
     frames: np.ndarray
@@ -92,3 +94,4 @@ class Stack:
     roi: tuple[int, int, int, int] | None = None
     taken: range | None = None
     notes: tuple[str, ...] = ()
+    left_out: tuple[int, ...] = ()

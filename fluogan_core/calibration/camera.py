@@ -226,7 +226,7 @@ def camera_from(statistics: StackStatistics, psi: Psi | None, given: dict[str, f
     moments = statistics.moments([*optics.near, *optics.far] if optics else [(1, 0)])
     mean = moments.mean
     live, remarks = statistics.live
-    notes = list(remarks)
+    notes = [*statistics.notes, *remarks]
     blocks = (np.arange(rows) * _BLOCKS // rows)[:, None] * _BLOCKS + np.arange(columns) * _BLOCKS // columns
     blocks = np.unique(blocks, return_inverse=True)[1].reshape(rows, columns)
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..stack import recorded_stack
+from .odd_frames import find_odd_frames
 from .pixel_moments import PixelMoments, Shift, live_pixels, pixel_moments
 from .unlit import share_at_lowest, unlit_pixels
 
@@ -34,7 +35,13 @@ class StackStatistics:
     """
 
     def __init__(self, stack: Any, shape: tuple[int, int] | None = None) -> None:
-        self.frames: np.ndarray = recorded_stack(stack, shape)
+        frames = recorded_stack(stack, shape)
+        odd = find_odd_frames(frames)
+        #: The frames, less those that stand apart: one jump to such a frame and back is larger than all noise.
+        self.frames: np.ndarray = np.delete(frames, odd.numbers, axis=0) if odd.numbers else frames
+        self.notes: tuple[str, ...] = ()
+        if odd.numbers:
+            self.notes = (f"frames that stand apart were not measured; leave them out of the stack too: {odd.sentence()}",)
         self._moments: PixelMoments | None = None
 
     def moments(self, shifts: Sequence[Shift] = ()) -> PixelMoments:

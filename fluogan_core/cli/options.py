@@ -42,6 +42,8 @@ __all__ = [
     "verbose_option",
 ]
 
+log = logging.getLogger("fluogan_core")
+
 #: As in ``differences.METHODS``, "moments" and "none", spelled here so that --help needs no numerics.
 METHODS = ("moments", "corrected", "coupled", "photon", "linear", "direct", "none")
 #: Fields of ``SolverOptions`` that have a switch of their own.
@@ -253,10 +255,14 @@ def values_to_vary(given: tuple[tuple[str, tuple[Any, ...]], ...]) -> dict[str, 
 
 
 def stack_from(path: Path, settings: dict[str, Any]) -> Stack:
-    """Read the stack, its region and frames as chosen."""
+    """Read the stack, its region and frames as chosen, less the frames that stand apart."""
+    from ..calibration.odd_frames import without_odd_frames
     from ..io.stack import read_stack
 
-    return read_stack(path, roi=settings["roi"], frames=settings["frames"])
+    stack, note = without_odd_frames(read_stack(path, roi=settings["roi"], frames=settings["frames"]))
+    if note:
+        log.warning("%s", note)
+    return stack
 
 
 def operator_for(stack: Stack, settings: dict[str, Any], backend: Backend) -> tuple[Psi, float]:
