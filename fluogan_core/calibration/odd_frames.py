@@ -139,7 +139,7 @@ def without_odd_frames(stack: Stack) -> tuple[Stack, str]:
     taken = range(found.frames) if stack.taken is None else stack.taken
     left_out = tuple(taken[number] for number in found.numbers)
     note = f"frames left out, they stand apart from the others: {found.sentence(taken.start, taken.step)}"
-    return replace(stack, frames=stack.frames[keep], left_out=left_out), note
+    return replace(stack, frames=stack.frames[keep], left_out=left_out, notes=(*stack.notes, note)), note
 
 
 def _apart(frames: np.ndarray, level: np.ndarray, aside: np.ndarray, lowest: float) -> tuple[np.ndarray, np.ndarray]:

@@ -103,3 +103,4 @@ def test_a_recording_keeps_what_it_is_and_says_what_it_lost():
     assert cut.pixel_size_nm == 90.0
     assert np.array_equal(cut.frames, np.delete(stack.frames, 3, axis=0))
     assert "8 (one value everywhere" in note
+    assert cut.notes == (note,)
