@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import sys
@@ -40,6 +41,7 @@ def auto_means_the_cpu() -> Iterator[None]:
     """
     real = room.get_backend
 
+    @functools.wraps(real)  # so that it is pickled by the name of the real one
     def get_backend(name: str | fg.Backend = "auto", device: int | None = None) -> fg.Backend:
         if name != "auto":
             return real(name, device)

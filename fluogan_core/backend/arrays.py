@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from .checks import one_of
+from .checks import one_of, refuse_masked
 from .once import once
 
 __all__ = ["Backend", "backend_of", "default_memory_budget", "get_backend", "why_no_gpu"]
@@ -311,6 +311,7 @@ def backend_of(**arrays: Any) -> Backend:
     for name, array in arrays.items():
         if array is None:
             continue
+        refuse_masked(array, name)
         place = _device_of(array)
         if place is None:
             raise TypeError(f"{name} must be a NumPy or CuPy array, got {type(array).__name__}")

@@ -7,7 +7,24 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["host_image", "image_shape", "one_of", "real_number", "trailing_shape", "whole_number"]
+from .typing import Array, ArrayLike
+
+__all__ = [
+    "LARGEST",
+    "floating_dtype",
+    "host_array",
+    "host_image",
+    "image_shape",
+    "one_of",
+    "real_number",
+    "refuse_masked",
+    "trailing_shape",
+    "whole_number",
+]
+
+#: The largest gain, noise or number of photons per emission: its square, and that square's product with a number of photons,
+#: stay within the range of float32 (3.4e38).
+LARGEST = 1e15
 
 
 def real_number(value: Any, name: str, *, low: float = -math.inf, high: float = math.inf, open_low: bool = False) -> float:
@@ -61,15 +78,51 @@ def image_shape(shape: Any, name: str = "shape") -> tuple[int, int]:
     return whole_number(rows, f"{name}[0]", low=1), whole_number(columns, f"{name}[1]", low=1)
 
 
-def trailing_shape(array: Any, shape: tuple[int, int], name: str, meaning: str) -> None:
+def trailing_shape(array: Array, shape: tuple[int, int], name: str, meaning: str) -> None:
     """Raise unless the last two axes of ``array`` are ``shape``."""
     if array.ndim < 2 or tuple(array.shape[-2:]) != tuple(shape):
         raise ValueError(f"{name} must have shape (..., {shape[0]}, {shape[1]}) ({meaning}), got {tuple(array.shape)}")
 
 
-def host_image(image: Any, name: str, *, dimensions: tuple[int, ...] = (2,)) -> np.ndarray:
+def refuse_masked(array: object, name: str) -> None:
+    """Raise TypeError for a masked array: the functions of this library would use the values under the mask."""
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError(
+            f"{name} is a masked array, and masks are ignored here: pass {name}.filled(value), or cut out what is masked"
+        )
+
+
+def floating_dtype(array: Array, name: str) -> np.dtype[Any]:
+    """Return the dtype to compute in: float64 for floats of 64 bits or more in any byte order, float32 for all other numbers.
+
+    Raises
+    ------
+    TypeError
+        If ``array`` does not hold real numbers.
+    """
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must be real, got dtype {array.dtype}")
+    return np.dtype(np.float64 if array.dtype.kind == "f" and array.dtype.itemsize >= 8 else np.float32)
+
+
+def host_array(values: ArrayLike, name: str) -> np.ndarray:
+    """Return ``values`` as a float64 array on the host; masked arrays and what does not become numbers are refused."""
+    refuse_masked(values, name)
+    taken: Any = values
+    if hasattr(taken, "__cuda_array_interface__") and hasattr(taken, "get"):
+        taken = taken.get()
+    try:
+        array = np.asarray(taken)
+        if array.dtype.kind == "c":
+            raise TypeError
+        return array.astype(np.float64, copy=False)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must hold real numbers, got {type(values).__name__}") from None
+
+
+def host_image(image: ArrayLike, name: str, *, dimensions: tuple[int, ...] = (2,)) -> np.ndarray:
     """Return ``image`` as a finite float64 array on the host, with one of these numbers of dimensions."""
-    array = np.asarray(image.get() if hasattr(image, "get") else image, dtype=np.float64)
+    array = host_array(image, name)
     if array.ndim not in dimensions or array.size == 0:
         raise ValueError(f"{name} must be an image (rows, columns), got shape {array.shape}")
     if not np.isfinite(array).all():

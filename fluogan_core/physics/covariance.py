@@ -15,7 +15,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..tuning import DEFAULT, CovarianceTuning
-from .psi import Psi, ahead
+from .polyphase import ahead
+from .psi import Psi
 
 __all__ = ["Part", "Window", "parts_of", "tiles"]
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from ..backend import random
 from ..backend.arrays import backend_of
-from ..backend.checks import real_number, trailing_shape, whole_number
+from ..backend.checks import LARGEST, floating_dtype, real_number, trailing_shape, whole_number
 from ..backend.random import Stage
+from ..backend.typing import Array
 from .psi import Psi
 
 __all__ = ["ForwardModel"]
@@ -26,80 +25,172 @@ class ForwardModel:
     psi : Psi
         The operator; its backend is the model's.
     gain : float
-        alpha, counts per detected photon.
+        alpha, counts per detected photon; above 0, at most 1e15.
     noise_std : float
-        Standard deviation of the additive Gaussian noise, counts.
+        Standard deviation of the additive Gaussian noise, counts; 0 to 1e15.
     epsilon : float
-        Photons per pixel added to every rate, so that none vanishes.
+        Photons per pixel added to every rate, so that none vanishes; 0 to 1e15.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is not one, or is out of its range.
 
     Notes
     -----
     Randomness is counter-based: frame ``f`` of ``sample(..., seed=s, step=k)`` depends on ``(s, k, f)`` and on x and b alone,
     not on how many frames are drawn together.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fluogan_core as fg
+    >>> psi = fg.Psi(fg.gaussian_psf(318, 100, 2), (16, 16), 2, photons_per_emitter=30, backend="numpy")
+    >>> model = fg.ForwardModel(psi, gain=2.2, noise_std=3.0)
+    >>> x, b = np.zeros((32, 32), np.float32), np.full((16, 16), 10, np.float32)
+    >>> x[16, 16] = 1.0
+    >>> model.sample(x, b, frames=5, seed=1).shape
+    (5, 16, 16)
+    >>> float(model.mean(x, b)[0, 0].round(3))
+    22.0
     """
 
     def __init__(self, psi: Psi, *, gain: float = 1.0, noise_std: float = 0.0, epsilon: float = EPSILON) -> None:
         self.psi = psi
-        self.gain = real_number(gain, "gain", low=0, open_low=True)
-        self.noise_std = real_number(noise_std, "noise_std", low=0)
-        self.epsilon = real_number(epsilon, "epsilon", low=0)
+        self.gain = real_number(gain, "gain", low=0, high=LARGEST, open_low=True)
+        self.noise_std = real_number(noise_std, "noise_std", low=0, high=LARGEST)
+        self.epsilon = real_number(epsilon, "epsilon", low=0, high=LARGEST)
         self.backend = psi.backend
 
     def __repr__(self) -> str:
         return f"ForwardModel({self.psi!r}, gain={self.gain:g}, noise_std={self.noise_std:g})"
 
-    def check(self, x: Any, b: Any) -> tuple[Any, Any]:
-        """Return x and b as float32 or float64 arrays of the right shape, finite and non-negative, or raise."""
+    def check(self, x: Array, b: Array) -> tuple[Array, Array]:
+        """Return x and b in the dtype of the computation, or say why they are not images of rates.
+
+        Parameters
+        ----------
+        x : (N1, N2) array
+            Expected emissions per fine pixel per frame, finite and not negative.
+        b : (M1, M2) array
+            Background, photons per camera pixel per frame, finite and not negative.
+
+        Returns
+        -------
+        x, b : float32 or float64
+            The arrays themselves where their dtype is one of these two; other numbers are converted.
+
+        Raises
+        ------
+        TypeError
+            If one is not an array of real numbers, or is a masked array.
+        ValueError
+            If one is of another shape, negative, not finite, or on another device.
+        """
         if backend_of(x=x, b=b) != self.backend:
             raise ValueError(f"x and b are not on {self.backend.device}, where psi lives; move them with psi.backend.asarray")
-        for array, shape, name, meaning in (
-            (x, self.psi.fine_shape, "x", "the fine grid"),
-            (b, self.psi.shape, "b", "the camera grid"),
-        ):
-            trailing_shape(array, shape, name, meaning)
-            if array.ndim != 2:
-                raise ValueError(f"{name} must be one image of shape {shape}, got {tuple(array.shape)}")
-            low, high = self.backend.bounds(array)
-            if not (low >= 0 and np.isfinite(high)):
-                raise ValueError(
-                    f"{name} must be finite and not negative: it is a rate of photons; its smallest value is {low:g} "
-                    "(subtract the camera's offset, then cut at zero)"
-                )
-        return (a if a.dtype in (np.float32, np.float64) else a.astype(np.float32) for a in (x, b))  # type: ignore[return-value]
+        return self._rates(x, self.psi.fine_shape, "x", "the fine grid"), self._rates(b, self.psi.shape, "b", "the camera grid")
 
-    def mean(self, x: Any, b: Any) -> Any:
-        """Return E[Y] = gain * (Psi x + b + epsilon), counts, (M1, M2)."""
-        x, b = self.check(x, b)
-        return self.gain * (self.psi.forward(x) + b + self.epsilon)
+    def _rates(self, array: Array, shape: tuple[int, int], name: str, meaning: str) -> Array:
+        """One of the two images, checked."""
+        dtype = floating_dtype(array, name)
+        trailing_shape(array, shape, name, meaning)
+        if array.ndim != 2:
+            raise ValueError(f"{name} must be one image of shape {shape}, got {tuple(array.shape)}")
+        low, high = self.backend.bounds(array)
+        if not (low >= 0 and np.isfinite(high)):
+            raise ValueError(
+                f"{name} must be finite and not negative: it is a rate of photons; its smallest value is {low:g} and its "
+                f"largest {high:g} (subtract the camera's offset, then cut at zero)"
+            )
+        return array.astype(dtype, copy=False)
 
-    def variance(self, x: Any, b: Any) -> Any:
-        r"""Return Var[Y] = gain^2 * (Psi x + b + epsilon + (Psi^2) x) + noise_std^2 per pixel, counts^2, (M1, M2).
+    def _in_range(self, counts: Array, what: str, x: Array, b: Array) -> Array:
+        """The result itself, if no number has left the range of its dtype."""
+        low, high = self.backend.bounds(counts)
+        if not np.isfinite([low, high]).all():
+            largest = " and ".join(f"{self.backend.bounds(array)[1]:g} in {name}" for name, array in (("x", x), ("b", b)))
+            raise ValueError(
+                f"{what} exceeds what {counts.dtype} can hold: the largest rates are {largest}, with gain {self.gain:g}, "
+                f"noise_std {self.noise_std:g} and {self.psi.photons_per_emitter:g} photons per emission; are the units right?"
+            )
+        return counts
 
-        :math:`\Psi^2` squares the entries of Psi; the sum over pixels is the variance part of eq. (10).
+    def mean(self, x: Array, b: Array) -> Array:
+        """Return E[Y] = gain * (Psi x + b + epsilon).
+
+        Parameters
+        ----------
+        x : (N1, N2) array
+            Expected emissions per fine pixel per frame.
+        b : (M1, M2) array
+            Background, photons per camera pixel per frame.
+
+        Returns
+        -------
+        mean : (M1, M2) float32 or float64, counts
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in :meth:`check`; if a number exceeds what the dtype can hold.
         """
         x, b = self.check(x, b)
-        rate = self.psi.forward(x) + b + self.epsilon
-        return self.gain**2 * (rate + self.psi.squared_forward(x)) + self.noise_std**2
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = self.gain * (self.psi.forward(x) + b + self.epsilon)
+        return self._in_range(mean, "the mean", x, b)
 
-    def sample(self, x: Any, b: Any, frames: int, seed: int = 0, *, first_frame: int = 0, step: int = 0) -> Any:
+    def variance(self, x: Array, b: Array) -> Array:
+        r"""Return Var[Y] = gain^2 * (Psi x + b + epsilon + (Psi^2) x) + noise_std^2 per pixel.
+
+        :math:`\Psi^2` squares the entries of Psi; the sum over pixels is the variance part of eq. (10).
+
+        Parameters
+        ----------
+        x : (N1, N2) array
+            Expected emissions per fine pixel per frame.
+        b : (M1, M2) array
+            Background, photons per camera pixel per frame.
+
+        Returns
+        -------
+        variance : (M1, M2) float32 or float64, counts^2
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in :meth:`mean`.
+        """
+        x, b = self.check(x, b)
+        with np.errstate(over="ignore", invalid="ignore"):
+            rate = self.psi.forward(x) + b + self.epsilon
+            variance = self.gain**2 * (rate + self.psi.squared_forward(x)) + self.noise_std**2
+        return self._in_range(variance, "the variance", x, b)
+
+    def sample(self, x: Array, b: Array, frames: int, seed: int = 0, *, first_frame: int = 0, step: int = 0) -> Array:
         """Draw frames of eq. (1).
 
         Parameters
         ----------
-        x : (N1, N2)
+        x : (N1, N2) array
             Expected emissions per fine pixel per frame.
-        b : (M1, M2)
+        b : (M1, M2) array
             Background, photons per camera pixel per frame.
         frames : int
             How many to draw.
         seed : int
-            64-bit seed.
+            0 to 2**64 - 1.
         first_frame, step : int
             Counters of the first frame and of the solver's step, so that a stream can be drawn in pieces.
 
         Returns
         -------
         y : (frames, M1, M2) float32, counts above the offset
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in :meth:`mean`; if a counter or the seed is out of its range.
         """
         x, b = self.check(x, b)
         frames = whole_number(frames, "frames", low=1)
@@ -110,16 +201,33 @@ class ForwardModel:
         chunk = max(1, self.psi.memory_budget // (200 * self.psi.fine_shape[0] * self.psi.fine_shape[1]))
         for start in range(0, frames, chunk):
             stop = min(start + chunk, frames)
-            y[start:stop] = self._draw(x, b, np.arange(first_frame + start, first_frame + stop), seed, step)
+            part = self._draw(x, b, np.arange(first_frame + start, first_frame + stop), seed, step)
+            y[start:stop] = self._in_range(part, "a count", x, b)
         return y
 
-    def _draw(self, x: Any, b: Any, numbers: np.ndarray, seed: int, step: int) -> Any:
+    def _draw(self, x: Array, b: Array, numbers: np.ndarray, seed: int, step: int) -> Array:
         """Draw the frames with these numbers: emission, detection, read noise."""
         z = self.emissions(x, numbers, seed, step)
-        return self.detect(self.psi.forward(z), b, numbers, seed, step)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self.detect(self.psi.forward(z), b, numbers, seed, step)
 
-    def emissions(self, x: Any, numbers: Any, seed: int, step: int, stage: int = Stage.EMISSION) -> Any:
-        """Draw P(x) for the frames with these numbers, (frames, N1, N2) float32; dark pixels cost nothing."""
+    def emissions(self, x: Array, numbers: Array, seed: int, step: int, stage: int = Stage.EMISSION) -> Array:
+        """Draw P(x) for the frames with these numbers; dark pixels cost nothing.
+
+        Parameters
+        ----------
+        x : (N1, N2) float32 or float64
+            As :meth:`check` returns it: it is not checked here.
+        numbers : (S,) integers
+            Numbers of the frames.
+        seed, step, stage : int
+            The other counters of the draw.
+
+        Returns
+        -------
+        z : (S, N1, N2) float32
+            Emissions.
+        """
         xp, kernel = self.backend.xp, self.backend.kernel("emissions")
         if kernel is not None:
             z = xp.empty((len(numbers), *self.psi.fine_shape), dtype=np.float32)
@@ -133,16 +241,31 @@ class ForwardModel:
 
     def detect(
         self,
-        blurred: Any,
-        b: Any,
-        numbers: Any,
+        blurred: Array,
+        b: Array,
+        numbers: Array,
         seed: int,
         step: int,
         stages: tuple[int, int] = (Stage.DETECTION, Stage.READ_NOISE),
-    ) -> Any:
-        """Draw ``gain * P(max(blurred, 0) + b + epsilon) + N`` for the frames with these numbers, float32 counts.
+    ) -> Array:
+        """Draw ``gain * P(max(blurred, 0) + b + epsilon) + N`` for the frames with these numbers.
 
-        ``blurred`` is Psi z, (frames, M1, M2); what is below zero there is rounding.
+        Parameters
+        ----------
+        blurred : (S, M1, M2) float32 or float64
+            Psi z, photons; what is below zero is rounding.
+        b : (M1, M2) float32 or float64
+            Background, photons; not checked here.
+        numbers : (S,) integers
+            Numbers of the frames.
+        seed, step : int
+            The other counters of the draw.
+        stages : (int, int)
+            What the two draws are for: the photons and the noise.
+
+        Returns
+        -------
+        y : (S, M1, M2) float32, counts above the offset
         """
         xp, kernel = self.backend.xp, self.backend.kernel("detect")
         if kernel is not None:

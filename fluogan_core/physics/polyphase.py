@@ -2,14 +2,22 @@ r"""The polyphase table of an operator, and the two engines that apply it: FFTs 
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from ..backend.arrays import Backend
+from ..backend.typing import Array
 
-__all__ = ["Convolutions", "Products", "line_table", "plane_table"]
+__all__ = ["Convolutions", "Products", "Tables", "ahead", "line_table", "plane_table"]
+
+# A matrix product does this many times more operations per second than an FFT of these sizes (benchmarks/bench_psi.py).
+_GEMM_OVER_FFT = 12.0
+#: A PSF is separable if it differs from the product of its two sums by at most this fraction of its largest value: far below
+#: what float32 resolves (6e-8), far above what rounding leaves of a product (2e-16).
+_SEPARABLE_WITHIN = 1e-9
 
 
 def line_table(line: np.ndarray, factor: int, binning: str) -> tuple[np.ndarray, int]:
@@ -36,6 +44,16 @@ def plane_table(psf: np.ndarray, factors: tuple[int, int], binning: str) -> tupl
             blocks = spread.reshape(k1, f1, k2, f2)
             table[p1, p2] = blocks.sum(axis=(1, 3)) if binning == "sum" else blocks[:, f1 // 2, :, f2 // 2]
     return table, low1, low2
+
+
+def ahead(table: np.ndarray, shift: int, axis: int) -> np.ndarray:
+    """The entries ``shift`` further along an axis, zero beyond its ends."""
+    moved, taps = np.zeros_like(table), table.shape[axis]
+    kept = max(0, taps - abs(shift))
+    source, target = np.moveaxis(table, axis, 0), np.moveaxis(moved, axis, 0)
+    first = min(max(0, shift), taps)
+    target[taps - kept - first : taps - first] = source[first : first + kept]
+    return moved
 
 
 class Convolutions:
@@ -78,7 +96,7 @@ class Convolutions:
         per_frame = 5 * phases * self.size[0] * self.size[1] * np.dtype(dtype).itemsize
         return max(1, budget // per_frame)
 
-    def forward(self, x: Any, budget: int) -> Any:
+    def forward(self, x: Array, budget: int) -> Array:
         (m1, m2), (f1, f2), xp, fft = self.shape, self.factors, self.backend.xp, self.backend.fft
         spectrum = self._spectrum(x.dtype)
         y = xp.empty((x.shape[0], m1, m2), dtype=x.dtype)
@@ -89,7 +107,7 @@ class Convolutions:
             y[start : start + step] = fft.irfft2(folded, self.size, **self._workers)[:, :m1, :m2]
         return y
 
-    def adjoint(self, y: Any, budget: int) -> Any:
+    def adjoint(self, y: Array, budget: int) -> Array:
         (m1, m2), (f1, f2), xp, fft = self.shape, self.factors, self.backend.xp, self.backend.fft
         spectrum = self._spectrum(y.dtype).conj()
         x = xp.empty((y.shape[0], m1, f1, m2, f2), dtype=y.dtype)
@@ -126,10 +144,101 @@ class Products:
             self._cast[dtype] = tuple(self.backend.xp.asarray(a, dtype=dtype) for a in self._matrices)
         return self._cast[dtype]
 
-    def forward(self, x: Any, budget: int) -> Any:
+    def forward(self, x: Array, budget: int) -> Array:
         rows, columns = self._pair(x.dtype)
         return rows @ (x @ columns.T)
 
-    def adjoint(self, y: Any, budget: int) -> Any:
+    def adjoint(self, y: Array, budget: int) -> Array:
         rows, columns = self._pair(y.dtype)
         return (rows.T @ y) @ columns
+
+
+class Tables:
+    """The polyphase table of one operator, its two lines if the PSF is separable, and the engines made of them.
+
+    Parameters
+    ----------
+    psf : (K1, K2) float64
+        Valid, see :func:`fluogan_core.physics.psf.valid_psf`.
+    shape : (M1, M2)
+        Camera pixels.
+    factor : int
+    binning : {"sum", "point"}
+    kappa : float
+        Photons per emission, a factor of the table.
+    backend : Backend
+    method : {"auto", "products", "convolutions"}
+
+    Attributes
+    ----------
+    table : (L, L, T1, T2) float64
+    origin : (int, int)
+    lines : two (L, T) float64, or None
+        The table is their product, if the PSF is separable.
+    method : str
+        The method that is used.
+
+    Raises
+    ------
+    ValueError
+        If ``method="products"`` is asked for and the PSF is not separable.
+    """
+
+    def __init__(
+        self,
+        psf: np.ndarray,
+        shape: tuple[int, int],
+        factor: int,
+        binning: str,
+        kappa: float,
+        backend: Backend,
+        method: str,
+    ) -> None:
+        self.shape, self.factor, self.backend = shape, factor, backend
+        table, *origin = plane_table(psf, (factor, factor), binning)
+        self.table = table * kappa
+        self.origin = (origin[0], origin[1])
+        self.lines = self._separable_lines(psf, binning, kappa)
+        self.method = self._faster() if method == "auto" else method
+        if self.method == "products" and self.lines is None:
+            raise ValueError("method='products' needs a separable PSF; use 'convolutions' or 'auto'")
+
+    def _separable_lines(self, psf: np.ndarray, binning: str, kappa: float) -> tuple[np.ndarray, np.ndarray] | None:
+        """The two 1-D tables if the PSF is a product of lines, else None."""
+        down, across = psf.sum(axis=1), psf.sum(axis=0)
+        if np.abs(psf - np.outer(down, across)).max() > _SEPARABLE_WITHIN * psf.max():
+            return None
+        first, _ = line_table(down, self.factor, binning)
+        second, _ = line_table(across, self.factor, binning)
+        return first * kappa, second
+
+    def _faster(self) -> str:
+        """The method with less work."""
+        if self.lines is None:
+            return "convolutions"
+        (m1, m2), (n1, n2) = self.shape, (m * self.factor for m in self.shape)
+        products = 2.0 * (n1 * n2 * m2 + m1 * n1 * m2)
+        q1, q2 = (m + k for m, k in zip(self.shape, self.table.shape[2:]))
+        convolutions = (self.factor**2 + 1) * q1 * q2 * (2.5 * math.log2(q1 * q2) + 4)
+        return "products" if products < _GEMM_OVER_FFT * convolutions else "convolutions"
+
+    def engine(self) -> Convolutions | Products:
+        """The engine of the operator itself."""
+        if self.method == "products" and self.lines is not None:
+            return Products(self.backend, self.lines, self.origin, self.shape)
+        return Convolutions(self.backend, self.table, self.origin, self.shape)
+
+    def paired_engine(self, shift: tuple[int, int]) -> Convolutions | Products:
+        """The engine whose entries are those of Psi in one row times those in the row of the pixel ``shift`` away."""
+        if self.method == "products" and self.lines is not None:
+            down, across = (line * ahead(line, step, 1) for line, step in zip(self.lines, shift))
+            return Products(self.backend, (down, across), self.origin, self.shape)
+        table = self.table * ahead(ahead(self.table, shift[0], 2), shift[1], 3)
+        return Convolutions(self.backend, table, self.origin, self.shape)
+
+    def axis_matrices(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """The matrices R (M1, N1) and C (M2, N2) with Psi x = R x C^T, or None."""
+        if self.lines is None:
+            return None
+        down, across = (Products.matrix(line, o, m) for line, o, m in zip(self.lines, self.origin, self.shape))
+        return down, across

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from ..backend.checks import host_image, real_number, whole_number
+from ..backend.checks import host_array, host_image, real_number, whole_number
+from ..backend.typing import ArrayLike
 
-__all__ = ["airy_psf", "cut_psf", "gaussian_psf", "measured_psf", "psf_sigma", "scaled_psf"]
+__all__ = ["airy_psf", "cut_psf", "gaussian_psf", "measured_psf", "psf_sigma", "scaled_psf", "valid_psf"]
 
 #: FWHM of a Gaussian in units of its standard deviation, 2 sqrt(2 ln 2).
 FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
@@ -107,7 +107,7 @@ def airy_psf(
     return psf / psf.sum()
 
 
-def measured_psf(image: Any, *, background: float | None = None, zoom: float = 1.0) -> np.ndarray:
+def measured_psf(image: ArrayLike, *, background: float | None = None, zoom: float = 1.0) -> np.ndarray:
     """Make a PSF on the fine grid of a measured image (an averaged bead, say).
 
     The background is removed, negative values are cut to zero, and the image is sampled by cubic splines on a grid of odd
@@ -134,7 +134,7 @@ def measured_psf(image: Any, *, background: float | None = None, zoom: float = 1
         zoom is out of range.
     """
     zoom = real_number(zoom, "zoom", low=0.02, high=50)
-    image = np.array(image, dtype=np.float64)
+    image = host_array(image, "image")
     if image.ndim != 2 or min(image.shape) < 3:
         raise ValueError(f"a measured PSF must be a 2-D image of at least 3 x 3 pixels, got shape {image.shape}")
     if not np.isfinite(image).all():
@@ -157,7 +157,7 @@ def measured_psf(image: Any, *, background: float | None = None, zoom: float = 1
     return psf / psf.sum()
 
 
-def scaled_psf(psf: Any, width: float) -> np.ndarray:
+def scaled_psf(psf: ArrayLike, width: float) -> np.ndarray:
     """Return a PSF ``width`` times as wide: stretched about its central pixel by cubic splines.
 
     Parameters
@@ -198,6 +198,44 @@ def _sampled(image: np.ndarray, centre: Sequence[float], radii: Sequence[int], z
 
     lines = [np.arange(-radius, radius + 1) / zoom + middle for radius, middle in zip(radii, centre)]
     return np.maximum(map_coordinates(image, np.meshgrid(*lines, indexing="ij"), order=3, mode="constant"), 0.0)
+
+
+def valid_psf(psf: ArrayLike, fine_shape: tuple[int, int]) -> np.ndarray:
+    """Return a PSF as a float64 array of sum 1 on the host, or raise: what every operator asks of its PSF.
+
+    Parameters
+    ----------
+    psf : (K1, K2) array_like
+        On the fine grid, both sizes odd, finite and non-negative.
+    fine_shape : (int, int)
+        The fine field, (N1, N2); the PSF must not be larger.
+
+    Returns
+    -------
+    psf : (K1, K2) float64, sum 1
+
+    Raises
+    ------
+    TypeError
+        If it is a masked array or does not hold real numbers.
+    ValueError
+        If it is not 2-D, odd-sized, finite and non-negative, is zero everywhere, or is larger than the fine field.
+    """
+    psf = host_array(psf, "psf")
+    if psf.ndim != 2 or psf.size == 0:
+        raise ValueError(f"psf must be 2-D (rows, columns) on the fine grid, got shape {psf.shape}")
+    if psf.shape[0] % 2 == 0 or psf.shape[1] % 2 == 0:
+        raise ValueError(
+            f"psf must have odd sizes, so that its centre is a pixel, got {psf.shape}; fluogan_core.measured_psf trims one"
+        )
+    if not (psf.min() >= 0 and 0 < psf.sum() < np.inf):
+        raise ValueError("psf must be finite, non-negative and not all zero; fluogan_core.measured_psf cleans a measured one")
+    if psf.shape[0] > fine_shape[0] or psf.shape[1] > fine_shape[1]:
+        raise ValueError(
+            f"psf of {psf.shape[0]} x {psf.shape[1]} fine pixels is larger than the field of {fine_shape[0]} x "
+            f"{fine_shape[1]} (camera pixels times factor): take a larger region of interest, or cut the PSF"
+        )
+    return psf / psf.sum()
 
 
 def cut_psf(psf: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -13,24 +13,22 @@ the PSF is separable and the field small, two matrix products are faster than an
 
 from __future__ import annotations
 
-import math
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from ..backend.arrays import Backend, backend_of, get_backend
-from ..backend.checks import image_shape, one_of, real_number, trailing_shape, whole_number
-from .polyphase import Convolutions, Products, line_table, plane_table
-from .psf import cut_psf, scaled_psf
+from ..backend.checks import LARGEST, floating_dtype, image_shape, one_of, real_number, trailing_shape, whole_number
+from ..backend.typing import Array, ArrayLike
+from .norm import spectral_norm
+from .polyphase import Convolutions, Products, Tables
+from .psf import cut_psf, scaled_psf, valid_psf
+from .value import OperatorValue, read_only
 
-__all__ = ["Psi", "ahead"]
-
-# A matrix product does this many times more operations per second than an FFT of these sizes (benchmarks/bench_psi.py).
-_GEMM_OVER_FFT = 12.0
+__all__ = ["Psi"]
 
 
-class Psi:
+class Psi(OperatorValue):
     r"""The operator :math:`\Psi = \kappa\, D H` of eq. (1), on one backend.
 
     Nothing outside the field emits (zero boundary, linear convolution).
@@ -47,7 +45,7 @@ class Psi:
         ``"sum"``: a camera pixel integrates its L x L fine pixels, columns sum to kappa inside the field.  ``"point"``: it
         takes one sample (offset L // 2), columns sum to about kappa / L**2: the paper's "subset of the elements".
     photons_per_emitter : float
-        kappa, detected photons per emission; 1 is the paper's model.
+        kappa, detected photons per emission, 1e-15 to 1e15; 1 is the paper's model.
     backend : {"auto", "numpy", "cupy"} or Backend
         Where the operator computes; inputs must live there.
     method : {"auto", "products", "convolutions"}
@@ -57,24 +55,53 @@ class Psi:
 
     Attributes
     ----------
-    shape, fine_shape : (int, int)
-        (M1, M2) and (N1, N2).
-    table : (L, L, K1, K2) float64 on the host
+    shape : (int, int)
+        (M1, M2).
+    fine_shape : (int, int)
+        (N1, N2).
+    psf : (K1, K2) float64 on the host
+        The PSF, sum 1.
+    table : (L, L, T1, T2) float64 on the host
         The polyphase table, kappa included: light from phase p reaching the camera pixel ``k + origin`` away.
     origin : (int, int)
         Camera-pixel offset of ``table[..., 0, 0]``.
     method : str
         ``"products"`` or ``"convolutions"``, whichever is used.
+    memory_budget : int
+        Bytes; may be set to another value.
 
     Raises
     ------
+    TypeError
+        If the PSF is a masked array or does not hold real numbers.
     ValueError
-        If the PSF is not 2-D, odd-sized, finite and non-negative, or is larger than the fine field.
+        If the PSF is not 2-D, odd-sized, finite and non-negative, or is larger than the fine field; if an option is out of its
+        range; if ``method="products"`` is asked for and the PSF is not separable.
+
+    Notes
+    -----
+    An operator is a value.  Its attributes are fixed, except ``memory_budget``, and its arrays on the host are read-only (those
+    of a CUDA device cannot be protected: do not write to them).  Two operators are equal, and have the same hash, if they have
+    the same :attr:`fingerprint`, backend and method: they then give the same results bit for bit.  A pickled operator takes
+    along the name of its backend and is rebuilt from its PSF.
+
+    Any function that returns an odd-sized array can be the PSF: nothing has to be registered.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fluogan_core as fg
+    >>> psi = fg.Psi(fg.gaussian_psf(fwhm_nm=318, pixel_size_nm=100, factor=4), shape=(32, 32), factor=4, backend="numpy")
+    >>> x = np.zeros(psi.fine_shape, dtype=np.float32)
+    >>> x[64, 64] = 100.0
+    >>> y = psi.forward(x)
+    >>> y.shape, y.dtype.name, round(float(y.sum()), 2)
+    ((32, 32), 'float32', 100.0)
     """
 
     def __init__(
         self,
-        psf: Any,
+        psf: ArrayLike,
         shape: tuple[int, int],
         factor: int,
         *,
@@ -86,22 +113,28 @@ class Psi:
     ) -> None:
         self.shape = image_shape(shape)
         self.factor = whole_number(factor, "factor", low=1)
-        self.fine_shape = (self.shape[0] * self.factor, self.shape[1] * self.factor)
         self.binning = one_of(binning, "binning", ("sum", "point"))
-        self.photons_per_emitter = real_number(photons_per_emitter, "photons_per_emitter", low=0, open_low=True)
-        self.psf = _valid_psf(psf, self.fine_shape)
-        one_of(method, "method", ("auto", "products", "convolutions"))
+        self.photons_per_emitter = real_number(photons_per_emitter, "photons_per_emitter", low=0, high=LARGEST, open_low=True)
+        if self.photons_per_emitter < 1 / LARGEST:
+            raise ValueError(f"photons_per_emitter must be at least {1 / LARGEST:g}, got {self.photons_per_emitter:g}")
+        self.psf = valid_psf(psf, (self.shape[0] * self.factor, self.shape[1] * self.factor))
+        self._asked_method = one_of(method, "method", ("auto", "products", "convolutions"))
         self.backend = get_backend(backend)
-        self.memory_budget = self.backend.memory_budget() if memory_budget is None else int(memory_budget)
+        if memory_budget is None:
+            self.memory_budget = self.backend.memory_budget()
+        else:
+            self.memory_budget = whole_number(memory_budget, "memory_budget", low=1)
+        self._build()
 
-        table, *origin = plane_table(self.psf, (self.factor, self.factor), self.binning)
-        self.table = table * self.photons_per_emitter
-        self.origin = (origin[0], origin[1])
-        self._lines = self._separable_lines()
-        self.method = self._choose() if method == "auto" else method
-        if self.method == "products" and self._lines is None:
-            raise ValueError("method='products' needs a separable PSF; use 'convolutions' or 'auto'")
-        self._engine = self._make_engine()
+    def _build(self) -> None:
+        """Make the tables and the engine from what the operator is made of."""
+        self.fine_shape = (self.shape[0] * self.factor, self.shape[1] * self.factor)
+        self.psf = read_only(self.psf)
+        kappa, asked = self.photons_per_emitter, self._asked_method
+        self._tables = Tables(self.psf, self.shape, self.factor, self.binning, kappa, self.backend, asked)
+        self.table, self.origin, self.method = read_only(self._tables.table), self._tables.origin, self._tables.method
+        self._engine = self._tables.engine()
+        self._fixed = True
 
     def __repr__(self) -> str:
         return (
@@ -109,8 +142,37 @@ class Psi:
             f"photons_per_emitter={self.photons_per_emitter:g}, method={self.method!r}, backend={self.backend.name!r})"
         )
 
-    def replaced(self, *, psf: Any = None, photons_per_emitter: float | None = None) -> Psi:
-        """Return the operator with another PSF or brightness of the emitters and all else alike; the method is chosen anew."""
+    def replaced(
+        self, *, psf: ArrayLike | None = None, photons_per_emitter: float | None = None, method: str | None = None
+    ) -> Psi:
+        """Return the operator with some parameters replaced and all others alike.
+
+        Parameters
+        ----------
+        psf : (K1, K2) array_like, optional
+            Another PSF.
+        photons_per_emitter : float, optional
+            Another kappa, detected photons per emission.
+        method : {"auto", "products", "convolutions"}, optional
+            Another method.  By default the one that this operator was asked for, so that ``"auto"`` chooses anew for
+            the new PSF and a forced method stays forced.
+
+        Returns
+        -------
+        Psi
+
+        Raises
+        ------
+        ValueError
+            As in :class:`Psi`.
+
+        Examples
+        --------
+        >>> import fluogan_core as fg
+        >>> psi = fg.Psi(fg.gaussian_psf(318, 100, 2), (16, 16), 2, backend="numpy")
+        >>> psi.replaced(photons_per_emitter=30).photons_per_emitter
+        30.0
+        """
         return Psi(
             self.psf if psf is None else psf,
             self.shape,
@@ -118,6 +180,7 @@ class Psi:
             binning=self.binning,
             photons_per_emitter=self.photons_per_emitter if photons_per_emitter is None else photons_per_emitter,
             backend=self.backend,
+            method=self._asked_method if method is None else method,
             memory_budget=self.memory_budget,
         )
 
@@ -129,6 +192,10 @@ class Psi:
         width : float
             Relative, 0.1 to 10; at 1 this very operator comes back.
 
+        Returns
+        -------
+        Psi
+
         Raises
         ------
         ValueError
@@ -138,107 +205,154 @@ class Psi:
             return self
         return self.replaced(psf=cut_psf(scaled_psf(self.psf, width), self.fine_shape))
 
-    # -- how to compute ---------------------------------------------------------------------------------------------------
+    # -- the operator -----------------------------------------------------------------------------------------------------
 
-    def _separable_lines(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """The two 1-D tables if the PSF is a product of lines (to 1e-9 of its peak), else None."""
-        down, across = self.psf.sum(axis=1), self.psf.sum(axis=0)
-        if np.abs(self.psf - np.outer(down, across)).max() > 1e-9 * self.psf.max():
-            return None
-        first, _ = line_table(down, self.factor, self.binning)
-        second, _ = line_table(across, self.factor, self.binning)
-        return first * self.photons_per_emitter, second
-
-    def _choose(self) -> str:
-        if self._lines is None:
-            return "convolutions"
-        (m1, m2), (n1, n2) = self.shape, self.fine_shape
-        products = 2.0 * (n1 * n2 * m2 + m1 * n1 * m2)
-        q1, q2 = (m + k for m, k in zip(self.shape, self.table.shape[2:]))
-        convolutions = (self.factor**2 + 1) * q1 * q2 * (2.5 * math.log2(q1 * q2) + 4)
-        return "products" if products < _GEMM_OVER_FFT * convolutions else "convolutions"
-
-    def _make_engine(self) -> Convolutions | Products:
-        if self.method == "products" and self._lines is not None:
-            return Products(self.backend, self._lines, self.origin, self.shape)
-        return Convolutions(self.backend, self.table, self.origin, self.shape)
-
-    def _paired_engine(self, shift: tuple[int, int]) -> Convolutions | Products:
-        """The operator whose entries are those of Psi in one row times those in the row of the pixel ``shift`` away."""
-        if self.method == "products" and self._lines is not None:
-            down, across = (line * ahead(line, step, 1) for line, step in zip(self._lines, shift))
-            return Products(self.backend, (down, across), self.origin, self.shape)
-        table = self.table * ahead(ahead(self.table, shift[0], 2), shift[1], 3)
-        return Convolutions(self.backend, table, self.origin, self.shape)
-
-    @cached_property
-    def _squared_engine(self) -> Convolutions | Products:
-        return self._paired_engine((0, 0))
-
-    def _checked(self, array: Any, shape: tuple[int, int], name: str, meaning: str) -> tuple[Any, tuple[int, ...]]:
-        """Validate and flatten the leading axes; integers become float32."""
+    def _checked(self, array: Array, shape: tuple[int, int], name: str, meaning: str) -> tuple[Array, tuple[int, ...]]:
+        """Validate, bring to the dtype of the computation, and flatten the leading axes."""
         if backend_of(**{name: array}) != self.backend:
             raise ValueError(
                 f"{name} is not on {self.backend.device}, where this Psi lives; move it with psi.backend.asarray({name})"
             )
         trailing_shape(array, shape, name, meaning)
-        if array.dtype.kind == "c":
-            raise TypeError(f"{name} must be real, got dtype {array.dtype}")
-        dtype = np.dtype(np.float64 if array.dtype == np.float64 else np.float32)
+        dtype = floating_dtype(array, name)
         return array.reshape(-1, *shape).astype(dtype, copy=False), tuple(array.shape[:-2])
 
-    # -- the operator -----------------------------------------------------------------------------------------------------
+    @cached_property
+    def _squared_engine(self) -> Convolutions | Products:
+        return self._tables.paired_engine((0, 0))
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Array) -> Array:
         """Return Psi x.
 
         Parameters
         ----------
-        x : (..., N1, N2) float32 or float64
-            Expected emission per fine pixel; any other real dtype is taken as float32.
+        x : (..., N1, N2) array
+            Expected emissions per fine pixel.  Floats of 64 bits are computed in float64, all other numbers in float32.  Values
+            are not checked: a NaN or an overflow spreads over its image.
 
         Returns
         -------
-        (..., M1, M2) of the same dtype, expected photons per camera pixel
+        y : (..., M1, M2) float32 or float64
+            Expected photons per camera pixel.
+
+        Raises
+        ------
+        TypeError
+            If x is not a NumPy or CuPy array of real numbers, or is a masked array.
+        ValueError
+            If x is of another shape or lives on another device.
         """
         flat, lead = self._checked(x, self.fine_shape, "x", "the fine grid")
         return self._engine.forward(flat, self.memory_budget).reshape(*lead, *self.shape)
 
-    def adjoint(self, y: Any) -> Any:
-        """Return Psi^T y, of shape (..., N1, N2), for y of shape (..., M1, M2)."""
+    def adjoint(self, y: Array) -> Array:
+        """Return Psi^T y.
+
+        Parameters
+        ----------
+        y : (..., M1, M2) array
+            One number per camera pixel; dtypes as in :meth:`forward`.
+
+        Returns
+        -------
+        x : (..., N1, N2) float32 or float64
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in :meth:`forward`.
+        """
         flat, lead = self._checked(y, self.shape, "y", "the camera grid")
         return self._engine.adjoint(flat, self.memory_budget).reshape(*lead, *self.fine_shape)
 
-    def squared_forward(self, x: Any) -> Any:
-        r"""Return :math:`\sum_i \Psi_{ji}^2 x_i`, the variance that the emission adds per pixel (for eq. 10)."""
+    def squared_forward(self, x: Array) -> Array:
+        r"""Return :math:`\sum_i \Psi_{ji}^2 x_i`, the variance that the emission adds per pixel (for eq. 10).
+
+        Parameters
+        ----------
+        x : (..., N1, N2) array
+            Expected emissions per fine pixel; dtypes as in :meth:`forward`.
+
+        Returns
+        -------
+        y : (..., M1, M2) float32 or float64
+            Photons^2 per camera pixel.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in :meth:`forward`.
+        """
         flat, lead = self._checked(x, self.fine_shape, "x", "the fine grid")
         return self._squared_engine.forward(flat, self.memory_budget).reshape(*lead, *self.shape)
 
-    def squared_adjoint(self, y: Any) -> Any:
-        r"""Return :math:`\sum_j \Psi_{ji}^2 y_j`, the adjoint of :meth:`squared_forward`."""
+    def squared_adjoint(self, y: Array) -> Array:
+        r"""Return :math:`\sum_j \Psi_{ji}^2 y_j`, the adjoint of :meth:`squared_forward`.
+
+        Parameters
+        ----------
+        y : (..., M1, M2) array
+            One number per camera pixel; dtypes as in :meth:`forward`.
+
+        Returns
+        -------
+        x : (..., N1, N2) float32 or float64
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in :meth:`forward`.
+        """
         flat, lead = self._checked(y, self.shape, "y", "the camera grid")
         return self._squared_engine.adjoint(flat, self.memory_budget).reshape(*lead, *self.fine_shape)
 
-    def paired_forward(self, x: Any, shift: tuple[int, int]) -> Any:
+    def paired_forward(self, x: Array, shift: tuple[int, int]) -> Array:
         r"""Return :math:`\sum_i \Psi_{ji} \Psi_{ki} x_i`, the covariance that the emission gives pixels j and k = j + shift.
 
         Parameters
         ----------
-        x : (..., N1, N2) float32 or float64
-        shift : (rows, columns)
-            Camera pixels from j to k.
+        x : (..., N1, N2) array
+            Expected emissions per fine pixel; dtypes as in :meth:`forward`.
+        shift : (int, int)
+            Rows and columns from j to k, camera pixels.
 
         Returns
         -------
-        (..., M1, M2) of the same dtype, at j; where k lies outside the field, what a pixel there would see
+        y : (..., M1, M2) float32 or float64
+            Photons^2, at j.  Where k lies outside the field: the covariance with what a pixel there would detect.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in :meth:`forward`; if ``shift`` is not two whole numbers.
         """
         flat, lead = self._checked(x, self.fine_shape, "x", "the fine grid")
-        rows, columns = (whole_number(step, "shift") for step in shift)
-        return self._paired_engine((rows, columns)).forward(flat, self.memory_budget).reshape(*lead, *self.shape)
+        try:
+            down, across = shift
+        except (TypeError, ValueError):
+            raise ValueError(f"shift must be (rows, columns), got {shift!r}") from None
+        engine = self._tables.paired_engine((whole_number(down, "shift[0]"), whole_number(across, "shift[1]")))
+        return engine.forward(flat, self.memory_budget).reshape(*lead, *self.shape)
 
-    def column(self, index: tuple[int, int]) -> Any:
-        """Return C_i, the (M1, M2) float64 camera image of one emission at the fine pixel ``index``, cut at the border."""
-        n1, n2 = index
+    def column(self, index: tuple[int, int]) -> Array:
+        """Return the camera image of one emission, cut at the border of the field.
+
+        Parameters
+        ----------
+        index : (int, int)
+            Row and column of the fine pixel; negative numbers are outside.
+
+        Returns
+        -------
+        image : (M1, M2) float64
+            Expected photons per camera pixel.
+
+        Raises
+        ------
+        IndexError
+            If the fine pixel is outside the field.
+        """
+        n1, n2 = (whole_number(n, f"index[{axis}]") for axis, n in enumerate(index))
         for n, size, axis in ((n1, self.fine_shape[0], "row"), (n2, self.fine_shape[1], "column")):
             if not 0 <= n < size:
                 raise IndexError(f"fine {axis} {n} is outside the field of {self.fine_shape[0]} x {self.fine_shape[1]}")
@@ -252,63 +366,28 @@ class Psi:
         return self.backend.asarray(image)
 
     @cached_property
-    def column_sums(self) -> Any:
-        r""":math:`\|\Psi_i\|_1`, the photons of one emission that the field catches, (N1, N2) float64."""
-        return self.adjoint(self.backend.xp.ones(self.shape, dtype=np.float64))
+    def column_sums(self) -> Array:
+        r""":math:`\|\Psi_i\|_1`, the photons of one emission that the field catches, (N1, N2) float64, read-only."""
+        return read_only(self.adjoint(self.backend.xp.ones(self.shape, dtype=np.float64)))
 
     @cached_property
-    def column_energies(self) -> Any:
-        r""":math:`\|\Psi_i\|_2^2`, (N1, N2) float64."""
-        return self.squared_adjoint(self.backend.xp.ones(self.shape, dtype=np.float64))
+    def column_energies(self) -> Array:
+        r""":math:`\|\Psi_i\|_2^2`, photons^2, (N1, N2) float64, read-only."""
+        return read_only(self.squared_adjoint(self.backend.xp.ones(self.shape, dtype=np.float64)))
 
     @cached_property
     def axis_matrices(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """The matrices R (M1, N1) and C (M2, N2) with Psi x = R x C^T, float64 on the host; None if the PSF is no product."""
-        if self._lines is None:
+        """The matrices R (M1, N1) and C (M2, N2) with Psi x = R x C^T, float64 on the host, read-only.
+
+        None if the PSF is not a product of two lines.
+        """
+        matrices = self._tables.axis_matrices()
+        if matrices is None:
             return None
-        down, across = (Products.matrix(line, o, m) for line, o, m in zip(self._lines, self.origin, self.shape))
+        down, across = map(read_only, matrices)
         return down, across
 
     @cached_property
     def norm(self) -> float:
         r"""The largest singular value :math:`\|\Psi\|`, by power iteration on :math:`\Psi^T \Psi` (to 1e-7)."""
-        xp = self.backend.xp
-        # Psi is non-negative, so its leading singular vector is too: ones is never orthogonal to it.
-        x = xp.ones(self.fine_shape, dtype=np.float64)
-        value = 0.0
-        for _ in range(1000):
-            x = self.adjoint(self.forward(x))
-            previous, value = value, float(xp.linalg.norm(x))
-            x /= value
-            if abs(value - previous) <= 2e-8 * value:
-                break
-        return math.sqrt(value)
-
-
-def ahead(table: np.ndarray, shift: int, axis: int) -> np.ndarray:
-    """The entries ``shift`` further along an axis, zero beyond its ends."""
-    moved, taps = np.zeros_like(table), table.shape[axis]
-    kept = max(0, taps - abs(shift))
-    source, target = np.moveaxis(table, axis, 0), np.moveaxis(moved, axis, 0)
-    first = min(max(0, shift), taps)
-    target[taps - kept - first : taps - first] = source[first : first + kept]
-    return moved
-
-
-def _valid_psf(psf: Any, fine_shape: tuple[int, int]) -> np.ndarray:
-    """Check a PSF and return it as a float64 array of sum 1 on the host."""
-    psf = np.asarray(psf.get() if hasattr(psf, "get") else psf, dtype=np.float64)
-    if psf.ndim != 2:
-        raise ValueError(f"psf must be 2-D (rows, columns) on the fine grid, got shape {psf.shape}")
-    if psf.shape[0] % 2 == 0 or psf.shape[1] % 2 == 0:
-        raise ValueError(
-            f"psf must have odd sizes, so that its centre is a pixel, got {psf.shape}; fluogan_core.measured_psf trims one"
-        )
-    if not np.isfinite(psf).all() or (psf < 0).any() or psf.sum() <= 0:
-        raise ValueError("psf must be finite, non-negative and not all zero; fluogan_core.measured_psf cleans a measured one")
-    if psf.shape[0] > fine_shape[0] or psf.shape[1] > fine_shape[1]:
-        raise ValueError(
-            f"psf of {psf.shape[0]} x {psf.shape[1]} fine pixels is larger than the field of {fine_shape[0]} x "
-            f"{fine_shape[1]} (camera pixels times factor): take a larger region of interest, or cut the PSF"
-        )
-    return psf / psf.sum()
+        return spectral_norm(self)

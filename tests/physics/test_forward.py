@@ -116,3 +116,53 @@ def test_bad_input_is_named(rng, change, message):
     model = make()
     with pytest.raises((ValueError, TypeError), match=message):
         change(model, *images(model, rng))
+
+
+def test_check_returns_two_arrays_in_the_dtype_of_the_computation(rng):
+    model = make()
+    x, b = images(model, rng)
+    checked = model.check(x, b)
+    assert type(checked) is tuple
+    assert checked[0] is x
+    assert checked[1] is b
+    for given, wanted in (("<f8", "float64"), (">f8", "float64"), ("f2", "float32"), ("i4", "float32"), ("?", "float32")):
+        taken = model.check(x.astype(given), b.astype(given))
+        assert [array.dtype for array in taken] == [np.dtype(wanted)] * 2
+        assert all(array.dtype.isnative for array in taken)
+
+
+@pytest.mark.parametrize("which", ["x", "b"])
+def test_masked_arrays_are_refused_by_name(rng, which):
+    model = make()
+    given = dict(zip("xb", images(model, rng)))
+    given[which] = np.ma.masked_less(given[which], 0.5)
+    for call in (model.mean, model.variance, lambda x, b: model.sample(x, b, 2)):
+        with pytest.raises(TypeError, match=f"{which} is a masked array"):
+            call(**given)
+    with pytest.raises(TypeError, match="y is a masked array"):
+        model.psi.adjoint(np.ma.ones(model.psi.shape))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("scale", [1e-40, 1e-30, 1e-6, 1e6, 1e20, 1e30, 3e38, 1e200])
+def test_results_are_finite_or_refused(rng, dtype, scale):
+    """float32 ends at 3.4e38."""
+    model = make(kappa=100.0, gain=3.0, noise_std=2.0)
+    with np.errstate(over="ignore"):
+        x, b = ((image * scale).astype(dtype) for image in map(np.float64, images(model, rng)))
+    refusals = []
+    for call in (model.mean, model.variance, lambda x, b: model.sample(x, b, 3)):
+        try:
+            assert np.isfinite(call(x, b)).all()
+        except ValueError as error:
+            refusals.append(str(error))
+    assert all("exceeds what float32 can hold" in text or "must be finite" in text for text in refusals), refusals
+    assert not refusals or scale > 1e30
+
+
+@pytest.mark.parametrize("name", ["gain", "noise_std", "epsilon"])
+def test_numbers_whose_squares_leave_float32_are_refused(name):
+    psi = make().psi
+    assert getattr(fg.ForwardModel(psi, **{name: 1e15}), name) == 1e15
+    with pytest.raises(ValueError, match=rf"{name} must be .*at most 1e\+15, got 1e\+30"):
+        fg.ForwardModel(psi, **{name: 1e30})

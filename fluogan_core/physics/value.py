@@ -1,0 +1,80 @@
+"""An operator as a value: fixed once it is made, compared and hashed by what it is made of, pickled without its caches."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..backend.arrays import Backend
+from ..backend.typing import Array
+
+__all__ = ["OperatorValue", "read_only"]
+
+#: What an operator is made of.
+_PARAMETERS = ("psf", "shape", "factor", "binning", "photons_per_emitter", "backend")
+#: What follows from that and is fixed as well.
+_DERIVED = ("fine_shape", "table", "origin", "method")
+
+
+def read_only(array: Array) -> Array:
+    """Make an array of the host refuse to be written to, and return it; a device's array has no such switch."""
+    if isinstance(array, np.ndarray):
+        array.setflags(write=False)
+    return array
+
+
+class OperatorValue:
+    """The base of :class:`fluogan_core.Psi`: identity, copies and protection, without any computation.
+
+    A subclass sets the attributes below, calls ``_build`` for all that follows from them, and sets ``_fixed`` there.
+    """
+
+    psf: np.ndarray
+    shape: tuple[int, int]
+    factor: int
+    binning: str
+    photons_per_emitter: float
+    backend: Backend
+    method: str
+    memory_budget: int
+    _asked_method: str
+
+    def _build(self) -> None:
+        raise NotImplementedError
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if self.__dict__.get("_fixed") and (name in _PARAMETERS or name in _DERIVED):
+            raise AttributeError(f"{name} of an operator is fixed; make another one, with psi.replaced(...) or Psi(...)")
+        super().__setattr__(name, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in (*_PARAMETERS, "_asked_method", "memory_budget")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._build()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the operator, 64 hexadecimal digits: of PSF, shape, factor, binning and photons per emission.
+
+        It is the same in every process and on every machine.  Backend, method and memory budget are not part of it: they change
+        a result by rounding at most.
+        """
+        psf = np.ascontiguousarray(self.psf, dtype="<f8")
+        made_of = ("Psi", psf.shape, self.shape, self.factor, self.binning, self.photons_per_emitter.hex())
+        return hashlib.sha256(repr(made_of).encode() + psf.tobytes()).hexdigest()
+
+    def _identity(self) -> tuple[Any, ...]:
+        return type(self), self.method, self.backend, self.fingerprint
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, OperatorValue):
+            return NotImplemented
+        return self is other or self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
