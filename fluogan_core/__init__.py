@@ -34,6 +34,7 @@ _EXPORTS = {
     "SolverOptions": "solvers.options",
     "Result": "solvers.result",
     "reconstruct": "solvers.solver",
+    "warm_up": "solvers.warm_up",
     "sweep": "selection.trials",
     "Sweep": "selection.trials",
     "Trial": "selection.trials",
@@ -132,5 +133,6 @@ if TYPE_CHECKING:
     from .solvers.result import Result as Result
     from .solvers.solver import Solver as Solver
     from .solvers.solver import reconstruct as reconstruct
+    from .solvers.warm_up import warm_up as warm_up
     from .stack import Stack as Stack
     from .stack import UnreadableStack as UnreadableStack

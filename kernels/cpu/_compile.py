@@ -23,6 +23,9 @@ Numba's own ``cache=True`` looks at the file that holds the kernel and at no oth
 goes unnoticed and stale machine code runs.  Here the stamp of every cache entry is a digest of *all* sources of this folder:
 whatever is edited, every kernel is compiled anew, once.  Constants that a kernel takes from outside this folder would escape
 the digest; there are none, kernels import only NumPy, Numba and ``math``.
+
+Numba compiles a kernel anew for arrays of another layout, and for read-only ones.  Whether a caller's array may be written to
+must not cost seconds: every array that a kernel only reads goes through :func:`given`.
 """
 
 from __future__ import annotations
@@ -35,9 +38,10 @@ from pathlib import Path
 from typing import Any
 
 import numba
+import numpy as np
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
-__all__ = ["helper", "inlined", "kernel", "sources_digest"]
+__all__ = ["given", "helper", "inlined", "kernel", "sources_digest"]
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +69,16 @@ class _FolderCache(FunctionCache):
         # that has since moved.
         name = f"{self._impl.filename_base}-{stamp[:16]}"
         self._cache_file = IndexDataCacheFile(cache_path=self._cache_path, filename_base=name, source_stamp=stamp)
+
+
+def given(array: Any, dtype: Any = None) -> np.ndarray:
+    """Return an array that a kernel reads, as the one kind for which it is compiled: C-contiguous, aligned, read-only.
+
+    Memory is shared where the array is contiguous, aligned and of the dtype; the caller's flags stay as they are.
+    """
+    view = np.require(np.asarray(array, dtype=dtype), requirements=("C", "A")).view()
+    view.setflags(write=False)
+    return view
 
 
 def helper(function: Callable[..., Any]) -> Any:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ._compile import given
 from .differences import Scratch, make_scratch, score_changes
 from .network import Network
 from .passes import Passes, run_passes
@@ -146,7 +147,7 @@ def perturbation_differences(
         frames = used[group]
         first, last = np.searchsorted(sets.frame[work], [frames[0], frames[-1] + 1])
         here = sets._replace(frame=np.searchsorted(frames, sets.frame))
-        passes = run_passes(network, y[frames])
+        passes = run_passes(network, given(y[frames]))
         _evaluate(network, passes, here, work[first:last], step, out, pruned, remainder, counters)
     out[single] = out[single[chosen]][answer]
     return out
@@ -256,7 +257,7 @@ def _largest_box(sets: _Sets, columns: int) -> tuple[int, int]:
 
 def _frames(network: Network, y: Any) -> np.ndarray:
     """Return the frames as contiguous float32."""
-    y = np.ascontiguousarray(y, dtype=np.float32)
+    y = given(y, np.float32)
     if y.ndim != 3 or y.shape[1:] != network.mean.shape:
         raise ValueError(f"y must be frames (S, {network.mean.shape[0]}, {network.mean.shape[1]}), got shape {y.shape}")
     if not np.isfinite(y).all():

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ._compile import helper, kernel
+from ._compile import given, helper, kernel
 from .philox import box_muller
 from .poisson import (
     BLOCK,
@@ -97,7 +97,7 @@ def emissions(x: Any, numbers: Any, k0: int, k1: int, stage: int, step: int, out
         # exp(-mean) is wanted once for all frames
         (small.astype(np.uint64), flat[small], np.exp(-flat[small]), np.searchsorted(small, spans)),
         (large.astype(np.uint64), flat[large], np.searchsorted(large, spans)),
-        np.asarray(numbers, dtype=np.uint64),
+        given(numbers, np.uint64),
         *(np.uint64(w) for w in (stage, step, k0, k1)),
         rows,
     )
@@ -170,9 +170,8 @@ def detect(
     -------
     out
     """
-    frames = np.asarray(numbers, dtype=np.uint64)
-    background = np.ascontiguousarray(background)
-    blurred = _rows(np.ascontiguousarray(blurred), (len(frames), *background.shape))
+    frames, background, blurred = given(numbers, np.uint64), given(background), given(blurred)
+    blurred = _rows(blurred, (len(frames), *background.shape))
     arguments = (
         blurred,
         background.ravel(),

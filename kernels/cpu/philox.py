@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ._compile import inlined, kernel
+from ._compile import given, inlined, kernel
 from .elementary import cos_turns, log
 
 __all__ = ["NEXT_BLOCK", "box_muller", "philox4x32", "philox_words", "unit"]
@@ -74,7 +74,7 @@ def philox_words(counters: Any, k0: int, k1: int) -> np.ndarray:
     -------
     words : (n, 4) uint32
     """
-    counters = np.ascontiguousarray(counters, dtype=np.uint32)
+    counters = given(counters, np.uint32)
     out = np.empty(counters.shape, dtype=np.uint32)
     _words(counters, np.uint64(k0), np.uint64(k1), out)
     return out

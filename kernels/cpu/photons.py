@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ._compile import kernel
+from ._compile import given, kernel
 from .philox import NEXT_BLOCK, philox4x32, unit
 from .poisson import poisson_scalar, share
 
@@ -96,7 +96,7 @@ def draw_photons(
     """
     indices, shape = np.asarray(indices, dtype=np.int64), (int(shape[0]), int(shape[1]))
     counters = indices.astype(np.uint64)
-    frames = np.atleast_1d(np.asarray(frames, dtype=np.uint64))
+    frames = given(np.atleast_1d(frames), np.uint64)
     n1, n2 = np.divmod(indices, shape[1] * factor)
     (tops, p1), (lefts, p2) = np.divmod(n1, factor), np.divmod(n2, factor)
     phases = p1 * factor + p2
@@ -109,7 +109,7 @@ def draw_photons(
     edges = np.arange(_GUIDE) / _GUIDE
     guides = np.stack([np.searchsorted(line, edges) for line in cumulative])
     loose = np.empty(ends[-1], dtype=np.int32)
-    places = (cumulative, guides, rows.astype(np.int64), columns.astype(np.int64))
+    places = (given(cumulative), guides, rows.astype(np.int64), columns.astype(np.int64))
     emitters = (counters, phases, tops, lefts)
     share(_place, sets, len(loose), (emitters, places, shape, frames, np.uint64(place_stage), *words, ends, counts, loose))
     starts = np.concatenate([[0], np.cumsum(counts)])

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ._compile import helper, inlined, kernel
+from ._compile import given, helper, inlined, kernel
 from .elementary import exp, log
 from .philox import NEXT_BLOCK, box_muller, philox4x32, unit
 from .threads import run_blocks
@@ -279,8 +279,8 @@ def poisson(mean: Any, k0: int, k1: int, stage: int, step: int, frame: Any, pixe
     -------
     counts : (...) float32
     """
-    mean = np.ascontiguousarray(mean, dtype=np.float64)
-    frame, pixel = (np.ascontiguousarray(np.broadcast_to(c, mean.shape), dtype=np.uint64) for c in (frame, pixel))
+    mean = given(mean, np.float64)
+    frame, pixel = (given(np.broadcast_to(c, mean.shape), np.uint64) for c in (frame, pixel))
     out = np.empty(mean.shape, dtype=np.float32)
     words = (np.uint64(w) for w in (stage, step, k0, k1))
     arguments = (mean.ravel(), frame.ravel(), pixel.ravel(), *words, out.ravel())

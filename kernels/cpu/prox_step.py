@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._compile import kernel
+from ._compile import given, kernel
 
 __all__ = ["prox_step"]
 
@@ -56,4 +56,4 @@ def prox_step(x: np.ndarray, grad: np.ndarray, step: float, threshold: float, ou
     # over shared memory the loop would not vectorise, and would add in another order: cheaper to copy what is overwritten
     old, slope = (array.copy() if np.may_share_memory(array, out) else array for array in (x, grad))
     scalar = x.dtype.type
-    return _step(old.reshape(-1), slope.reshape(-1), scalar(step), scalar(threshold), out.reshape(-1))
+    return _step(given(old).reshape(-1), given(slope).reshape(-1), scalar(step), scalar(threshold), out.reshape(-1))

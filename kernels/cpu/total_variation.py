@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from ._compile import helper, kernel
+from ._compile import given, helper, kernel
 
 __all__ = ["prox_total_variation"]
 
@@ -78,4 +78,4 @@ def prox_total_variation(v: np.ndarray, weight: float, dual: np.ndarray, sweeps:
     if np.may_share_memory(v, out):
         v = v.copy()
     scalar = v.dtype.type
-    _sweep(v, scalar(weight), scalar(0.125) / scalar(weight), dual[0], dual[1], sweeps, out)
+    _sweep(given(v), scalar(weight), scalar(0.125) / scalar(weight), dual[0], dual[1], sweeps, out)
