@@ -19,6 +19,7 @@ import numpy as np
 
 from .checks import one_of, refuse_masked
 from .once import once
+from .typing import Array, ArrayLike, DTypeLike
 
 __all__ = ["Backend", "backend_of", "default_memory_budget", "get_backend", "why_no_gpu"]
 
@@ -37,10 +38,24 @@ class Backend:
         ``"numpy"`` or ``"cupy"``.
     device : str
         ``"cpu"`` or ``"cuda:N"``; also the torch device that goes with it.
-    xp, fft : module
-        The array module (``numpy`` or ``cupy``) and its FFT module (``scipy.fft`` or ``cupyx.scipy.fft``).
+    xp : module
+        The array module, ``numpy`` or ``cupy``.
+    fft, ndimage : module
+        Its FFT and image modules, of ``scipy`` or ``cupyx.scipy``.
     cuda : fluogan_core.kernels.cuda.device.Device or None
         The device that the CUDA kernels are compiled for; None for those of the CPU.
+
+    Notes
+    -----
+    Two backends are equal if they compute with the same kind of arrays on the same device.  A backend is pickled by its name
+    and device.
+
+    Examples
+    --------
+    >>> import fluogan_core as fg
+    >>> home = fg.get_backend("numpy")
+    >>> home.asarray([1, 2], dtype="float32").dtype.name
+    'float32'
     """
 
     def __init__(self, name: str, device: str, xp: ModuleType, fft: ModuleType, ndimage: ModuleType, cuda: Any = None) -> None:
@@ -67,18 +82,54 @@ class Backend:
         number = None if self.name == "numpy" else int(self.device.split(":")[1])
         return get_backend, (self.name, number)
 
-    def asarray(self, array: Any, dtype: Any = None) -> Any:
-        """Move or convert ``array`` to this backend: the one explicit copy between host and card."""
-        if self.name == "numpy" and hasattr(array, "__cuda_array_interface__"):
-            array = array.get() if hasattr(array, "get") else array
-        return self.xp.asarray(array, dtype=dtype)
+    def asarray(self, array: ArrayLike, dtype: DTypeLike | None = None) -> Array:
+        """Move or convert ``array`` to this backend: the one explicit copy between host and card.
 
-    def to_host(self, array: Any) -> np.ndarray:
-        """Return ``array`` as a NumPy array."""
+        Parameters
+        ----------
+        array : array_like
+            Of NumPy, CuPy, or nested sequences of numbers.
+        dtype : dtype, optional
+            That of ``array`` by default.
+
+        Returns
+        -------
+        array : array of this backend
+            The very array if it is one already, of this dtype.
+        """
+        taken: Any = array
+        if self.name == "numpy" and hasattr(taken, "__cuda_array_interface__"):
+            taken = taken.get() if hasattr(taken, "get") else taken
+        return self.xp.asarray(taken, dtype=dtype)
+
+    def to_host(self, array: Array) -> np.ndarray:
+        """Return ``array`` as a NumPy array.
+
+        Parameters
+        ----------
+        array : array
+            Of NumPy or CuPy.
+
+        Returns
+        -------
+        array : numpy.ndarray
+            The very array if it lives on the host; a copy otherwise.
+        """
         return array if isinstance(array, np.ndarray) else array.get()
 
     def kernel(self, name: str) -> Callable[..., Any] | None:
-        """Return the hand-written kernel called ``name`` for this backend, or None: the array code is used then."""
+        """Return a hand-written kernel for this backend.
+
+        Parameters
+        ----------
+        name : str
+            As in ``kernels/README.md``.
+
+        Returns
+        -------
+        kernel : callable or None
+            None where there is none: array code computes then.
+        """
         if self.cuda is None:
             from ..kernels import cpu
 
@@ -111,16 +162,36 @@ class Backend:
         with importlib.import_module("cupyx").errstate(linalg="raise"):
             yield
 
-    def bounds(self, array: Any) -> tuple[float, float]:
-        """Return the smallest and the largest element of ``array``; a NaN is both.  The host waits for a device once."""
+    def bounds(self, array: Array) -> tuple[float, float]:
+        """Return the smallest and the largest element of an array.
+
+        Parameters
+        ----------
+        array : array
+            Not empty.
+
+        Returns
+        -------
+        low, high : float
+            Both NaN if one element is.  The host waits once for the device.
+        """
         low, high = self.xp.stack([array.min(), array.max()]).tolist()
         return low, high
 
     @contextlib.contextmanager
     def on_stream(self, pointer: int) -> Iterator[None]:
-        """Compute on the CUDA stream at this address, which may be another library's; nothing to do on the CPU.
+        """Compute on a CUDA stream, which may be another library's; on the CPU this does nothing.
 
-        What has been asked for on the current stream comes before, and what is asked for there afterwards comes behind.
+        Work that was queued on the current stream is done before, and work that is queued there afterwards is done behind.
+
+        Parameters
+        ----------
+        pointer : int
+            Address of the stream.
+
+        Yields
+        ------
+        None
         """
         if self.name != "cupy":
             yield
@@ -139,7 +210,7 @@ class Backend:
             outer.wait_event(inner.record())
 
     def allocate_with(self, allocate: Callable[[int, int, int], int], free: Callable[[int], None]) -> None:
-        """Take device memory from another library's pool from now on: two pools would each keep what the other lacks.
+        """Take device memory from another library's pool from now on, so that free memory of one pool serves both.
 
         Parameters
         ----------
@@ -165,9 +236,12 @@ class Backend:
             self.xp.cuda.get_current_stream().synchronize()
 
     def memory_budget(self) -> int:
-        """Bytes that chunked computations may take: a quarter of what is free, at most 2 GiB.
+        """Return the memory that chunked computations may take: a quarter of what is free, at most 2 GiB.
 
-        ``FLUOGAN_MEMORY_BUDGET`` (bytes) overrides it.
+        Returns
+        -------
+        bytes : int
+            The environment variable ``FLUOGAN_MEMORY_BUDGET`` (bytes) overrides it.
         """
         if self.name == "cupy" and _stated_budget() is None:
             return min(_BUDGET_CEILING, int(self.xp.cuda.runtime.memGetInfo()[0]) // 4)
@@ -175,7 +249,18 @@ class Backend:
 
 
 def default_memory_budget() -> int:
-    """Bytes of host memory that chunked computations may take (see :meth:`Backend.memory_budget`)."""
+    """Return the host memory that chunked computations may take.
+
+    Returns
+    -------
+    bytes : int
+        See :meth:`Backend.memory_budget`.
+
+    Raises
+    ------
+    ValueError
+        If ``FLUOGAN_MEMORY_BUDGET`` is not a number.
+    """
     stated = _stated_budget()
     if stated is not None:
         return stated
@@ -198,7 +283,13 @@ def _stated_budget() -> int | None:
 
 
 def why_no_gpu() -> str | None:
-    """Say why CuPy cannot be used here, or None if it can."""
+    """Say why CuPy cannot be used here.
+
+    Returns
+    -------
+    reason : str or None
+        None if it can be used.
+    """
     try:
         import cupy
     except ImportError:
@@ -257,10 +348,23 @@ def get_backend(name: str | Backend = "auto", device: int | None = None) -> Back
     device : int, optional
         The CUDA device, which becomes the calling thread's current one; the current one by default.  Ignored by ``"numpy"``.
 
+    Returns
+    -------
+    Backend
+        The same object for every call with the same device, in every thread.
+
     Raises
     ------
+    ValueError
+        If there is no such backend, or ``name`` is a backend on another device than ``device``.
     RuntimeError
         If ``"cupy"`` or a device is asked for and cannot be used; the message says why.
+
+    Examples
+    --------
+    >>> import fluogan_core as fg
+    >>> fg.get_backend("numpy")
+    <Backend numpy on cpu>
     """
     if isinstance(name, Backend):
         if device is not None and name.device != f"cuda:{device}":
@@ -297,15 +401,31 @@ def _device_of(array: Any) -> str | None:
     return None
 
 
-def backend_of(**arrays: Any) -> Backend:
-    """Return the one backend on which all ``arrays`` (given by name) live.
+def backend_of(**arrays: Array | None) -> Backend:
+    """Return the one backend on which all arrays live.
+
+    Parameters
+    ----------
+    **arrays : array or None
+        By the names that an error shall use; None is passed over.
+
+    Returns
+    -------
+    Backend
 
     Raises
     ------
     TypeError
-        If one is not a NumPy or CuPy array.
+        If one is not a NumPy or CuPy array, or is a masked array, or there is none.
     ValueError
         If they live in different places: nothing is copied silently.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fluogan_core as fg
+    >>> fg.backend_of(x=np.zeros(3), b=np.zeros(2))
+    <Backend numpy on cpu>
     """
     places: dict[str, str] = {}
     for name, array in arrays.items():

@@ -15,11 +15,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
 from ..backend.checks import host_image, real_number, whole_number
+from ..backend.typing import ArrayLike
 from ..simulation.phantom import Pattern
 
 __all__ = ["RAYLEIGH_DIP", "LineReport", "PairReport", "find_lines", "line_fluxes", "line_profile", "pair_report"]
@@ -29,15 +29,16 @@ RAYLEIGH_DIP = 0.265
 
 
 def line_profile(
-    x: Any, *, fine_nm: float | None = None, span_nm: tuple[float, float] | None = None, axis: int = 0
+    x: ArrayLike, *, fine_nm: float | None = None, span_nm: tuple[float, float] | None = None, axis: int = 0
 ) -> np.ndarray:
     """Return the mean profile across lines.
 
     Parameters
     ----------
-    x : (N1, N2) array
+    x : (N1, N2) array_like
+        The image.
     fine_nm : float, optional
-        Fine pixel; needed with ``span_nm`` only.
+        Fine pixel, nm; needed with ``span_nm`` only.
     span_nm : (float, float), optional
         Average only the fine pixels whose centres lie between these positions along the lines; all by default.
     axis : {0, 1}
@@ -47,6 +48,21 @@ def line_profile(
     Returns
     -------
     profile : (N2,) float64, or (N1,) for ``axis=1``
+        In the unit of x.
+
+    Raises
+    ------
+    TypeError
+        If x is a masked array or does not hold real numbers, or ``span_nm`` comes without ``fine_nm``.
+    ValueError
+        If x is not a finite image, or no fine pixel lies in the span.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fluogan_core.metrics import line_profile
+    >>> line_profile(np.array([[0.0, 4.0, 0.0], [0.0, 2.0, 0.0]])).tolist()
+    [0.0, 3.0, 0.0]
     """
     x = np.moveaxis(host_image(x, "x"), whole_number(axis, "axis", low=0, high=1), 0)
     if span_nm is None:
@@ -55,6 +71,9 @@ def line_profile(
         raise TypeError("span_nm needs fine_nm, the size of a fine pixel")
     fine_nm = real_number(fine_nm, "fine_nm", low=0, open_low=True)
     centres = (np.arange(len(x)) + 0.5) * fine_nm
+    if len(span_nm) != 2:
+        raise ValueError(f"span_nm must be (from, to), got {span_nm!r}")
+    span_nm = real_number(span_nm[0], "span_nm[0]"), real_number(span_nm[1], "span_nm[1]")
     inside = (centres >= span_nm[0]) & (centres <= span_nm[1])
     if not inside.any():
         raise ValueError(f"no fine pixel lies between {span_nm[0]:g} and {span_nm[1]:g} nm; x is {len(x) * fine_nm:g} nm long")
@@ -147,7 +166,7 @@ class PairReport:
         return None if self.distance_nm is None else self.distance_nm - self.separation_nm
 
 
-def pair_report(x: Any, pattern: Pattern, group: int = 0, *, prominence: float = 0.05) -> PairReport:
+def pair_report(x: ArrayLike, pattern: Pattern, group: int = 0, *, prominence: float = 0.05) -> PairReport:
     """Judge one pair of lines of a reconstruction against the pattern it was made from.
 
     A dip alone proves nothing (iterated long enough, a deconvolution splits a uniform bar too): judge the control of the
@@ -155,7 +174,7 @@ def pair_report(x: Any, pattern: Pattern, group: int = 0, *, prominence: float =
 
     Parameters
     ----------
-    x : (N1, N2) or (N2,) array
+    x : (N1, N2) or (N2,) array_like
         Reconstruction on the pattern's fine grid, or its profile across the lines.
     pattern : Pattern
         The truth; for a control, the pair that its bar replaces is looked for.
@@ -164,10 +183,25 @@ def pair_report(x: Any, pattern: Pattern, group: int = 0, *, prominence: float =
     prominence : float
         Smallest height of a peak over its surroundings, as a fraction of the highest value in the group's middle.
 
+    Returns
+    -------
+    PairReport
+
     Raises
     ------
+    TypeError
+        If x is a masked array or does not hold real numbers.
     ValueError
-        If x does not fit the pattern.
+        If x does not fit the pattern, or there is no such group.
+
+    Examples
+    --------
+    >>> import fluogan_core as fg
+    >>> from fluogan_core.metrics import pair_report
+    >>> pattern = fg.argolight_pattern((300,), pixel_size_nm=100, factor=4, shape=(32, 32))
+    >>> report = pair_report(pattern.x, pattern)
+    >>> report.resolved, report.distance_nm
+    (True, 300.0)
     """
     fine_nm = pattern.pixel_size_nm / pattern.factor
     image = host_image(x, "x", dimensions=(1, 2))
@@ -222,7 +256,7 @@ def pair_report(x: Any, pattern: Pattern, group: int = 0, *, prominence: float =
     return report(peaks, _middles(inner, fine_nm, peaks - first * fine_nm) + first * fine_nm, dip, "; ".join(reasons))
 
 
-def line_fluxes(x: Any, pattern: Pattern, group: int = 0) -> np.ndarray:
+def line_fluxes(x: ArrayLike, pattern: Pattern, group: int = 0) -> np.ndarray:
     """Return the light of the four lines of a group, left to right, in the unit of ``x.sum()``.
 
     Each line is given what lies between the middles of the gaps around it, along its whole length; an outer line as much on
@@ -230,20 +264,32 @@ def line_fluxes(x: Any, pattern: Pattern, group: int = 0) -> np.ndarray:
 
     Parameters
     ----------
-    x : (N1, N2) array
+    x : (N1, N2) array_like
         An image on the pattern's fine grid.
     pattern : Pattern
         Of a pair; a control has no lines to tell apart in its middle, so only the sum of its two there means something.
     group : int
+        Which group.
 
     Returns
     -------
-    (4,) float64
+    fluxes : (4,) float64
+        Sum of x over the surroundings of each line, left to right, in the unit of x.
 
     Raises
     ------
+    TypeError
+        If x is a masked array or does not hold real numbers.
     ValueError
-        If x does not fit the pattern.
+        If x does not fit the pattern, or there is no such group.
+
+    Examples
+    --------
+    >>> import fluogan_core as fg
+    >>> from fluogan_core.metrics import line_fluxes
+    >>> pattern = fg.argolight_pattern((300,), pixel_size_nm=100, factor=4, shape=(32, 32))
+    >>> line_fluxes(pattern.x, pattern).round(6).tolist()
+    [384.0, 384.0, 384.0, 384.0]
     """
     image = host_image(x, "x")
     if image.shape != pattern.x.shape:
@@ -283,19 +329,42 @@ class LineReport:
     reason: str
 
 
-def find_lines(x: Any, pixel_size_nm: float, factor: int, *, axis: int = 0, prominence: float = 0.1) -> LineReport:
+def find_lines(x: ArrayLike, pixel_size_nm: float, factor: int, *, axis: int = 0, prominence: float = 0.1) -> LineReport:
     """Find parallel lines in an image and their distances, without knowing the truth.
 
     Parameters
     ----------
-    x : (N1, N2) or (N,) array
+    x : (N1, N2) or (N,) array_like
         An image on the fine grid, or its profile.
-    pixel_size_nm, factor
-        Camera pixel and super-resolution factor (1 for a camera image).
+    pixel_size_nm : float
+        Camera pixel, nm.
+    factor : int
+        Super-resolution factor (1 for a camera image).
     axis : {0, 1}
         Axis along which the lines run.
     prominence : float
         Smallest height of a line over its surroundings, as a fraction of the highest.
+
+    Returns
+    -------
+    LineReport
+
+    Raises
+    ------
+    TypeError
+        If x is a masked array or does not hold real numbers, or a number is not one.
+    ValueError
+        If x is not a finite image or profile, or a number is out of its range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fluogan_core.metrics import find_lines
+    >>> profile = np.zeros(32)
+    >>> profile[[7, 8, 9, 19, 20, 21]] = 1, 2, 1, 1, 2, 1
+    >>> found = find_lines(profile, pixel_size_nm=100, factor=4)
+    >>> found.positions_nm, found.distances_nm
+    ((212.5, 512.5), (300.0,))
     """
     fine_nm = real_number(pixel_size_nm, "pixel_size_nm", low=0, open_low=True) / whole_number(factor, "factor", low=1)
     image = host_image(x, "x", dimensions=(1, 2))

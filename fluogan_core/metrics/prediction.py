@@ -15,11 +15,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from itertools import product
-from typing import Any
 
 import numpy as np
 
 from ..backend.checks import whole_number
+from ..backend.typing import Array
 from ..physics.covariance import tiles
 from ..physics.forward import ForwardModel
 from ..physics.psi import Psi
@@ -55,7 +55,7 @@ class HeldOutScore:
     frame_log_density: np.ndarray = field(repr=False, compare=False)
 
 
-def held_out_score(frames: Any, model: ForwardModel, x: Any, b: Any, *, block: int = 16) -> HeldOutScore:
+def held_out_score(frames: Array, model: ForwardModel, x: Array, b: Array, *, block: int = 16) -> HeldOutScore:
     """Score frames under the moments that x and b predict.
 
     On fields larger than ``block`` the density is that of tiles of ``block`` x ``block`` pixels, each on its own (a composite
@@ -68,7 +68,9 @@ def held_out_score(frames: Any, model: ForwardModel, x: Any, b: Any, *, block: i
     model : ForwardModel
         The operator with its photons per emission, gain and noise.
     x : (N1, N2) array
+        Expected emissions per fine pixel per frame.
     b : (M1, M2) array
+        Background, photons per camera pixel per frame.
     block : int
         Side of a tile, camera pixels.
 
@@ -78,9 +80,24 @@ def held_out_score(frames: Any, model: ForwardModel, x: Any, b: Any, *, block: i
 
     Raises
     ------
+    TypeError
+        If something is a masked array or does not hold real numbers.
     ValueError
         If shapes do not fit, the frames are fewer than two or not finite, x or b are negative, or the predicted variance
         vanishes somewhere.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fluogan_core as fg
+    >>> from fluogan_core.metrics import held_out_score
+    >>> psi = fg.Psi(fg.gaussian_psf(318, 100, 2), (16, 16), 2, photons_per_emitter=30, backend="numpy")
+    >>> model = fg.ForwardModel(psi, gain=2.0, noise_std=1.0)
+    >>> x, b = np.full(psi.fine_shape, 0.1), np.full(psi.shape, 5.0)
+    >>> frames = model.sample(x, b, 50)
+    >>> right, wrong = held_out_score(frames, model, x, b), held_out_score(frames, model, 2 * x, b)
+    >>> right.log_density > wrong.log_density
+    True
     """
     psi, host = model.psi, model.backend.to_host
     finite_stack(frames, "frames")
@@ -127,7 +144,7 @@ def held_out_score(frames: Any, model: ForwardModel, x: Any, b: Any, *, block: i
 Tile = tuple[slice, slice]
 
 
-def _flicker(psi: Psi, x: Any, parts: list[Tile]) -> list[np.ndarray]:
+def _flicker(psi: Psi, x: Array, parts: list[Tile]) -> list[np.ndarray]:
     """Covariance of the light from x within each tile, photons^2, (pixels, pixels): sum over i of Psi_ji Psi_ki x_i.
 
     One image for each shift between two pixels serves all tiles.

@@ -41,6 +41,18 @@ def gaussian_psf(fwhm_nm: float, pixel_size_nm: float, factor: int, *, truncate:
     ValueError
         If a length is not positive, the FWHM is less than a tenth of a fine pixel, or more than 1000: lengths of two
         units.
+
+    Notes
+    -----
+    The Gaussian is sampled at the centres of the fine pixels.  One that is narrower than a fine pixel keeps nearly all light in
+    the central one: the operator then leaves the fine pixels of a camera pixel indistinguishable.
+
+    Examples
+    --------
+    >>> import fluogan_core as fg
+    >>> psf = fg.gaussian_psf(fwhm_nm=318, pixel_size_nm=100, factor=4)
+    >>> psf.shape, round(float(psf.sum()), 12)
+    ((57, 57), 1.0)
     """
     fwhm_nm = real_number(fwhm_nm, "fwhm_nm", low=0, open_low=True)
     pixel_size_nm = real_number(pixel_size_nm, "pixel_size_nm", low=0, open_low=True)
@@ -73,10 +85,12 @@ def airy_psf(
         Emission wavelength, nm.
     na : float
         Numerical aperture of the objective.
-    pixel_size_nm, factor
-        As in :func:`gaussian_psf`.
+    pixel_size_nm : float
+        Camera pixel in the object plane, nm.
+    factor : int
+        Super-resolution factor L.
     radius_nm : float, optional
-        Radius of the support; four Airy radii (0.61 wavelength / NA each) by default, which holds 95 % of the light.
+        Radius of the support, nm; four Airy radii (0.61 wavelength / NA each) by default, which holds 95 % of the light.
 
     Returns
     -------
@@ -86,6 +100,13 @@ def airy_psf(
     ------
     ValueError
         If a length is not positive, the aperture is not one (0 to 2), or lengths are of two units, as in :func:`gaussian_psf`.
+
+    Examples
+    --------
+    >>> import fluogan_core as fg
+    >>> psf = fg.airy_psf(wavelength_nm=680, na=1.1, pixel_size_nm=100, factor=4)
+    >>> psf.shape, bool(psf.max() == psf[62, 62])
+    ((125, 125), True)
     """
     from scipy.special import j1
 
@@ -129,9 +150,21 @@ def measured_psf(image: ArrayLike, *, background: float | None = None, zoom: flo
 
     Raises
     ------
+    TypeError
+        If the image is a masked array or does not hold real numbers.
     ValueError
         If the image is not 2-D, not finite, dark after the background is removed, or has its centroid at its border; if the
         zoom is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fluogan_core as fg
+    >>> bead = np.full((9, 9), 100.0)
+    >>> bead[3:6, 3:6] += [[100, 200, 100], [200, 400, 200], [100, 200, 100]]
+    >>> psf = fg.measured_psf(bead)
+    >>> psf.shape, float(psf.max())
+    ((9, 9), 0.25)
     """
     zoom = real_number(zoom, "zoom", low=0.02, high=50)
     image = host_array(image, "image")
@@ -239,7 +272,20 @@ def valid_psf(psf: ArrayLike, fine_shape: tuple[int, int]) -> np.ndarray:
 
 
 def cut_psf(psf: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Return the middle of a PSF, odd-sized still, where it is larger than a fine field of this shape; not normalised."""
+    """Return the middle of a PSF that is larger than a fine field.
+
+    Parameters
+    ----------
+    psf : (K1, K2) array
+        Both sizes odd.
+    shape : (int, int)
+        The fine field, (N1, N2).
+
+    Returns
+    -------
+    psf : (K1', K2') view
+        Both sizes odd, at most those of the field; not normalised.
+    """
     cuts = [max(0, math.ceil((size - field) / 2)) for size, field in zip(psf.shape, shape)]
     return psf[cuts[0] : psf.shape[0] - cuts[0], cuts[1] : psf.shape[1] - cuts[1]]
 
@@ -247,7 +293,17 @@ def cut_psf(psf: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 def psf_sigma(psf: np.ndarray) -> float:
     r"""Return the width of the PSF as the standard deviation of a Gaussian of equal energy, fine pixels.
 
-    :math:`1 / \sqrt{4\pi \sum_i h_i^2}`: exact for a Gaussian, and unlike a second moment not made by the far tails of a
+    :math:`1 / \sqrt{4\pi \sum_i h_i^2}`: exact for a Gaussian, and unlike a second moment not governed by the far tails of a
     measured PSF.
+
+    Parameters
+    ----------
+    psf : (K1, K2) array
+        Of sum 1.
+
+    Returns
+    -------
+    sigma : float
+        Fine pixels.
     """
     return 1.0 / math.sqrt(4.0 * math.pi * float((psf**2).sum()))

@@ -21,13 +21,30 @@ class Detector:
         ``"emccd"``: counts are Gamma distributed with shape N and scale ``quantum_efficiency * gain``, N the Poisson number
         of photons: the excess noise of a multiplication register doubles the variance.  ``"scmos"``: ``gain`` counts for
         each of a Poisson number of electrons, ``quantum_efficiency`` per photon.
-    quantum_efficiency, gain : float
+    quantum_efficiency : float
+        Electrons per photon, above 0, at most 1.
+    gain : float
+        Counts per electron.
     read_noise : float
         Standard deviation of the additive noise, counts.
     offset : float
         Counts without light.
     dark_per_s : float
         Dark events per pixel per second.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a value is not a number, or is out of its range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fluogan_core as fg
+    >>> camera = fg.Detector("scmos", quantum_efficiency=0.8, gain=2.0, read_noise=1.5, offset=100.0)
+    >>> counts = camera.expose(np.full((64, 64), 50.0), frame_ms=10.0, rng=np.random.default_rng(0))
+    >>> counts.dtype.name, round(float(counts.mean()))
+    ('float32', 180)
     """
 
     kind: str = "emccd"
@@ -55,12 +72,43 @@ class Detector:
         return self.quantum_efficiency * self.gain / self.slope
 
     def dark(self, frame_ms: float) -> float:
-        """Dark signal of a pixel per frame, in the model's unit."""
+        """Return the mean dark signal of a pixel.
+
+        Parameters
+        ----------
+        frame_ms : float
+            Exposure, ms.
+
+        Returns
+        -------
+        signal : float
+            Per frame, in the model's unit of detected photons, (counts - offset) / slope.
+        """
         per_event = 0.5 if self.kind == "emccd" else 1.0
         return per_event * self.dark_per_s * frame_ms * 1e-3
 
     def expose(self, photons: np.ndarray, frame_ms: float, rng: np.random.Generator) -> np.ndarray:
-        """Draw counts, float32, offset included, for mean ``photons`` per pixel (any shape)."""
+        """Draw the counts of one exposure.
+
+        Parameters
+        ----------
+        photons : (...) array
+            Mean number of photons that reach each pixel, finite and not negative.
+        frame_ms : float
+            Exposure, ms; it sets the dark events.
+        rng : numpy.random.Generator
+            Source of randomness.
+
+        Returns
+        -------
+        counts : (...) float32
+            Offset included.
+
+        Raises
+        ------
+        ValueError
+            If a mean is negative, not finite, or beyond what NumPy draws Poisson numbers for (about 9e18).
+        """
         dark = self.dark_per_s * frame_ms * 1e-3
         if self.kind == "emccd":
             events = rng.poisson(photons + dark)

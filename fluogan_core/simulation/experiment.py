@@ -54,7 +54,9 @@ class Experiment:
     size : (M1, M2), optional
         Camera pixels; just large enough for all groups by default.
     frames : int
+        T.
     pixel_size_nm, fwhm_nm : float
+        Camera pixel and width of the Gaussian PSF in the object plane, nm.
     factor : int
         Fine pixels per camera pixel and axis, of the truth.
     brightness : float
@@ -64,8 +66,14 @@ class Experiment:
     photons_per_emitter : float
         kappa of the double Poisson model; blinking has its own.
     gain, offset, noise_std : float
-        The camera, counts.
+        The camera: counts per photon, counts without light, standard deviation of the read noise in counts.
     seed : int
+        The same seed gives the same recording.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a value is not a number, or is out of its range.
     """
 
     model: str = "blinking"
@@ -93,11 +101,25 @@ class Experiment:
             real_number(getattr(self, name), name, low=0)
 
     def pattern(self) -> Pattern:
-        """Return the lines."""
+        """Return the pattern of lines.
+
+        Returns
+        -------
+        Pattern
+
+        Raises
+        ------
+        ValueError
+            If it does not fit in the field.
+        """
         return argolight_pattern(self.separations_nm, pixel_size_nm=self.pixel_size_nm, factor=self.factor, shape=self.size)
 
     def record(self) -> Recording:
         """Draw the frames.
+
+        Returns
+        -------
+        Recording
 
         Raises
         ------

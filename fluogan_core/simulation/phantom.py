@@ -41,6 +41,7 @@ class Pattern:
     span_nm : (float, float)
         Row positions between which the lines run.
     line_width_nm : float
+        Width of a line.
     shape : (M1, M2)
         Camera pixels; the fine grid is ``factor`` times larger along each axis.
     pixel_size_nm : float
@@ -186,6 +187,19 @@ def smooth_background(shape: tuple[int, int], level: float, *, variation: float 
     Returns
     -------
     b : (M1, M2) float64
+        Photons per camera pixel per frame.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the shape is not two positive numbers, or a value is out of its range.
+
+    Examples
+    --------
+    >>> import fluogan_core as fg
+    >>> b = fg.smooth_background((32, 32), level=10.0, variation=0.3, seed=1)
+    >>> round(float(b.mean()), 9), bool(b.min() > 0)
+    (10.0, True)
     """
     rows, columns = image_shape(shape)
     level = real_number(level, "level", low=0)

@@ -51,6 +51,17 @@ class Blinking:
         Mean budget of time spent on, s; ``math.inf`` never bleaches.
     photons_per_frame : float
         Photons that reach the camera from an emitter that is on for a whole frame.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a value is not a number, or is not positive.
+
+    Examples
+    --------
+    >>> import fluogan_core as fg
+    >>> round(fg.Blinking(on_ms=20.0, off_ms=60.0).duty, 6)
+    0.25
     """
 
     on_ms: float = 20.0
@@ -70,11 +81,27 @@ class Blinking:
         return self.on_ms / (self.on_ms + self.off_ms)
 
     def covariance(self, lag: int, frame_ms: float) -> float:
-        r"""Covariance of the on-fractions of two frames ``lag`` frames apart, without bleaching; lag 0 is their variance.
+        r"""Return the covariance of the on-fractions of two frames, without bleaching.
 
         The state's autocovariance :math:`p(1-p)e^{-\lambda|s|}`, with :math:`\lambda = 1/\tau_\mathrm{on} +
         1/\tau_\mathrm{off}`, integrated over both frames; with :math:`u = \lambda\Delta`, :math:`2p(1-p)(u - 1 +
         e^{-u})/u^2` at lag 0 and :math:`p(1-p)e^{-u(k-1)}((1-e^{-u})/u)^2` at lag k.
+
+        Parameters
+        ----------
+        lag : int
+            Frames between the two; 0 gives the variance.
+        frame_ms : float
+            Exposure, ms.
+
+        Returns
+        -------
+        covariance : float
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ``lag`` is not a whole number of at least 0, or the exposure is not positive.
         """
         lag = whole_number(lag, "lag", low=0)
         u = real_number(frame_ms, "frame_ms", low=0, open_low=True) * (1.0 / self.on_ms + 1.0 / self.off_ms)
@@ -111,9 +138,13 @@ class SofiStack:
     brightness : (E,) float64
         Photons per frame of each emitter, mean over the stack.
     pixel_size_nm, fwhm_nm, frame_ms : float
+        Camera pixel and width of the PSF, nm; exposure, ms.
     factor : int
+        Super-resolution factor.
     blinking : Blinking
+        Kinetics.
     detector : Detector
+        The camera.
     """
 
     frames: np.ndarray
@@ -135,9 +166,25 @@ class SofiStack:
 
 
 def on_fractions(emitters: int, frames: int, frame_ms: float, blinking: Blinking, rng: np.random.Generator) -> np.ndarray:
-    """Return the exact fraction of each frame that each emitter is on, (emitters, frames) float64.
+    """Return the exact fraction of each frame that each emitter is on.
 
     Dwell times are drawn in continuous time, so fast blinking within a frame is averaged and not sampled.
+
+    Parameters
+    ----------
+    emitters, frames : int
+        How many.
+    frame_ms : float
+        Exposure, ms.
+    blinking : Blinking
+        Kinetics.
+    rng : numpy.random.Generator
+        Source of randomness.
+
+    Returns
+    -------
+    fractions : (emitters, frames) float64
+        0 to 1.
     """
     mean_cycles = frames * frame_ms / (blinking.on_ms + blinking.off_ms)
     cycles = math.ceil(mean_cycles + 6.0 * math.sqrt(mean_cycles) + 8.0)
@@ -180,7 +227,7 @@ def _telegraph(
 
 
 def erf_weights(positions: np.ndarray, size: int, sigma: float) -> np.ndarray:
-    """Return the fraction of a Gaussian that falls on each pixel of a line, (E, size) float64.
+    """Return the fraction of a Gaussian that falls on each pixel of a line.
 
     Parameters
     ----------
@@ -190,6 +237,11 @@ def erf_weights(positions: np.ndarray, size: int, sigma: float) -> np.ndarray:
         Pixels.
     sigma : float
         Standard deviation, pixels.
+
+    Returns
+    -------
+    weights : (E, size) float64
+        Each row sums to 1 where the Gaussian lies within the line.
     """
     from scipy.special import erf
 
@@ -235,8 +287,10 @@ def simulate_sofi(
         The camera.
     seed : int
         The same seed gives the same stack.
-    pixel_size_nm, factor
-        Camera pixel and super-resolution factor, where ``pattern`` is an array; a :class:`Pattern` brings its own.
+    pixel_size_nm : float, optional
+        Camera pixel, nm, where ``pattern`` is an array; a :class:`Pattern` brings its own.
+    factor : int, optional
+        Super-resolution factor, where ``pattern`` is an array.
     as_uint16 : bool
         Round the counts and cut them to 0 ... 65535, as a camera's file has them.
 
@@ -250,6 +304,14 @@ def simulate_sofi(
         If a value is out of range, the pattern is negative, not finite or dark, or shapes do not fit.
     TypeError
         If ``pattern`` is an array and its pixel size or factor is missing.
+
+    Examples
+    --------
+    >>> import fluogan_core as fg
+    >>> pattern = fg.argolight_pattern((300,), pixel_size_nm=100, factor=4, shape=(20, 16), margin_nm=200)
+    >>> made = fg.simulate_sofi(pattern, frames=10, seed=1)
+    >>> made.frames.shape, made.x.shape
+    ((10, 20, 16), (80, 64))
     """
     blinking = Blinking() if blinking is None else blinking
     detector = Detector() if detector is None else detector
