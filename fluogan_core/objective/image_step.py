@@ -32,7 +32,8 @@ class ImageStep:
     """
 
     def __init__(self, objective: Objective) -> None:
-        self.objective, self.edges = objective, None
+        self.objective = objective
+        self.edges: Any = None
         xp, shape = objective.psi.backend.xp, objective.psi.fine_shape
         self.dual = xp.zeros((2, *shape), dtype="float32") if objective.total_variation else None
 

@@ -147,8 +147,8 @@ class _Spectra:
             first, second = np.nonzero((down > 0) | ((down == 0) & (across >= 0)))
             number = {displacement: place for place, displacement in enumerate(self.displacements)}
             which = [number[int(down[pair]), int(across[pair])] for pair in zip(first, second)]
-            found = (self.psi.backend.asarray(np.asarray(a)) for a in (first, second, which, i[first], j[first]))
-            self._within[high, wide] = tuple(found)
+            put = self.psi.backend.asarray
+            self._within[high, wide] = put(first), put(second), put(np.asarray(which)), put(i[first]), put(j[first])
         return self._within[high, wide]
 
 
