@@ -48,7 +48,7 @@ _EXPORTS = {
     "Pattern": "simulation.phantom",
     "argolight_pattern": "simulation.phantom",
     "smooth_background": "simulation.phantom",
-    "Blinking": "simulation.photokinetics",
+    "Blinking": "simulation.blinking",
     "Detector": "simulation.detector",
     "simulate_sofi": "simulation.photokinetics",
     "read_stack": "io.stack",
@@ -123,11 +123,11 @@ if TYPE_CHECKING:
     from .selection.trials import Sweep as Sweep
     from .selection.trials import Trial as Trial
     from .selection.trials import sweep as sweep
+    from .simulation.blinking import Blinking as Blinking
     from .simulation.detector import Detector as Detector
     from .simulation.phantom import Pattern as Pattern
     from .simulation.phantom import argolight_pattern as argolight_pattern
     from .simulation.phantom import smooth_background as smooth_background
-    from .simulation.photokinetics import Blinking as Blinking
     from .simulation.photokinetics import simulate_sofi as simulate_sofi
     from .solvers.options import SolverOptions as SolverOptions
     from .solvers.result import Result as Result

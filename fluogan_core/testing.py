@@ -1,4 +1,7 @@
-"""Checks for those who embed this library or write a backend or term of their own; each raises AssertionError."""
+"""Checks for users who embed this library, or write an operator, a term or a backend of their own.
+
+Each function returns None, or raises AssertionError and says how far apart two numbers are.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .backend.arrays import Backend, get_backend
+from .backend.typing import Array, ArrayLike, DTypeLike
 
 __all__ = ["assert_adjoint", "assert_backends_agree", "assert_gradient", "assert_prox"]
 
@@ -16,20 +20,48 @@ TOLERANCES = {np.dtype(np.float32): 1e-6, np.dtype(np.float64): 1e-12}
 
 
 def assert_adjoint(
-    forward: Callable[[Any], Any],
-    adjoint: Callable[[Any], Any],
+    forward: Callable[[Array], Array],
+    adjoint: Callable[[Array], Array],
     shape_x: Sequence[int],
     shape_y: Sequence[int],
     *,
-    dtype: Any = np.float64,
+    dtype: DTypeLike = np.float64,
     tolerance: float | None = None,
     backend: str | Backend = "numpy",
     seed: int = 0,
 ) -> None:
     """Check that <forward(x), y> = <x, adjoint(y)> for random x and y.
 
-    The difference is judged against ||forward(x)|| ||y||, to 1e-6 in float32 and 1e-12 in float64 unless ``tolerance`` says
-    otherwise; the products are summed in float64.
+    Parameters
+    ----------
+    forward, adjoint : callable
+        Each takes and returns one array of the backend.
+    shape_x, shape_y : sequence of int
+        Shapes of x and y.
+    dtype : {float32, float64}
+        Of x and y.
+    tolerance : float, optional
+        Largest difference of the two products, relative to ||forward(x)|| ||y||; 1e-6 in float32 and 1e-12 in float64 by
+        default.  The products are summed in float64.
+    backend : {"auto", "numpy", "cupy"} or Backend
+        Where x and y live.
+    seed : int
+        Of the random x and y.
+
+    Raises
+    ------
+    AssertionError
+        If the products differ by more.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fluogan_core.testing import assert_adjoint
+    >>> a = np.arange(12.0).reshape(3, 4)
+    >>> assert_adjoint(lambda x: a @ x, lambda y: a.T @ y, shape_x=(4,), shape_y=(3,))
+    >>> assert_adjoint(lambda x: a @ x, lambda y: 1.1 * a.T @ y, shape_x=(4,), shape_y=(3,))
+    Traceback (most recent call last):
+    AssertionError: ...
     """
     home = get_backend(backend)
     rng = np.random.default_rng(seed)
@@ -45,15 +77,45 @@ def assert_adjoint(
 
 
 def assert_gradient(
-    function: Callable[[Any], float],
-    gradient: Callable[[Any], Any],
-    x: np.ndarray,
+    function: Callable[[np.ndarray], float],
+    gradient: Callable[[np.ndarray], np.ndarray],
+    x: ArrayLike,
     *,
     tolerance: float = 1e-6,
     directions: int = 5,
     seed: int = 0,
 ) -> None:
-    """Check a gradient against central differences along random directions (float64 on the host)."""
+    """Check a gradient against central differences along random directions.
+
+    Parameters
+    ----------
+    function : callable
+        Returns a number for an array like x.
+    gradient : callable
+        Returns an array like x.
+    x : array_like
+        Where to check; taken as float64 on the host.
+    tolerance : float
+        Largest difference of the slopes, relative to the norm of the gradient.
+    directions : int
+        How many random directions.
+    seed : int
+        Of the directions.
+
+    Raises
+    ------
+    AssertionError
+        If a slope differs by more.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fluogan_core.testing import assert_gradient
+    >>> assert_gradient(lambda x: float((x**2).sum()), lambda x: 2 * x, np.ones(5))
+    >>> assert_gradient(lambda x: float((x**2).sum()), lambda x: x, np.ones(5))
+    Traceback (most recent call last):
+    AssertionError: ...
+    """
     x = np.asarray(x, dtype=np.float64)
     slope = np.asarray(gradient(x), dtype=np.float64)
     rng = np.random.default_rng(seed)
@@ -70,13 +132,44 @@ def assert_gradient(
 def assert_prox(
     prox: Callable[[np.ndarray], np.ndarray],
     penalty: Callable[[np.ndarray], float],
-    v: np.ndarray,
+    v: ArrayLike,
     *,
     feasible: Callable[[np.ndarray], np.ndarray] = lambda u: np.maximum(u, 0),
     trials: int = 200,
     seed: int = 0,
 ) -> None:
-    """Check that prox(v) minimises 1/2 ||u - v||^2 + penalty(u): no feasible u near or far does better."""
+    """Check that prox(v) minimises 1/2 ||u - v||^2 + penalty(u): no feasible u near or far does better.
+
+    Parameters
+    ----------
+    prox : callable
+        Returns an array like v.
+    penalty : callable
+        Returns a number for an array like v.
+    v : array_like
+        Where to check; taken as float64 on the host.
+    feasible : callable
+        Projects onto the feasible set; by default the arrays without negative values.
+    trials : int
+        How many random u, at distances from 1e-4 to 10; every second one differs in one element alone.
+    seed : int
+        Of the random u.
+
+    Raises
+    ------
+    AssertionError
+        If prox(v) is not feasible, or some u does better.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fluogan_core.testing import assert_prox
+    >>> v = np.array([-1.0, 0.3, 2.0])
+    >>> assert_prox(lambda v: np.maximum(v - 0.5, 0), lambda u: 0.5 * float(u.sum()), v)
+    >>> assert_prox(lambda v: np.maximum(v - 0.4, 0), lambda u: 0.5 * float(u.sum()), v)
+    Traceback (most recent call last):
+    AssertionError: ...
+    """
     v = np.asarray(v, dtype=np.float64)
     best = np.asarray(prox(v), dtype=np.float64)
 
@@ -106,10 +199,38 @@ def assert_backends_agree(
     rtol: float = 1e-5,
     atol: float = 0.0,
 ) -> None:
-    """Check that ``function(backend, *arrays)`` gives the same on every backend as on the first.
+    """Check that a function gives the same on every backend as on the first.
 
-    ``function`` gets the backend and the arrays moved to it, and returns one array or a tuple of arrays.
+    Parameters
+    ----------
+    function : callable
+        ``function(backend, *arrays)`` gets the backend and the arrays on it, and returns one array or a tuple of arrays.
+    arrays : sequence of numpy.ndarray
+        Moved to each backend.
+    backends : sequence of {"numpy", "cupy"} or Backend
+        At least two.
+    rtol, atol : float
+        Largest difference of each element: ``atol + rtol * abs(expected)``.
+
+    Raises
+    ------
+    AssertionError
+        If a result differs by more, in shape or in number.
+    ValueError
+        If fewer than two backends are given: nothing would be compared.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fluogan_core as fg
+    >>> from fluogan_core.testing import assert_backends_agree
+    >>> def blur(backend, x):
+    ...     return fg.Psi(np.ones((3, 3)), (4, 4), 2, backend=backend).forward(x)
+    >>> backends = ["numpy", "cupy"] if fg.backend.why_no_gpu() is None else ["numpy", "numpy"]
+    >>> assert_backends_agree(blur, [np.ones((8, 8))], backends)
     """
+    if len(backends) < 2:
+        raise ValueError(f"at least two backends are needed for a comparison, got {len(backends)}")
     expected: tuple[np.ndarray, ...] | None = None
     for name in backends:
         home = get_backend(name)
@@ -118,5 +239,7 @@ def assert_backends_agree(
         if expected is None:
             expected = out
             continue
-        for got, want in zip(out, expected, strict=True):
+        if len(out) != len(expected):
+            raise AssertionError(f"{home!r} gives {len(out)} arrays, {backends[0]!r} gives {len(expected)}")
+        for got, want in zip(out, expected):
             np.testing.assert_allclose(got, want, rtol=rtol, atol=atol, err_msg=f"{home!r} differs from {backends[0]!r}")

@@ -1,7 +1,6 @@
 """Where arrays live and who computes on them: NumPy on the host, CuPy on a CUDA card.
 
-The backend follows the arrays: code asks :func:`backend_of` and never copies between host and card by itself.  This is
-the only module that imports cupy.
+The backend follows the arrays: code asks :func:`backend_of` and never copies between host and card by itself.
 """
 
 from __future__ import annotations
@@ -9,24 +8,25 @@ from __future__ import annotations
 import contextlib
 import importlib
 import logging
-import os
 import sys
 from collections.abc import Callable, Iterator
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .cards import cuda_device, why_no_gpu
 from .checks import one_of, refuse_masked
+from .memory import CEILING, default_memory_budget, stated_budget
 from .once import once
 from .typing import Array, ArrayLike, DTypeLike
+
+if TYPE_CHECKING:
+    from ..kernels.cuda.device import Device
 
 __all__ = ["Backend", "backend_of", "default_memory_budget", "get_backend", "why_no_gpu"]
 
 log = logging.getLogger("fluogan_core")
-
-#: Bytes that a chunked computation may take when nothing else is said.
-_BUDGET_CEILING = 2 * 2**30
 
 
 class Backend:
@@ -58,7 +58,9 @@ class Backend:
     'float32'
     """
 
-    def __init__(self, name: str, device: str, xp: ModuleType, fft: ModuleType, ndimage: ModuleType, cuda: Any = None) -> None:
+    def __init__(
+        self, name: str, device: str, xp: ModuleType, fft: ModuleType, ndimage: ModuleType, cuda: Device | None = None
+    ) -> None:
         self.name = name
         self.device = device
         self.xp = xp
@@ -155,6 +157,10 @@ class Backend:
         """Let a matrix that cannot be inverted or factorised raise LinAlgError on a card, as it does on the CPU.
 
         Otherwise CuPy returns NaN, or worse, and says nothing.  The host waits for the card at every such call.
+
+        Yields
+        ------
+        None
         """
         if self.name != "cupy":
             yield
@@ -243,66 +249,9 @@ class Backend:
         bytes : int
             The environment variable ``FLUOGAN_MEMORY_BUDGET`` (bytes) overrides it.
         """
-        if self.name == "cupy" and _stated_budget() is None:
-            return min(_BUDGET_CEILING, int(self.xp.cuda.runtime.memGetInfo()[0]) // 4)
+        if self.name == "cupy" and stated_budget() is None:
+            return min(CEILING, int(self.xp.cuda.runtime.memGetInfo()[0]) // 4)
         return default_memory_budget()
-
-
-def default_memory_budget() -> int:
-    """Return the host memory that chunked computations may take.
-
-    Returns
-    -------
-    bytes : int
-        See :meth:`Backend.memory_budget`.
-
-    Raises
-    ------
-    ValueError
-        If ``FLUOGAN_MEMORY_BUDGET`` is not a number.
-    """
-    stated = _stated_budget()
-    if stated is not None:
-        return stated
-    try:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):  # not on every platform
-        return _BUDGET_CEILING
-    return max(64 * 2**20, min(_BUDGET_CEILING, free // 4))
-
-
-def _stated_budget() -> int | None:
-    """The budget that the environment states, if it does."""
-    stated = os.environ.get("FLUOGAN_MEMORY_BUDGET")
-    if not stated:
-        return None
-    try:
-        return max(1, int(float(stated)))
-    except (ValueError, OverflowError):
-        raise ValueError(f"FLUOGAN_MEMORY_BUDGET must be a number of bytes, got {stated!r}") from None
-
-
-def why_no_gpu() -> str | None:
-    """Say why CuPy cannot be used here.
-
-    Returns
-    -------
-    reason : str or None
-        None if it can be used.
-    """
-    try:
-        import cupy
-    except ImportError:
-        return "cupy is not installed (pip install 'fluogan-core[cuda13]' or [cuda12])"
-    except Exception as error:  # a broken CUDA install raises many things on import
-        return f"cupy does not import: {error}"
-    if getattr(cupy.cuda.runtime, "is_hip", False):
-        return "this cupy is built for ROCm; the kernels need CUDA (pip install 'fluogan-core[cuda13]' or [cuda12])"
-    try:
-        count = cupy.cuda.runtime.getDeviceCount()
-    except Exception as error:
-        return f"cupy finds no usable driver: {error}"
-    return None if count else "no CUDA device is visible (see CUDA_VISIBLE_DEVICES)"
 
 
 @once
@@ -318,24 +267,7 @@ def _cupy_backend(device: int) -> Backend:
     cupy = importlib.import_module("cupy")
     fft = importlib.import_module("cupyx.scipy.fft")
     ndimage = importlib.import_module("cupyx.scipy.ndimage")
-    return Backend("cupy", f"cuda:{device}", cupy, fft, ndimage, _cuda_device(cupy, device))
-
-
-def _cuda_device(cupy: Any, number: int) -> Any:
-    """What the launchers know of a card; nothing is compiled before a kernel is asked for."""
-    from ..kernels.cuda.device import Device
-
-    def compiler(text: str, name: str, options: tuple[str, ...]) -> Any:
-        return cupy.RawModule(code=text, options=options)
-
-    attributes = cupy.cuda.Device(number).attributes
-    return Device(
-        cupy,
-        compiler,
-        multiprocessors=attributes["MultiProcessorCount"],
-        shared_memory_per_block=attributes["MaxSharedMemoryPerBlockOptin"],
-        shared_memory_per_multiprocessor=attributes["MaxSharedMemoryPerMultiprocessor"],
-    )
+    return Backend("cupy", f"cuda:{device}", cupy, fft, ndimage, cuda_device(cupy, device))
 
 
 def get_backend(name: str | Backend = "auto", device: int | None = None) -> Backend:

@@ -1,0 +1,50 @@
+"""CUDA devices: whether one can be used, and what the launchers of kernels know of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..kernels.cuda.device import Device
+
+__all__ = ["cuda_device", "why_no_gpu"]
+
+
+def why_no_gpu() -> str | None:
+    """Say why CuPy cannot be used here.
+
+    Returns
+    -------
+    reason : str or None
+        None if it can be used.
+    """
+    try:
+        import cupy
+    except ImportError:
+        return "cupy is not installed (pip install 'fluogan-core[cuda13]' or [cuda12])"
+    except Exception as error:  # a broken CUDA install raises many things on import
+        return f"cupy does not import: {error}"
+    if getattr(cupy.cuda.runtime, "is_hip", False):
+        return "this cupy is built for ROCm; the kernels need CUDA (pip install 'fluogan-core[cuda13]' or [cuda12])"
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except Exception as error:
+        return f"cupy finds no usable driver: {error}"
+    return None if count else "no CUDA device is visible (see CUDA_VISIBLE_DEVICES)"
+
+
+def cuda_device(cupy: Any, number: int) -> Device:
+    """What the launchers know of a card; nothing is compiled before a kernel is asked for."""
+    from ..kernels.cuda.device import Device
+
+    def compiler(text: str, name: str, options: tuple[str, ...]) -> Any:
+        return cupy.RawModule(code=text, options=options)
+
+    attributes = cupy.cuda.Device(number).attributes
+    return Device(
+        cupy,
+        compiler,
+        multiprocessors=attributes["MultiProcessorCount"],
+        shared_memory_per_block=attributes["MaxSharedMemoryPerBlockOptin"],
+        shared_memory_per_multiprocessor=attributes["MaxSharedMemoryPerMultiprocessor"],
+    )
