@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +33,7 @@ from .options import (
     vary_option,
     verbose_option,
 )
+from .output import place_result, version_of, writing_to
 from .shell import (
     BAD_INPUT,
     COMPLAINTS,
@@ -41,15 +41,17 @@ from .shell import (
     INTERRUPTED,
     BadInput,
     Interrupted,
+    PlacedElsewhere,
     checking_input,
     complain,
     logging_to_standard_error,
-    one_line,
+    said,
     stopping_between_steps,
 )
+from .streams import standard_streams
+from .tables import print_estimate, print_table, say_swept, say_written
 
 if TYPE_CHECKING:
-    from ..calibration.camera import CameraEstimate
     from ..selection.trials import Sweep
     from ..solvers.solver import Solver
 
@@ -70,6 +72,16 @@ def main(arguments: list[str] | None = None) -> int:
         Those of the process by default.
     """
     state = {"verbose": False}
+    with standard_streams() as (out, _):
+        status = _run(arguments, state)
+        out.flush()
+        if out.lost is not None and not isinstance(out.lost, BrokenPipeError):  # who closes a pipe wants no more
+            status = complain(f"standard output could not be written: {said(out.lost)}", status or FAILED, state)
+    return status
+
+
+def _run(arguments: list[str] | None, state: dict[str, Any]) -> int:
+    """Run a command; return its exit status, after a complaint if that is not 0."""
     try:
         with logging_to_standard_error():
             status = commands.main(args=arguments, prog_name="fluogan", standalone_mode=False, obj=state)
@@ -77,9 +89,11 @@ def main(arguments: list[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return complain("interrupted", INTERRUPTED, state)
     except Interrupted as error:
-        return complain(one_line(error), INTERRUPTED, state)
+        return complain(said(error), INTERRUPTED, state)
     except BadInput as error:
-        return complain(one_line(error), BAD_INPUT, state)
+        return complain(said(error), BAD_INPUT, state)
+    except PlacedElsewhere as error:
+        return complain(said(error), FAILED, state)
     except click.ClickException as error:
         text = " ".join(error.format_message().split())
         context = getattr(error, "ctx", None)
@@ -87,10 +101,10 @@ def main(arguments: list[str] | None = None) -> int:
             text += f" (see {context.command_path} --help)"
         return complain(text, BAD_INPUT, state)
     except MemoryError as error:
-        return complain(f"out of memory ({one_line(error)}): take a smaller --roi", FAILED, state)
+        return complain(f"out of memory ({said(error)}): take a smaller --roi", FAILED, state)
     except Exception as error:
         hint = "" if state["verbose"] else " (--verbose shows where)"
-        return complain(f"{type(error).__name__}: {one_line(error)}{hint}", FAILED, state)
+        return complain(f"{type(error).__name__}: {said(error)}{hint}", FAILED, state)
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -121,15 +135,13 @@ def demo(output: Path, seed: int, backend: str, device: int | None) -> None:
     Takes at most three minutes on two cores.
     """
     from ..backend.arrays import get_backend
-    from ..io.files import prepare_directory
     from .demo import run_demo
 
-    with checking_input(*COMPLAINTS):
-        directory = prepare_directory(output)
-    try:
-        click.echo(run_demo(directory, seed=seed, backend=get_backend(backend, device)))
-    except KeyboardInterrupt:
-        raise Interrupted(f"interrupted; {directory} holds what was written so far") from None
+    with writing_to(output) as directory:
+        try:
+            click.echo(run_demo(directory, seed=seed, backend=get_backend(backend, device)))
+        except KeyboardInterrupt:
+            raise Interrupted(f"interrupted; {directory} holds what was written so far") from None
 
 
 @commands.command(short_help="Write a stack of the line pattern, with its truth.")
@@ -141,14 +153,13 @@ def simulate(output: Path, **settings: Any) -> None:
 
     stack.tif holds the frames in counts, truth.tif the emissions per fine pixel and frame, truth.json all settings.
     """
-    from ..io.files import prepare_directory
     from ..io.simulated import write_experiment
     from ..simulation.experiment import Experiment
 
-    with checking_input(*COMPLAINTS):
-        directory = prepare_directory(output)
-        files = write_experiment(Experiment(**settings), directory)
-    _say_written(files, directory)
+    with writing_to(output) as directory:
+        with checking_input(*COMPLAINTS):
+            files = write_experiment(Experiment(**settings), directory)
+        say_written(files, directory)
 
 
 @commands.command("estimate", short_help="Estimate the camera from a stack.")
@@ -176,7 +187,7 @@ def estimate_command(stack_path: Path, as_json: bool, **settings: Any) -> None:
     if as_json:
         click.echo(dumps(estimate_facts(estimate, width is not None) | {"psf_width": width, "remarks": remarks}), nl=False)
     else:
-        _print_estimate(estimate, remarks, with_psf=width is not None)
+        print_estimate(estimate, remarks, with_psf=width is not None)
 
 
 @commands.command(short_help="Reconstruct x and b from a stack.")
@@ -200,59 +211,64 @@ def reconstruct(
     one; a former checkpoint is continued with --resume only.
     """
     from ..backend.arrays import get_backend
-    from ..io.files import prepare_directory, spare_inputs
+    from ..io.files import spare_inputs
     from ..io.result import RESULT_FILES, write_result
     from ..solvers import solver
 
-    with checking_input(*COMPLAINTS):
-        directory = prepare_directory(output)
-        checkpoint = directory / "checkpoint.pt"
-        spare_inputs(directory, (*RESULT_FILES, checkpoint.name), stack_path, settings["psf_path"])
-        if resume and not checkpoint.is_file():
-            raise ValueError(f"there is no {checkpoint} to resume from; leave --resume out to start")
-        options = solver.SolverOptions(**given(settings, *SOLVER_OPTIONS))
-        stack = stack_from(stack_path, settings)
-        psi, pixel_size_nm = operator_for(stack, settings, get_backend(backend, device))
-        found = calibration_from(stack, psi, settings)
-    _print_estimate(found.estimate, found.remarks)
-    running: list[Solver] = []
-    try:
-        with checking_input(ValueError), stopping_between_steps() as check:
+    with writing_to(output) as directory:
+        with checking_input(*COMPLAINTS):
+            checkpoint = directory / "checkpoint.pt"
+            spare_inputs(directory, (*RESULT_FILES, checkpoint.name), stack_path, settings["psf_path"])
+            if resume and not checkpoint.is_file():
+                raise ValueError(f"there is no {checkpoint} to resume from; leave --resume out to start")
+            options = solver.SolverOptions(**given(settings, *SOLVER_OPTIONS))
+            stack = stack_from(stack_path, settings)
+            psi, pixel_size_nm = operator_for(stack, settings, get_backend(backend, device))
+            found = calibration_from(stack, psi, settings)
+        print_estimate(found.estimate, found.remarks)
+        running: list[Solver] = []
+        former = version_of(checkpoint)
+        try:
+            with checking_input(ValueError), stopping_between_steps() as check:
 
-            def after_step(state: Solver, record: dict[str, float]) -> None:
-                running[:] = [state]
-                check()
+                def after_step(state: Solver, record: dict[str, float]) -> None:
+                    running[:] = [state]
+                    check()
 
-            result = solver.reconstruct(
-                stack.frames,
-                psi=found.psi,
-                camera=found.camera,
-                options=options,
-                callback=after_step,
-                checkpoint=checkpoint,
-                resume=resume,
+                result = solver.reconstruct(
+                    stack.frames,
+                    psi=found.psi,
+                    camera=found.camera,
+                    options=options,
+                    callback=after_step,
+                    checkpoint=checkpoint,
+                    resume=resume,
+                )
+        except KeyboardInterrupt:
+            if not running:
+                raise Interrupted("interrupted before the first step was done") from None
+            done, saved = running[0].steps_done, running[0].steps_saved
+            kept = "no checkpoint had been written yet"
+            if saved:
+                those = "them" if saved == done else f"the first {saved}"
+                kept = f"{checkpoint} holds {those}: the same command with --resume goes on from there"
+            raise Interrupted(f"interrupted after step {done} of {running[0].total_steps}; {kept}") from None
+        click.echo(f"{result.stop_reason}, {result.timings['total']:.0f} s on {result.device}")
+
+        def write(place: Path) -> list[Path]:
+            files = write_result(
+                result,
+                place,
+                stack=stack,
+                estimate=found.estimate,
+                psf_width=found.psf_width,
+                pixel_size_nm=pixel_size_nm,
+                command=["fluogan", *sys.argv[1:]],
+                figure=not no_figure,
             )
-        files = write_result(
-            result,
-            directory,
-            stack=stack,
-            estimate=found.estimate,
-            psf_width=found.psf_width,
-            pixel_size_nm=pixel_size_nm,
-            command=["fluogan", *sys.argv[1:]],
-            figure=not no_figure,
-        )
-    except KeyboardInterrupt:
-        if not running:
-            raise Interrupted("interrupted before the first step was done") from None
-        done, saved = running[0].steps_done, running[0].steps_saved
-        kept = "no checkpoint had been written yet"
-        if saved:
-            those = "them" if saved == done else f"the first {saved}"
-            kept = f"{checkpoint} holds {those}: the same command with --resume goes on from there"
-        raise Interrupted(f"interrupted after step {done} of {running[0].total_steps}; {kept}") from None
-    click.echo(f"{result.stop_reason}, {result.timings['total']:.0f} s on {result.device}")
-    _say_written([*files.values(), checkpoint], directory)
+            return list(files.values())
+
+        place_result(write, directory, [checkpoint] if version_of(checkpoint) not in (None, former) else [])
 
 
 @commands.command(short_help="Try a grid of options, judged by unseen frames.")
@@ -277,57 +293,66 @@ def sweep(
     that were done.
     """
     from ..backend.arrays import get_backend
-    from ..io.files import prepare_directory, spare_inputs
+    from ..io.files import spare_inputs
     from ..io.sweep_report import SWEEP_FILES, write_sweep
     from ..selection.grid import PSF_WIDTH, plan_sweep
     from ..selection.trials import sweep as run_sweep
     from ..solvers.options import SolverOptions
 
-    with checking_input(*COMPLAINTS):
-        directory = prepare_directory(output)
-        spare_inputs(directory, SWEEP_FILES, stack_path, settings["psf_path"])
-        options = SolverOptions(**({"method": "none"} | given(settings, *SOLVER_OPTIONS)))
-        wanted = values_to_vary(vary)
-        if PSF_WIDTH in (wanted or {}):
-            if settings["fwhm_nm"] is None:
-                raise ValueError("fwhm_nm is varied about a Gaussian PSF: give --fwhm-nm, which the camera is estimated with")
-            if settings["psf_width"] is not None:
-                raise ValueError("fwhm_nm is varied: its values are taken as they are, leave --psf-width out")
-            settings["psf_width"] = 1.0
-        stack = stack_from(stack_path, settings)
-        psi, pixel_size_nm = operator_for(stack, settings, get_backend(backend, device))
-        planned = len(plan_sweep(stack, psi=psi, options=options, vary=wanted, pixel_size_nm=pixel_size_nm).settings)
-        found = calibration_from(stack, psi, settings)
-    _print_estimate(found.estimate, found.remarks)
-    sofar: list[Sweep] = []
+    with writing_to(output) as directory:
+        with checking_input(*COMPLAINTS):
+            spare_inputs(directory, SWEEP_FILES, stack_path, settings["psf_path"])
+            options = SolverOptions(**({"method": "none"} | given(settings, *SOLVER_OPTIONS)))
+            wanted = values_to_vary(vary)
+            if PSF_WIDTH in (wanted or {}):
+                if settings["fwhm_nm"] is None:
+                    raise ValueError(
+                        "fwhm_nm is varied about a Gaussian PSF: give --fwhm-nm, which the camera is estimated with"
+                    )
+                if settings["psf_width"] is not None:
+                    raise ValueError("fwhm_nm is varied: its values are taken as they are, leave --psf-width out")
+                settings["psf_width"] = 1.0
+            stack = stack_from(stack_path, settings)
+            psi, pixel_size_nm = operator_for(stack, settings, get_backend(backend, device))
+            planned = len(plan_sweep(stack, psi=psi, options=options, vary=wanted, pixel_size_nm=pixel_size_nm).settings)
+            found = calibration_from(stack, psi, settings)
+        print_estimate(found.estimate, found.remarks)
+        sofar: list[Sweep] = []
 
-    def write(made: Sweep, *, figure: bool = False) -> list[Path]:
-        sofar[:] = [made]
-        command = ["fluogan", *sys.argv[1:]]
-        files = write_sweep(
-            made,
-            directory,
-            stack=stack,
-            estimate=found.estimate,
-            psf_width=found.psf_width,
-            pixel_size_nm=pixel_size_nm,
-            command=command,
-            figure=figure,
-        )
-        return list(files.values())
+        def written(made: Sweep, place: Path, *, figure: bool) -> list[Path]:
+            command = ["fluogan", *sys.argv[1:]]
+            files = write_sweep(
+                made,
+                place,
+                stack=stack,
+                estimate=found.estimate,
+                psf_width=found.psf_width,
+                pixel_size_nm=pixel_size_nm,
+                command=command,
+                figure=figure,
+            )
+            return list(files.values())
 
-    try:
-        made = run_sweep(stack, calibration=found, options=options, vary=wanted, pixel_size_nm=pixel_size_nm, callback=write)
-    except KeyboardInterrupt:
-        if not sofar:
-            raise Interrupted("interrupted before the first setting was done") from None
-        _say_swept(sofar[0])
-        _say_written(write(sofar[0], figure=not no_figure), directory)
-        raise Interrupted(f"interrupted after {len(sofar[0].trials)} of {planned} settings; {directory} holds them") from None
-    _say_swept(made)
-    _say_written(write(made, figure=not no_figure), directory)
-    if made.best is None:
-        raise RuntimeError(f"every setting failed, the first with {made.trials[0].failure}")
+        def keep(made: Sweep) -> None:
+            sofar[:] = [made]
+            try:
+                written(made, directory, figure=False)
+            except (OSError, ValueError) as error:  # the end of the sweep tries again, and elsewhere
+                log.warning("what is done so far could not be written to %s (%s)", directory, said(error))
+
+        interrupted = False
+        try:
+            made = run_sweep(stack, calibration=found, options=options, vary=wanted, pixel_size_nm=pixel_size_nm, callback=keep)
+        except KeyboardInterrupt:
+            if not sofar:
+                raise Interrupted("interrupted before the first setting was done") from None
+            made, interrupted = sofar[0], True
+        say_swept(made)
+        place_result(lambda place: written(made, place, figure=not no_figure), directory)
+        if interrupted:
+            raise Interrupted(f"interrupted after {len(made.trials)} of {planned} settings; {directory} holds them")
+        if made.best is None:
+            raise RuntimeError(f"every setting failed, the first with {made.trials[0].failure}")
 
 
 @commands.command(short_help="Say what this machine and installation offer.")
@@ -342,49 +367,4 @@ def info(as_json: bool) -> None:
     if as_json:
         click.echo(dumps(facts), nl=False)
     else:
-        _print_table(("", ""), info_rows(facts))
-
-
-# -- tables ------------------------------------------------------------------------------------------------------------
-
-
-def _print_estimate(estimate: CameraEstimate, remarks: tuple[str, ...], with_psf: bool = True) -> None:
-    """The camera estimate as a table, remarks on the stack below."""
-    from ..io.report import estimate_rows
-
-    _print_table(("", "value", "± 1 s.e.", "unit", ""), estimate_rows(estimate, with_psf))
-    for remark in remarks:
-        click.echo(f"note: {remark}")
-
-
-def _say_swept(made: Sweep) -> None:
-    """The settings as a table, what its columns are, remarks and the best one below."""
-    from ..io.sweep_report import sweep_rows, sweep_titles
-
-    _print_table(sweep_titles(made), sweep_rows(made))
-    click.echo(
-        "behind the best: in log density of the frames that were not fitted, nats per frame, ± 1 standard error; misfit: of "
-        "their mean, 1 where only noise is left; halves agree: correlation of the images from either half of the frames"
-    )
-    for index, trial in enumerate(made.trials):
-        if trial.failure:
-            click.echo(f"{index + 1} failed: {trial.failure}")
-    for note in made.notes:
-        click.echo(f"note: {note}")
-    if made.best is not None:
-        click.echo(f"best: {made.trials[made.best].label}")
-
-
-def _say_written(files: Iterable[Path], directory: Path) -> None:
-    click.echo(f"wrote {', '.join(path.name for path in files)} to {directory}")
-
-
-def _print_table(titles: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    from rich.box import SIMPLE
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*titles, box=SIMPLE, show_header=any(titles), pad_edge=False)
-    for row in rows:
-        table.add_row(*row)
-    Console(soft_wrap=True, highlight=False, markup=False).print(table)
+        print_table(("", ""), info_rows(facts))

@@ -1,5 +1,7 @@
 """How a command ends: exit statuses, complaints in one line, the log on standard error, signals between steps.
 
+The work does not depend on its log: standard error may be closed, full, or read by nobody.
+
 Exit status: 0 done, 1 failed while working, 2 bad usage or input, 130 interrupted.
 """
 
@@ -23,10 +25,11 @@ __all__ = [
     "INTERRUPTED",
     "BadInput",
     "Interrupted",
+    "PlacedElsewhere",
     "checking_input",
     "complain",
     "logging_to_standard_error",
-    "one_line",
+    "said",
     "stopping_between_steps",
 ]
 
@@ -46,6 +49,10 @@ class Interrupted(Exception):
     """Ctrl-C, with a word on what is kept."""
 
 
+class PlacedElsewhere(Exception):
+    """The result could not be placed where it was asked for, and lies in another folder."""
+
+
 @contextlib.contextmanager
 def checking_input(*kinds: type[Exception]) -> Iterator[None]:
     """Take complaints of these kinds for what they are, words about what the user gave: exit status 2."""
@@ -54,13 +61,14 @@ def checking_input(*kinds: type[Exception]) -> Iterator[None]:
     except kinds as error:
         if type(error).__name__ == "LinAlgError":  # a ValueError too, but nobody's input
             raise
-        raise BadInput(one_line(error)) from error
+        raise BadInput(said(error)) from error
 
 
-def one_line(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)
-    return " ".join(str(error).split()) or type(error).__name__
+def said(error: BaseException) -> str:
+    """An error in words, on one line."""
+    from ..io import files  # NumPy and more, which --help does not need
+
+    return files.said(error)
 
 
 class _ToStandardError(logging.Handler):

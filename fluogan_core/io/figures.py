@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 import textwrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -196,7 +196,7 @@ def _place(axes: Axes, made: Sweep, number: int, size: float) -> None:
         spine.set(visible=ahead, color=_X_COLOUR, linewidth=3.0 if number == made.best else 1.2)
 
 
-def save(drawing: Figure, path: str | os.PathLike[str]) -> None:
+def save(drawing: Figure, path: str | os.PathLike[str] | BinaryIO) -> None:
     """Write a figure as PNG, 150 dpi, whatever the file's extension."""
     drawing.savefig(path, format="png", dpi=_DPI, metadata={"Software": None})
 

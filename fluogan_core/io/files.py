@@ -1,24 +1,44 @@
-"""Files in place: folders prepared, inputs spared, every file written whole under a temporary name and then renamed."""
+"""Files out: folders prepared, inputs spared, files that belong together placed together, or elsewhere if need be."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import enum
+import errno
+import hashlib
+import io
 import itertools
 import json
 import math
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import tifffile
 
 from ..backend.checks import real_number
+from ..backend.replace import Write, replace_file, stage_file
 
-__all__ = ["dumps", "plain", "prepare_directory", "replace_file", "spare_inputs", "write_image", "write_text"]
+__all__ = [
+    "Placing",
+    "dumps",
+    "image_writer",
+    "place_or_rescue",
+    "plain",
+    "prepare_directory",
+    "said",
+    "spare_inputs",
+    "text_writer",
+    "write_image",
+    "write_text",
+]
+
+Made = TypeVar("Made")
 
 
 def spare_inputs(directory: Path, names: Sequence[str], *inputs: str | os.PathLike[str] | None) -> None:
@@ -31,7 +51,8 @@ def spare_inputs(directory: Path, names: Sequence[str], *inputs: str | os.PathLi
     """
     for path, name in itertools.product(inputs, names):
         target = directory / name
-        if path is not None and target.exists() and os.path.samefile(path, target):
+        # an input that is gone is no longer at stake
+        if path is not None and target.exists() and os.path.exists(path) and os.path.samefile(path, target):
             raise ValueError(f"the result would overwrite {target}, which is read: choose another directory")
 
 
@@ -56,31 +77,114 @@ def prepare_directory(directory: str | os.PathLike[str]) -> Path:
     return path
 
 
-def replace_file(path: Path, write: Callable[[Path], object]) -> Path:
-    """Let ``write`` fill a temporary file beside ``path``, then put it in place at once."""
-    temporary = path.with_name(f".{path.name}.part")
+class Placing:
+    """Files that belong together: written under other names first, and renamed one after the other once all are whole.
+
+    Used as a context; where that ends with an exception nothing is placed.
+
+    Parameters
+    ----------
+    directory : Path
+        An existing folder.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._staged: dict[str, Path] = {}
+
+    def stage(self, name: str, write: Write) -> str:
+        """Write the file that will be called ``name``, and return the SHA-256 of its content."""
+        target = self.directory / name
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "there is a folder where a file goes", os.fspath(target))
+        self._staged[name] = stage_file(target, write)
+        return hashlib.sha256(self._staged[name].read_bytes()).hexdigest()
+
+    def __enter__(self) -> Placing:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        try:
+            if kind is None and self._staged:
+                # the last one tells what the others are: it never lies beside those of another run
+                (self.directory / next(reversed(self._staged))).unlink(missing_ok=True)
+                for name, temporary in self._staged.items():
+                    os.replace(temporary, self.directory / name)
+        finally:
+            for temporary in self._staged.values():
+                temporary.unlink(missing_ok=True)
+
+
+def place_or_rescue(write: Callable[[Path], Made], directory: Path) -> tuple[Made, Path, str]:
+    """Let ``write`` place a result in ``directory``; where that fails, in a new folder elsewhere.
+
+    Parameters
+    ----------
+    write : callable
+        Called with the folder.
+    directory : Path
+        Where the result should go.
+
+    Returns
+    -------
+    made : object
+        What ``write`` returned.
+    place : Path
+        Where the result is.
+    reason : str
+        Why that is another folder; empty if it is not.
+
+    Raises
+    ------
+    Exception
+        What ``write`` raised for ``directory``, if it can be written nowhere.
+    """
     try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+        return write(directory), directory, ""
+    except (OSError, ValueError) as error:
+        for parent in (directory.absolute().parent, Path.cwd, Path.home, Path(tempfile.gettempdir())):
+            with contextlib.suppress(OSError, ValueError, RuntimeError):
+                place = Path(tempfile.mkdtemp(prefix="fluogan-result-", dir=parent() if callable(parent) else parent))
+                try:
+                    return write(place), place, said(error)
+                except BaseException:
+                    shutil.rmtree(place, ignore_errors=True)
+                    raise
+        raise
 
 
-def write_image(
-    path: str | os.PathLike[str],
-    images: Any,
-    *,
-    pixel_size_nm: float | None = None,
-    labels: Sequence[str] | None = None,
-    info: str | None = None,
-) -> Path:
-    """Write an image or a stack as an ImageJ TIFF; equal arrays give equal bytes.
+def said(error: BaseException) -> str:
+    """An error in words, on one line; of the system's, what failed and where."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def write_image(path: str | os.PathLike[str], images: Any, **description: Any) -> Path:
+    """Write an image or a stack as an ImageJ TIFF, put in place at once; equal arrays give equal bytes.
 
     Parameters
     ----------
     path : path-like
         Where to; an existing file is replaced.
+    images, **description
+        As for :func:`image_writer`.
+
+    Returns
+    -------
+    Path
+        The file.
+    """
+    return replace_file(Path(path), image_writer(images, **description))
+
+
+def image_writer(
+    images: Any, *, pixel_size_nm: float | None = None, labels: Sequence[str] | None = None, info: str | None = None
+) -> Write:
+    """What writes an image or a stack as an ImageJ TIFF to an open file.
+
+    Parameters
+    ----------
     images : (rows, columns) or (frames, rows, columns), uint16, or anything else as float32
     pixel_size_nm : float, optional
         Pixel in the object plane, nm, stored as ImageJ does (per micron).
@@ -88,6 +192,11 @@ def write_image(
         One per image of a stack; ImageJ shows it above the image.
     info : str, optional
         Text that ImageJ shows as the file's info.
+
+    Returns
+    -------
+    callable
+        ``write(handle)``, for a binary file.
     """
     images = np.asarray(images)
     if images.ndim not in (2, 3):
@@ -103,21 +212,30 @@ def write_image(
         options["metadata"]["Labels"] = list(labels)
     if info is not None:
         options["metadata"]["Info"] = info
-    return replace_file(
-        Path(path), lambda part: tifffile.imwrite(part, images, imagej=True, photometric="minisblack", **options)
-    )
+    # through memory: of a full disk NumPy says only how many items it wrote
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, images, imagej=True, photometric="minisblack", **options)
+    return lambda handle: handle.write(buffer.getbuffer())
 
 
 def write_text(path: Path, text: str) -> Path:
     """Write a text file, UTF-8, put in place at once."""
-    return replace_file(path, lambda part: part.write_text(text, encoding="utf-8"))
+    return replace_file(path, text_writer(text))
+
+
+def text_writer(text: str) -> Write:
+    """What writes a text as UTF-8."""
+    return lambda handle: handle.write(text.encode("utf-8"))
 
 
 def plain(value: Any) -> Any:
     """Turn ``value`` into what strict JSON can hold: arrays become lists, NaN and infinities null, paths strings."""
     if isinstance(value, enum.Enum):
         return plain(value.value)
-    if value is None or isinstance(value, (bool, str)):
+    if isinstance(value, str):
+        # bytes of a file name that are no UTF-8 are spelled out
+        return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    if value is None or isinstance(value, bool):
         return value
     if isinstance(value, (int, np.integer)):
         return int(value)
@@ -126,7 +244,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, np.bool_):
         return bool(value)
     if isinstance(value, os.PathLike):
-        return os.fspath(value)
+        return plain(os.fsdecode(value))
     if hasattr(value, "get") and hasattr(value, "ndim"):  # an array on a card
         value = value.get()
     if isinstance(value, np.ndarray):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .files import dumps, prepare_directory, replace_file, spare_inputs, write_image, write_text
+from ..backend.replace import Write
+from .files import Placing, dumps, image_writer, prepare_directory, said, spare_inputs, text_writer
+from .lock import sole_writer
 from .report import build_report
 
 if TYPE_CHECKING:
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
     from ..calibration.psf_width import PSFWidth
     from ..solvers.result import Result
 
-__all__ = ["RESULT_FILES", "write_result"]
+__all__ = ["RESULT_FILES", "drawing_of", "write_result"]
 
 log = logging.getLogger("fluogan_core")
 
@@ -38,7 +41,9 @@ def write_result(
 ) -> dict[str, Path]:
     """Write what a reconstruction found: ``x.tif``, ``b.tif``, ``report.json`` and ``figure.png``.
 
-    Files of these names are replaced one by one; nothing else in the directory is touched.
+    All are written under temporary names first and renamed when all are whole, the report last; ``files_sha256`` in it tells
+    which images it belongs to.  Nothing else in the directory is touched, and no other process can write a result there
+    meanwhile.
 
     Parameters
     ----------
@@ -57,43 +62,82 @@ def write_result(
     command : list of str, optional
         The command line, kept in the report.
     figure : bool or mapping
-        Whether to draw ``figure.png`` (needs matplotlib; without it the log says so); a mapping holds options of
-        :func:`fluogan_core.io.figures.figure`.
+        Whether to draw ``figure.png``.  Where it cannot be drawn, without matplotlib say, the log says so and the other files
+        are written.  A mapping holds options of :func:`fluogan_core.io.figures.figure`.
 
     Returns
     -------
     dict of str to Path
-        The files, by the names ``"x"``, ``"b"``, ``"report"`` and ``"figure"``.
+        The files that were written, by the names ``"x"``, ``"b"``, ``"report"`` and ``"figure"``.
 
     Raises
     ------
     ValueError
-        If the directory cannot be written to, or holds the stack under the name of a file that would be written.
+        If the directory cannot be written to, is being written to by another process, or holds the stack under the name of a
+        file that would be written.
+    OSError
+        If the disk is full, or the directory goes away meanwhile; files of an earlier result are left as they were.
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np, fluogan_core as fg
+    >>> psi = fg.Psi(fg.gaussian_psf(300, 100, 2), (12, 12), 2, backend="numpy")
+    >>> stack = np.random.default_rng(0).poisson(100 + psi.forward(np.full(psi.fine_shape, 5.0)), (20, 12, 12))
+    >>> options = fg.SolverOptions(method="none", warm_steps=2)
+    >>> result = fg.reconstruct(stack, psi=psi, camera=fg.Camera(1.0, 90.0, 1.0), options=options)
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> files = fg.write_result(result, folder.name, pixel_size_nm=100, figure=False)
+    >>> [path.name for path in files.values()]
+    ['x.tif', 'b.tif', 'report.json']
+    >>> folder.cleanup()
     """
     directory = prepare_directory(directory)
-    spare_inputs(directory, RESULT_FILES, getattr(stack, "path", None))
     if pixel_size_nm is None:
         pixel_size_nm = getattr(stack, "pixel_size_nm", None)
     fine_nm = None if pixel_size_nm is None else pixel_size_nm / result.psi.factor
+    to_host = result.psi.backend.to_host
     report = build_report(
         result, stack=stack, estimate=estimate, psf_width=psf_width, pixel_size_nm=pixel_size_nm, command=command
     )
-    to_host = result.psi.backend.to_host
-    files = {
-        "x": write_image(directory / "x.tif", to_host(result.x), pixel_size_nm=fine_nm),
-        "b": write_image(directory / "b.tif", to_host(result.b), pixel_size_nm=pixel_size_nm),
-        "report": write_text(directory / "report.json", dumps(report)),
-    }
-    if figure is not False:
-        from . import figures as plot
+    with sole_writer(directory):
+        spare_inputs(directory, RESULT_FILES, getattr(stack, "path", None))
+        with Placing(directory) as placing:
+            digests = {
+                "x.tif": placing.stage("x.tif", image_writer(to_host(result.x), pixel_size_nm=fine_nm)),
+                "b.tif": placing.stage("b.tif", image_writer(to_host(result.b), pixel_size_nm=pixel_size_nm)),
+            }
+            if figure is not False:
+                options = {} if figure is True else dict(figure)
+                drawn = drawing_of("figure.png", lambda plot: plot.figure(result, pixel_size_nm=pixel_size_nm, **options))
+                if drawn is not None:
+                    digests["figure.png"] = placing.stage("figure.png", drawn)
+            placing.stage("report.json", text_writer(dumps({"files_sha256": digests} | report)))
+        if "figure.png" not in digests and (directory / "figure.png").exists():
+            log.warning("%s is of an earlier run", directory / "figure.png")
+    return {name.split(".")[0]: directory / name for name in RESULT_FILES if name in digests or name == "report.json"}
 
-        options = {} if figure is True else dict(figure)
-        try:
-            drawing = plot.figure(result, pixel_size_nm=pixel_size_nm, **options)
-        except ImportError:
-            log.warning("figure.png is left out: matplotlib is not installed (pip install 'fluogan-core[plot]')")
-        else:
-            files["figure"] = replace_file(directory / "figure.png", lambda part: plot.save(drawing, part))
-    if "figure" not in files and (directory / "figure.png").exists():
-        log.warning("%s is of an earlier run", directory / "figure.png")
-    return files
+
+def drawing_of(name: str, draw: Callable[[Any], Any]) -> Write | None:
+    """What writes a figure; None, and a word in the log, if it cannot be drawn: a drawing costs no result.
+
+    Parameters
+    ----------
+    name : str
+        Of the file, for the log.
+    draw : callable
+        Called with :mod:`fluogan_core.io.figures`.
+    """
+    from . import figures
+
+    try:
+        drawing = draw(figures)
+        buffer = io.BytesIO()
+        figures.save(drawing, buffer)
+    except ImportError:
+        log.warning("%s is left out: matplotlib is not installed (pip install 'fluogan-core[plot]')", name)
+    except Exception as error:
+        log.warning("%s is left out: it could not be drawn (%s: %s)", name, type(error).__name__, said(error))
+        log.debug("while %s was drawn", name, exc_info=True)
+    else:
+        return lambda handle: handle.write(buffer.getbuffer())
+    return None

@@ -6,7 +6,8 @@ import dataclasses
 from pathlib import Path
 
 from ..simulation.experiment import Experiment
-from .files import dumps, write_image, write_text
+from .files import Placing, dumps, image_writer, write_text
+from .lock import sole_writer
 
 __all__ = ["write_experiment"]
 
@@ -30,8 +31,6 @@ def write_experiment(experiment: Experiment, directory: Path) -> list[Path]:
     ValueError
         If a ``stack.tif`` lies there without its truth: it may be somebody's recording.
     """
-    if (directory / "stack.tif").exists() and not (directory / "truth.json").exists():
-        raise ValueError(f"{directory / 'stack.tif'} is no simulated stack, and would be overwritten: take another directory")
     made, pattern = experiment.record(), experiment.pattern()
     truth = dataclasses.asdict(experiment) | {
         "size": pattern.shape,
@@ -41,10 +40,15 @@ def write_experiment(experiment: Experiment, directory: Path) -> list[Path]:
         "span_nm": pattern.span_nm,
         "line_width_nm": pattern.line_width_nm,
     }
-    # the truth first: a run that is killed here leaves no stack without it
-    told = write_text(directory / "truth.json", dumps(truth))
-    return [
-        write_image(directory / "stack.tif", made.frames, pixel_size_nm=experiment.pixel_size_nm),
-        write_image(directory / "truth.tif", made.x, pixel_size_nm=experiment.pixel_size_nm / experiment.factor),
-        told,
-    ]
+    pixel_nm = experiment.pixel_size_nm
+    names = ("stack.tif", "truth.tif", "truth.json")
+    with sole_writer(directory), Placing(directory) as placing:
+        if (directory / "stack.tif").exists() and not (directory / "truth.json").exists():
+            raise ValueError(
+                f"{directory / 'stack.tif'} is no simulated stack, and would be overwritten: take another directory"
+            )
+        # the truth first: a run that is killed here leaves no stack without it
+        write_text(directory / "truth.json", dumps(truth))
+        placing.stage("truth.tif", image_writer(made.x, pixel_size_nm=pixel_nm / experiment.factor))
+        placing.stage("stack.tif", image_writer(made.frames, pixel_size_nm=pixel_nm))
+    return [directory / name for name in names]

@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .files import dumps, plain, prepare_directory, replace_file, spare_inputs, write_image, write_text
+from ..backend.replace import Write
+from .files import Placing, dumps, image_writer, plain, prepare_directory, spare_inputs, text_writer
+from .lock import sole_writer
 from .provenance import loaded_versions
 from .report import estimate_facts, input_facts, machine_facts, operator_facts
+from .result import drawing_of
 
 if TYPE_CHECKING:
     from ..calibration.camera import CameraEstimate
     from ..calibration.psf_width import PSFWidth
-    from ..selection.trials import Sweep
+    from ..selection.trials import Sweep, Trial
 
 __all__ = ["SWEEP_FILES", "sweep_rows", "sweep_titles", "verdict", "write_sweep"]
 
@@ -70,7 +73,8 @@ def write_sweep(
 ) -> dict[str, Path]:
     """Write what a sweep found: ``sweep.json``, ``sweep.tif`` and ``sweep.png``.
 
-    Files of these names are replaced one by one; nothing else in the directory is touched.
+    All are written under temporary names first and renamed when all are whole, the report last; ``files_sha256`` in it tells
+    which images it belongs to.  Nothing else in the directory is touched.
 
     Parameters
     ----------
@@ -89,7 +93,7 @@ def write_sweep(
     command : list of str, optional
         The command line, kept in the report.
     figure : bool
-        Whether to draw ``sweep.png`` (needs matplotlib; without it the log says so).
+        Whether to draw ``sweep.png``; where it cannot be drawn, without matplotlib say, the log says so.
 
     Returns
     -------
@@ -99,35 +103,40 @@ def write_sweep(
     Raises
     ------
     ValueError
-        If the directory cannot be written to, or holds the stack under the name of a file that would be written.
+        If the directory cannot be written to, is being written to by another process, or holds the stack under the name of a
+        file that would be written.
+    OSError
+        If the disk is full, or the directory goes away meanwhile.
     """
     directory = prepare_directory(directory)
-    spare_inputs(directory, SWEEP_FILES, getattr(stack, "path", None))
     if pixel_size_nm is None:
         pixel_size_nm = getattr(stack, "pixel_size_nm", None)
     facts = _facts(made, stack, estimate, psf_width, pixel_size_nm, command)
-    files = {"report": write_text(directory / "sweep.json", dumps(facts))}
     done = [(index, trial) for index, trial in enumerate(made.trials) if trial.fit is not None]
-    if not done:
-        return files
+    digests: dict[str, str] = {}
+    with sole_writer(directory):
+        spare_inputs(directory, SWEEP_FILES, getattr(stack, "path", None))
+        with Placing(directory) as placing:
+            if done:
+                digests["sweep.tif"] = placing.stage("sweep.tif", _images(made, done, pixel_size_nm))
+            if done and figure:
+                drawn = drawing_of("sweep.png", lambda plot: plot.contact_sheet(made, pixel_size_nm=pixel_size_nm))
+                if drawn is not None:
+                    digests["sweep.png"] = placing.stage("sweep.png", drawn)
+            placing.stage("sweep.json", text_writer(dumps({"files_sha256": digests} | facts)))
+    names = {"report": "sweep.json", "x": "sweep.tif", "figure": "sweep.png"}
+    return {key: directory / name for key, name in names.items() if key == "report" or name in digests}
+
+
+def _images(made: Sweep, done: list[tuple[int, Trial]], pixel_size_nm: float | None) -> Write:
+    """All images in one stack, labelled."""
     shared = {name: plain(value) for name, value in dataclasses.asdict(made.options).items() if name not in made.vary}
-    files["x"] = write_image(
-        directory / "sweep.tif",
+    return image_writer(
         np.stack([trial.fit.x for _, trial in done if trial.fit is not None]),
         pixel_size_nm=None if pixel_size_nm is None else pixel_size_nm / made.psi.factor,
         labels=[f"{index + 1}: {trial.label}" for index, trial in done],
         info=json.dumps({"settings": [plain(trial.values) for _, trial in done], "shared": shared}),
     )
-    if figure:
-        from . import figures as plot
-
-        try:
-            drawing = plot.contact_sheet(made, pixel_size_nm=pixel_size_nm)
-        except ImportError:
-            log.warning("sweep.png is left out: matplotlib is not installed (pip install 'fluogan-core[plot]')")
-        else:
-            files["figure"] = replace_file(directory / "sweep.png", lambda part: plot.save(drawing, part))
-    return files
 
 
 def _facts(

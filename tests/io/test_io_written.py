@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,8 +18,10 @@ import pytest
 import tifffile
 
 import fluogan_core as fg
+from fluogan_core.backend import replace
 from fluogan_core.io import files
 from fluogan_core.io.files import prepare_directory, write_image
+from fluogan_core.io.lock import sole_writer
 from fluogan_core.io.result import write_result
 from fluogan_core.io.stack import read_stack
 
@@ -154,19 +161,201 @@ def test_results_are_replaced_and_the_rest_is_left(tmp_path, result):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["b.tif", "notes.txt", "report.json", "x.tif"]
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path, result, monkeypatch):
-    files = write_result(result, tmp_path, figure=False)
-    before = files["x"].read_bytes()
+@pytest.mark.parametrize("failing", ["x.tif", "b.tif", "figure.png", "report.json"])
+def test_a_failed_write_leaves_all_old_files(tmp_path, result, monkeypatch, failing):
+    """The images and the report stay those of one run, whichever file does not fit on the disk."""
+    written = write_result(result, tmp_path)
+    before = {name: path.read_bytes() for name, path in written.items()}
+    stage = files.stage_file
 
-    def fail(path, *args, **options):
-        Path(path).write_bytes(b"half")
-        raise OSError("no space left on device")
+    def full(path, write):
+        if path.name == failing:
+            raise OSError(28, os.strerror(28), str(path))
+        return stage(path, write)
 
-    monkeypatch.setattr(tifffile, "imwrite", fail)
-    with pytest.raises(OSError, match="no space"):
-        write_result(result, tmp_path, figure=False)
-    assert files["x"].read_bytes() == before
+    monkeypatch.setattr(files, "stage_file", full)
+    result.x = result.x + 1
+    with pytest.raises(OSError, match="No space left on device"):
+        write_result(result, tmp_path)
+    assert {name: path.read_bytes() for name, path in written.items()} == before
     assert not list(tmp_path.glob(".*"))
+
+
+def test_the_report_tells_which_images_it_belongs_to(tmp_path, result):
+    written = write_result(result, tmp_path)
+    digests = json.loads(written["report"].read_text(encoding="utf-8"))["files_sha256"]
+    assert set(digests) == {"x.tif", "b.tif", "figure.png"}
+    for name, digest in digests.items():
+        assert hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() == digest
+
+
+def test_the_report_is_placed_last_and_never_lies_beside_images_of_another_run(tmp_path, result, monkeypatch):
+    write_result(result, tmp_path, figure=False)
+    replaced = []
+
+    def killed(source, target):
+        replaced.append(Path(target).name)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(files.os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_result(result, tmp_path, figure=False)
+    assert replaced == ["x.tif"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b.tif", "x.tif"]
+
+
+def test_a_folder_in_a_files_place_is_found_before_anything_is_replaced(tmp_path, result):
+    (tmp_path / "b.tif").mkdir()
+    (tmp_path / "report.json").write_text("old")
+    with pytest.raises(IsADirectoryError, match=r"b\.tif"):
+        write_result(result, tmp_path, figure=False)
+    assert (tmp_path / "report.json").read_text() == "old"
+    assert not (tmp_path / "x.tif").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX links and modes")
+def test_temporary_files_have_names_of_their_own_and_usual_modes(tmp_path, monkeypatch):
+    target = tmp_path / "victim"
+    target.write_text("mine")
+    names = iter(["00" * 8, "11" * 8])
+    monkeypatch.setattr(replace.secrets, "token_hex", lambda count: next(names))
+    planted = tmp_path / f".x.tif.{'00' * 8}.part"
+    planted.symlink_to(target)
+    with pytest.raises(FileExistsError):
+        write_image(tmp_path / "x.tif", np.zeros((2, 2)))
+    assert target.read_text() == "mine"
+    assert planted.is_symlink()
+    mask = os.umask(0o027)
+    try:
+        made = write_image(tmp_path / "x.tif", np.zeros((2, 2)))
+    finally:
+        os.umask(mask)
+    assert made.stat().st_mode & 0o777 == 0o640
+
+
+def test_an_input_that_is_gone_costs_nothing(tmp_path, result, stack):
+    source = tmp_path / "in.tif"
+    write_image(source, stack)
+    read = fg.read_stack(source)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "x.tif").write_text("old")
+    source.unlink()
+    report = json.loads(write_result(result, tmp_path / "out", stack=read, figure=False)["report"].read_text(encoding="utf-8"))
+    assert report["input"]["path"] == str(source)
+
+
+def test_notes_on_the_file_are_in_the_report(tmp_path, result, stack):
+    source = fg.Stack(stack, notes=("12 of 200",))
+    text = write_result(result, tmp_path, stack=source, figure=False)["report"].read_text(encoding="utf-8")
+    assert json.loads(text)["input"]["notes"] == ["12 of 200"]
+
+
+def test_bytes_of_a_path_that_are_no_utf8_are_spelled_out(tmp_path, result, stack):
+    path = os.fsdecode(b"/data/\xff.tif")
+    text = write_result(result, tmp_path, stack=fg.Stack(stack, path=Path(path)), command=["fluogan", path], figure=False)[
+        "report"
+    ].read_text(encoding="utf-8")
+    assert json.loads(text)["input"]["path"] == "/data/\\xff.tif"
+    assert json.loads(text)["command"] == ["fluogan", "/data/\\xff.tif"]
+
+
+def test_a_figure_that_cannot_be_drawn_costs_no_result(tmp_path, result, monkeypatch, caplog):
+    monkeypatch.setattr("fluogan_core.io.figures.figure", lambda *a, **k: 1 / 0)
+    assert set(write_result(result, tmp_path)) == {"x", "b", "report"}
+    assert "figure.png is left out: it could not be drawn (ZeroDivisionError: division by zero)" in caplog.text
+
+
+# -- one writer ----------------------------------------------------------------------------------------------------------
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from fluogan_core.io.lock import sole_writer
+with sole_writer(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that writes to the folder."""
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def test_one_process_writes_to_a_folder_and_a_killed_one_holds_no_lock(tmp_path, result, holder):
+    left = tmp_path / f".x.tif.{'0a' * 8}.part"
+    left.write_text("half")
+    (tmp_path / ".mine.part").write_text("not of this library")
+    with pytest.raises(ValueError, match=rf"is being written to by another run \(process {holder.pid} on .* since 20"):
+        write_result(result, tmp_path, figure=False)
+    assert left.exists()
+    holder.kill()
+    holder.wait()
+    written = write_result(result, tmp_path, figure=False)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".mine.part", *sorted(path.name for path in written.values())]
+
+
+def test_the_lock_is_for_a_thread_taken_again_and_released_whatever_happens(tmp_path):
+    refused = []
+
+    def other():
+        try:
+            with sole_writer(tmp_path):
+                refused.append(False)
+        except ValueError as error:
+            refused.append(f"process {os.getpid()} " in str(error))
+
+    def in_a_thread():
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+
+    def failing():
+        with sole_writer(tmp_path):
+            with sole_writer(tmp_path):
+                in_a_thread()
+            in_a_thread()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        failing()
+    in_a_thread()
+    assert refused == [True, True, False]
+    assert not list(tmp_path.iterdir())
+
+
+# -- placed elsewhere ----------------------------------------------------------------------------------------------------
+
+
+def test_what_cannot_be_placed_is_placed_elsewhere_and_said(tmp_path, monkeypatch):
+    asked = []
+
+    def write(place):
+        asked.append(place)
+        if place == tmp_path / "a" / "out" or place.parent == tmp_path / "a":
+            raise OSError(28, os.strerror(28), "x.tif")
+        return place / "x.tif"
+
+    (tmp_path / "a").mkdir()
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.chdir(tmp_path / "cwd")
+    made, place, reason = files.place_or_rescue(write, tmp_path / "a" / "out")
+    assert place.parent == tmp_path / "cwd"
+    assert place.name.startswith("fluogan-result-")
+    assert made == place / "x.tif"
+    assert reason == "No space left on device: x.tif"
+    assert not list((tmp_path / "a").iterdir())
+    assert files.place_or_rescue(lambda place: "made", tmp_path) == ("made", tmp_path, "")
+    with pytest.raises(OSError, match="read-only"):
+        files.place_or_rescue(lambda place: (_ for _ in ()).throw(OSError("read-only")), tmp_path)
+    assert [p.name for p in (tmp_path / "cwd").iterdir()] == [place.name]
 
 
 def test_without_matplotlib_the_log_says_so(tmp_path, result, monkeypatch, caplog):
