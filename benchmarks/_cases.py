@@ -19,7 +19,7 @@ from scipy import ndimage
 
 import fluogan_core as fg
 from fluogan_core.backend import dlpack
-from fluogan_core.critics.network import CriticTrainer
+from fluogan_core.critics.training import CriticTrainer
 
 __all__ = ["FACTOR", "Case", "line_image", "make_case", "make_psi", "tiled_critic", "trained_critic"]
 

@@ -24,7 +24,7 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 import fluogan_core as fg
-from fluogan_core.critics.network import CriticTrainer
+from fluogan_core.critics.training import CriticTrainer
 
 from ._baselines import pooled_first
 from ._harness import Alternative, Options, Report, main

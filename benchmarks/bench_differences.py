@@ -18,7 +18,7 @@ import torch
 import fluogan_core as fg
 from fluogan_core.backend import dlpack
 from fluogan_core.critics import scores as critic_scores
-from fluogan_core.critics.evaluator import Evaluator
+from fluogan_core.critics.evaluator import CriticEvaluator
 from fluogan_core.critics.lattice import Lattice
 from fluogan_core.physics.photons import PhotonSets, PlacementTable, draw_photons
 
@@ -38,7 +38,7 @@ class _Field:
         self.case: Case = make_case(size, kappa, "early", options.backend)
         self.critic = tiled_critic(tile, size)
         self.backend, self.psi = self.case.model.backend, self.case.model.psi
-        self.evaluator = Evaluator(self.critic, (size, size), self.backend)
+        self.evaluator = CriticEvaluator(self.critic, (size, size), self.backend)
         make_network = self.backend.kernel("make_network")
         self.network = None if make_network is None else make_network(**critic_scores.slim_arrays(self.critic, self.backend))
 
@@ -99,7 +99,7 @@ def _single(report: Report, size: int, tile: fg.Critic) -> dict[str, float]:
         _agreement(report, field, y, some)
     else:
         left_out["exact, every unit (dense)"] = f"no kernel on {field.backend.name}"
-        alternatives.append(Alternative("exact", lambda: field.evaluator.single(y, step), batch))
+        alternatives.append(Alternative("exact", lambda: field.evaluator.pixel_differences(y, step), batch))
     alternatives += [
         Alternative(BACKWARD, lambda: critic_scores.critic_input_gradient(field.critic, y), batch),
         sampled(TORCH, lambda: field.torch.single(tensor[0], some, step), len(some), pixels, 1, field.torch.choice),
@@ -211,7 +211,7 @@ def _batches(report: Report, tile: fg.Critic) -> None:
             f"Single-photon differences by batch, {field.size}x{field.size}, per frame",
             f"batch {batch}",
             [
-                Alternative("exact", lambda y=y: field.evaluator.single(y, step), batch),  # type: ignore[misc]
+                Alternative("exact", lambda y=y: field.evaluator.pixel_differences(y, step), batch),  # type: ignore[misc]
                 Alternative(BACKWARD, lambda y=y: critic_scores.critic_input_gradient(field.critic, y), batch),  # type: ignore[misc]
             ],
             per="frame",
@@ -236,7 +236,7 @@ def _coupled(report: Report, size: int, kappa: float, tile: fg.Critic) -> None:
         return draw_photons(table, lattice.indices, frames, seed=options.seed, step=0)
 
     def evaluate(lattice: Lattice) -> None:
-        values = field.evaluator.several(y, draw(lattice, numbers), step).reshape(batch, -1)
+        values = field.evaluator.photon_differences(y, draw(lattice, numbers), step).reshape(batch, -1)
         for row in values:
             lattice.fill(row)
 

@@ -26,7 +26,10 @@ _EXPORTS = {
     "Critic": "critics.network",
     "critic_differences": "critics.gradient",
     "critic_gradient": "critics.gradient",
+    "CriticEvaluator": "critics.evaluator",
     "QuadraticCritic": "critics.quadratic",
+    "Estimator": "critics.estimators",
+    "register_estimator": "critics.estimators",
     "Objective": "objective.terms",
     "prox_step": "objective.prox",
     "prox_total_variation": "objective.prox",
@@ -105,6 +108,9 @@ if TYPE_CHECKING:
     from .calibration.camera import estimate_camera as estimate_camera
     from .calibration.psf_width import PSFWidth as PSFWidth
     from .calibration.psf_width import estimate_psf_width as estimate_psf_width
+    from .critics.estimators import Estimator as Estimator
+    from .critics.estimators import register_estimator as register_estimator
+    from .critics.evaluator import CriticEvaluator as CriticEvaluator
     from .critics.gradient import critic_differences as critic_differences
     from .critics.gradient import critic_gradient as critic_gradient
     from .critics.network import Critic as Critic

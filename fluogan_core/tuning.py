@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["DEFAULT", "CovarianceTuning", "QuadraticCriticTuning", "Tuning"]
+__all__ = ["DEFAULT", "CovarianceTuning", "EstimatorTuning", "QuadraticCriticTuning", "Tuning"]
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,26 @@ class QuadraticCriticTuning:
 
 
 @dataclass(frozen=True)
+class EstimatorTuning:
+    """Of the estimators of a critic's gradient (:func:`fluogan_core.critic_gradient`).
+
+    Attributes
+    ----------
+    frames_per_correction : int
+        ``method="corrected"`` evaluates its remainder on one frame in so many, and on two at least.  Near the best share where
+        blinking makes an emission 20 photons and the mean fits; the table "The estimators of the gradient" in
+        ``docs/estimators.md`` has the best share of each situation.
+    """
+
+    frames_per_correction: int = 32
+
+
+@dataclass(frozen=True)
 class Tuning:
     """The sections, one per room or phase that has numbers by trial."""
 
     covariance: CovarianceTuning = CovarianceTuning()
+    estimators: EstimatorTuning = EstimatorTuning()
     quadratic_critic: QuadraticCriticTuning = QuadraticCriticTuning()
 
 

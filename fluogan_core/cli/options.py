@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..critics.estimators import estimator_names
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -44,8 +46,8 @@ __all__ = [
 
 log = logging.getLogger("fluogan_core")
 
-#: As in ``differences.METHODS``, "moments" and "none", spelled here so that --help needs no numerics.
-METHODS = ("moments", "corrected", "coupled", "photon", "linear", "direct", "none")
+#: The estimators of a network's gradient, and the two methods that train none.
+METHODS = ("moments", *estimator_names(), "none")
 #: Fields of ``SolverOptions`` that have a switch of their own.
 SOLVER_OPTIONS = ("method", "steps", "warm_steps", "fidelity", "sparsity", "total_variation", "smoothness", "detail", "seed")
 #: Values of the camera and the emitters that may be given, and all that ``calibrate`` takes.

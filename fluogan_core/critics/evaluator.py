@@ -8,98 +8,180 @@ from typing import Any
 
 import numpy as np
 
-from ..backend.arrays import Backend
+from ..backend.arrays import Backend, get_backend
+from ..backend.checks import image_shape, whole_number
+from ..backend.typing import Array, CriticLike
 from ..physics.photons import PhotonSets
 from . import reference
 
-__all__ = ["Evaluator"]
+__all__ = ["CriticEvaluator", "evaluator_for"]
 
 log = logging.getLogger("fluogan_core")
 
 
-class Evaluator:
-    """A critic as a function of arrays.
+class CriticEvaluator:
+    """A critic as a function of arrays, prepared once: to be kept where one critic is evaluated many times.
+
+    :func:`fluogan_core.critic_differences` and :func:`fluogan_core.critic_gradient` take one in place of a critic.  It may be
+    kept while the critic is trained: each call compares the weights with those that it was prepared with, and prepares it anew
+    if they differ.
 
     Parameters
     ----------
-    critic : torch.nn.Module
-        Maps (S, M1, M2) counts to (S,).
+    critic : torch.nn.Module or callable
+        Maps (S, M1, M2) counts to (S,).  It is evaluated in eval mode.
     shape : (M1, M2)
-    backend : Backend
-        Where frames live.
-    budget : int, optional
-        Bytes for perturbed frames and their activations.
+        Camera pixels of a frame.
+    backend : Backend or str, optional
+        Where frames live; by default where the critic does.
+    memory_budget : int, optional
+        Bytes that perturbed frames and their activations may take; by default the backend's.
 
     Attributes
     ----------
     chunk : int
         Frames that are evaluated together.
+
+    Raises
+    ------
+    ValueError
+        If the critic is in half precision, lives elsewhere than the frames, does not return one score per frame, or if the
+        score of a frame changes from call to call or with the other frames of the batch (seen at the first frames).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fluogan_core as fg
+    >>> critic = fg.Critic((8, 8), channels=2, depth=2, seed=0)
+    >>> evaluator = fg.CriticEvaluator(critic, (8, 8))
+    >>> frames = np.ones((3, 8, 8), np.float32)
+    >>> [fg.critic_differences(evaluator, y[None], step=2.0).shape for y in frames]
+    [(1, 8, 8), (1, 8, 8), (1, 8, 8)]
     """
 
-    def __init__(self, critic: Any, shape: tuple[int, int], backend: Backend, budget: int | None = None) -> None:
+    def __init__(
+        self,
+        critic: CriticLike,
+        shape: tuple[int, int],
+        backend: Backend | str | None = None,
+        memory_budget: int | None = None,
+    ) -> None:
         from . import scores  # torch is loaded here, on first use
 
-        self._torch, self._critic, self._backend = scores, critic, backend
-        budget = backend.memory_budget() if budget is None else budget
-        self.chunk = max(1, min(65536, budget // scores.activation_bytes(critic, shape)))
-        make_network = backend.kernel("make_network")
-        arrays = scores.slim_arrays(critic, backend) if make_network is not None else None
-        self._network = None if arrays is None or make_network is None else make_network(**arrays)
-        if self._network is None:
+        self._torch, self._critic, self.shape = scores, scores.as_module(critic), image_shape(shape)
+        home = scores.home_of_critic(self._critic)
+        self.backend = _backend_at(home) if backend is None else get_backend(backend)
+        if home not in (None, self.backend.device):
+            raise ValueError(f"the critic is on {home} but the frames are on {self.backend.device}; move it with critic.to()")
+        scores.refuse_half_precision(self._critic)
+        budget = self.backend.memory_budget() if memory_budget is None else memory_budget
+        self.memory_budget = whole_number(budget, "memory_budget", low=1)
+        self.chunk = max(1, min(65536, self.memory_budget // scores.activation_bytes(self._critic, self.shape)))
+        self._weights: Any = None
+        self._network: Any = None
+        self._checked = False
+        if self._prepared() is None:
             log.debug("the critic is evaluated frame by frame: %s is outside the kernels' family", type(critic).__name__)
 
-    def _kernel(self, name: str) -> Any:
-        return self._backend.kernel(name)
+    def __repr__(self) -> str:
+        return f"CriticEvaluator({type(self._critic).__name__}, shape={self.shape}, backend={self.backend.device!r})"
 
-    def values(self, frames: Any) -> Any:
-        """D of each frame."""
-        return self._torch.critic_values(self._critic, frames)
+    def _prepared(self) -> Any:
+        """The critic as the kernels read it, of its present weights; None if they do not know its family."""
+        make = self.backend.kernel("make_network")
+        if make is None or not self._torch.in_kernels_family(self._critic, self.backend):
+            self._weights = self._network = None
+            return None
+        weights = self._torch.all_weights(self._critic)
+        if self._weights is None or not self._torch.same(weights, self._weights):
+            self._weights, self._network = weights, make(**self._torch.kernel_arrays(self._critic, self.backend))
+        return self._network
 
-    def slope(self, y: Any) -> Any:
-        """The gradient of D with respect to each frame.
+    def _taken(self, y: Array) -> Array:
+        """Frames in the critic's dtype; the first ones show whether its score is one of a frame alone."""
+        y = y.astype(self._torch.frames_dtype(self._critic, y), copy=False)
+        if not self._checked and len(y) and not self._torch.is_slim(self._critic):
+            self._torch.check_scores(self._critic, y)
+            self._checked = True
+        return y
 
-        Of a critic of the kernels' family by the kernels: what they call linear and what is linear here cancel to the last
-        digit then, whatever precision torch is allowed to convolve in.
+    def values(self, y: Array) -> Array:
+        """Return the scores of frames (S, M1, M2), (S,)."""
+        return self._torch.critic_values(self._critic, self._taken(y))
+
+    def slope(self, y: Array) -> Array:
+        """Return the gradient of D with respect to each frame, (S, M1, M2).
+
+        Of a critic of the kernels' family by the kernels, so that the linear term of :meth:`photon_remainders` is this one to
+        the last digit.
         """
-        if self._network is not None:
+        y, network = self._taken(y), self._prepared()
+        if network is not None:
             kernel = self._kernel("input_gradient")
-            return self._in_chunks(lambda part: kernel(self._network, part)[0], y, self.chunk)
+            return self._in_chunks(lambda part: kernel(network, part)[0], y, self.chunk)
         # the backward pass keeps every activation and its gradient
         return self._in_chunks(lambda part: self._torch.critic_input_gradient(self._critic, part), y, max(1, self.chunk // 2))
+
+    def pixel_differences(self, y: Array, step: float) -> Array:
+        """Return D(y + step e_j) - D(y) for each pixel j of each frame, (S, M1, M2)."""
+        y, network = self._taken(y), self._prepared()
+        if network is not None:
+            kernel = self._kernel("critic_differences")
+            return self._in_chunks(lambda part: kernel(network, part, step), y, self.chunk)
+        return reference.critic_differences(self.values, y, step, chunk=self.chunk)
+
+    def photon_differences(self, y: Array, sets: PhotonSets, step: float) -> Array:
+        """Return D(y + step * photons) - D(y) for equally many sets of photons per frame, (P,), frame by frame."""
+        y, network, frame = self._taken(y), self._prepared(), self._owners(y, sets)
+        if network is not None:
+            return self._kernel("perturbation_differences")(network, y, frame, sets.starts, sets.pixels, step)
+        return reference.perturbation_differences(self.values, y, frame, sets, step, chunk=self.chunk)
+
+    def photon_remainders(self, y: Array, slope: Array, sets: PhotonSets, step: float) -> Array:
+        """Return the same less the linear prediction, ``step * <grad D, photons>``, given the frames' :meth:`slope`."""
+        y, network, frame = self._taken(y), self._prepared(), self._owners(y, sets)
+        if network is not None:
+            kernel = self._kernel("perturbation_differences")
+            return kernel(network, y, frame, sets.starts, sets.pixels, step, remainder=True)
+        xp, pixels = self.backend.xp, y.shape[1] * y.shape[2]
+        owner = frame[xp.searchsorted(sets.starts[1:], xp.arange(len(sets.pixels)), side="right")]
+        picked = slope.astype(np.float64).ravel()[owner * pixels + sets.pixels]
+        ends = xp.concatenate([xp.zeros(1), xp.cumsum(picked)])
+        linear = step * (ends[sets.starts[1:]] - ends[sets.starts[:-1]])
+        return reference.perturbation_differences(self.values, y, frame, sets, step, chunk=self.chunk) - linear
+
+    def _kernel(self, name: str) -> Any:
+        return self.backend.kernel(name)
 
     def _in_chunks(self, call: Callable[[Any], Any], y: Any, size: int) -> Any:
         """What ``call`` makes of the frames, ``size`` at a time."""
         parts = [call(y[i : i + size]) for i in range(0, len(y), size)]
         if not parts:
-            return self._backend.xp.zeros_like(y)
-        return parts[0] if len(parts) == 1 else self._backend.xp.concatenate(parts)
-
-    def single(self, y: Any, step: float) -> Any:
-        """One more count in each pixel of each frame."""
-        if self._network is not None:
-            kernel = self._kernel("critic_differences")
-            return self._in_chunks(lambda part: kernel(self._network, part, step), y, self.chunk)
-        return reference.critic_differences(self.values, y, step, chunk=self.chunk)
-
-    def several(self, y: Any, sets: PhotonSets, step: float) -> Any:
-        """Equally many sets of photons added to each frame, frame by frame."""
-        frame = self._owners(y, sets)
-        if self._network is not None:
-            return self._kernel("perturbation_differences")(self._network, y, frame, sets.starts, sets.pixels, step)
-        return reference.perturbation_differences(self.values, y, frame, sets, step, chunk=self.chunk)
-
-    def remainders(self, y: Any, slope: Any, sets: PhotonSets, step: float) -> Any:
-        """The same less the linear prediction, step * <grad D, photons>."""
-        frame = self._owners(y, sets)
-        if self._network is not None:
-            kernel = self._kernel("perturbation_differences")
-            return kernel(self._network, y, frame, sets.starts, sets.pixels, step, remainder=True)
-        xp, pixels = self._backend.xp, y.shape[1] * y.shape[2]
-        owner = frame[xp.searchsorted(sets.starts[1:], xp.arange(len(sets.pixels)), side="right")]
-        picked = slope.astype(np.float64).ravel()[owner * pixels + sets.pixels]
-        ends = xp.concatenate([xp.zeros(1), xp.cumsum(picked)])
-        return self.several(y, sets, step) - step * (ends[sets.starts[1:]] - ends[sets.starts[:-1]])
+            return self.backend.xp.zeros_like(y)
+        return parts[0] if len(parts) == 1 else self.backend.xp.concatenate(parts)
 
     def _owners(self, y: Any, sets: PhotonSets) -> Any:
-        xp = self._backend.xp
+        xp = self.backend.xp
         return xp.repeat(xp.arange(len(y)), len(sets) // len(y))
+
+
+def _backend_at(home: str | None) -> Backend:
+    if home is None or home == "cpu":
+        return get_backend("numpy")
+    return get_backend("cupy", int(home.split(":")[1]))
+
+
+def evaluator_for(
+    critic: CriticLike | CriticEvaluator, shape: tuple[int, int], backend: Backend, memory_budget: int | None
+) -> CriticEvaluator:
+    """Return the evaluator of a critic for frames of this shape on this backend: ``critic`` itself if it is one."""
+    if not isinstance(critic, CriticEvaluator):
+        return CriticEvaluator(critic, shape, backend, memory_budget)
+    if memory_budget is not None:
+        raise ValueError("memory_budget belongs to the CriticEvaluator that was given: pass it there")
+    if (critic.shape, critic.backend) != (tuple(shape), backend):
+        raise ValueError(
+            f"the evaluator is for frames of {critic.shape[0]} x {critic.shape[1]} pixels on {critic.backend.device}, but "
+            f"these are {shape[0]} x {shape[1]} on {backend.device}: make one for them"
+        )
+    return critic

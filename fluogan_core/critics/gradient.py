@@ -7,35 +7,43 @@ of the exact gradient, what it costs, and when to use it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Literal, overload
 
 import numpy as np
 
 from ..backend import random
 from ..backend.arrays import backend_of
 from ..backend.checks import one_of, real_number, whole_number
-from ..backend.random import Stage
+from ..backend.typing import Array, CriticLike
 from ..physics.forward import ForwardModel
-from ..physics.photons import PhotonSets, PlacementTable, draw_photons
 from ..stack import finite_stack
-from .evaluator import Evaluator
+from ..tuning import DEFAULT, EstimatorTuning
+from .estimators import estimator_named, estimator_names
+from .evaluator import CriticEvaluator, evaluator_for
+from .job import Gradient, GradientJob, GradientWithError
 from .lattice import Lattice
 
-__all__ = ["METHODS", "critic_differences", "critic_gradient"]
-
-METHODS = ("direct", "coupled", "photon", "linear", "corrected")
+__all__ = ["Gradient", "GradientWithError", "critic_differences", "critic_gradient"]
 
 
-def critic_differences(critic: Any, y: Any, step: float, method: str = "exact", *, memory_budget: int | None = None) -> Any:
+def __getattr__(name: str) -> tuple[str, ...]:
+    if name == "METHODS":  # as it was called before there was a registry
+        return estimator_names()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+@np.errstate(under="ignore")
+def critic_differences(
+    critic: CriticLike | CriticEvaluator, y: Array, step: float, method: str = "exact", *, memory_budget: int | None = None
+) -> Array:
     """Return what one more count in each pixel does to the critic, ``D(y + step * e_j) - D(y)``.
 
     Parameters
     ----------
-    critic : torch.nn.Module
-        Maps (S, M1, M2) counts to (S,).
-    y : (S, M1, M2) float32 or float64, counts
+    critic : torch.nn.Module, callable or CriticEvaluator
+        Maps (S, M1, M2) counts to (S,).  It is evaluated in eval mode.  An evaluator saves the preparation of many calls.
+    y : (S, M1, M2) array, counts
+        Cast to the critic's dtype, and not changed.
     step : float
         Counts of one detected photon (the gain).
     method : {"exact", "linear"}
@@ -50,7 +58,16 @@ def critic_differences(critic: Any, y: Any, step: float, method: str = "exact", 
     Raises
     ------
     ValueError
-        If y is not a stack of frames or not finite, or the critic does not return one score per frame.
+        If y is not a stack of frames or not finite, the critic does not return one score per frame, or the score of a frame
+        changes from call to call or with the other frames of the batch.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fluogan_core as fg
+    >>> brightness = fg.critic_differences(lambda y: y.sum(dim=(1, 2)), np.ones((1, 2, 3)), step=0.5)
+    >>> brightness.tolist()
+    [[[0.5, 0.5, 0.5], [0.5, 0.5, 0.5]]]
     """
     one_of(method, "method", ("exact", "linear"))
     largest = float(np.finfo(np.float32).max)
@@ -60,15 +77,54 @@ def critic_differences(critic: Any, y: Any, step: float, method: str = "exact", 
     if y.ndim != 3:
         raise ValueError(f"y must be (frames, rows, columns), got shape {tuple(y.shape)}; add an axis for one frame: y[None]")
     finite_stack(y, "y", low_frames=0)
-    evaluator = Evaluator(critic, tuple(y.shape[1:]), backend, budget)
-    return step * evaluator.slope(y) if method == "linear" else evaluator.single(y, step)
+    evaluator = evaluator_for(critic, tuple(y.shape[1:]), backend, budget)
+    return step * evaluator.slope(y) if method == "linear" else evaluator.pixel_differences(y, step)
 
 
+@overload
 def critic_gradient(
-    critic: Any,
+    critic: CriticLike | CriticEvaluator,
     model: ForwardModel,
-    x: Any,
-    b: Any,
+    x: Array,
+    b: Array,
+    frames: int = ...,
+    seed: int = ...,
+    method: str = ...,
+    *,
+    background_rule: str = ...,
+    corrected_frames: int | None = ...,
+    lattice: int | str = ...,
+    first_frame: int = ...,
+    step: int = ...,
+    memory_budget: int | None = ...,
+    with_error: Literal[False] = ...,
+    tuning: EstimatorTuning = ...,
+) -> Gradient: ...
+@overload
+def critic_gradient(
+    critic: CriticLike | CriticEvaluator,
+    model: ForwardModel,
+    x: Array,
+    b: Array,
+    frames: int = ...,
+    seed: int = ...,
+    method: str = ...,
+    *,
+    background_rule: str = ...,
+    corrected_frames: int | None = ...,
+    lattice: int | str = ...,
+    first_frame: int = ...,
+    step: int = ...,
+    memory_budget: int | None = ...,
+    with_error: Literal[True],
+    tuning: EstimatorTuning = ...,
+) -> GradientWithError: ...
+@np.errstate(under="ignore")
+def critic_gradient(
+    critic: CriticLike | CriticEvaluator,
+    model: ForwardModel,
+    x: Array,
+    b: Array,
     frames: int = 200,
     seed: int = 0,
     method: str = "corrected",
@@ -80,13 +136,15 @@ def critic_gradient(
     step: int = 0,
     memory_budget: int | None = None,
     with_error: bool = False,
-) -> tuple[Any, ...]:
+    tuning: EstimatorTuning = DEFAULT.estimators,
+) -> Gradient | GradientWithError:
     r"""Return the gradient of E[D(Y)] with respect to x and b, estimated on simulated frames.
 
     Parameters
     ----------
-    critic : torch.nn.Module
-        Maps (S, M1, M2) counts above the offset to (S,).
+    critic : torch.nn.Module, callable or CriticEvaluator
+        Maps (S, M1, M2) counts above the offset to (S,).  It is evaluated in eval mode.  An evaluator saves the preparation of
+        many calls.
     model : ForwardModel
     x : (N1, N2), emissions per fine pixel per frame
     b : (M1, M2), photons per camera pixel per frame
@@ -94,7 +152,9 @@ def critic_gradient(
         Simulated frames to average over.
     seed, first_frame, step : int
         Counters of the random streams (see :mod:`fluogan_core.backend.random`).
-    method : {"corrected", "coupled", "photon", "linear", "direct"}
+    method : {"corrected", "coupled", "photon", "linear", "direct"} or another registered one
+        See :func:`fluogan_core.register_estimator`.
+
         ``"direct"``: independent frames for each b + C_i, eq. (12) as printed; unbiased, drowned in noise.
         ``"coupled"``: :math:`D(y + \alpha P(C_i)) - D(y)`; unbiased.
         ``"photon"``: :math:`\Psi^T E[D(y + \alpha e_j) - D(y)]`; for x drops what several photons of one emission do together.
@@ -114,243 +174,58 @@ def critic_gradient(
         Bytes for intermediates; that of ``model.psi`` by default.
     with_error : bool
         Also return the standard error of each element (needs two frames).
+    tuning : EstimatorTuning, optional
+        Numbers that were found by trial (:mod:`fluogan_core.tuning`).
 
     Returns
     -------
-    gx, gb : (N1, N2) and (M1, M2) float64
-        ...and with ``with_error`` their standard errors, ``gx, gb, gx_error, gb_error``.
+    Gradient
+        A tuple ``x, b`` of (N1, N2) and (M1, M2) float64.
+    GradientWithError
+        With ``with_error``: a tuple ``x, b, x_error, b_error``.
 
     Raises
     ------
     ValueError
-        For an unknown method, negative or misshaped x or b, fewer than one frame.
+        For an unknown method, negative or misshaped x or b, fewer than one frame, or a critic whose score of a frame changes
+        from call to call or with the other frames of the batch.
+
+    Examples
+    --------
+    The mean brightness of a frame as a critic: one more emission in the middle of the field adds its four photons to it.
+
+    >>> import numpy as np
+    >>> import fluogan_core as fg
+    >>> psi = fg.Psi(np.ones((3, 3)), (8, 8), 2, photons_per_emitter=4.0, backend="numpy")
+    >>> x, b = np.full(psi.fine_shape, 0.1, np.float32), np.ones(psi.shape, np.float32)
+    >>> gradient = fg.critic_gradient(lambda y: y.sum(dim=(1, 2)), fg.ForwardModel(psi), x, b, frames=4, method="linear")
+    >>> round(float(gradient.x[8, 8]), 3), float(gradient.b[4, 4])
+    (4.0, 1.0)
     """
-    one_of(method, "method", METHODS)
+    estimator = estimator_named(method)
     one_of(background_rule, "background_rule", ("count", "rate"))
     frames = whole_number(frames, "frames", low=2 if with_error else 1)
     random.check_counters(first_frame, frames, step)
     x, b = model.check(x, b)
-    budget = model.psi.memory_budget if memory_budget is None else whole_number(memory_budget, "memory_budget", low=1)
-    evaluator = Evaluator(critic, model.psi.shape, model.backend, budget)
-    job = _Job(
-        model,
-        evaluator,
-        Lattice(model.psi, lattice),
+    if memory_budget is not None:
+        memory_budget = whole_number(memory_budget, "memory_budget", low=1)
+    elif not isinstance(critic, CriticEvaluator):
+        memory_budget = model.psi.memory_budget
+    evaluator = evaluator_for(critic, model.psi.shape, model.backend, memory_budget)
+    job = GradientJob(
+        model=model,
+        evaluator=evaluator,
+        x=x,
+        b=b,
+        frames=frames,
+        first_frame=first_frame,
         seed=seed,
         step=step,
-        rule=background_rule,
+        background_rule=background_rule,
+        lattice=Lattice(model.psi, lattice),
+        corrected_frames=corrected_frames,
         with_error=with_error,
-        budget=budget,
+        memory_budget=evaluator.memory_budget,
+        tuning=tuning,
     )
-    if method == "direct":
-        return job.direct(x, b, frames, first_frame).result()
-    numbers = np.arange(first_frame, first_frame + frames)
-    few = frames
-    if method == "corrected":
-        few = max(2, frames // 32) if corrected_frames is None else corrected_frames
-        few = whole_number(few, "corrected_frames", low=2 if with_error else 1)
-        few = min(few, frames)
-    return job.average(x, b, numbers, method, few).result()
-
-
-@dataclass
-class _Mean:
-    """Running mean of frames' contributions, with its variance if wanted."""
-
-    weight: int = 0
-    total: Any = 0.0
-    square: Any = 0.0
-
-    def add(self, values: Any, squares: bool) -> None:
-        """Add contributions (n, ...)."""
-        values = values.astype(np.float64, copy=False)
-        self.weight += len(values)
-        self.total = self.total + values.sum(axis=0)
-        if squares:
-            self.square = self.square + (values * values).sum(axis=0)
-
-    @property
-    def mean(self) -> Any:
-        return self.total / self.weight
-
-    @property
-    def variance(self) -> Any:
-        """Unbiased variance of one frame's contribution."""
-        return (self.square - self.total * self.total / self.weight).clip(0) / max(1, self.weight - 1)
-
-
-@dataclass
-class _Gradient:
-    """A gradient and its squared standard error."""
-
-    x: Any
-    b: Any
-    x_variance: Any = None
-    b_variance: Any = None
-
-    def result(self) -> tuple[Any, ...]:
-        if self.x_variance is None:
-            return self.x, self.b
-        return self.x, self.b, self.x_variance**0.5, self.b_variance**0.5
-
-
-class _Job:
-    """One call of :func:`critic_gradient`."""
-
-    def __init__(
-        self,
-        model: ForwardModel,
-        evaluator: Evaluator,
-        lattice: Lattice,
-        *,
-        seed: int,
-        step: int,
-        rule: str,
-        with_error: bool,
-        budget: int,
-    ) -> None:
-        self.model, self.evaluator, self.lattice = model, evaluator, lattice
-        self.psi, self.xp = model.psi, model.backend.xp
-        self.seed, self.step, self.rule, self.with_error, self.budget = seed, step, rule, with_error, budget
-        self._table: PlacementTable | None = None
-
-    # -- what one frame contributes ---------------------------------------------------------------------------------------
-
-    def _photons(self, numbers: np.ndarray) -> PhotonSets:
-        """P(C_i) for every node of the lattice and each of these frames."""
-        self._table = self._table or PlacementTable(self.psi)
-        return draw_photons(self._table, self.lattice.indices, numbers, seed=self.seed, step=self.step)
-
-    def _groups(self, numbers: np.ndarray) -> Iterator[slice]:
-        """Frames whose photons fit the budget together."""
-        photons = len(self.lattice.indices) * (1.0 + self.psi.photons_per_emitter)
-        size = int(max(1, min(len(numbers), self.evaluator.chunk, self.budget // (64 * photons))))
-        return (slice(i, min(i + size, len(numbers))) for i in range(0, len(numbers), size))
-
-    def _background(self, y: Any, numbers: np.ndarray) -> Any:
-        """What one more count, or one more unit of rate, does in each camera pixel, (S, M1, M2)."""
-        if self.rule == "count":
-            return self.evaluator.single(y, self.model.gain)
-        xp, pixels = self.xp, self.psi.shape[0] * self.psi.shape[1]
-        frame, pixel = xp.repeat(xp.asarray(numbers), pixels), xp.tile(xp.arange(pixels), len(numbers))
-        photons = random.poisson(xp.ones(len(pixel)), self.seed, Stage.BACKGROUND, self.step, frame, pixel, xp=xp)
-        starts = xp.concatenate([xp.zeros(1, np.int64), xp.cumsum(photons.astype(np.int64))])
-        owner = xp.searchsorted(starts[1:], xp.arange(int(starts[-1])), side="right")
-        sets = PhotonSets(starts, pixel[owner].astype(np.int32))
-        return self.evaluator.several(y, sets, self.model.gain).reshape(len(y), *self.psi.shape)
-
-    # -- averages over frames ---------------------------------------------------------------------------------------------
-
-    def average(self, x: Any, b: Any, numbers: np.ndarray, method: str, few: int) -> _Gradient:
-        """The coupled estimators: one base frame serves every perturbation."""
-        base_x, base_b, extra_x, extra_b = _Mean(), _Mean(), _Mean(), _Mean()
-        chunk = max(1, min(len(numbers), self.evaluator.chunk // 2))
-        for start in range(0, len(numbers), chunk):
-            part = numbers[start : start + chunk]
-            y = self.model.sample(x, b, len(part), self.seed, first_frame=int(part[0]), step=self.step)
-            if method in ("linear", "corrected"):
-                slope = self.evaluator.slope(y)
-                self._add_camera(base_x, base_b, self.model.gain * slope)
-                if method == "corrected":
-                    kept = max(0, min(len(part), few - start))
-                    self._add_remainders(extra_x, extra_b, y[:kept], slope[:kept], part[:kept])
-            elif method == "photon":
-                single = self.evaluator.single(y, self.model.gain)
-                self._add_camera(base_x, base_b if self.rule == "count" else _Mean(), single)
-                if self.rule == "rate":
-                    base_b.add(self._background(y, part), self.with_error)
-            else:
-                for group in self._groups(part):
-                    values = self.evaluator.several(y[group], self._photons(part[group]), self.model.gain)
-                    self._add_nodes(base_x, values, part[group])
-                base_b.add(self._background(y, part), self.with_error)
-        return self._combined(base_x, base_b, extra_x, extra_b)
-
-    def _add_camera(self, mean_x: _Mean, mean_b: _Mean, d: Any) -> None:
-        """Add per-frame camera-pixel differences: d itself for b, Psi^T d for x."""
-        mean_b.add(d, self.with_error)
-        if self.with_error:
-            mean_x.add(self.psi.adjoint(d), True)
-        else:
-            # Psi^T is linear: one adjoint of the sum serves all frames.
-            mean_x.add(self.psi.adjoint(d.sum(axis=0, dtype=np.float64))[None], False)
-            mean_x.weight += len(d) - 1
-
-    def _add_remainders(self, mean_x: _Mean, mean_b: _Mean, y: Any, slope: Any, numbers: np.ndarray) -> None:
-        """Add what the linear prediction misses on each of these frames."""
-        for group in self._groups(numbers):
-            values = self.evaluator.remainders(y[group], slope[group], self._photons(numbers[group]), self.model.gain)
-            self._add_nodes(mean_x, values, numbers[group])
-        if len(y):
-            mean_b.add(self._background(y, numbers) - self.model.gain * slope, self.with_error)
-
-    def _add_nodes(self, mean_x: _Mean, values: Any, numbers: np.ndarray) -> None:
-        """Add per-frame values at the lattice's nodes, interpolated to all fine pixels."""
-        values = values.reshape(len(numbers), -1)
-        if self.with_error:
-            mean_x.add(self.xp.stack([self.lattice.fill(v) for v in values]), True)
-        else:
-            # interpolation is linear: once for the sum
-            mean_x.add(self.lattice.fill(values.sum(axis=0, dtype=np.float64))[None], False)
-            mean_x.weight += len(numbers) - 1
-
-    def _combined(self, base_x: _Mean, base_b: _Mean, extra_x: _Mean, extra_b: _Mean) -> _Gradient:
-        """Sum of the part known on every frame and the part known on a few."""
-        (gx, vx), (gb, vb) = (self._sum(*pair) for pair in ((base_x, extra_x), (base_b, extra_b)))
-        return _Gradient(gx, gb, vx, vb) if self.with_error else _Gradient(gx, gb)
-
-    @staticmethod
-    def _sum(base: _Mean, extra: _Mean) -> tuple[Any, Any]:
-        """Mean, and squared standard error, of the two parts together."""
-        if not extra.weight:
-            return base.mean, base.variance / base.weight
-        # Cauchy-Schwarz for the frames that both parts share: the estimate of an upper bound of the error
-        error = (base.variance / base.weight) ** 0.5 + (extra.variance / extra.weight) ** 0.5
-        return base.mean + extra.mean, error**2
-
-    # -- eq. (12) as printed ----------------------------------------------------------------------------------------------
-
-    def direct(self, x: Any, b: Any, frames: int, first_frame: int) -> _Gradient:
-        """Independent frames for each perturbed rate, and for the unperturbed one."""
-        xp, camera, fine = self.xp, self.psi.shape, self.psi.fine_shape
-        n, m = fine[0] * fine[1], camera[0] * camera[1]
-        if (first_frame + frames) * (n + m) >= 2**32:
-            raise ValueError(
-                f"method='direct' would need {frames * (n + m)} frames, more than 32-bit counters tell apart; "
-                "use 'coupled', which has the same expectation"
-            )
-        base = _Mean()
-        y = self.model.sample(x, b, frames, self.seed, first_frame=first_frame, step=self.step)
-        for start in range(0, frames, self.evaluator.chunk):
-            base.add(self.evaluator.values(y[start : start + self.evaluator.chunk]), self.with_error)
-
-        means = xp.empty(n + m)
-        variances = xp.empty(n + m)
-        chunk = max(1, min(self.evaluator.chunk, self.budget // (200 * n)))
-        for i in range(n + m):
-            if i < n:
-                extra = self.psi.column((i // fine[1], i % fine[1]))
-            else:
-                extra = xp.zeros(camera)
-                extra[(i - n) // camera[1], (i - n) % camera[1]] = 1.0
-            score = _Mean()
-            for start in range(0, frames, chunk):
-                f = np.arange(first_frame + start, first_frame + min(start + chunk, frames))
-                numbers = f * (n + m) + i
-                if i < n or self.rule == "rate":
-                    perturbed = self._direct_frames(x, b + extra, numbers)
-                else:
-                    perturbed = self._direct_frames(x, b, numbers) + np.float32(self.model.gain) * extra.astype(np.float32)
-                score.add(self.evaluator.values(perturbed), self.with_error)
-            means[i] = score.mean - base.mean
-            if self.with_error:
-                variances[i] = score.variance / score.weight + base.variance / base.weight
-        gx, gb = means[:n].reshape(fine), means[n:].reshape(camera)
-        if not self.with_error:
-            return _Gradient(gx, gb)
-        return _Gradient(gx, gb, variances[:n].reshape(fine), variances[n:].reshape(camera))
-
-    def _direct_frames(self, x: Any, b: Any, numbers: np.ndarray) -> Any:
-        z = self.model.emissions(x, numbers, self.seed, self.step, Stage.DIRECT_EMISSION)
-        stages = (Stage.DIRECT_DETECTION, Stage.DIRECT_READ_NOISE)
-        return self.model.detect(self.psi.forward(z), b, numbers, self.seed, self.step, stages)
+    return estimator(job)

@@ -1,4 +1,4 @@
-"""The slim torch critic, and its WGAN-GP training step (eq. 5)."""
+"""The slim torch critic, whose family the hand-written kernels know."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ import torch
 from torch import nn
 
 from ..backend.checks import image_shape, real_number, whole_number
+from ..backend.typing import ArrayLike
 
-__all__ = ["Critic", "CriticTrainer"]
+__all__ = ["Critic", "is_slim"]
+
+#: Where and in what precision the weights are made, whatever torch's defaults are.
+_PLAIN: dict[str, Any] = {"device": "cpu", "dtype": torch.float32}
 
 
 class Critic(nn.Module):
@@ -46,7 +50,16 @@ class Critic(nn.Module):
 
     Notes
     -----
-    ``forward`` takes (S, M1, M2) and returns (S,).
+    ``forward`` takes (S, M1, M2) and returns (S,).  The weights are float32 on the CPU, whatever torch's default dtype and
+    device are; ``double()`` and ``to()`` change that.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import fluogan_core as fg
+    >>> critic = fg.Critic((16, 16), channels=8, depth=2, input_mean=100.0, input_std=10.0, seed=0)
+    >>> critic(torch.full((5, 16, 16), 100.0)).shape
+    torch.Size([5])
     """
 
     input_mean: torch.Tensor
@@ -61,8 +74,8 @@ class Critic(nn.Module):
         kernel_size: int = 3,
         pool: int = 2,
         negative_slope: float = 0.2,
-        input_mean: Any = 0.0,
-        input_std: Any = 1.0,
+        input_mean: ArrayLike = 0.0,
+        input_std: ArrayLike = 1.0,
         seed: int | None = None,
     ) -> None:
         super().__init__()
@@ -80,21 +93,26 @@ class Critic(nn.Module):
                 f"a critic of depth {depth} with pooling {pool} needs fields of at least {smallest} x {smallest} pixels, "
                 f"got {self.shape[0]} x {self.shape[1]}; take a larger region or a smaller depth"
             )
+        with torch.inference_mode(False):  # parameters that are made in inference mode could never be trained
+            self._make_layers(smallest, seed)
+            self.normalise(input_mean, input_std)
+            # activations then come channels last too: a fifth faster on the CPU (benchmarks/bench_critic.py)
+            self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def _make_layers(self, smallest: int, seed: int | None) -> None:
         widths = [1, *(self.channels * 2**layer for layer in range(self.depth))]
         cells = (self.shape[0] // smallest, self.shape[1] // smallest)
+        padding = self.kernel_size // 2
         with torch.random.fork_rng(devices=[], enabled=seed is not None):
             if seed is not None:
                 torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the cards' generators too
-            layers = [nn.Conv2d(a, b, self.kernel_size, padding=self.kernel_size // 2) for a, b in itertools.pairwise(widths)]
+            layers = [nn.Conv2d(a, b, self.kernel_size, padding=padding, **_PLAIN) for a, b in itertools.pairwise(widths)]
             self.convolutions = nn.ModuleList(layers)
-            self.head = nn.Linear(widths[-1] * cells[0] * cells[1], 1)
-        self.register_buffer("input_mean", torch.empty(self.shape))
-        self.register_buffer("input_std", torch.empty(self.shape))
-        self.normalise(input_mean, input_std)
-        # activations then come channels last too: a fifth faster on the CPU (benchmarks/bench_critic.py)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.head = nn.Linear(widths[-1] * cells[0] * cells[1], 1, **_PLAIN)
+        self.register_buffer("input_mean", torch.empty(self.shape, **_PLAIN))
+        self.register_buffer("input_std", torch.empty(self.shape, **_PLAIN))
 
-    def normalise(self, mean: Any, std: Any) -> None:
+    def normalise(self, mean: ArrayLike, std: ArrayLike) -> None:
         """Set the input normalisation, counts: scalars or (M1, M2) images; ``std`` must be positive."""
         mean, std = (torch.as_tensor(np.asarray(v, dtype=np.float32), device=self.input_mean.device) for v in (mean, std))
         if not bool(torch.isfinite(mean).all()) or not bool((std > 0).all()):
@@ -133,92 +151,42 @@ class Critic(nn.Module):
         slope = self.head.weight.view(1, *h.shape[1:]).expand_as(h)
         weights = [cast(torch.Tensor, convolution.weight) for convolution in self.convolutions]
         for weight, (size, winners, factor) in zip(reversed(weights), reversed(pattern)):
-            spread = nn.functional.max_unpool2d(slope * factor, winners, [self.pool] * 2, output_size=size)
+            spread = self._unpooled(slope * factor, winners, size)
             slope = nn.functional.conv_transpose2d(spread, weight, padding=self.kernel_size // 2)
         return slope[:, 0] / self.input_std
+
+    def _unpooled(self, values: torch.Tensor, winners: torch.Tensor, size: torch.Size) -> torch.Tensor:
+        """Values at the places that the pooling took its maxima from, zero elsewhere."""
+        if torch.are_deterministic_algorithms_enabled():
+            # torch refuses max_unpool2d then, though no two cells of this pooling share a pixel
+            zeros = values.new_zeros((*values.shape[:2], size[0] * size[1]))
+            return zeros.scatter(2, winners.flatten(2), values.flatten(2)).view(*values.shape[:2], *size)
+        return nn.functional.max_unpool2d(values, winners, [self.pool] * 2, output_size=size)
 
     def extra_repr(self) -> str:
         """The family's parameters, for repr."""
         return f"shape={self.shape}, pool={self.pool}, negative_slope={self.negative_slope:g}"
 
 
-class CriticTrainer:
-    r"""Adam steps on the WGAN-GP loss (eq. 5).
+#: Where a module keeps its hooks, and torch those of all modules.
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
-    .. math:: E[D(Y_{sim})] - E[D(Y_{real})] + \lambda\, E\left(\|\nabla_u D(Y_{mix})\| - 1\right)^2
 
-    The penalty is taken in units of the input's scale, :math:`u = y / \mathrm{scale}`: otherwise the slope that it asks for
-    would depend on the camera's gain and the sample's brightness.
+def is_slim(critic: Any) -> bool:
+    """Return whether a critic computes what :class:`Critic` does and nothing else, so that its weights say all of it.
 
-    Parameters
-    ----------
-    critic : torch.nn.Module
-        (S, M1, M2) to (S,).
-    learning_rate : float
-        Adam's step.
-    penalty : float
-        lambda, the weight of the gradient penalty.
-    scale : float or (M1, M2) array_like
-        Counts per unit of u; the input's standard deviation.
-    betas : (float, float)
-        Adam's decay rates.
+    A subclass, a hook, an exchanged layer, or a ``forward`` that was set on the instance may compute something else.
     """
-
-    def __init__(
-        self,
-        critic: nn.Module,
-        *,
-        learning_rate: float = 1e-3,
-        penalty: float = 10.0,
-        scale: Any = 1.0,
-        betas: tuple[float, float] = (0.0, 0.9),
-    ) -> None:
-        self.critic = critic
-        self.penalty = real_number(penalty, "penalty", low=0)
-        first = next(critic.parameters(), None)
-        if first is None:
-            raise ValueError("the critic has no parameters to train")
-        self.device, self.dtype = first.device, first.dtype
-        self.scale = torch.as_tensor(np.asarray(scale), dtype=self.dtype, device=self.device)
-        learning_rate = real_number(learning_rate, "learning_rate", low=0, open_low=True)
-        self.optimizer = torch.optim.Adam(critic.parameters(), lr=learning_rate, betas=betas)
-
-    def step(self, real: torch.Tensor, simulated: torch.Tensor, eta: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Take one Adam step; on a card the host does not wait for it.
-
-        Parameters
-        ----------
-        real, simulated : (S, M1, M2) tensors, counts
-        eta : (S,) tensor in [0, 1], the mixing weights
-
-        Returns
-        -------
-        wasserstein : () tensor
-            E[D(real)] - E[D(simulated)] before the step.
-        penalty : () tensor
-            Mean squared deviation of the slope from 1, before the step.
-        """
-        real, simulated = real.to(self.dtype), simulated.to(self.dtype)
-        weight = eta.to(self.dtype)[:, None, None]
-        mixed = torch.lerp(simulated, real, weight)
-        if type(self.critic) is Critic:
-            slope = self.critic.slope(mixed)
-        else:
-            mixed.requires_grad_(True)
-            (slope,) = torch.autograd.grad(self.critic(mixed).sum(), mixed, create_graph=True)
-        deviation = ((slope * self.scale).flatten(1).norm(dim=1) - 1).square().mean()
-        score = self.critic(torch.cat([simulated, real]))
-        wasserstein = score[len(simulated) :].mean() - score[: len(simulated)].mean()
-        self.optimizer.zero_grad(set_to_none=True)
-        (self.penalty * deviation - wasserstein).backward()
-        self.optimizer.step()
-        return wasserstein.detach(), deviation.detach()
-
-    def state_dict(self) -> dict[str, Any]:
-        """The critic's and the optimiser's state."""
-        return {"critic": self.critic.state_dict(), "optimizer": self.optimizer.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what :meth:`state_dict` gave."""
-        self.critic.load_state_dict(state["critic"])
-        self.optimizer.load_state_dict(state["optimizer"])
+    if type(critic) is not Critic or any(getattr(nn.modules.module, f"_global{name}") for name in _HOOKS):
+        return False
+    for module in critic.modules():
+        if "forward" in vars(module) or any(getattr(module, name) for name in _HOOKS):
+            return False
+    half = critic.kernel_size // 2
+    return type(critic.head) is nn.Linear and all(
+        type(layer) is nn.Conv2d
+        and layer.bias is not None
+        and layer.padding_mode == "zeros"
+        and (layer.stride, layer.dilation, layer.groups, layer.padding) == ((1, 1), (1, 1), 1, (half, half))
+        for layer in critic.convolutions
+    )

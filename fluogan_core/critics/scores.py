@@ -1,8 +1,9 @@
-"""A torch critic as a function of arrays: scores, input gradients, and its weights for the kernels."""
+"""A torch critic as a function of arrays: scores, input gradients, the contract that it keeps, its weights for the kernels."""
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,27 +12,90 @@ from torch import nn
 
 from ..backend.arrays import Backend, backend_of, get_backend
 from ..backend.dlpack import home_of, to_array, to_tensor
-from .network import Critic
+from ..backend.typing import Array, CriticLike
+from .network import is_slim
+from .settings import in_eval_mode, neutral
 
-__all__ = ["activation_bytes", "critic_input_gradient", "critic_values", "slim_arrays"]
+__all__ = [
+    "activation_bytes",
+    "all_weights",
+    "as_module",
+    "check_scores",
+    "critic_input_gradient",
+    "critic_values",
+    "frames_dtype",
+    "home_of_critic",
+    "in_kernels_family",
+    "kernel_arrays",
+    "refuse_half_precision",
+    "same",
+    "slim_arrays",
+]
 
 
-def _prepared(critic: nn.Module, frames: Any) -> tuple[torch.Tensor, Backend]:
-    """Frames as a tensor of the critic's dtype, and the backend to return to."""
+class _Function(nn.Module):
+    """A plain function as a module."""
+
+    def __init__(self, function: CriticLike) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        return self.function(frames)
+
+
+def as_module(critic: CriticLike) -> nn.Module:
+    """Return the critic as a torch module: itself, or a module that calls it."""
+    if isinstance(critic, nn.Module):
+        return critic
+    if not callable(critic):
+        raise TypeError(f"a critic must be a torch.nn.Module or a function of frames (S, M1, M2), got {type(critic).__name__}")
+    return _Function(critic)
+
+
+def _tensors(critic: nn.Module) -> Iterator[torch.Tensor]:
+    """Its parameters and buffers of floating-point numbers, of which the first says where and in what precision it computes."""
+    for tensors in (critic.parameters(), critic.buffers()):
+        yield from (tensor for tensor in tensors if tensor.is_floating_point())
+
+
+def home_of_critic(critic: nn.Module) -> str | None:
+    """Return the backends' name of the device that the critic is on, None if nothing says so."""
+    first = next(_tensors(critic), None)
+    return None if first is None else home_of(first)
+
+
+def frames_dtype(critic: nn.Module, frames: Array) -> np.dtype:
+    """Return the dtype that frames are given to the critic in: its own; float32 or float64 as they are where it has none."""
+    first = next(_tensors(critic), None)
+    if first is None:
+        return frames.dtype if frames.dtype in (np.float32, np.float64) else np.dtype(np.float32)
+    return np.dtype(np.float64 if first.dtype == torch.float64 else np.float32)
+
+
+@contextlib.contextmanager
+def _evaluated(critic: nn.Module, frames: Array) -> Iterator[tuple[torch.Tensor, Backend]]:
+    """Frames as a tensor that the critic takes, perhaps in the caller's memory, and their backend; the critic in eval mode."""
     backend = backend_of(frames=frames)
+    frames = frames.astype(frames_dtype(critic, frames), copy=False)
     if isinstance(frames, np.ndarray) and not (frames.flags.writeable and all(s >= 0 for s in frames.strides)):
         frames = frames.copy()
-    tensor = to_tensor(frames)
-    first = next(critic.parameters(), None)
-    if first is not None:
-        if first.device != tensor.device:
-            raise ValueError(f"the critic is on {first.device} but the frames are on {tensor.device}; move it with critic.to()")
-        tensor = tensor.to(first.dtype)
-    return tensor, backend
+    with neutral(torch.device(backend.device)), in_eval_mode(critic):
+        tensor, first = to_tensor(frames), next(_tensors(critic), None)
+        if first is not None:
+            if first.device != tensor.device:
+                raise ValueError(
+                    f"the critic is on {first.device} but the frames are on {tensor.device}; move it with critic.to()"
+                )
+            tensor = tensor.to(first.dtype)  # half precision
+        yield tensor, backend
 
 
 def _scores(critic: nn.Module, tensor: torch.Tensor) -> torch.Tensor:
-    score = critic(tensor)
+    # a critic of the user may work in place: it gets a copy
+    score = critic(tensor if is_slim(critic) else tensor.clone())
+    if not isinstance(score, torch.Tensor):
+        raise TypeError(f"a critic must return a tensor of scores (S,), got {type(score).__name__}")
     if score.shape == (len(tensor), 1):
         score = score[:, 0]
     if score.shape != (len(tensor),):
@@ -39,33 +103,102 @@ def _scores(critic: nn.Module, tensor: torch.Tensor) -> torch.Tensor:
     return score
 
 
-def _full_precision(tensor: torch.Tensor) -> contextlib.AbstractContextManager[None]:
-    """Convolve in float32 on a card, not in TF32 as is torch's default: differences of scores would drown in its rounding."""
-    if tensor.device.type != "cuda":
-        return contextlib.nullcontext()
-    cudnn = torch.backends.cudnn
-    return cudnn.flags(enabled=cudnn.enabled, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False)
+def critic_values(critic: CriticLike, frames: Array) -> Array:
+    """Return D(y) of each frame, in eval mode.
 
+    Parameters
+    ----------
+    critic : torch.nn.Module or callable
+        Maps (S, M1, M2) counts to (S,).
+    frames : (S, M1, M2) array
+        Counts; cast to the critic's dtype, and not changed.
 
-def critic_values(critic: nn.Module, frames: Any) -> Any:
-    """Return D(y) for frames (S, M1, M2), as an array (S,) in the critic's precision."""
-    tensor, backend = _prepared(critic, frames)
-    with torch.no_grad(), _full_precision(tensor):
+    Returns
+    -------
+    (S,) array, in the critic's precision
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fluogan_core.critics.scores import critic_values
+    >>> critic_values(lambda y: y.mean(dim=(1, 2)), np.full((2, 4, 4), 3.0))
+    array([3., 3.])
+    """
+    critic = as_module(critic)
+    with _evaluated(critic, frames) as (tensor, backend), torch.no_grad():
         return to_array(_scores(critic, tensor), backend)
 
 
-def critic_input_gradient(critic: nn.Module, frames: Any) -> Any:
-    """Return the gradient of D with respect to each frame, (S, M1, M2), by one backward pass."""
-    tensor, backend = _prepared(critic, frames)
-    tensor = tensor.detach().requires_grad_(True)
-    with torch.enable_grad(), _full_precision(tensor):
-        (slope,) = torch.autograd.grad(_scores(critic, tensor).sum(), tensor)
-    return to_array(slope, backend)
+def critic_input_gradient(critic: CriticLike, frames: Array) -> Array:
+    """Return the gradient of D with respect to each frame, by one backward pass in eval mode.
+
+    Parameters
+    ----------
+    critic, frames
+        As for :func:`critic_values`.
+
+    Returns
+    -------
+    (S, M1, M2) array, in the critic's precision
+
+    Raises
+    ------
+    ValueError
+        If the score cannot be differentiated.
+    """
+    critic = as_module(critic)
+    with _evaluated(critic, frames) as (tensor, backend), torch.enable_grad():
+        tensor = tensor.detach().requires_grad_(True)
+        score = _scores(critic, tensor)
+        if not score.requires_grad:
+            raise ValueError(
+                "the critic's score cannot be differentiated with respect to its frames: its forward detaches them, or runs "
+                "under no_grad or inference_mode; let autograd see it, or take method='coupled', which needs no gradient"
+            )
+        (slope,) = torch.autograd.grad(score.sum(), tensor, materialize_grads=True)
+        return to_array(slope, backend)
 
 
-def activation_bytes(critic: nn.Module, shape: tuple[int, int]) -> int:
+def check_scores(critic: CriticLike, frames: Array) -> None:
+    """Raise if the score of a frame depends on chance, or on the other frames of the batch.
+
+    Differences of scores mean nothing then.  The first of ``frames`` is scored alone, once more, and beside another frame.
+
+    Parameters
+    ----------
+    critic, frames
+        As for :func:`critic_values`; one frame or more.
+
+    Raises
+    ------
+    ValueError
+        If the scores differ by more than a hundredth of what tells the two frames apart, and more than rounding explains.
+    """
+    critic, first = as_module(critic), frames[:1]
+    xp = backend_of(frames=frames).xp
+    pattern = (xp.arange(first.size) % 7).reshape(first.shape).astype(first.dtype)
+    with np.errstate(all="ignore"):
+        other = first + (1 + abs(first)) * pattern
+    alone, again = (float(critic_values(critic, first)[0]) for _ in range(2))
+    far, beside = critic_values(critic, xp.concatenate([other, first])).tolist()
+    precision = 100 * float(np.finfo(frames_dtype(critic, first)).eps)
+    allowed = 0.01 * abs(far - alone) + precision * max(abs(alone), abs(far))
+    if abs(again - alone) > allowed:
+        raise ValueError(
+            f"the critic's score of one frame is {alone:g} at one call and {again:g} at the next, though it is in eval mode: "
+            "differences of scores would be noise; leave out of its forward what is random, or let nn.Dropout do it"
+        )
+    if abs(beside - alone) > allowed:
+        raise ValueError(
+            f"the critic's score of one frame is {alone:g} alone and {beside:g} beside another frame: it must not depend on "
+            "the other frames of the batch; normalise each frame by itself (nn.GroupNorm), or with nn.BatchNorm2d's running "
+            "statistics (track_running_stats=True)"
+        )
+
+
+def activation_bytes(critic: CriticLike, shape: tuple[int, int]) -> int:
     """Return the bytes that one frame of ``shape`` takes in all layers of a critic together, by running one."""
-    total = 0
+    critic, total = as_module(critic), 0
 
     def count(module: nn.Module, inputs: Any, output: Any) -> None:
         nonlocal total
@@ -74,8 +207,8 @@ def activation_bytes(critic: nn.Module, shape: tuple[int, int]) -> int:
 
     handles = [module.register_forward_hook(count) for module in critic.modules()]
     try:
-        first = next(critic.parameters(), torch.empty(0))
-        with torch.no_grad():
+        first = next(_tensors(critic), torch.empty(0, dtype=torch.float32, device="cpu"))
+        with neutral(first.device), in_eval_mode(critic), torch.no_grad():
             critic(torch.zeros((1, *shape), dtype=first.dtype, device=first.device))
     finally:
         for handle in handles:
@@ -84,8 +217,38 @@ def activation_bytes(critic: nn.Module, shape: tuple[int, int]) -> int:
     return 3 * total + 8 * shape[0] * shape[1]
 
 
-def slim_arrays(critic: nn.Module, backend: Backend | None = None) -> dict[str, Any] | None:
-    """Return the weights of a float32 :class:`Critic` for the hand-written kernels, or None for any other module.
+def refuse_half_precision(critic: nn.Module) -> None:
+    """Raise if the critic computes in float16 or bfloat16, in which one more count is often lost."""
+    first = next(_tensors(critic), None)
+    if first is not None and first.dtype not in (torch.float32, torch.float64):
+        raise ValueError(
+            f"the critic is in {str(first.dtype).removeprefix('torch.')}, in which one more count is often lost: "
+            "call critic.float()"
+        )
+
+
+def in_kernels_family(critic: nn.Module, backend: Backend) -> bool:
+    """Return whether the hand-written kernels of this backend compute what the critic does: a float32 :class:`Critic` there."""
+    return (
+        is_slim(critic)
+        and {tensor.dtype for tensor in _tensors(critic)} == {torch.float32}
+        and home_of_critic(critic) == backend.device
+    )
+
+
+def all_weights(critic: nn.Module) -> torch.Tensor:
+    """Return a copy of all parameters and buffers in one row."""
+    with neutral(next(_tensors(critic)).device, full_precision=False), torch.no_grad():
+        return torch.cat([tensor.detach().flatten() for tensor in _tensors(critic)])
+
+
+def same(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Return whether two rows of weights are equal."""
+    return a.shape == b.shape and torch.equal(a, b)
+
+
+def slim_arrays(critic: Any, backend: Backend | None = None) -> dict[str, Any] | None:
+    """Return the weights of a float32 :class:`Critic` for the hand-written kernels, or None for any other critic.
 
     Parameters
     ----------
@@ -95,16 +258,18 @@ def slim_arrays(critic: nn.Module, backend: Backend | None = None) -> dict[str, 
         critic's memory.
     """
     backend = get_backend("numpy") if backend is None else backend
-    if type(critic) is not Critic or critic.head.weight.dtype != torch.float32 or home_of(critic.head.weight) != backend.device:
-        return None
+    return kernel_arrays(critic, backend) if in_kernels_family(critic, backend) else None
+
+
+def kernel_arrays(critic: Any, backend: Backend) -> dict[str, Any]:
+    """Return the weights of a :class:`Critic` as the arguments of the kernels' ``make_network``, in the critic's memory."""
 
     def share(tensor: torch.Tensor) -> Any:
         return to_array(tensor, backend)
 
-    layers = [layer for layer in critic.convolutions if isinstance(layer, nn.Conv2d)]
     return {
-        "weights": [share(layer.weight) for layer in layers],
-        "biases": [share(layer.bias) for layer in layers if layer.bias is not None],
+        "weights": [share(layer.weight) for layer in critic.convolutions],
+        "biases": [share(layer.bias) for layer in critic.convolutions],
         "head": share(critic.head.weight)[0],
         "head_bias": float(critic.head.bias.detach()),
         "kernel_size": critic.kernel_size,

@@ -47,7 +47,8 @@ class NetworkPhase:
         bad_pixels: np.ndarray | None = None,
     ) -> None:
         from ..backend.dlpack import on_torch_stream, to_tensor  # torch is loaded here, on first use
-        from ..critics.network import Critic, CriticTrainer
+        from ..critics.network import Critic
+        from ..critics.training import CriticTrainer
 
         self.model, self.options = model, options
         xp = model.backend.xp

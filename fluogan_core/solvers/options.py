@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from ..backend.checks import one_of, real_number, whole_number
-from ..critics.gradient import METHODS
+from ..critics.estimators import estimator_names
 
 __all__ = ["SolverOptions"]
 
@@ -95,7 +95,7 @@ class SolverOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        one_of(self.method, "method", (*METHODS, "moments", "none"))
+        one_of(self.method, "method", (*estimator_names(), "moments", "none"))
         whole = {"steps": 0, "critic_steps": 1, "batch": 2, "gradient_frames": 1, "channels": 1, "depth": 1}
         if self.warm_steps is not None:
             whole["warm_steps"] = 0

@@ -15,7 +15,7 @@ import fluogan_core as fg
 from fluogan_core.backend import arrays as backend
 from fluogan_core.cli import commands as cli
 from fluogan_core.cli import options as _switches
-from fluogan_core.critics.gradient import METHODS
+from fluogan_core.critics.estimators import estimator_names
 from fluogan_core.io.files import write_image
 from fluogan_core.io.stack import read_stack
 from fluogan_core.simulation import experiment as demo
@@ -47,7 +47,7 @@ def test_without_a_command_and_with_version(fluogan):
 
 
 def test_switches_agree_with_the_library():
-    assert set(_switches.METHODS) == {*METHODS, "moments", "none"}
+    assert set(_switches.METHODS) == {*estimator_names(), "moments", "none"}
     assert set(_switches.SOLVER_OPTIONS) <= {field.name for field in dataclasses.fields(fg.SolverOptions)}
     says = {
         option.name: option.help for option in cli.commands.commands["reconstruct"].params if isinstance(option, click.Option)

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 import fluogan_core as fg
-from fluogan_core.critics.network import CriticTrainer
+from fluogan_core.critics.training import CriticTrainer
 
 
 def test_forward_is_the_stated_network(rng):

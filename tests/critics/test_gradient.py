@@ -12,7 +12,7 @@ from scipy.stats import poisson
 
 import fluogan_core as fg
 from fluogan_core.critics import gradient as differences
-from fluogan_core.critics import reference, scores
+from fluogan_core.critics import job, reference, scores
 from fluogan_core.critics.lattice import Lattice, safe_spacing
 from fluogan_core.physics.photons import PhotonSets, draw_photons
 
@@ -300,7 +300,7 @@ def test_frames_of_the_wrong_shape_are_named(rng):
         with pytest.raises(ValueError, match="memory_budget must be at least 1"):
             fg.critic_differences(critic, np.zeros((1, 8, 8), np.float32), 1.0, method=method, memory_budget=0)
         assert fg.critic_differences(critic, np.zeros((0, 8, 8), np.float32), 1.0, method=method).shape == (0, 8, 8)
-    assert differences.METHODS == ("direct", "coupled", "photon", "linear", "corrected")
+    assert set(differences.METHODS) >= {"direct", "coupled", "photon", "linear", "corrected"}
 
 
 @pytest.mark.parametrize("method", ["coupled", "corrected"])
@@ -312,6 +312,6 @@ def test_photons_are_drawn_for_as_many_frames_as_the_calls_own_budget_holds(quad
         drawn.append(len(numbers))
         return draw_photons(table, indices, numbers, **counters)
 
-    monkeypatch.setattr(differences, "draw_photons", draw)
+    monkeypatch.setattr(job, "draw_photons", draw)
     fg.critic_gradient(critic, model, x, b, 8, method=method, corrected_frames=4, memory_budget=1)
     assert set(drawn) == {1}

@@ -31,7 +31,15 @@ FLOORS = (
 )
 #: Who may import what, lazily or not: modules, or whole rooms.
 OWNERS = {
-    "torch": {"backend.dlpack", "critics.network", "critics.training", "critics.scores", "solvers.checkpoint", "io.provenance"},
+    "torch": {
+        "backend.dlpack",
+        "critics.network",
+        "critics.training",
+        "critics.scores",
+        "critics.settings",
+        "solvers.checkpoint",
+        "io.provenance",
+    },
     "cupy": {"backend.arrays", "backend.cards"},
     "cupyx": {"backend.arrays"},
     "matplotlib": {"io.figures"},

@@ -12,7 +12,7 @@ from kernel_sets import CUDA_ON_CPU, NUMBA, KernelSet, kernel_set
 import fluogan_core as fg
 from fluogan_core.critics import reference
 from fluogan_core.critics import scores as critic_scores
-from fluogan_core.critics.network import CriticTrainer
+from fluogan_core.critics.training import CriticTrainer
 from fluogan_core.kernels.cpu import critic_differences as numba_kernels
 from fluogan_core.kernels.cuda import critic_differences as cuda_kernels
 from fluogan_core.physics.photons import PhotonSets

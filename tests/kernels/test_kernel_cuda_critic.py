@@ -10,7 +10,7 @@ import pytest
 
 import fluogan_core as fg
 from fluogan_core.critics import scores
-from fluogan_core.critics.evaluator import Evaluator
+from fluogan_core.critics.evaluator import CriticEvaluator
 from fluogan_core.kernels import cuda
 from fluogan_core.kernels.cuda import critic_passes
 from fluogan_core.physics.photons import PhotonSets
@@ -78,13 +78,13 @@ def test_a_critic_too_large_for_registers_is_evaluated_frame_by_frame(rng):
     critic = fg.Critic((12, 12), channels=2, depth=2, kernel_size=7, seed=0)
     backend = cuda_on_cpu.backend("forward")
     assert backend.kernel("make_network")(**scores.slim_arrays(critic)) is None
-    evaluator = Evaluator(critic, (12, 12), backend)
+    evaluator = CriticEvaluator(critic, (12, 12), backend)
     y = rng.poisson(4, (2, 12, 12)).astype(np.float32)
     sets = PhotonSets(np.array([0, 2, 3]), np.array([5, 18, 40], np.int32))
-    several = evaluator.several(y, sets, 1.0)
+    several = evaluator.photon_differences(y, sets, 1.0)
     linear = evaluator.slope(y).reshape(2, -1)
     predicted = np.array([linear[0, [5, 18]].sum(), linear[1, 40]])
-    np.testing.assert_allclose(evaluator.remainders(y, evaluator.slope(y), sets, 1.0), several - predicted, atol=1e-6)
+    np.testing.assert_allclose(evaluator.photon_remainders(y, evaluator.slope(y), sets, 1.0), several - predicted, atol=1e-6)
 
 
 @pytest.mark.parametrize(

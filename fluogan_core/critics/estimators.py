@@ -1,0 +1,164 @@
+"""The registry of estimators of the critic's gradient: their names, what each computes and keeps, its cost.
+
+The estimators of the library stand at the end.  Options, the command line and the table in ``docs/estimators.md`` derive from
+this registry.  It loads no numerics, so that ``--help`` stays fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .job import Gradient, GradientJob, GradientWithError
+
+__all__ = ["Estimator", "estimator_named", "estimator_names", "estimator_table", "register_estimator"]
+
+#: What an estimator may keep of the exact gradient, to second order in the critic (``docs/estimators.md``).
+PARTS = ("mean", "detection", "flicker")
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """An estimator of the gradient of E[D(Y)] with respect to x and b.
+
+    Attributes
+    ----------
+    name : str
+        What ``critic_gradient(method=...)`` and ``SolverOptions(method=...)`` know it by.
+    function : callable or str
+        ``function(job)``, with a :class:`fluogan_core.critics.job.GradientJob`, returns ``job.gradient(means)``; or
+        ``"package.module:function"``, which is imported at the first use.
+    computes : str
+        What it computes, in a formula or a few words.
+    keeps : tuple of str
+        What it keeps of the exact gradient: ``"mean"``, ``"detection"`` (shot noise), ``"flicker"``.
+    cost : str
+        Cost per frame, in words.
+    needs_gradient : bool
+        Whether it differentiates the critic.
+    """
+
+    name: str
+    function: Callable[[GradientJob], Gradient | GradientWithError] | str
+    computes: str
+    keeps: tuple[str, ...]
+    cost: str
+    needs_gradient: bool = False
+
+    def __call__(self, job: GradientJob) -> Gradient | GradientWithError:
+        """Estimate the gradient that a job describes."""
+        function = self.function
+        if isinstance(function, str):
+            module, _, name = function.partition(":")
+            function = getattr(importlib.import_module(module), name)
+        return function(job)
+
+
+_REGISTRY: dict[str, Estimator] = {}
+
+
+def register_estimator(estimator: Estimator) -> Estimator:
+    """Add an estimator to those that ``method=`` can name, everywhere in the library.
+
+    Parameters
+    ----------
+    estimator : Estimator
+
+    Returns
+    -------
+    Estimator
+        The same.
+
+    Raises
+    ------
+    ValueError
+        If the name is taken, or a part that it keeps is unknown.
+
+    Examples
+    --------
+    The central difference of each pixel, with its error of third order:
+
+    >>> import fluogan_core as fg
+    >>> from fluogan_core.critics.estimators import Estimator, register_estimator
+    >>> def central(job):
+    ...     means, step = job.means(), job.model.gain
+    ...     for numbers, y in job.sampled_frames():
+    ...         forward, backward = (job.evaluator.pixel_differences(y, sign * step) for sign in (1, -1))
+    ...         job.add_camera(means, 0.5 * (forward - backward))
+    ...     return job.gradient(means)
+    >>> entry = Estimator("central", central, "Psi^T E[D(y + a e_j) - D(y - a e_j)] / 2", ("mean",), "2 M evaluations")
+    >>> register_estimator(entry).name
+    'central'
+    >>> fg.SolverOptions(method="central").method
+    'central'
+    """
+    if estimator.name in _REGISTRY or estimator.name in ("moments", "none"):
+        raise ValueError(f"an estimator called {estimator.name!r} is registered already: choose another name")
+    unknown = set(estimator.keeps) - set(PARTS)
+    if unknown:
+        raise ValueError(f"keeps must name parts out of {', '.join(map(repr, PARTS))}, got {', '.join(map(repr, unknown))}")
+    _REGISTRY[estimator.name] = estimator
+    return estimator
+
+
+def estimator_names() -> tuple[str, ...]:
+    """Return the names of all registered estimators, in the order of their registration."""
+    return tuple(_REGISTRY)
+
+
+def estimator_named(name: str) -> Estimator:
+    """Return the estimator of this name.
+
+    Raises
+    ------
+    ValueError
+        If there is none; the message names all.
+    """
+    if name not in _REGISTRY:
+        raise ValueError(f"method must be one of {', '.join(map(repr, _REGISTRY))}, got {name!r}")
+    return _REGISTRY[name]
+
+
+def estimator_table() -> str:
+    """Return all estimators as a Markdown table, for the documentation."""
+    rows = ["| `method` | what it computes | mean | detection | flicker | cost per frame |", "|---|---|---|---|---|---|"]
+    for estimator in _REGISTRY.values():
+        kept = " | ".join("yes" if part in estimator.keeps else "no" for part in PARTS)
+        rows.append(f'| `"{estimator.name}"` | {estimator.computes} | {kept} | {estimator.cost} |')
+    return "\n".join(rows)
+
+
+_HERE = f"{__package__}."
+register_estimator(
+    Estimator(
+        "corrected",
+        _HERE + "coupled:corrected",
+        "`linear` on every frame, plus (coupled − its own linear prediction) on a few",
+        PARTS,
+        "one backward pass, and a few coupled frames",
+        needs_gradient=True,
+    )
+)
+register_estimator(
+    Estimator(
+        "coupled", _HERE + "coupled:coupled", "D(y + α P(C_i)) − D(y) for every i, one y", PARTS, "N local re-evaluations"
+    )
+)
+register_estimator(
+    Estimator("photon", _HERE + "coupled:photon", "Ψᵀ E[D(y + α e_j) − D(y)]", ("mean", "detection"), "M local re-evaluations")
+)
+register_estimator(
+    Estimator("linear", _HERE + "coupled:linear", "α Ψᵀ E[∇D]", ("mean",), "one backward pass", needs_gradient=True)
+)
+register_estimator(
+    Estimator(
+        "direct",
+        _HERE + "direct:direct",
+        "independent frames for each b + C_i, eq. (12) as printed",
+        PARTS,
+        "N critic runs, and drowned in noise",
+    )
+)
