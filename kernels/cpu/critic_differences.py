@@ -21,11 +21,11 @@ __all__ = ["critic_differences", "input_gradient", "perturbation_differences"]
 
 #: Sets of photons per block of work.
 _BLOCK = 512
-#: A suspect unit of the last layer costs about as much as so many multiply-adds of that layer done in full; a set with more
-#: suspects than that pays for is carried through in full.
+#: Cost of a suspect unit of the last layer, in multiply-adds of that layer computed in full; a set with so many suspects that
+#: they cost more is computed in full.
 _SUSPECT_COST = 2000
-#: Single photons are taken patch by patch, of so many pixels on a side: what a patch reaches of a large frame's caches stays in
-#: the second-level cache beside the weights.
+#: Side of the patches, in pixels, by which single photons are processed: the part of a large frame's caches that a patch
+#: reaches then stays in the second-level cache, beside the weights.
 _PATCH = 8
 #: Bytes of caches for the frames of one group.
 _GROUP_BYTES = 64 << 20
@@ -67,7 +67,7 @@ def critic_differences(
         Whether the last layer is evaluated only where a bound cannot exclude a kink.  Same result to rounding; without, the
         gradient is not used and the differences are carried to the end.
     counters : (depth, 3) int64 array, optional
-        Raised by the units touched, suspected and truly bent in each layer.
+        Raised by the units touched, suspected and bent in each layer.
 
     Returns
     -------

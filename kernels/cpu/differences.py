@@ -1,4 +1,4 @@
-"""How a few photons change the score: the change is carried from layer to layer through the units it reaches.
+"""How a few photons change the score: the change is propagated from layer to layer through the units that it reaches.
 
 With G the gradient of the score with respect to a layer's pooled units (h), from one backward pass,
 

@@ -1,7 +1,7 @@
 """Logarithm, exponential and cosine as branch-free polynomials, so that loops over them vectorise (calls of libm do not).
 
 The polynomials are plain Taylor series, cut where the next term is below 1e-17.  Each function is within 3 units in the last
-place over the range it is made for (``tests/test_kernel_sampling.py``).
+place over the range it is made for (``tests/kernels/test_kernel_sampling.py``).
 """
 
 from __future__ import annotations

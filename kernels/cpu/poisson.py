@@ -33,13 +33,13 @@ __all__ = [
 #: Counters drawn together: their working set stays in the first-level cache.
 BLOCK = 256
 
-# The definition's constants, restated; tests/test_kernel_sampling.py holds them to fluogan_core.backend.random.
+# The definition's constants, restated; tests/kernels/test_kernel_sampling.py holds them to fluogan_core.backend.random.
 POISSON_INVERSION_BELOW = 32.0
 POISSON_NORMAL_ABOVE = 2.0**24
 HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
 LOG_FACTORIALS = np.array([math.log(math.factorial(k)) for k in range(10)])
 
-# Draws that are worth handing to a thread, and blocks of work per call: more than threads, so that none waits long.
+# Draws for which a thread is worth starting, and blocks of work per call: more than threads, so that none waits long.
 _WORTH_A_BLOCK = 16384
 _BLOCKS = 16
 

@@ -12,7 +12,7 @@ from ._compile import given, kernel
 __all__ = ["prox_step"]
 
 
-# The liberty to regroup additions is what lets the sums vectorise; there is nothing else here that it could regroup.
+# Additions may be regrouped, so that the sums vectorise; nothing else here could be regrouped.
 @kernel(fastmath={"reassoc"})
 def _step(x, grad, step, threshold, out):  # type: ignore[no-untyped-def]
     change, size, total = 0.0, 0.0, 0.0

@@ -1,7 +1,7 @@
 """The last layer, evaluated only at the units that may bend.
 
 A pre-activation changes by at most the sum over taps of |weights| * |changes of the cell below|.  A unit that this bound
-cannot clear is a suspect: the true change of its winner is computed, then that of every other position that might overtake it.
+cannot exclude is a suspect: the true change of its winner is computed, then those of all positions that might overtake it.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def spread_bounds(before, width, bounds, size, channels, cells, count):  # type:
 
 @numba.njit(**FAST)
 def find_suspects(before, box, places, pool, channels, peaks, gaps, room):  # type: ignore[no-untyped-def]
-    """Flag each unit that the bounds in ``before`` cannot clear; return their number.
+    """Flag each unit that the bounds in ``before`` cannot exclude; return their number.
 
     A unit stays linear if its peak keeps its sign and no other position of its cell can overtake the winner.
     """
@@ -115,7 +115,7 @@ def _compete(winner, slack, bound, gap):  # type: ignore[no-untyped-def]
 
 @numba.njit(**FAST)
 def bend_suspects(before, box, network, layer, peaks, gaps, gradients, below, top, left, rows, columns, room, counts):  # type: ignore[no-untyped-def]
-    """Return the sum of <G, kink> over the suspects; add the number that truly bend to ``counts[2]``.
+    """Return the sum of <G, kink> over the suspects; add the number that bend to ``counts[2]``.
 
     ``below`` are the changes of the layer below, in a box of ``rows`` times ``columns`` cells whose first one reaches the
     positions from (``top``, ``left``) on.

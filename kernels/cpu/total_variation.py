@@ -64,7 +64,7 @@ def prox_total_variation(v: np.ndarray, weight: float, dual: np.ndarray, sweeps:
     dual : (2, N1, N2), of v's dtype, C-contiguous
         Where to start; overwritten with where the sweeps ended.
     sweeps : int
-    out : array like v, apart from it
+    out : array like v, other than v
         Receives the image.
     """
     if v.dtype not in (np.float32, np.float64):

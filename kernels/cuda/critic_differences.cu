@@ -7,9 +7,9 @@
 //
 // exactly: `kink` is a unit's true change minus its linearisation and is zero unless the winner of its cell or its sign
 // changes.  So the last layer, by far the widest, is needed at its kinks alone: a pre-activation of it changes by at most the
-// sum over taps of |weights| * |change of the cell below|, and what that bound cannot clear is a suspect, whose winner (and
-// the positions that might overtake it) are summed up truly, the warp's lanes sharing the input channels.  Where suspects are
-// many, the layer is done in full, 32 channels at a time.
+// sum over taps of |weights| * |change of the cell below|, and a unit that the bound cannot exclude is a suspect: its winner (and
+// the positions that might overtake it) are computed exactly, the warp's lanes sharing the input channels.  Where suspects are
+// many, the layer is computed in full, 32 channels at a time.
 //
 // Oracle: kernels/cpu/critic_differences.py; D run on every perturbed frame in float64.
 //

@@ -1,4 +1,4 @@
-// Philox4x32-10 (Salmon, Moraes, Dror, Shaw, SC 2011), counters laid out as in fluogan_core.random:
+// Philox4x32-10 (Salmon, Moraes, Dror, Shaw, SC 2011), counters laid out as in fluogan_core.backend.random:
 // (pixel, frame, stage + 256 * block, step) under a key of two words gives four words, hence two uniforms.
 //
 // About 100 integer instructions per counter, no state, no memory.

@@ -13,7 +13,7 @@
 // Launch      THREADS threads in x, one set each, with a stride where the grid is smaller.  No shared memory: the tables of all
 //             phases (some ten KB) stay in the first-level cache.  A place is sought by bisection, seven steps for 81 places.
 // Occupancy   54 registers let nine blocks of count_photons share a multiprocessor, 28 let sixteen of place_photons fill it.
-// Oracle      fluogan_core.photons.draw_photons in array code: equal, order included.
+// Oracle      fluogan_core.physics.photons.draw_photons in array code: equal, order included.
 #include "poisson.cuh"
 
 constexpr int THREADS = 128;

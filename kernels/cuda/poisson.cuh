@@ -1,4 +1,4 @@
-// One Poisson count by the rules of fluogan_core.random.poisson, in float64 and in its order of operations, so that counts are
+// One Poisson count by the rules of fluogan_core.backend.random.poisson, in float64 and in its order of operations, so that counts are
 // equal wherever exp and log agree: inversion below a mean of 32, Hoermann's transformed rejection PTRS (1993) up to 2**24, a
 // rounded normal above.
 //

@@ -8,7 +8,7 @@
 //             the same on every card and in every run, although which block is last is not.
 // Bound       memory: 3 * sizeof(REAL) bytes per pixel; below some 10^5 pixels the launch itself.
 // Aliasing    out may be x or grad: a pixel is read and written by one thread.  Hence no __restrict__ on the three.
-// Oracle      fluogan_core.prox.prox_step in array code: the image bit for bit, the sums to n * 2^-52.
+// Oracle      fluogan_core.objective.prox.prox_step in array code: the image bit for bit, the sums to n * 2^-52.
 constexpr int THREADS = 256;
 constexpr int BLOCKS = 256;
 

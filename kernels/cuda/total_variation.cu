@@ -6,10 +6,10 @@
 //
 // Launch      one thread per pixel, blocks of 32 x 8, rows in y.  A sweep depends on its neighbours' last one, so each is a
 //             launch of its own, from one dual to another; the stream keeps the order and the host waits for nothing.
-// Thread      a sweep makes three pixels of the image anew, its own and the two that its differences reach: nine numbers of the
+// Thread      a sweep recomputes three pixels of the image, its own and the two that its differences reach: nine numbers of the
 //             dual, which neighbours share through the first cache, against a second launch per sweep and an image in memory.
 // Bound       memory: five REAL per pixel and sweep; below some 10^5 pixels the launch itself.
-// Oracle      fluogan_core.prox.prox_total_variation in array code, bit for bit: the same additions in the same order.
+// Oracle      fluogan_core.objective.prox.prox_total_variation in array code, bit for bit: the same additions in the same order.
 constexpr int TILE_X = 32;
 constexpr int TILE_Y = 8;
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
 import unicodedata
@@ -24,6 +25,8 @@ PAGES = {
     for path in [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "kernels" / "README.md", *sorted(DOCS.rglob("*.md"))]
     if "_build" not in path.parts
 }
+#: Folders that are made when the commands run.
+MADE = ("result", "demo", "simulated", "pair")
 _FENCE = re.compile(r"^```(\S*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 #: What benchmarks wrote between these lines are recorded figures and the words of their day.
 _TABLE = re.compile(r"<!-- table: .*?<!-- end -->", re.DOTALL)
@@ -147,6 +150,28 @@ def test_every_public_name_is_on_the_page_of_public_names():
     public = {name for name in fg.__all__ if not name.startswith("_")}
     assert public - listed == set(), "missing in docs/api.md"
     assert listed - public == set(), "listed in docs/api.md, but not public"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_names_in_the_text_exist(page):
+    """Names that begin with the package, and paths of files and folders, as they stand between backquotes."""
+    homes = (ROOT, ROOT / "fluogan_core", ROOT / "kernels" / "cpu", ROOT / "kernels" / "cuda", PAGES[page].parent)
+    for code in re.findall(r"`([^`\n]+)`", _FENCE.sub("", _TABLE.sub("", text_of(page)))):
+        if re.fullmatch(r"(fg|fluogan_core)(\.\w+)+(\(\))?", code):
+            found: object = fg
+            for part in code.removesuffix("()").split(".")[1:]:
+                found = getattr(found, part, None) or importlib.import_module(f"{found.__name__}.{part}")  # type: ignore[attr-defined]
+        elif re.fullmatch(r"(\w+/)+(\w+\.(py|md|cu|cuh|json|png))?|\w+\.(py|cu|cuh)", code) and code.split("/")[0] not in MADE:
+            assert any((home / code).exists() for home in homes), f"{page} names {code}, which is not there"
+
+
+def test_the_map_of_the_rooms_is_that_of_the_folders():
+    rows = re.findall(r"^\| `(\w+)/` \|[^|]*\|([^|]*)\|", text_of("docs/architecture.md"), re.MULTILINE)
+    folders = {path.parent.name for path in (ROOT / "fluogan_core").glob("*/__init__.py")}
+    assert {room for room, _ in rows} == folders | {"kernels"}
+    for room, modules in rows:
+        for name in re.findall(r"`(\w+)`", modules):
+            assert (ROOT / "fluogan_core" / room / f"{name}.py").exists(), f"docs/architecture.md names {room}/{name}.py"
 
 
 # -- words ------------------------------------------------------------------------------------------------------------
