@@ -16,8 +16,10 @@ __all__ = ["SHAPED", "SPREAD", "Flicker", "PairKernels", "fit_flicker", "pair_ke
 
 #: Regularisation of the sharpening filter, relative to the squared transfer of the PSF at zero frequency.
 _WIENER = 0.002
-#: At most this many near shifts take part.
+#: About this many near shifts take part: so many of the strongest, and all that are as strong as the last of them.
 _NEIGHBOURS = 16
+#: Strengths that differ by less than this part are equal: they are sums of products in another order.
+_TIE = 1e-6
 #: Terms of a covariance that the PSF shapes: q, and six of a smooth background; then lamp, row noise, column noise.
 SHAPED, SPREAD = 7, 3
 
@@ -28,7 +30,8 @@ class PairKernels:
     Emission is taken as uniform inside a camera pixel; then the mean image and the covariance at a shift are convolutions
     of the same emission.
 
-    ``near`` shifts see the flicker, closest first; ``far`` ones see only what camera and lamp have in common.
+    ``near`` shifts see the flicker, the strongest first, and consist of ``closer`` and ``wider`` ones; ``far`` shifts see only
+    what camera and lamp have in common.
     """
 
     def __init__(self, psi: Psi) -> None:
@@ -39,12 +42,30 @@ class PairKernels:
         #: Sum of the kernel at each shift: the covariance of a uniform emission.
         self.strength = {shift: float(self.kernel(shift).sum()) for shift in [(0, 0), *half_plane]}
         own = self.strength[0, 0]
-        ranked = sorted(half_plane, key=lambda shift: -self.strength[shift])
-        self.near = [s for s in ranked if self.strength[s] > 0.1 * own][:_NEIGHBOURS] or ranked[:4]
+        ranked = self._ranked(half_plane)
+        strong = [tied for tied in ranked if self.strength[tied[0]] > 0.1 * own]
+        groups = _first(strong, _NEIGHBOURS) or _first(ranked, 4)
+        self.closer = [shift for tied in _first(groups, sum(map(len, groups)) // 2) for shift in tied]
+        self.near = [shift for tied in groups for shift in tied]
+        self.wider = self.near[len(self.closer) :]
         beyond = [1 + max((abs(s[axis]) for s in half_plane if self.strength[s] > 1e-3 * own), default=0) for axis in (0, 1)]
         steps = [[math.ceil(k * r) for r in beyond] for k in (1.0, 1.5, 2.0)]
         wanted = [shift for down, right in steps for shift in ((0, right), (down, 0), (down, right), (down, -right))]
         self.far = [s for s in wanted if s[0] <= self.shape[0] - 4 and abs(s[1]) <= self.shape[1] - 4]
+
+    def _ranked(self, shifts: list[Shift]) -> list[list[Shift]]:
+        """The shifts, strongest first, those of equal strength together.
+
+        Mirror images and, for a round PSF, transposes of a shift are equally strong.  A cut between them would make an
+        estimate depend on how the camera was mounted.
+        """
+        groups: list[list[Shift]] = []
+        for shift in sorted(shifts, key=lambda shift: -self.strength[shift]):
+            if groups and self.strength[shift] >= (1.0 - _TIE) * self.strength[groups[-1][0]]:
+                groups[-1].append(shift)
+            else:
+                groups.append([shift])
+        return groups
 
     def kernel(self, shift: Shift) -> np.ndarray:
         """:func:`pair_kernel` of the PSF."""
@@ -79,6 +100,12 @@ class PairKernels:
             return irfft2(emission * transfer(kernel), size)[window] + level * kernel.sum() / total
 
         return predict
+
+
+def _first(groups: list[list[Shift]], count: int) -> list[list[Shift]]:
+    """The first groups, whole, that hold at least ``count`` shifts together; all if there are fewer."""
+    held = np.cumsum([0, *map(len, groups)])
+    return groups[: int(np.searchsorted(held, count))]
 
 
 def pair_kernel(table: np.ndarray, shift: Shift) -> np.ndarray:
@@ -124,8 +151,9 @@ def fit_flicker(
     y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
     surface = np.stack([np.ones(shape), y, x, y * y, x * y, x * x])
 
-    half = (len(optics.near) + 1) // 2
-    groups = optics.near[:half], optics.near[half:], optics.far
+    near = optics.near[:_NEIGHBOURS]  # the cut goes through a tie: whole, it would move gains by 0.05 %, and images with them
+    half = (len(near) + 1) // 2
+    groups = near[:half], near[half:], optics.far
     normal, right = np.zeros((3, count, total, total)), np.zeros((3, count, total, 2))
     for group, shifts in enumerate(groups):
         for shift in shifts:

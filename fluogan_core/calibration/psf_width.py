@@ -30,14 +30,17 @@ from .stack_statistics import StackStatistics
 
 __all__ = ["PSFWidth", "estimate_psf_width", "width_from"]
 
-#: Widths that are compared, and the step between those that are computed and not interpolated.
-_NARROWEST, _WIDEST, _STEP = 0.6, 1.7, 0.05
+#: Widths that are compared, the step between those that are computed and not interpolated, and between all.
+_NARROWEST, _WIDEST, _STEP, _GRID = 0.6, 1.7, 0.05, 0.0005
 #: The PSF is changed where it is off by so many standard errors and by this much; a farther one is not the PSF alone.
 _CLEAR, _LEAST, _MOST = 2.0, 0.01, 0.2
 #: With a larger error than this the stack says too little: what it takes to be clear would be a gross exaggeration.
 _VAGUE = 0.02
 #: Standard errors by which consecutive frames may differ from the whole stack, closer pairs from wider ones, rows from columns.
 _DIFFERS = 3.0
+#: Rates at which curves of unit length change, per unit of width: for smooth PSFs 0.2 to 1.1, evenly; for those of few fine
+#: pixels nothing, then a step.  The least rate, and the least part of the largest one.
+_LEAST_RATE, _STEADY = 0.01, 0.1
 #: Blocks per axis of the field that the jackknife leaves out one at a time; fewest frames and middles of pairs.
 _BLOCKS, _LEAST_FRAMES, _LEAST_MIDDLES = 5, 20, 64
 _WHAT = "width of the PSF: "
@@ -119,7 +122,7 @@ def width_from(statistics: StackStatistics, psi: Psi) -> PSFWidth:
     measured, error = _with_error(best)
     doubts = [
         f"{one} and {other} do not agree on it ({why})"
-        for one, other, why, first, second in _parts(optics.near)
+        for one, other, why, first, second in _parts(optics)
         if _differ(*(_best(targets[:, part], widths, curves[:, part]) for part in (first, second)))
     ]
     of_changes, error_of_changes = _with_error(_best(changes, widths, curves))
@@ -152,24 +155,27 @@ def _judged(measured: float, error: float, doubts: list[str]) -> PSFWidth:
 
 
 def _with_error(replicates: np.ndarray) -> tuple[float, float]:
-    """The width of the whole field and its jackknife error, infinite where a replicate has none."""
-    error = float(jackknife(replicates[:, None])[0])
+    """The width of the whole field and its jackknife error, infinite where a replicate has none.
+
+    Widths are told on a grid: replicates that are all the same show that the error is below its step, not that it is 0.
+    """
+    error = math.hypot(float(jackknife(replicates[:, None])[0]), _GRID / math.sqrt(12.0))
     return float(replicates[0]), math.inf if math.isnan(error) else error
 
 
 def _differ(one: np.ndarray, other: np.ndarray) -> bool:
     """Whether two parts of the pairs clearly give different widths, or one of them gives none."""
     apart, error = _with_error(one - other)
-    return not abs(apart) <= _DIFFERS * error < math.inf
+    return not (abs(apart) <= _DIFFERS * error + _GRID and error < math.inf)
 
 
-def _parts(near: list[Shift]) -> list[tuple[str, str, str, list[int], list[int]]]:
+def _parts(optics: PairKernels) -> list[tuple[str, str, str, list[int], list[int]]]:
     """Parts of the pairs that should agree, as places in ``near``, with what it means if they do not."""
-    half = (len(near) + 1) // 2
-    places = range(len(near))
-    down, across = ([k for k in places if abs(near[k][axis]) > abs(near[k][1 - axis])] for axis in (0, 1))
+    near, closer = optics.near, len(optics.closer)
+    down, across = ([k for k, shift in enumerate(near) if abs(shift[axis]) > abs(shift[1 - axis])] for axis in (0, 1))
+    leaks = "flicker out of focus, pixels that leak into each other"
     parts = [
-        ("closer", "wider pairs", "flicker out of focus, pixels that leak into each other", [*places[:half]], [*places[half:]]),
+        ("closer", "wider pairs", leaks, list(range(closer)), list(range(closer, len(near)))),
         ("rows", "columns", "a PSF of another shape", down, across),
     ]
     return [part for part in parts if min(len(part[3]), len(part[4])) > 1]
@@ -197,11 +203,6 @@ def _targets(
 
     shape, blocks, terms = live.shape, _BLOCKS**2, SPREAD + 2
     light = moments.mean - float(moments.mean[live].mean())
-
-    def block_of(y: np.ndarray, x: np.ndarray) -> np.ndarray:
-        row, column = (np.floor(at * _BLOCKS / size).astype(int) for at, size in zip((y, x), shape))
-        return row * _BLOCKS + column
-
     normal, right = np.zeros((blocks, terms, terms)), np.zeros((blocks, terms))
     scale = np.where(live, moments.variance, 1.0)
     for shift in optics.far:
@@ -209,29 +210,48 @@ def _targets(
         taken = live[first] & live[second]
         design, values = _common(light, shift, taken), covariances[shift][taken]
         scaled = design / np.sqrt(scale[first] * scale[second])[taken]
-        block = block_of(*(at[taken] for at in np.mgrid[first]))
+        share = _shares(*_middles(shift, shape, taken), shape)
         for number in range(blocks):
-            inside = block == number
-            normal[number] += scaled[:, inside] @ design[:, inside].T
-            right[number] += scaled[:, inside] @ values[inside]
+            inside = share[number].nonzero()[0]
+            mine = scaled[:, inside] * share[number, inside]
+            normal[number] += mine @ design[:, inside].T
+            right[number] += mine @ values[inside]
 
     sums, common = np.zeros((blocks, len(optics.near))), np.zeros((blocks, terms, len(optics.near)))
     for column, shift in enumerate(optics.near):
         first, second = windows(shift, shape)
-        y, x = (at + step / 2 for at, step in zip(np.mgrid[first], shift))
         # between pixels the mean of theirs, so that middles on pixels and between them stand for the same area
-        of_middle = map_coordinates(weight, [y, x], order=1)
+        of_middle = map_coordinates(weight, _middles(shift, shape), order=1)
         taken = of_middle > 0
-        block, of_middle = block_of(y[taken], x[taken]), of_middle[taken]
-        sums[:, column] = np.bincount(block, of_middle * covariances[shift][taken], minlength=blocks)
-        for number, term in enumerate(_common(light, shift, taken)):
-            common[:, number, column] = np.bincount(block, of_middle * term, minlength=blocks)
+        share = _shares(*_middles(shift, shape, taken), shape) * of_middle[taken]
+        sums[:, column] = share @ covariances[shift][taken]
+        common[:, :, column] = share @ _common(light, shift, taken).T
 
     targets = []
     for out in (np.arange(0), *np.arange(blocks)[:, None]):
         s, c, n, r = (part.sum(axis=0) - part[out].sum(axis=0) for part in (sums, common, normal, right))
         targets.append(s - solve_normal(n, r[:, None])[:, 0] @ c)
     return np.array(targets)
+
+
+def _middles(shift: Shift, shape: tuple[int, ...], taken: np.ndarray | slice = slice(None)) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns, in pixels and halves, of the middles of the pairs (``taken`` of them)."""
+    first, second = windows(shift, shape)
+    y, x = (0.5 * (one + other)[taken] for one, other in zip(np.mgrid[first], np.mgrid[second]))
+    return y, x
+
+
+def _shares(y: np.ndarray, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Share of each point in each of the field's blocks, (blocks, points).
+
+    Half goes to either side where a point lies on the border of two blocks: the blocks of a mirrored or transposed field are
+    the mirrored or transposed blocks.
+    """
+    along = []
+    for at, size in zip((y, x), shape):
+        place, numbers = (at + 0.5) * _BLOCKS / size, np.arange(_BLOCKS)[:, None]
+        along.append(0.5 * (np.floor(place) == numbers) + 0.5 * (np.ceil(place) - 1 == numbers))
+    return (along[0][:, None] * along[1]).reshape(_BLOCKS**2, -1)
 
 
 def _common(light: np.ndarray, shift: Shift, taken: np.ndarray) -> np.ndarray:
@@ -247,9 +267,18 @@ def _autocorrelations(psi: Psi, shifts: list[Shift]) -> tuple[np.ndarray, np.nda
 
     knots = np.arange(_NARROWEST, _WIDEST + _STEP / 2, _STEP)
     tables = (plane_table(scaled_psf(psi.psf, knot), (psi.factor, psi.factor), psi.binning)[0] for knot in knots)
-    curves = [[pair_kernel(table, shift).sum() for shift in shifts] for table in tables]
-    widths = np.linspace(_NARROWEST, _WIDEST, 2201)
-    return widths, CubicSpline(knots, np.array(curves))(widths)
+    curves = np.array([[pair_kernel(table, shift).sum() for shift in shifts] for table in tables])
+    near_one = np.abs(knots - 1.0) < _MOST + 1.5 * _STEP  # only such a width is ever taken
+    rates = np.linalg.norm(np.diff(_of_unit_length(curves[near_one]), axis=0), axis=1) / _STEP
+    if not rates.min() > max(_LEAST_RATE, _STEADY * rates.max()):
+        raise ValueError("the PSF is too coarse on the fine grid: covariances do not change steadily with its width")
+    widths = np.linspace(_NARROWEST, _WIDEST, round((_WIDEST - _NARROWEST) / _GRID) + 1)
+    return widths, CubicSpline(knots, curves)(widths)
+
+
+def _of_unit_length(curves: np.ndarray) -> np.ndarray:
+    norm = np.linalg.norm(curves, axis=1, keepdims=True)
+    return np.divide(curves, norm, out=np.zeros_like(curves), where=norm > 0)
 
 
 def _best(targets: np.ndarray, widths: np.ndarray, curves: np.ndarray) -> np.ndarray:
@@ -257,8 +286,7 @@ def _best(targets: np.ndarray, widths: np.ndarray, curves: np.ndarray) -> np.nda
 
     NaN where that strength is negative, and where widths far apart fit alike: rounding would choose one of them.
     """
-    norm = np.linalg.norm(curves, axis=1, keepdims=True)
-    along = targets @ np.divide(curves, norm, out=np.zeros_like(curves), where=norm > 0).T
+    along = targets @ _of_unit_length(curves).T
     chosen = along.argmax(axis=1)  # of least squares: what is left is the target less what lies along the curve
     most = along.max(axis=1)
     alike = along >= (1 - 1e-9) * most[:, None]

@@ -198,9 +198,6 @@ def test_frames_with_nothing_to_say_are_no_reason_to_stop():
     dead = np.zeros((40, 32, 32))
     dead[:, 3:6, 4:7] = blinking(0, 40)[:, 3:6, 4:7]
     assert "not told by the flicker (only" in fg.estimate_psf_width(dead, psi).note
-    for side in (1, 3):
-        tiny = fg.estimate_psf_width(blinking(0, 60), fg.Psi(np.ones((side, side)), (32, 32), FACTOR, backend="numpy"))
-        assert tiny.width == 1.0, tiny.note
 
 
 def test_widths_that_fit_alike_are_no_width(rng):
@@ -219,6 +216,88 @@ def test_psfs_of_which_no_width_can_be_told_are_left_alone():
     for psf in (ring, np.ones((1, 9))):
         found = fg.estimate_psf_width(blinking(0, 60), fg.Psi(psf, (32, 32), FACTOR, backend="numpy"))
         assert found.width == 1.0, found.note
+
+
+@pytest.mark.parametrize("factor", [2, 4])
+@pytest.mark.parametrize("side", [1, 3, 5, 9, 15])
+def test_a_psf_whose_covariances_do_not_follow_its_width_has_no_width(side, factor):
+    """A box on a few fine pixels is the same at many widths; then rounding picks one, in every block the same."""
+    psi = fg.Psi(np.ones((side, side)), (32, 32), factor, backend="numpy")
+    frames = blinking(0, 60).astype(np.float64)
+    rng = np.random.default_rng(0)
+    for stack in (frames, frames * (1 + 1e-15 * rng.standard_normal(frames.shape)), np.asfortranarray(frames[::-1])):
+        found = fg.estimate_psf_width(stack, psi)
+        assert (found.width, found.error) == (1.0, np.inf), found.note
+        assert "too coarse" in found.note or "as small as a pixel" in found.note
+
+
+@pytest.mark.parametrize("fwhm_nm", [150, 200, 318, 450])
+@pytest.mark.parametrize("factor", [1, 2, 4])
+def test_the_covariances_of_a_smooth_psf_follow_its_width(fwhm_nm, factor):
+    for psf in (fg.gaussian_psf(fwhm_nm, 100, factor), fg.airy_psf(2.4 * fwhm_nm, 1.2, 100, factor, radius_nm=900)):
+        psi = fg.Psi(psf, (48, 48), factor, backend="numpy")
+        curves = psf_width._autocorrelations(psi, PairKernels(psi).near)[1]
+        assert np.isfinite(curves).all()
+
+
+def test_an_error_of_nought_is_no_certainty():
+    """Replicates that are all alike tell the width to the step of the grid, no better; one that tells nothing, not at all."""
+    same = np.full(26, 1.05)
+    assert psf_width._with_error(same) == (1.05, pytest.approx(psf_width._GRID / np.sqrt(12)))
+    same[7] = np.nan
+    assert psf_width._with_error(same)[1] == np.inf
+    one_step = np.full(26, 1.05) + psf_width._GRID
+    assert not psf_width._differ(one_step, np.full(26, 1.05))
+    assert psf_width._differ(one_step + 4 * psf_width._GRID, np.full(26, 1.05))
+
+
+# -- however the camera was mounted -------------------------------------------------------------------------------------
+
+MOUNTED = {
+    "upside down": lambda frames: frames[:, ::-1],
+    "mirrored": lambda frames: frames[:, :, ::-1],
+    "transposed": lambda frames: frames.transpose(0, 2, 1),
+    "turned": lambda frames: frames.transpose(0, 2, 1)[:, ::-1],
+}
+
+
+@pytest.mark.parametrize(("seed", "side"), [(3, 32), (4, 30)], ids=["blocks of unequal size", "middles on borders of blocks"])
+def test_the_width_does_not_depend_on_how_the_camera_was_mounted(seed, side):
+    frames = blinking(seed, 120)[:, :side, :side]
+    for assumed in (0.92, 1.0):
+        psi = gaussian(assumed, (side, side))
+        plain = fg.estimate_psf_width(frames, psi)
+        for turn in MOUNTED.values():
+            other = fg.estimate_psf_width(np.ascontiguousarray(turn(frames)), psi)
+            assert other.measured == pytest.approx(plain.measured, abs=psf_width._GRID)
+            assert other.error == pytest.approx(plain.error, rel=0.02)
+            assert (other.width == 1) == (plain.width == 1)
+            assert other.note.split("(")[0][:60] == plain.note.split("(")[0][:60]
+
+
+def test_shifts_of_equal_strength_take_part_together():
+    for side, fwhm_nm in ((32, 318), (32, 200), (20, 450)):
+        optics = PairKernels(fg.Psi(fg.gaussian_psf(fwhm_nm, 100, 2, truncate=3), (side, side), 2, backend="numpy"))
+        for part in (optics.near, optics.closer, optics.wider):
+            unsigned = {tuple(sorted(map(abs, shift))) for shift in part}
+            for a, b in unsigned:
+                images = {(a, b), (b, a)} | ({(a, -b), (b, -a)} if a and b else set())
+                assert images <= set(part), part
+        assert optics.closer + optics.wider == optics.near
+        assert len(optics.near) >= 6
+
+
+@pytest.mark.parametrize("size", [25, 30, 32])
+def test_blocks_of_a_mirrored_field_are_mirrored_blocks(size):
+    y = np.arange(2 * size - 1) / 2
+    middle = np.full(len(y), size / 2 - 0.5)
+    down = psf_width._shares(y, middle, (size, size)).reshape(5, 5, -1)
+    across = psf_width._shares(middle, y, (size, size)).reshape(5, 5, -1)
+    np.testing.assert_allclose(down.sum(axis=(0, 1)), 1.0)
+    np.testing.assert_array_equal(down, down[::-1, :, ::-1])
+    np.testing.assert_array_equal(down, across.swapaxes(0, 1))
+    # pixels and points between them: a block holds a fifth, to one and a half
+    assert np.abs(down.sum(axis=(1, 2)) - len(y) / 5).max() <= 1.5
 
 
 @pytest.mark.parametrize(("frames", "side"), [(10, 32), (40, 8)], ids=["few frames", "small field"])
