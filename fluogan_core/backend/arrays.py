@@ -320,7 +320,8 @@ def get_backend(name: str | Backend = "auto", device: int | None = None) -> Back
         raise RuntimeError(f"backend 'cupy' cannot be used: {reason}; choose backend='numpy' or 'auto'")
     if device is not None:
         raise RuntimeError(f"CUDA device {device} was asked for and cannot be used: {reason}; name none to use the CPU")
-    log.info("computing on the CPU (numpy): %s", reason)
+    log.info("no GPU found, computing on the CPU")
+    log.debug("why no GPU is used: %s", reason)
     return _numpy_backend()
 
 

@@ -60,7 +60,8 @@ def sole_writer(directory: Path) -> Iterator[None]:
         yield
     finally:
         if outermost:
-            path.unlink(missing_ok=True)  # while it is held: whoever has opened it sees that it is gone, and tries again
+            with contextlib.suppress(OSError):  # the folder may be gone
+                path.unlink()  # while it is held: whoever has opened it sees that it is gone, and tries again
         lock.release()
 
 

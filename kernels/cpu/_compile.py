@@ -33,6 +33,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -59,8 +60,46 @@ def sources_digest() -> str:
     return digest.hexdigest()
 
 
+class _CheckedFiles(IndexDataCacheFile):
+    """Numba's files of a cache, each with the SHA-256 of its content in front: what is damaged is compiled anew.
+
+    Numba's own raise what unpickling raises, in every later process, where a file was cut or emptied (a full disk, a machine
+    that lost power), and run machine code with flipped bits.
+    """
+
+    def _load_index(self) -> dict[Any, str]:
+        try:
+            version, stamp, overloads = self._unpacked(self._index_path)
+        except OSError:
+            return {}
+        return overloads if (version, stamp) == (self._version, self._source_stamp) else {}
+
+    def _save_index(self, overloads: dict[Any, str]) -> None:
+        self._pack(self._index_path, (self._version, self._source_stamp, overloads))
+
+    def _load_data(self, name: str) -> Any:
+        return self._unpacked(self._data_path(name))
+
+    def _save_data(self, name: str, data: Any) -> None:
+        self._pack(self._data_path(name), data)
+
+    def _pack(self, path: str, content: Any) -> None:
+        packed = self._dump(content)
+        with self._open_for_write(path) as file:
+            file.write(hashlib.sha256(packed).digest() + packed)
+
+    def _unpacked(self, path: str) -> Any:
+        """What a file holds; OSError, for which Numba compiles, if it is damaged."""
+        content = Path(path).read_bytes()
+        length = hashlib.sha256().digest_size
+        if hashlib.sha256(content[length:]).digest() != content[:length]:
+            log.info("a file of the kernels' cache is damaged, the kernel is compiled anew: %s", path)
+            raise OSError(f"{path} is damaged")
+        return pickle.loads(content[length:])
+
+
 class _FolderCache(FunctionCache):
-    """Numba's per-function cache, fresh only while no source of this folder has changed."""
+    """Numba's per-function cache, fresh only while no source of this folder has changed; it costs no work if it fails."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
@@ -68,7 +107,13 @@ class _FolderCache(FunctionCache):
         # In the name as well: a written index is unpickled before its stamp is looked at, which fails where it names a class
         # that has since moved.
         name = f"{self._impl.filename_base}-{stamp[:16]}"
-        self._cache_file = IndexDataCacheFile(cache_path=self._cache_path, filename_base=name, source_stamp=stamp)
+        self._cache_file = _CheckedFiles(cache_path=self._cache_path, filename_base=name, source_stamp=stamp)
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            super().save_overload(sig, data)
+        except OSError as error:  # a full disk
+            log.info("a compiled kernel could not be kept for the next process: %s", error)
 
 
 def given(array: Any, dtype: Any = None) -> np.ndarray:

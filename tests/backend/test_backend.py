@@ -20,11 +20,15 @@ from fluogan_core.kernels.cuda import source
 
 
 def test_auto_says_what_it_took_and_why(caplog):
-    with caplog.at_level(logging.INFO, logger="fluogan_core"):
+    with caplog.at_level(logging.DEBUG, logger="fluogan_core"):
         chosen = get_backend("auto")
     assert chosen.name in ("numpy", "cupy")
     if chosen.name == "numpy":
-        assert room.why_no_gpu() in caplog.text
+        said = {record.levelno: record.getMessage() for record in caplog.records}
+        assert said == {
+            logging.INFO: "no GPU found, computing on the CPU",
+            logging.DEBUG: f"why no GPU is used: {room.why_no_gpu()}",
+        }
 
 
 def test_cupy_is_refused_with_the_reason_where_it_cannot_be_used(monkeypatch):

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -329,6 +330,17 @@ def test_the_lock_is_for_a_thread_taken_again_and_released_whatever_happens(tmp_
     in_a_thread()
     assert refused == [True, True, False]
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_goes_while_it_is_locked_costs_nothing(tmp_path):
+    for made in (True, False):
+        folder = tmp_path / "out"
+        folder.mkdir()
+        with sole_writer(folder):
+            shutil.rmtree(folder)
+            if made:
+                folder.write_text("")
+        folder.unlink(missing_ok=True)
 
 
 # -- placed elsewhere ----------------------------------------------------------------------------------------------------

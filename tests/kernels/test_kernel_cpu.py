@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import os
 import shutil
@@ -100,3 +101,54 @@ def test_an_edit_in_another_module_of_the_folder_recompiles(tmp_path):
     word, hits = run()
     assert word != "0x6627e8d5"
     assert hits == "0"
+
+
+@pytest.fixture
+def fresh_kernel(tmp_path, monkeypatch):
+    """Compile or load a small kernel as a new process does; returns its results and how often the cache had it."""
+    source = tmp_path / "small.py"
+    source.write_text("def twice(x):\n    return x + x\n", encoding="utf-8")
+    monkeypatch.setattr(numba.core.config, "CACHE_DIR", str(tmp_path / "cache"))
+
+    def run() -> tuple[float, int, int]:
+        specification = importlib.util.spec_from_file_location("small", source)
+        module = importlib.util.module_from_spec(specification)
+        monkeypatch.setitem(sys.modules, "small", module)
+        specification.loader.exec_module(module)
+        twice = _compile.kernel()(module.twice)
+        return twice(1.5), twice(2), sum(twice.stats.cache_hits.values())
+
+    return run
+
+
+@pytest.mark.parametrize("suffix", [".nbi", ".nbc"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda b: b"",
+        lambda b: b[:20],
+        lambda b: b[:-7],
+        lambda b: bytes(len(b)),
+        lambda b: b[:-9] + bytes([b[-9] ^ 4]) + b[-8:],
+    ],
+    ids=["empty", "cut within the digest", "cut", "zeros", "one bit"],
+)
+def test_a_damaged_cache_is_compiled_anew(tmp_path, fresh_kernel, suffix, damage):
+    """An interpreter that was killed, a full disk: Numba's own raises UnpicklingError or EOFError in every later process."""
+    assert fresh_kernel() == (3.0, 4, 0)
+    assert fresh_kernel() == (3.0, 4, 2)
+    files = list((tmp_path / "cache").rglob(f"*{suffix}"))
+    assert files
+    for file in files:
+        file.write_bytes(damage(file.read_bytes()))
+    assert fresh_kernel() == (3.0, 4, 0)
+    assert fresh_kernel() == (3.0, 4, 2)
+
+
+def test_a_cache_that_cannot_be_written_costs_no_work(fresh_kernel, monkeypatch):
+    def full(self, path):
+        raise OSError(28, os.strerror(28), path)
+
+    monkeypatch.setattr(_compile.IndexDataCacheFile, "_open_for_write", full)
+    assert fresh_kernel() == (3.0, 4, 0)
+    assert fresh_kernel() == (3.0, 4, 0)
