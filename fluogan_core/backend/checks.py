@@ -15,9 +15,11 @@ __all__ = [
     "host_array",
     "host_image",
     "image_shape",
+    "length_or_time",
     "one_of",
     "real_number",
     "refuse_masked",
+    "squarable",
     "trailing_shape",
     "whole_number",
 ]
@@ -25,6 +27,8 @@ __all__ = [
 #: The largest gain, noise or number of photons per emission: its square, and that square's product with a number of photons,
 #: stay within the range of float32 (3.4e38).
 LARGEST = 1e15
+#: Largest absolute value of an image, and one over the smallest: fourth powers are summed in float64, which ends at 1.8e308.
+SQUARABLE = 1e60
 
 
 def real_number(value: Any, name: str, *, low: float = -math.inf, high: float = math.inf, open_low: bool = False) -> float:
@@ -45,6 +49,11 @@ def real_number(value: Any, name: str, *, low: float = -math.inf, high: float = 
             bound += f" and at most {high:g}"
         raise ValueError(f"{name} must be {bound}, got {number:g}")
     return number
+
+
+def length_or_time(value: Any, name: str) -> float:
+    """Return a length in nm or a time in ms as a float, 1e-9 to 1e15: beyond, it is no such thing, and its square overflows."""
+    return real_number(value, name, low=1e-9, high=LARGEST)
 
 
 def whole_number(value: Any, name: str, *, low: int | None = None, high: int | None = None) -> int:
@@ -120,11 +129,22 @@ def host_array(values: ArrayLike, name: str) -> np.ndarray:
         raise TypeError(f"{name} must hold real numbers, got {type(values).__name__}") from None
 
 
+def squarable(array: np.ndarray, name: str) -> None:
+    """Raise ValueError unless sums of squares of a finite array neither overflow nor vanish in float64."""
+    largest = float(np.abs(array).max())
+    if largest > SQUARABLE or 0 < largest < 1 / SQUARABLE:
+        raise ValueError(
+            f"the largest absolute value of {name} is {largest:g}: outside {1 / SQUARABLE:g} to {SQUARABLE:g}, products of its "
+            f"powers do not fit float64; divide {name} by {largest:g}"
+        )
+
+
 def host_image(image: ArrayLike, name: str, *, dimensions: tuple[int, ...] = (2,)) -> np.ndarray:
-    """Return ``image`` as a finite float64 array on the host, with one of these numbers of dimensions."""
+    """Return ``image`` as a finite float64 array on the host, with one of these numbers of dimensions and squares in range."""
     array = host_array(image, name)
     if array.ndim not in dimensions or array.size == 0:
         raise ValueError(f"{name} must be an image (rows, columns), got shape {array.shape}")
     if not np.isfinite(array).all():
         raise ValueError(f"{name} holds values that are NaN or infinite")
+    squarable(array, name)
     return array

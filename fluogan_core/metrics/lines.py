@@ -18,7 +18,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from ..backend.checks import host_image, real_number, whole_number
+from ..backend.checks import host_image, length_or_time, real_number, whole_number
 from ..backend.typing import ArrayLike
 from ..simulation.phantom import Pattern
 
@@ -69,7 +69,7 @@ def line_profile(
         return x.mean(axis=0)
     if fine_nm is None:
         raise TypeError("span_nm needs fine_nm, the size of a fine pixel")
-    fine_nm = real_number(fine_nm, "fine_nm", low=0, open_low=True)
+    fine_nm = length_or_time(fine_nm, "fine_nm")
     centres = (np.arange(len(x)) + 0.5) * fine_nm
     if len(span_nm) != 2:
         raise ValueError(f"span_nm must be (from, to), got {span_nm!r}")
@@ -366,7 +366,7 @@ def find_lines(x: ArrayLike, pixel_size_nm: float, factor: int, *, axis: int = 0
     >>> found.positions_nm, found.distances_nm
     ((212.5, 512.5), (300.0,))
     """
-    fine_nm = real_number(pixel_size_nm, "pixel_size_nm", low=0, open_low=True) / whole_number(factor, "factor", low=1)
+    fine_nm = length_or_time(pixel_size_nm, "pixel_size_nm") / whole_number(factor, "factor", low=1)
     image = host_image(x, "x", dimensions=(1, 2))
     profile = image if image.ndim == 1 else line_profile(image, axis=axis)
     span = float(np.ptp(profile))

@@ -18,7 +18,7 @@ from itertools import product
 
 import numpy as np
 
-from ..backend.checks import whole_number
+from ..backend.checks import squarable, whole_number
 from ..backend.typing import Array
 from ..physics.covariance import tiles
 from ..physics.forward import ForwardModel
@@ -110,6 +110,8 @@ def held_out_score(frames: Array, model: ForwardModel, x: Array, b: Array, *, bl
     if not variance.min() > 0:
         raise ValueError("the model predicts no variance in some pixel: give it a background or a noise_std above 0")
     y = host(frames).astype(np.float64)
+    squarable(y, "frames")
+    squarable(predicted, "the mean that x and b predict")
     count = len(y)
     observed = y.mean(axis=0)
     apart = y - observed

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..backend.checks import host_image, real_number
+from ..backend.checks import host_image, length_or_time, real_number
 from ..backend.typing import ArrayLike
 
 __all__ = ["RingCorrelation", "fourier_ring_correlation"]
@@ -77,7 +77,7 @@ def fourier_ring_correlation(
     ((32,), True)
     """
     a, b = host_image(a, "a"), host_image(b, "b")
-    pixel_size_nm = real_number(pixel_size_nm, "pixel_size_nm", low=0, open_low=True)
+    pixel_size_nm = length_or_time(pixel_size_nm, "pixel_size_nm")
     threshold = real_number(threshold, "threshold", low=0, high=1, open_low=True)
     if a.shape != b.shape:
         raise ValueError(f"a and b must have the same shape, got {a.shape} and {b.shape}")

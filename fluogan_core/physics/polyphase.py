@@ -3,6 +3,7 @@ r"""The polyphase table of an operator, and the two engines that apply it: FFTs 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
@@ -144,13 +145,26 @@ class Products:
             self._cast[dtype] = tuple(self.backend.xp.asarray(a, dtype=dtype) for a in self._matrices)
         return self._cast[dtype]
 
+    def _pieces(self, images: Array, budget: int) -> Iterator[slice]:
+        """Cut a batch so that what lies between the two products, (N1, M2) per image in both directions, fits the budget."""
+        rows, columns = self._matrices
+        step = max(1, budget // (rows.shape[1] * columns.shape[0] * images.dtype.itemsize))
+        for start in range(0, images.shape[0], step):
+            yield slice(start, start + step)
+
     def forward(self, x: Array, budget: int) -> Array:
-        rows, columns = self._pair(x.dtype)
-        return rows @ (x @ columns.T)
+        (rows, columns), xp = self._pair(x.dtype), self.backend.xp
+        y = xp.empty((x.shape[0], rows.shape[0], columns.shape[0]), dtype=x.dtype)
+        for piece in self._pieces(x, budget):
+            xp.matmul(rows, x[piece] @ columns.T, out=y[piece])
+        return y
 
     def adjoint(self, y: Array, budget: int) -> Array:
-        rows, columns = self._pair(y.dtype)
-        return (rows.T @ y) @ columns
+        (rows, columns), xp = self._pair(y.dtype), self.backend.xp
+        x = xp.empty((y.shape[0], rows.shape[1], columns.shape[1]), dtype=y.dtype)
+        for piece in self._pieces(y, budget):
+            xp.matmul(rows.T @ y[piece], columns, out=x[piece])
+        return x
 
 
 class Tables:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..backend.checks import host_array, host_image, real_number, whole_number
+from ..backend.checks import host_array, host_image, length_or_time, real_number, squarable, whole_number
 from ..backend.typing import ArrayLike
 
 __all__ = ["airy_psf", "cut_psf", "gaussian_psf", "measured_psf", "psf_sigma", "scaled_psf", "valid_psf"]
@@ -54,8 +54,8 @@ def gaussian_psf(fwhm_nm: float, pixel_size_nm: float, factor: int, *, truncate:
     >>> psf.shape, round(float(psf.sum()), 12)
     ((57, 57), 1.0)
     """
-    fwhm_nm = real_number(fwhm_nm, "fwhm_nm", low=0, open_low=True)
-    pixel_size_nm = real_number(pixel_size_nm, "pixel_size_nm", low=0, open_low=True)
+    fwhm_nm = length_or_time(fwhm_nm, "fwhm_nm")
+    pixel_size_nm = length_or_time(pixel_size_nm, "pixel_size_nm")
     factor = whole_number(factor, "factor", low=1)
     _one_unit("fwhm_nm", fwhm_nm, fwhm_nm, pixel_size_nm / factor)
     truncate = real_number(truncate, "truncate", low=1)
@@ -67,7 +67,7 @@ def gaussian_psf(fwhm_nm: float, pixel_size_nm: float, factor: int, *, truncate:
 
 def _one_unit(name: str, value: float, fwhm_nm: float, fine_nm: float) -> None:
     """Raise where a PSF is so small or so large beside the fine pixels that one of the two is in another unit."""
-    if not _SMALLEST <= fwhm_nm / fine_nm <= _LARGEST:
+    if not _SMALLEST * fine_nm <= fwhm_nm <= _LARGEST * fine_nm:
         raise ValueError(
             f"{name}={value:g} gives a PSF {fwhm_nm:.3g} nm wide on fine pixels of {fine_nm:.3g} nm (pixel size / factor): are "
             "both in nanometres?"
@@ -110,13 +110,13 @@ def airy_psf(
     """
     from scipy.special import j1
 
-    wavelength_nm = real_number(wavelength_nm, "wavelength_nm", low=0, open_low=True)
+    wavelength_nm = length_or_time(wavelength_nm, "wavelength_nm")
     na = real_number(na, "na", low=0, high=2, open_low=True)
-    pixel_size_nm = real_number(pixel_size_nm, "pixel_size_nm", low=0, open_low=True)
+    pixel_size_nm = length_or_time(pixel_size_nm, "pixel_size_nm")
     factor = whole_number(factor, "factor", low=1)
     if radius_nm is None:
         radius_nm = 4 * 0.61 * wavelength_nm / na
-    radius_nm = real_number(radius_nm, "radius_nm", low=0, open_low=True)
+    radius_nm = length_or_time(radius_nm, "radius_nm")
     fine_nm = pixel_size_nm / factor
     _one_unit("wavelength_nm", wavelength_nm, 0.51 * wavelength_nm / na, fine_nm)
     radius = max(1, math.ceil(radius_nm / fine_nm))
@@ -172,6 +172,7 @@ def measured_psf(image: ArrayLike, *, background: float | None = None, zoom: flo
         raise ValueError(f"a measured PSF must be a 2-D image of at least 3 x 3 pixels, got shape {image.shape}")
     if not np.isfinite(image).all():
         raise ValueError("the measured PSF holds NaN or infinite values")
+    squarable(image, "image")
     if background is None:
         background = float(np.median(np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])))
     image = np.maximum(image - background, 0.0)
@@ -261,8 +262,9 @@ def valid_psf(psf: ArrayLike, fine_shape: tuple[int, int]) -> np.ndarray:
         raise ValueError(
             f"psf must have odd sizes, so that its centre is a pixel, got {psf.shape}; fluogan_core.measured_psf trims one"
         )
-    if not (psf.min() >= 0 and 0 < psf.sum() < np.inf):
+    if not (psf.min() >= 0 and 0 < psf.max() < np.inf):
         raise ValueError("psf must be finite, non-negative and not all zero; fluogan_core.measured_psf cleans a measured one")
+    squarable(psf, "psf")
     if psf.shape[0] > fine_shape[0] or psf.shape[1] > fine_shape[1]:
         raise ValueError(
             f"psf of {psf.shape[0]} x {psf.shape[1]} fine pixels is larger than the field of {fine_shape[0]} x "

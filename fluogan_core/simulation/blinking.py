@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ..backend.checks import real_number, whole_number
+from ..backend.checks import LARGEST, length_or_time, real_number, whole_number
 
 __all__ = ["Blinking"]
 
@@ -41,8 +41,9 @@ class Blinking:
     photons_per_frame: float = 200.0
 
     def __post_init__(self) -> None:
-        for name in ("on_ms", "off_ms", "photons_per_frame"):
-            real_number(getattr(self, name), name, low=0, open_low=True)
+        for name in ("on_ms", "off_ms"):
+            length_or_time(getattr(self, name), name)
+        real_number(self.photons_per_frame, "photons_per_frame", low=0, high=LARGEST, open_low=True)
         if self.bleach_s != math.inf:
             real_number(self.bleach_s, "bleach_s", low=0, open_low=True)
 
@@ -75,7 +76,7 @@ class Blinking:
             If ``lag`` is not a whole number of at least 0, or the exposure is not positive.
         """
         lag = whole_number(lag, "lag", low=0)
-        u = real_number(frame_ms, "frame_ms", low=0, open_low=True) * (1.0 / self.on_ms + 1.0 / self.off_ms)
+        u = length_or_time(frame_ms, "frame_ms") * (1.0 / self.on_ms + 1.0 / self.off_ms)
         spread = self.duty * (1.0 - self.duty)
         if lag:
             return spread * math.exp(-u * (lag - 1)) * (math.expm1(-u) / u) ** 2

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..backend.checks import image_shape, real_number, whole_number
+from ..backend.checks import image_shape, length_or_time, real_number, whole_number
 
 __all__ = ["ARGOLIGHT_SEPARATIONS_NM", "Pattern", "argolight_pattern", "smooth_background"]
 
@@ -121,9 +121,9 @@ def argolight_pattern(
     >>> argolight_pattern((180,), pixel_size_nm=100, factor=4, shape=(32, 32)).lines_nm
     ((950.0, 1510.0, 1690.0, 2250.0),)
     """
-    pixel_size_nm = real_number(pixel_size_nm, "pixel_size_nm", low=0, open_low=True)
+    pixel_size_nm = length_or_time(pixel_size_nm, "pixel_size_nm")
     factor = whole_number(factor, "factor", low=1)
-    width = real_number(line_width_nm, "line_width_nm", low=0, open_low=True)
+    width = length_or_time(line_width_nm, "line_width_nm")
     margin_nm = real_number(margin_nm, "margin_nm", low=0)
     try:
         raw = tuple(separations_nm)

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend.checks import real_number, trailing_shape, whole_number
+from ..backend.checks import length_or_time, real_number, trailing_shape, whole_number
 from ..physics.psf import FWHM_PER_SIGMA
 from .blinking import Blinking
 from .detector import Detector
@@ -245,8 +245,8 @@ def simulate_sofi(
     density, shape, pixel_size_nm, factor = _density(pattern, pixel_size_nm, factor)
     frames = whole_number(frames, "frames", low=1)
     density_per_um2 = real_number(density_per_um2, "density_per_um2", low=0, open_low=True)
-    fwhm_nm = real_number(fwhm_nm, "fwhm_nm", low=0, open_low=True)
-    frame_ms = real_number(frame_ms, "frame_ms", low=0, open_low=True)
+    fwhm_nm = length_or_time(fwhm_nm, "fwhm_nm")
+    frame_ms = length_or_time(frame_ms, "frame_ms")
     light = _background(background, shape)
     rng = np.random.default_rng(whole_number(seed, "seed", low=0))
 
@@ -315,7 +315,7 @@ def _density(pattern: Any, pixel_size_nm: float | None, factor: int | None) -> t
         return pattern.x, pattern.shape, pattern.pixel_size_nm, pattern.factor
     if pixel_size_nm is None or factor is None:
         raise TypeError("an array of densities needs pixel_size_nm= and factor=")
-    pixel_size_nm = real_number(pixel_size_nm, "pixel_size_nm", low=0, open_low=True)
+    pixel_size_nm = length_or_time(pixel_size_nm, "pixel_size_nm")
     factor = whole_number(factor, "factor", low=1)
     density = np.asarray(pattern, dtype=np.float64)
     if density.ndim != 2 or density.size == 0 or density.shape[0] % factor or density.shape[1] % factor:
