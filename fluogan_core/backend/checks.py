@@ -53,6 +53,7 @@ def real_number(value: Any, name: str, *, low: float = -math.inf, high: float = 
 
 def length_or_time(value: Any, name: str) -> float:
     """Return a length in nm or a time in ms as a float, 1e-9 to 1e15: beyond, it is no such thing, and its square overflows."""
+    real_number(value, name, low=0, open_low=True)
     return real_number(value, name, low=1e-9, high=LARGEST)
 
 
