@@ -136,7 +136,7 @@ register_estimator(
     Estimator(
         "corrected",
         _HERE + "coupled:corrected",
-        "`linear` on every frame, plus (coupled − its own linear prediction) on a few",
+        "`linear` on every frame, plus (coupled − its own linear prediction) on a few frames",
         PARTS,
         "one backward pass, and a few coupled frames",
         needs_gradient=True,
@@ -144,11 +144,11 @@ register_estimator(
 )
 register_estimator(
     Estimator(
-        "coupled", _HERE + "coupled:coupled", "D(y + α P(C_i)) − D(y) for every i, one y", PARTS, "N local re-evaluations"
+        "coupled", _HERE + "coupled:coupled", "D(y + α P(C_i)) − D(y) for every i, the same y", PARTS, "N local evaluations"
     )
 )
 register_estimator(
-    Estimator("photon", _HERE + "coupled:photon", "Ψᵀ E[D(y + α e_j) − D(y)]", ("mean", "detection"), "M local re-evaluations")
+    Estimator("photon", _HERE + "coupled:photon", "Ψᵀ E[D(y + α e_j) − D(y)]", ("mean", "detection"), "M local evaluations")
 )
 register_estimator(
     Estimator("linear", _HERE + "coupled:linear", "α Ψᵀ E[∇D]", ("mean",), "one backward pass", needs_gradient=True)
@@ -157,8 +157,8 @@ register_estimator(
     Estimator(
         "direct",
         _HERE + "direct:direct",
-        "independent frames for each b + C_i, eq. (12) as printed",
+        "independent frames for each b + C_i, eq. (12) literally",
         PARTS,
-        "N critic runs, and drowned in noise",
+        "N critic runs, and very noisy",
     )
 )

@@ -155,7 +155,7 @@ def critic_gradient(
     method : {"corrected", "coupled", "photon", "linear", "direct"} or another registered one
         See :func:`fluogan_core.register_estimator`.
 
-        ``"direct"``: independent frames for each b + C_i, eq. (12) as printed; unbiased, drowned in noise.
+        ``"direct"``: independent frames for each b + C_i, eq. (12) literally; unbiased, very noisy.
         ``"coupled"``: :math:`D(y + \alpha P(C_i)) - D(y)`; unbiased.
         ``"photon"``: :math:`\Psi^T E[D(y + \alpha e_j) - D(y)]`; for x drops what several photons of one emission do together.
         ``"linear"``: :math:`\alpha \Psi^T E[\nabla D]`; the shift of the mean only.

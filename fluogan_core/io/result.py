@@ -81,8 +81,8 @@ def write_result(
     Examples
     --------
     >>> import tempfile, numpy as np, fluogan_core as fg
-    >>> psi = fg.Psi(fg.gaussian_psf(300, 100, 2), (12, 12), 2, backend="numpy")
-    >>> stack = np.random.default_rng(0).poisson(100 + psi.forward(np.full(psi.fine_shape, 5.0)), (20, 12, 12))
+    >>> psi = fg.Psi(fg.gaussian_psf(300, 100, 2), (16, 16), 2, backend="numpy")
+    >>> stack = np.random.default_rng(0).poisson(100 + psi.forward(np.full(psi.fine_shape, 5.0)), (20, 16, 16))
     >>> options = fg.SolverOptions(method="none", warm_steps=2)
     >>> result = fg.reconstruct(stack, psi=psi, camera=fg.Camera(1.0, 90.0, 1.0), options=options)
     >>> folder = tempfile.TemporaryDirectory()

@@ -14,6 +14,7 @@ import tifffile
 
 import fluogan_core as fg
 from fluogan_core.cli.commands import commands
+from fluogan_core.critics import estimators
 from fluogan_core.io.simulated import write_experiment
 from fluogan_core.simulation.experiment import Experiment
 
@@ -80,6 +81,7 @@ def reader(recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
         if path.is_file():
             (tmp_path / path.name).write_bytes(path.read_bytes())
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(estimators, "_REGISTRY", dict(estimators._REGISTRY))  # a page registers one of its own
     return tmp_path
 
 
@@ -150,6 +152,17 @@ def test_every_public_name_is_on_the_page_of_public_names():
     public = {name for name in fg.__all__ if not name.startswith("_")}
     assert public - listed == set(), "missing in docs/api.md"
     assert listed - public == set(), "listed in docs/api.md, but not public"
+
+
+def test_the_table_of_estimators_is_that_of_the_registry():
+    own = [row for row in estimators.estimator_table().splitlines() if re.match(r'\| `("(\w+)"|method)`', row)]
+    named = {
+        name for name in estimators.estimator_names() if str(estimators.estimator_named(name).function).startswith("fluogan_")
+    }
+    rows = [row for row in own if row.startswith("| `method`") or row.split('"')[1] in named]
+    assert len(rows) == 6
+    for row in rows:
+        assert row in text_of("docs/estimators.md"), row
 
 
 @pytest.mark.parametrize("page", PAGES)
