@@ -54,9 +54,10 @@ def test_a_measured_psf_between_pixels_is_moved_onto_one():
 
 @pytest.mark.parametrize(("pixel_nm", "tolerance"), [(100.0, 1e-2), (25.0, 1e-6), (10.0, 1e-4)])
 def test_a_measured_psf_of_other_pixels_is_sampled_on_the_fine_grid(pixel_nm, tolerance):
-    """A Gaussian seen out to 700 nm through pixels of its own, onto a fine grid of 25 nm."""
+    """A Gaussian seen out to 700 nm through pixels of its own, onto a fine grid of 25 nm; larger ones take means."""
     axis = np.arange(-round(700 / pixel_nm), round(700 / pixel_nm) + 1) * pixel_nm
-    line = np.exp(-0.5 * (axis * FWHM_PER_SIGMA / 318) ** 2)
+    inside = (np.arange(round(pixel_nm / 25)) - (round(pixel_nm / 25) - 1) / 2) * 25 if pixel_nm > 25 else np.zeros(1)
+    line = np.exp(-0.5 * ((axis[:, None] + inside) * FWHM_PER_SIGMA / 318) ** 2).mean(axis=1)
     psf = fg.measured_psf(7 * np.outer(line, line), background=0, zoom=pixel_nm / 25)
     assert psf.shape == (57, 57)
     wanted = cut_psf(fg.gaussian_psf(318, 100, 4, truncate=8), psf.shape)
