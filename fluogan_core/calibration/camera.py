@@ -34,7 +34,14 @@ from ..backend.checks import real_number
 from ..physics.psi import Psi
 from .flicker import PairKernels, fit_flicker
 from .regression import jackknife
-from .remarks import MOST_READ_NOISE, camera_notes, flicker_notes, neighbour_notes, usable_brightness
+from .remarks import (
+    MOST_READ_NOISE,
+    camera_notes,
+    flicker_notes,
+    gain_refusal,
+    neighbour_notes,
+    usable_brightness,
+)
 from .row_shift import row_shift_notes
 from .stack_statistics import StackStatistics
 
@@ -42,6 +49,8 @@ __all__ = ["MOST_READ_NOISE", "Camera", "CameraEstimate", "camera_from", "checke
 
 #: Pixels whose variance departs by more than this many robust standard deviations do not take part.
 _REJECT = 4.0
+#: No camera but a photon counter has less noise, photons rms; 10 counts at 120 per photon is an EM register at full gain.
+_LEAST_NOISE = 0.07
 #: Blocks per axis of the field that the jackknife leaves out one at a time.
 _BLOCKS = 5
 
@@ -162,6 +171,13 @@ def _resolve(
     return gain, (largest / 3.0 - intercept) / gain, math.sqrt(largest / 3.0), math.sqrt(4.0 / 45.0) * largest
 
 
+def _quietest(frames: np.ndarray, variance: np.ndarray, used: np.ndarray) -> float:
+    """Noise of the pixels that vary least, counts, from the middle half of their changes: 0 where most do not change."""
+    order = np.flatnonzero(used)[np.argsort(variance[used], kind="stable")[: max(16, min(256, int(used.sum()) // 10))]]
+    counts = frames.reshape(len(frames), -1)[:, np.sort(order)].astype(np.float64)
+    return float(1.4826 * np.median(np.abs(np.diff(counts, axis=0))) / math.sqrt(2.0))
+
+
 # -- the estimate -----------------------------------------------------------------------------------------------------
 
 
@@ -197,7 +213,7 @@ def estimate_camera(
     ------
     ValueError
         If the stack is not (T, M1, M2) with T of 2 or more, not finite, does not fit ``psi``, or does not determine the
-        gain.
+        gain: its variance is nearly all flicker (few bright molecules, few frames), or its pixels are too alike.
     TypeError
         If it holds neither integers nor floats.
     """
@@ -256,11 +272,18 @@ def camera_from(statistics: StackStatistics, psi: Psi | None, given: dict[str, f
     doubt = flicker.disagreement if flicker else 0.0
     uncorrected = _resolve(mean[used], moments.variance[used], 1.0 / fit[used], darkest, given)
     gain_error, offset_error = (math.hypot(error[k], bend[k], doubt * abs(uncorrected[k] - table[0, k])) for k in (0, 1))
-    if not found_gain > 2.0 * gain_error:
-        raise ValueError(
-            f"the gain cannot be read from this stack (slope of variance on mean {found_gain:.3g} +- {gain_error:.3g}): its "
-            "pixels are too alike, or too few, or their noise is not that of photons; give the gain if you have a calibration"
-        )
+    # what one brightness per emission leaves unexplained of the flicker may be in the slope too
+    unexplained = flicker.misfit * abs(uncorrected[0] - found_gain) if flicker else 0.0
+    if "gain" not in given:
+        if not found_gain > 2.0 * math.hypot(gain_error, unexplained):
+            raise ValueError(gain_refusal(moments, found_gain, gain_error, unexplained))
+        quietest = _quietest(statistics.frames, moments.variance, used)
+        if 0 < quietest < _LEAST_NOISE * found_gain:
+            raise ValueError(
+                f"the gain cannot be read from this stack: the slope of variance on mean is {found_gain:.3g}, but counts of "
+                f"the darkest pixels vary by {quietest:.2g} only, {quietest / found_gain:.2g} photons, and no camera is so "
+                "quiet; flicker makes that slope, give the gain if you have a calibration"
+            )
     offset_error = math.hypot(offset_error, still_open / found_gain)
     if found_noise > 0:
         noise_error = still_open / (2.0 * found_noise)

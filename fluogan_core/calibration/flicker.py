@@ -20,6 +20,8 @@ _WIENER = 0.002
 _NEIGHBOURS = 16
 #: Strengths that differ by less than this part are equal: they are sums of products in another order.
 _TIE = 1e-6
+#: The misfit is read from this many of the closest shifts, which flicker makes largest.
+_CLOSEST = 4
 #: Terms of a covariance that the PSF shapes: q, and six of a smooth background; then lamp, row noise, column noise.
 SHAPED, SPREAD = 7, 3
 
@@ -121,13 +123,16 @@ class Flicker:
     """Coefficients of the covariance: all pixels first, then one jackknife replicate per row.
 
     ``terms`` are what the first eight stand for at shift zero; ``disagreement`` is the relative difference between q from
-    the closer and from the wider near pairs, 0 where it is within the noise.
+    the closer and from the wider near pairs, 0 where it is within the noise.  ``misfit`` is what one q for the whole field
+    leaves unexplained of the closest pairs' covariances, a root mean square relative to theirs: near 0 where many emissions
+    overlap, half and more where each place has seen a few only.
     """
 
     fast: np.ndarray
     whole: np.ndarray
     terms: np.ndarray
     disagreement: float
+    misfit: float
 
     def variance(self, replicate: int) -> np.ndarray:
         """Flicker of sample and lamp in the variance of consecutive differences, (M1, M2)."""
@@ -185,7 +190,21 @@ def fit_flicker(
     apart = np.array(halves)[:, :1] - np.array(halves)[:, 1:]
     clear = groups[1] and whole[0, 0] > 0 and abs(apart[0, 0]) > 2.0 * jackknife(apart)[0]
     terms = np.concatenate([predict((0, 0))[None], optics.strength[0, 0] * surface, light[None] ** 2])
-    return Flicker(fast, whole, terms, abs(apart[0, 0]) / whole[0, 0] if clear else 0.0)
+    flicker = np.tensordot(fast[0, : len(terms)], terms, axes=1)
+    left = power = 0.0
+    for shift in optics.near[:_CLOSEST]:
+        first, second = windows(shift, shape)
+        taken = used[first] & used[second]
+        shaped = np.concatenate([predict(shift)[first][None], optics.strength[shift] * surface[:, *first]])
+        expected = np.tensordot(fast[0, :SHAPED], shaped, axes=1)[taken] + fast[0, SHAPED:] @ spread_terms(light, shift, taken)
+        seen = moments.fast[shift][taken]
+        # a mean product of consecutive differences scatters by 1.5 / frames of both variances; shot and read noise have no
+        # part in how well one q describes the flicker
+        both = moments.variance[first] * moments.variance[second] - flicker[first] * flicker[second]
+        left += float(((seen - expected) ** 2 - 1.5 / moments.brightness.size * both[taken]).sum())
+        power += float((seen**2).sum())
+    misfit = math.sqrt(max(left, 0.0) / power) if power > 0 else 0.0
+    return Flicker(fast, whole, terms, abs(apart[0, 0]) / whole[0, 0] if clear else 0.0, misfit)
 
 
 def spread_terms(light: np.ndarray, shift: Shift, taken: np.ndarray) -> np.ndarray:

@@ -27,6 +27,31 @@ def usable_brightness(kappa: float, error: float) -> tuple[float, str]:
     return max(kappa, error), f"photons per emission: hardly any flicker seen ({kappa:.2g} +- {error:.2g})"
 
 
+def gain_refusal(moments: PixelMoments, gain: float, error: float, unexplained: float) -> str:
+    """Why the gain cannot be read, and what to do."""
+    why = "its pixels are too alike, or too few, or their noise is not that of photons"
+    if unexplained > error:
+        why = (
+            f"its variance is mostly flicker, of which one brightness per emission leaves as much unexplained as makes a slope "
+            f"of {unexplained:.3g} (few bright molecules, or few frames)"
+        )
+    help_ = "give the gain if you have a calibration"
+    steady = _steady_from(moments.brightness, float(np.quantile(moments.mean, 0.005)))
+    if steady:
+        help_ += f", or take the frames after most of the bleaching (frames {steady}:{moments.brightness.size})"
+    return f"the gain cannot be read from this stack (slope of variance on mean {gain:.3g} +- {error:.3g}): {why}; {help_}"
+
+
+def _steady_from(brightness: np.ndarray, darkest: float) -> int:
+    """The frame from which on a quarter of the loss of light is left to come; 0 where light falls by less than a third."""
+    tenth = max(1, brightness.size // 10)
+    smooth = np.convolve(brightness, np.ones(tenth) / tenth, mode="valid")
+    first, last = float(smooth[0]), float(smooth[-1])
+    if first - last < max((first - darkest) / 3.0, 6.0 * float(np.diff(brightness).std()) / math.sqrt(tenth)):
+        return 0
+    return int(np.argmax(smooth <= last + 0.25 * (first - last)))
+
+
 def camera_notes(
     moments: PixelMoments, slopes: tuple[float, float, float], error: float, offset: float, given: dict[str, float]
 ) -> list[str]:
