@@ -253,6 +253,11 @@ def camera_from(statistics: StackStatistics, psi: Psi | None, given: dict[str, f
             dark = _resolve(mean[used], shot[used], 1.0 / fit[used], math.inf, given)[1]
             flicker = fit_flicker(moments, optics, used, 1.0 / fit, dark, blocks)
             shot = moments.variance - flicker.variance(0)
+            if not np.median(shot[live]) > 0:
+                raise ValueError(
+                    "the flicker seen through this PSF explains all variance of the stack and leaves none to the camera; "
+                    "so narrow a PSF cannot tell the two apart: pass the width that the microscope has, or leave psi out"
+                )
             fit, used = _expected(mean, shot, live, frames)
 
     darkest = float(np.quantile(mean[used], 0.005))
