@@ -389,5 +389,5 @@ class Psi(OperatorValue):
 
     @cached_property
     def norm(self) -> float:
-        r"""The largest singular value :math:`\|\Psi\|`, by power iteration on :math:`\Psi^T \Psi` (to 1e-7)."""
+        r"""The largest singular value :math:`\|\Psi\|`, photons per emission, to rounding."""
         return spectral_norm(self)
