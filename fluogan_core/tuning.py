@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["DEFAULT", "CovarianceTuning", "EstimatorTuning", "QuadraticCriticTuning", "Tuning"]
+__all__ = ["DEFAULT", "CovarianceTuning", "EstimatorTuning", "LatticeTuning", "QuadraticCriticTuning", "Tuning"]
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,29 @@ class EstimatorTuning:
 
 
 @dataclass(frozen=True)
+class LatticeTuning:
+    """Of the coarser lattice of emitters (:mod:`fluogan_core.critics.lattice`).
+
+    Attributes
+    ----------
+    aliased : float
+        Spacing 2 is safe where the squared PSF's spectrum beyond a quarter cycle per fine pixel stays below this share of its
+        peak; ``docs/estimators.md`` states what the interpolation then costs.
+    spline_degree : int
+        Degree of the splines between the nodes.
+    """
+
+    aliased: float = 1e-6
+    spline_degree: int = 5
+
+
+@dataclass(frozen=True)
 class Tuning:
     """The sections, one per room or phase that has numbers by trial."""
 
     covariance: CovarianceTuning = CovarianceTuning()
     estimators: EstimatorTuning = EstimatorTuning()
+    lattice: LatticeTuning = LatticeTuning()
     quadratic_critic: QuadraticCriticTuning = QuadraticCriticTuning()
 
 

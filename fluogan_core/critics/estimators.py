@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .job import Gradient, GradientJob, GradientWithError
 
-__all__ = ["Estimator", "estimator_named", "estimator_names", "estimator_table", "register_estimator"]
+__all__ = ["Estimator", "estimator_named", "estimator_names", "estimator_table", "register_estimator", "unregister_estimator"]
 
 #: What an estimator may keep of the exact gradient, to second order in the critic (``docs/estimators.md``).
 PARTS = ("mean", "detection", "flicker")
@@ -82,7 +82,7 @@ def register_estimator(estimator: Estimator) -> Estimator:
     The central difference of each pixel, with its error of third order:
 
     >>> import fluogan_core as fg
-    >>> from fluogan_core.critics.estimators import Estimator, register_estimator
+    >>> from fluogan_core.critics.estimators import Estimator, register_estimator, unregister_estimator
     >>> def central(job):
     ...     means, step = job.means(), job.model.gain
     ...     for numbers, y in job.sampled_frames():
@@ -94,6 +94,7 @@ def register_estimator(estimator: Estimator) -> Estimator:
     'central'
     >>> fg.SolverOptions(method="central").method
     'central'
+    >>> unregister_estimator("central")
     """
     if estimator.name in _REGISTRY or estimator.name in ("moments", "none"):
         raise ValueError(f"an estimator called {estimator.name!r} is registered already: choose another name")
@@ -102,6 +103,17 @@ def register_estimator(estimator: Estimator) -> Estimator:
         raise ValueError(f"keeps must name parts out of {', '.join(map(repr, PARTS))}, got {', '.join(map(repr, unknown))}")
     _REGISTRY[estimator.name] = estimator
     return estimator
+
+
+def unregister_estimator(name: str) -> None:
+    """Remove an estimator, so that its name can be registered again: in a notebook whose cell is run twice.
+
+    Raises
+    ------
+    ValueError
+        If there is none of this name.
+    """
+    del _REGISTRY[estimator_named(name).name]
 
 
 def estimator_names() -> tuple[str, ...]:

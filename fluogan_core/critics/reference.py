@@ -1,6 +1,6 @@
-"""The slow oracles: every fused operation written out plainly, against which all kernels are held.
+"""Reference implementations: every fused operation written out plainly, for critics that the kernels do not know.
 
-A critic is here any function ``values`` from frames (n, M1, M2) to scores (n,).
+The kernels are tested against them.  A critic is here any function ``values`` from frames (n, M1, M2) to scores (n,).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 r"""The photons of one more emission, :math:`P(C_i)`, drawn for every fine pixel i: the perturbations of eq. (12).
 
-A Poisson image of mean C_i is a Poisson number of photons, each placed by the polyphase table: one draw and about kappa
-placements instead of one draw per pixel of the PSF.  Photons that fall outside the field are lost, which is exactly what
-cutting the column at the border means.
+A Poisson image of mean C_i is a Poisson number of photons, each of which is placed by the polyphase table: one draw and about
+kappa placements instead of one draw per pixel of the PSF.  Photons that fall outside the field are lost: the column C_i is cut
+at the border.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class PhotonSets:
 
 
 class PlacementTable:
-    """What drawing P(C_i) needs to know of Psi, on Psi's backend.
+    """The tables of Psi from which P(C_i) is drawn, on Psi's backend.
 
     Attributes
     ----------
@@ -98,6 +98,16 @@ def draw_photons(table: PlacementTable, indices: Any, frames: Any, *, seed: int,
     -------
     PhotonSets
         F * P sets, frame by frame, on the table's backend.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fluogan_core as fg
+    >>> from fluogan_core.physics.photons import PlacementTable, draw_photons
+    >>> psi = fg.Psi(np.ones((3, 3)), (8, 8), 1, photons_per_emitter=20.0, backend="numpy")
+    >>> sets = draw_photons(PlacementTable(psi), np.array([9, 36]), np.arange(3), seed=0, step=0)
+    >>> len(sets), sets.dense(psi.shape, 0, 6).shape
+    (6, (6, 8, 8))
     """
     kernel = table.backend.kernel("draw_photons")
     if kernel is None:
@@ -109,7 +119,7 @@ def draw_photons(table: PlacementTable, indices: Any, frames: Any, *, seed: int,
 
 
 def _draw_photons(table: PlacementTable, indices: np.ndarray, frames: np.ndarray, seed: int, step: int) -> PhotonSets:
-    """The same in NumPy's array code, which the kernels are held to."""
+    """Draw the same with NumPy; the kernels are tested against it."""
     frame, index = (a.ravel() for a in np.broadcast_arrays(frames[:, None], indices[None, :]))
     phase, top, left = table.phase_and_pixel(index)
     count = random.poisson(table.totals[phase], seed, Stage.COUPLED_COUNT, step, frame, index).astype(np.int64)

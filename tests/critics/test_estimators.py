@@ -13,7 +13,14 @@ from conftest import tiny_psf
 
 import fluogan_core as fg
 from fluogan_core.backend.random import Stage
-from fluogan_core.critics.estimators import Estimator, estimator_named, estimator_names, estimator_table, register_estimator
+from fluogan_core.critics.estimators import (
+    Estimator,
+    estimator_named,
+    estimator_names,
+    estimator_table,
+    register_estimator,
+    unregister_estimator,
+)
 from fluogan_core.critics.evaluator import CriticEvaluator
 from fluogan_core.critics.gradient import Gradient, GradientWithError
 from fluogan_core.critics.job import GradientJob
@@ -110,6 +117,16 @@ def test_a_name_that_is_taken_and_a_part_that_is_unknown_are_refused(name, keeps
     with pytest.raises(ValueError, match=message):
         register_estimator(Estimator(name, "nowhere:nothing", "", keeps, ""))
     assert estimator_names() == before
+
+
+def test_a_name_is_free_again_after_its_estimator_was_removed():
+    entry = Estimator("mine", "fluogan_core.critics.coupled:linear", "", ("mean",), "")
+    for _ in range(2):
+        register_estimator(entry)
+        assert estimator_named("mine") is entry
+        unregister_estimator("mine")
+    with pytest.raises(ValueError, match="got 'mine'"):
+        unregister_estimator("mine")
 
 
 def test_an_unknown_estimator_is_named_with_all_that_are_known():
