@@ -44,8 +44,10 @@ def stage_file(path: Path, write: Write) -> Path:
             write(handle)
             handle.flush()
             os.fsync(handle.fileno())
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # writing to a descriptor does not know it
+            error.filename = os.fspath(path)
         raise
     return temporary
 

@@ -136,8 +136,8 @@ def place_or_rescue(write: Callable[[Path], Made], directory: Path) -> tuple[Mad
 
     Raises
     ------
-    Exception
-        What ``write`` raised for ``directory``, if it can be written nowhere.
+    OSError
+        If it can be written nowhere; the message says why not to ``directory``.
     """
     try:
         return write(directory), directory, ""
@@ -150,7 +150,7 @@ def place_or_rescue(write: Callable[[Path], Made], directory: Path) -> tuple[Mad
                 except BaseException:
                     shutil.rmtree(place, ignore_errors=True)
                     raise
-        raise
+        raise OSError(f"the result could be written neither to {directory} ({said(error)}) nor to another folder") from error
 
 
 def said(error: BaseException) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -136,7 +137,8 @@ def drawing_of(name: str, draw: Callable[[Any], Any]) -> Write | None:
     except ImportError:
         log.warning("%s is left out: matplotlib is not installed (pip install 'fluogan-core[plot]')", name)
     except Exception as error:
-        log.warning("%s is left out: it could not be drawn (%s: %s)", name, type(error).__name__, said(error))
+        why = textwrap.shorten(said(error), 160, placeholder=" ...")
+        log.warning("%s is left out: it could not be drawn (%s: %s)", name, type(error).__name__, why)
         log.debug("while %s was drawn", name, exc_info=True)
     else:
         return lambda handle: handle.write(buffer.getbuffer())

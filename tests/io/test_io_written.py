@@ -234,6 +234,18 @@ def test_temporary_files_have_names_of_their_own_and_usual_modes(tmp_path, monke
     assert made.stat().st_mode & 0o777 == 0o640
 
 
+def test_a_writer_that_fails_half_way_leaves_nothing_and_says_where(tmp_path):
+    def half(handle):
+        handle.write(b"half")
+        raise OSError(28, os.strerror(28))
+
+    (tmp_path / "a.bin").write_bytes(b"old")
+    with pytest.raises(OSError, match=r"No space left on device: '.*a\.bin'"):
+        replace.replace_file(tmp_path / "a.bin", half)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.bin"]
+    assert (tmp_path / "a.bin").read_bytes() == b"old"
+
+
 def test_an_input_that_is_gone_costs_nothing(tmp_path, result, stack):
     source = tmp_path / "in.tif"
     write_image(source, stack)
@@ -365,7 +377,7 @@ def test_what_cannot_be_placed_is_placed_elsewhere_and_said(tmp_path, monkeypatc
     assert reason == "No space left on device: x.tif"
     assert not list((tmp_path / "a").iterdir())
     assert files.place_or_rescue(lambda place: "made", tmp_path) == ("made", tmp_path, "")
-    with pytest.raises(OSError, match="read-only"):
+    with pytest.raises(OSError, match=r"neither to .* \(read-only\) nor to another folder"):
         files.place_or_rescue(lambda place: (_ for _ in ()).throw(OSError("read-only")), tmp_path)
     assert [p.name for p in (tmp_path / "cwd").iterdir()] == [place.name]
 

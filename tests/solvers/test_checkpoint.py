@@ -79,7 +79,7 @@ def test_files_of_other_programs_and_none_are_refused(tmp_path):
         (("steps",), True, r"state\['steps'\] must be a whole number, got bool"),
         (("images",), [1], r"state\['images'\] must be a dict, got list"),
         (("images", "x"), np.zeros((5, 6)), r"state\['images'\]\['x'\] must have the shape \(6, 5\), got \(5, 6\)"),
-        (("images", "x"), np.full((6, 5), -1.0), r"state\['images'\]\['x'\] must be at least 0 everywhere, got -1"),
+        (("images", "x"), np.eye(6, 5) - np.eye(6, 5, 1), r"state\['images'\]\['x'\] must be at least 0 everywhere, got -1"),
         (("images", "b"), np.full((6, 5), np.nan), r"state\['images'\]\['b'\] holds NaN or infinite values"),
         (("images", "b"), "none", r"state\['images'\]\['b'\] must be an array, got str"),
         (("images", "more"), 1, r"state\['images'\] has unknown fields \['more'\]"),
