@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from ..backend.checks import real_number
 from ..physics.psi import Psi
 from .bad_pixels import find_bad_pixels
-from .camera import Camera, CameraEstimate, camera_from, checked_values
+from .camera import Camera, CameraEstimate, camera_from, checked_values, contradictions
 from .noise import StackNoise, noise_from, temporal_moments
 from .psf_width import PSFWidth, width_from
 from .stack_statistics import StackStatistics
@@ -121,7 +121,10 @@ def calibrate(
 
     width = width_from(statistics, psi) if width is None else width
     psi = psi.scaled(width.width)
-    estimate = _all_given(**given) if len(given) == 4 else camera_from(statistics, psi, given)
+    if len(given) == 4:
+        estimate = replace(_all_given(**given), notes=tuple(contradictions(statistics, psi, given)))
+    else:
+        estimate = camera_from(statistics, psi, given)
     psi = psi.replaced(photons_per_emitter=estimate.photons_per_emitter)
 
     # In float32 above the offset, as a solver sees the counts: its weights follow from this variance, and the moments of raw

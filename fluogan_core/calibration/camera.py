@@ -51,6 +51,8 @@ __all__ = ["MOST_READ_NOISE", "Camera", "CameraEstimate", "camera_from", "checke
 _REJECT = 4.0
 #: No camera but a photon counter has less noise, photons rms; 10 counts at 120 per photon is an EM register at full gain.
 _LEAST_NOISE = 0.07
+#: A given value is contradicted from this many standard errors on; a gain if it is off by this part, too.
+_CONTRADICTS, _BY_MUCH = 4.0, 0.25
 #: Blocks per axis of the field that the jackknife leaves out one at a time.
 _BLOCKS = 5
 
@@ -306,6 +308,7 @@ def camera_from(statistics: StackStatistics, psi: Psi | None, given: dict[str, f
         notes.append(remark)
     notes += camera_notes(moments, (slopes[2][0], found_gain, slopes[0][0]), float(error[0]), found_offset, given)
     notes += flicker_notes(flicker, table[0, 4:], error[4:]) if flicker else neighbour_notes(moments)
+    notes += contradictions(statistics, psi, given)
     notes += row_shift_notes(np.where(live, mean, median_filter(mean, 3)))  # one hot pixel alternates more than any shift
     for name in given:
         errors[name] = 0.0
@@ -320,3 +323,29 @@ def camera_from(statistics: StackStatistics, psi: Psi | None, given: dict[str, f
         notes=tuple(notes),
         diagnostics={"mean": mean, "variance": moments.variance, "flicker": moments.variance - shot, "used": used},
     )
+
+
+def contradictions(statistics: StackStatistics, psi: Psi | None, given: dict[str, float]) -> list[str]:
+    """What to say of a given gain or offset that the stack clearly contradicts: what it suggests instead."""
+    moments, notes = statistics.moments(), []
+    offset, gain = given.get("offset"), given.get("gain")
+    live, _ = statistics.live
+    mean, error = moments.mean[live], np.sqrt(moments.variance[live] / len(statistics.frames))
+    if offset is not None and float(np.quantile(mean + _CONTRADICTS * error, 0.05)) < offset:
+        notes.append(
+            f"offset {offset:g} was given, but the darkest pixels are {float(np.quantile(mean, 0.005)):.4g} counts on average: "
+            "without light a camera writes its offset; measure it on a recording with the shutter closed"
+        )
+    if gain is None or psi is None:  # without a PSF flicker passes for shot noise, and suggests too much
+        return notes
+    try:
+        found = camera_from(statistics, psi, {})
+    except ValueError:  # a stack that does not tell
+        return notes
+    suggested, error_of_it = found.camera.gain, found.gain_error
+    if abs(suggested - gain) <= max(_CONTRADICTS * error_of_it, _BY_MUCH * max(gain, suggested)):
+        return notes
+    note = f"gain {gain:g} was given, but the stack suggests {suggested:.3g} +- {error_of_it:.2g} counts per photon"
+    if abs(suggested - 1.0 / gain) <= _BY_MUCH * max(suggested, 1.0 / gain):
+        note += f"; 1/{gain:g} = {1.0 / gain:.3g} is near it: was it given in electrons per count?"
+    return [*notes, note]
