@@ -11,6 +11,7 @@ QUESTIONS = {
     "solver": "How is the time of a whole solver iteration split?",
     "estimators": "Which estimator of the critic's gradient has the smallest error in a given time?",
     "resources": "What does every CUDA kernel take of a card, by the compiler?",
+    "pulls": "Are the errors that the estimates of the camera and the PSF state those that they make?",
     "memory": "Does every method keep within the memory budget that it was given?",
 }
 
