@@ -144,7 +144,7 @@ def test_masked_arrays_are_refused_by_name(rng, which):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("scale", [1e-40, 1e-30, 1e-6, 1e6, 1e20, 1e30, 3e38, 1e200])
+@pytest.mark.parametrize("scale", [1e-40, 1e-30, 1e-6, 1e6, 1e20, 1e30, 1e36, 1e37, 3e38, 1e200])
 def test_results_are_finite_or_refused(rng, dtype, scale):
     """float32 ends at 3.4e38."""
     model = make(kappa=100.0, gain=3.0, noise_std=2.0)

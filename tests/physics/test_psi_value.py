@@ -29,6 +29,7 @@ def make(**changes):
 CHANGES = [
     {"psf": tiny_psf(5, 0.11)},
     {"psf": tiny_psf(7, 0.1)},
+    {"psf": tiny_psf(5, 0.1 * (1 + 1e-12))},
     {"shape": (7, 6)},
     {"factor": 2},
     {"binning": "point"},
