@@ -209,7 +209,9 @@ class ForwardModel:
         """Draw the frames with these numbers: emission, detection, read noise."""
         z = self.emissions(x, numbers, seed, step)
         with np.errstate(over="ignore", invalid="ignore"):
-            return self.detect(self.psi.forward(z), b, numbers, seed, step)
+            # what overflows in a transform is NaN, which detection would take for dark
+            blurred = self._in_range(self.psi.forward(z), "the light on a pixel", x, b)
+            return self.detect(blurred, b, numbers, seed, step)
 
     def emissions(self, x: Array, numbers: Array, seed: int, step: int, stage: int = Stage.EMISSION) -> Array:
         """Draw P(x) for the frames with these numbers; dark pixels cost nothing.

@@ -166,3 +166,12 @@ def test_numbers_whose_squares_leave_float32_are_refused(name):
     assert getattr(fg.ForwardModel(psi, **{name: 1e15}), name) == 1e15
     with pytest.raises(ValueError, match=rf"{name} must be .*at most 1e\+15, got 1e\+30"):
         fg.ForwardModel(psi, **{name: 1e30})
+
+
+def test_light_that_overflows_is_refused_and_not_taken_for_dark():
+    """Transforms turn an overflow into NaN."""
+    model = make(kappa=100.0)
+    assert model.psi.method == "convolutions"
+    x, b = np.full(model.psi.fine_shape, 1e37, np.float32), np.ones(model.psi.shape, np.float32)
+    with pytest.raises(ValueError, match="the light on a pixel exceeds what float32 can hold"):
+        model.sample(x, b, 1)
