@@ -204,6 +204,11 @@ def test_photons_depend_on_step_seed_and_frame(case, method):
     assert photons() == photons()
     for change in ({"step": 1}, {"seed": 2}, {"first_frame": 4}):
         assert photons(**change) != photons(), change
+        # so are those of one more unit of background
+        rates = [
+            gradient(background_rule="rate", frames=2, **(change if "step" in change else {})).b for change in ({}, change)
+        ]
+        assert "step" not in change or method != "coupled" or not np.allclose(*rates), change
         if method == "coupled":  # what it returns of a linear critic is the photons' weights alone
             assert not np.allclose(gradient(**change).x, gradient().x), change
 
@@ -308,4 +313,8 @@ def test_the_error_of_a_sum_is_no_smaller_than_that_of_two_parts_that_move_toget
     together, doubled = job.gradient(once, again), job.gradient(twice)
     for a, e in zip(together, doubled, strict=True):
         np.testing.assert_allclose(a, e, rtol=1e-9)
+    few = job.means()
+    job.add_camera(few, d[:2])  # a correction of two frames has the error of two
+    parts = d.std(axis=0, ddof=1) / np.sqrt(5) + d[:2].std(axis=0, ddof=1) / np.sqrt(2)
+    np.testing.assert_allclose(job.gradient(once, few).b_error, parts, rtol=1e-9)
     np.testing.assert_allclose(job.gradient(once).b_error, d.std(axis=0, ddof=1) / np.sqrt(5), rtol=1e-9)
