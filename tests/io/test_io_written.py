@@ -6,10 +6,8 @@ import hashlib
 import json
 import logging
 import os
-import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,10 +17,8 @@ import pytest
 import tifffile
 
 import fluogan_core as fg
-from fluogan_core.backend import replace
 from fluogan_core.io import files
 from fluogan_core.io.files import prepare_directory, write_image
-from fluogan_core.io.lock import sole_writer
 from fluogan_core.io.result import write_result
 from fluogan_core.io.stack import read_stack
 
@@ -214,38 +210,6 @@ def test_a_folder_in_a_files_place_is_found_before_anything_is_replaced(tmp_path
     assert not (tmp_path / "x.tif").exists()
 
 
-@pytest.mark.skipif(os.name == "nt", reason="POSIX links and modes")
-def test_temporary_files_have_names_of_their_own_and_usual_modes(tmp_path, monkeypatch):
-    target = tmp_path / "victim"
-    target.write_text("mine")
-    names = iter(["00" * 8, "11" * 8])
-    monkeypatch.setattr(replace.secrets, "token_hex", lambda count: next(names))
-    planted = tmp_path / f".x.tif.{'00' * 8}.part"
-    planted.symlink_to(target)
-    with pytest.raises(FileExistsError):
-        write_image(tmp_path / "x.tif", np.zeros((2, 2)))
-    assert target.read_text() == "mine"
-    assert planted.is_symlink()
-    mask = os.umask(0o027)
-    try:
-        made = write_image(tmp_path / "x.tif", np.zeros((2, 2)))
-    finally:
-        os.umask(mask)
-    assert made.stat().st_mode & 0o777 == 0o640
-
-
-def test_a_writer_that_fails_half_way_leaves_nothing_and_says_where(tmp_path):
-    def half(handle):
-        handle.write(b"half")
-        raise OSError(28, os.strerror(28))
-
-    (tmp_path / "a.bin").write_bytes(b"old")
-    with pytest.raises(OSError, match=r"No space left on device: '.*a\.bin'"):
-        replace.replace_file(tmp_path / "a.bin", half)
-    assert [path.name for path in tmp_path.iterdir()] == ["a.bin"]
-    assert (tmp_path / "a.bin").read_bytes() == b"old"
-
-
 def test_an_input_that_is_gone_costs_nothing(tmp_path, result, stack):
     source = tmp_path / "in.tif"
     write_image(source, stack)
@@ -313,73 +277,6 @@ def test_one_process_writes_to_a_folder_and_a_killed_one_holds_no_lock(tmp_path,
     holder.wait()
     written = write_result(result, tmp_path, figure=False)
     assert sorted(p.name for p in tmp_path.iterdir()) == [".mine.part", *sorted(path.name for path in written.values())]
-
-
-def test_the_lock_is_for_a_thread_taken_again_and_released_whatever_happens(tmp_path):
-    refused = []
-
-    def other():
-        try:
-            with sole_writer(tmp_path):
-                refused.append(False)
-        except ValueError as error:
-            refused.append(f"process {os.getpid()} " in str(error))
-
-    def in_a_thread():
-        thread = threading.Thread(target=other)
-        thread.start()
-        thread.join()
-
-    def failing():
-        with sole_writer(tmp_path):
-            with sole_writer(tmp_path):
-                in_a_thread()
-            in_a_thread()
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        failing()
-    in_a_thread()
-    assert refused == [True, True, False]
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_folder_that_goes_while_it_is_locked_costs_nothing(tmp_path):
-    for made in (True, False):
-        folder = tmp_path / "out"
-        folder.mkdir()
-        with sole_writer(folder):
-            shutil.rmtree(folder)
-            if made:
-                folder.write_text("")
-        folder.unlink(missing_ok=True)
-
-
-# -- placed elsewhere ----------------------------------------------------------------------------------------------------
-
-
-def test_what_cannot_be_placed_is_placed_elsewhere_and_said(tmp_path, monkeypatch):
-    asked = []
-
-    def write(place):
-        asked.append(place)
-        if place == tmp_path / "a" / "out" or place.parent == tmp_path / "a":
-            raise OSError(28, os.strerror(28), "x.tif")
-        return place / "x.tif"
-
-    (tmp_path / "a").mkdir()
-    (tmp_path / "cwd").mkdir()
-    monkeypatch.chdir(tmp_path / "cwd")
-    made, place, reason = files.place_or_rescue(write, tmp_path / "a" / "out")
-    assert place.parent == tmp_path / "cwd"
-    assert place.name.startswith("fluogan-result-")
-    assert made == place / "x.tif"
-    assert reason == "No space left on device: x.tif"
-    assert not list((tmp_path / "a").iterdir())
-    assert files.place_or_rescue(lambda place: "made", tmp_path) == ("made", tmp_path, "")
-    with pytest.raises(OSError, match=r"neither to .* \(read-only\) nor to another folder"):
-        files.place_or_rescue(lambda place: (_ for _ in ()).throw(OSError("read-only")), tmp_path)
-    assert [p.name for p in (tmp_path / "cwd").iterdir()] == [place.name]
 
 
 def test_without_matplotlib_the_log_says_so(tmp_path, result, monkeypatch, caplog):
