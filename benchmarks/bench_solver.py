@@ -15,13 +15,15 @@ from typing import Any
 import numpy as np
 
 import fluogan_core as fg
+from fluogan_core.solvers.covariance_fit import CovariancePhase
+from fluogan_core.solvers.network_fit import NetworkPhase
 
 from ._cases import airy, make_case
 from ._harness import Alternative, Options, Report, main
 
 PARTS = ("sampling", "Psi", "critic step", "critic on held-out frames", "differences", "prox and bookkeeping")
 #: Of a step of the default: fifty accelerated ones of both images.
-OWN_PARTS = ("slope of the best critic", "prox of x", "sieve", "background", "the rest")
+OWN_PARTS = ("slope of the quadratic critic", "prox of x", "blur", "background", "the rest")
 #: Those that train; "coupled" takes many times longer; bench_estimators says how much.
 METHODS = ("linear", "corrected", "photon")
 
@@ -91,12 +93,13 @@ def _solver(options: Options, size: int, method: str, psf: np.ndarray | None = N
     """A solver past its mean fit and its first step with the critic, which compiles; a PSF that is given is not its frames'."""
     case = make_case(size, 20.0, "early", options.backend)
     stack = case.recorded(options.pick(500, 20), options.seed)
-    more = {} if not options.quick else {"batch": 4, "gradient_frames": 4, "critic_steps": 1, "channels": 4}
+    small = options.quick and method != "moments"
+    more = {"batch": 4, "gradient_frames": 4, "critic_steps": 1, "channels": 4} if small else {}
     chosen = fg.SolverOptions(method=method, warm_steps=options.pick(100, 2), steps=10_000, seed=options.seed, **more)
     camera = fg.Camera(gain=1.0, offset=0.0, noise_std=0.0)
     psi = case.model.psi if psf is None else case.model.psi.replaced(psf=psf)
     solver = fg.Solver(stack, psi=psi, camera=camera, options=chosen)
-    while solver.critic_phase_steps == 0:
+    while not solver.phases[1].taken:
         solver.step()
     return solver
 
@@ -105,16 +108,16 @@ def _split(report: Report, label: str, solvers: dict[str, fg.Solver], size: int,
     """Time steps of all solvers in turn, then say where the time went."""
     watches, before = {}, {}
     for method, solver in solvers.items():
-        watch = watches[method] = Stopwatch(solver.psi.backend.synchronize)
-        before[method] = solver.critic_phase_steps
-        adversary = solver.adversary
-        assert adversary is not None
-        watch.wrap(solver.psi, "forward", "Psi")
-        watch.wrap(solver.psi, "adjoint", "Psi")
-        watch.wrap(solver.model, "sample", "sampling")
-        watch.wrap(adversary.trainer, "step", "critic step")
-        watch.wrap(adversary, "judge", "critic on held-out frames")
-        watch.wrap(adversary, "gradient", "differences")
+        psi, phase = solver.problem.psi, solver.phases[1]
+        assert isinstance(phase, NetworkPhase)
+        watch = watches[method] = Stopwatch(psi.backend.synchronize)
+        before[method] = phase.taken
+        watch.wrap(psi, "forward", "Psi")
+        watch.wrap(psi, "adjoint", "Psi")
+        watch.wrap(solver.problem.model, "sample", "sampling")
+        watch.wrap(phase.trainer, "step", "critic step")
+        watch.wrap(phase, "judge", "critic on held-out frames")
+        watch.wrap(phase, "gradient", "differences")
         watch.wrap(solver, "step", "prox and bookkeeping")
     options = next(iter(solvers.values())).options
     report.measure(
@@ -132,7 +135,7 @@ def _split(report: Report, label: str, solvers: dict[str, fg.Solver], size: int,
     )
     rows = []
     for method, solver in solvers.items():
-        seconds_of, steps = watches[method].seconds, solver.critic_phase_steps - before[method]
+        seconds_of, steps = watches[method].seconds, solver.phases[1].taken - before[method]
         total = sum(seconds_of.values())
         rows.append([method, steps, 1e3 * total / steps, *(100 * seconds_of[part] / total for part in PARTS)])
     report.table(
@@ -146,30 +149,34 @@ def _split(report: Report, label: str, solvers: dict[str, fg.Solver], size: int,
 def _split_default(report: Report, options: Options, size: int) -> None:
     """Time steps of the default and of the fit of the mean before it, in turn, then say where the former's time went."""
     solver = _solver(options, size, "moments")
-    fit = solver.moment_fit
-    assert fit is not None
-    watch = Stopwatch(solver.psi.backend.synchronize, OWN_PARTS)
-    watch.wrap(fit.witness, "slope", OWN_PARTS[0])
-    watch.wrap(fit, "image_step", OWN_PARTS[1])
-    watch.wrap(fit, "sieve", OWN_PARTS[2])
+    fit = solver.phases[1]
+    assert isinstance(fit, CovariancePhase)
+    watch = Stopwatch(solver.problem.psi.backend.synchronize, OWN_PARTS)
+    watch.wrap(fit.critic, "slope", OWN_PARTS[0])
+    watch.wrap(fit.prior, "step", OWN_PARTS[1])
+    watch.wrap(fit, "kernel", OWN_PARTS[2])
     watch.wrap(fit.objective, "background_step", OWN_PARTS[3])
     watch.wrap(fit, "step", OWN_PARTS[4])
-    of_airy = _solver(options, size, "moments", airy(size)).moment_fit
-    assert of_airy is not None
+    of_airy = _solver(options, size, "moments", airy(size)).phases[1]
     steps = 0
 
     def step() -> None:
         nonlocal steps
         steps += 1
-        fit.step(3)  # at this number the witness does not look anew
+        fit.taken = 3  # at this number the weights are not updated
+        fit.step()
+
+    def step_of_airy() -> None:
+        of_airy.taken = 3
+        of_airy.step()
 
     report.measure(
         "Steps of the default",
         f"{size}x{size}",
         [
             Alternative("moments, one step", step),
-            Alternative("moments, one step, Airy PSF (not separable)", lambda: of_airy.step(3)),
-            Alternative("fit of the mean, one step", solver.mean_fit.step),
+            Alternative("moments, one step, Airy PSF (not separable)", step_of_airy),
+            Alternative("fit of the mean, one step", solver.mean_phase.iterate),
         ],
         per="step",
         seconds=options.pick(12, 0),

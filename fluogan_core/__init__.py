@@ -36,8 +36,15 @@ _EXPORTS = {
     "Solver": "solvers.solver",
     "SolverOptions": "solvers.options",
     "Result": "solvers.result",
-    "reconstruct": "solvers.solver",
     "warm_up": "solvers.warm_up",
+    "reconstruct": "solvers.reconstruct",
+    "Problem": "solvers.problem",
+    "Weights": "solvers.weights",
+    "Stop": "solvers.phase",
+    "StopReason": "solvers.phase",
+    "Images": "solvers.phase",
+    "Prior": "objective.prior",
+    "Tuning": "tuning",
     "sweep": "selection.trials",
     "Sweep": "selection.trials",
     "Trial": "selection.trials",
@@ -118,6 +125,7 @@ if TYPE_CHECKING:
     from .io.result import write_result as write_result
     from .io.stack import read_stack as read_stack
     from .io.sweep_report import write_sweep as write_sweep
+    from .objective.prior import Prior as Prior
     from .objective.prox import prox_step as prox_step
     from .objective.prox import prox_total_variation as prox_total_variation
     from .objective.terms import Objective as Objective
@@ -136,9 +144,15 @@ if TYPE_CHECKING:
     from .simulation.phantom import smooth_background as smooth_background
     from .simulation.photokinetics import simulate_sofi as simulate_sofi
     from .solvers.options import SolverOptions as SolverOptions
+    from .solvers.phase import Images as Images
+    from .solvers.phase import Stop as Stop
+    from .solvers.phase import StopReason as StopReason
+    from .solvers.problem import Problem as Problem
+    from .solvers.reconstruct import reconstruct as reconstruct
     from .solvers.result import Result as Result
     from .solvers.solver import Solver as Solver
-    from .solvers.solver import reconstruct as reconstruct
     from .solvers.warm_up import warm_up as warm_up
+    from .solvers.weights import Weights as Weights
     from .stack import Stack as Stack
     from .stack import UnreadableStack as UnreadableStack
+    from .tuning import Tuning as Tuning

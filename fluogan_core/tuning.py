@@ -3,13 +3,27 @@
 A number that follows from the model, from an option of the user or from a published rule is not here; it stands in the formula
 that uses it.  Functions take the section that they need as an argument with these values as default: a trial passes other
 values and replaces nothing in a module.
+
+Where a docstring says *pairs and bars*, the number was chosen on simulated pairs of lines and on uniform bars of the same width
+and flux (``python -m benchmarks.paper``; figures in ``docs/results.md``); where it says *recorded stacks*, on the four of
+``docs/real.md``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-__all__ = ["DEFAULT", "CovarianceTuning", "EstimatorTuning", "LatticeTuning", "QuadraticCriticTuning", "Tuning"]
+__all__ = [
+    "DEFAULT",
+    "CovariancePhaseTuning",
+    "CovarianceTuning",
+    "EstimatorTuning",
+    "LatticeTuning",
+    "MeanPhaseTuning",
+    "QuadraticCriticTuning",
+    "ReweightingTuning",
+    "Tuning",
+]
 
 
 @dataclass(frozen=True)
@@ -89,13 +103,124 @@ class LatticeTuning:
 
 
 @dataclass(frozen=True)
-class Tuning:
-    """The sections, one per room or phase that has numbers by trial."""
+class ReweightingTuning:
+    """The reweighted l1 norm (:mod:`fluogan_core.objective.reweighting`).  All numbers: pairs and bars.
 
-    covariance: CovarianceTuning = CovarianceTuning()
-    estimators: EstimatorTuning = EstimatorTuning()
-    lattice: LatticeTuning = LatticeTuning()
-    quadratic_critic: QuadraticCriticTuning = QuadraticCriticTuning()
+    Attributes
+    ----------
+    first : float
+        Part of the weight that is asked everywhere until the first update.
+    updates : tuple of float
+        Fractions of the planned iterations after which the weights are updated.
+    lit : float
+        A pixel counts as lit where the image, blurred by the PSF, exceeds this many standard deviations of the mean frame ...
+    skirt : float
+        ... and this part of the brightness around: less is the skirt that the blur gives a body.
+    around : int
+        Blurs by the PSF's width that make "around".
+    """
+
+    first: float = 0.125
+    updates: tuple[float, ...] = (0.25, 0.5)
+    lit: float = 24.0
+    skirt: float = 0.3
+    around: int = 4
+
+
+@dataclass(frozen=True)
+class MeanPhaseTuning:
+    """The fit of the mean.
+
+    Attributes
+    ----------
+    iterations_per_snr : float
+        Accelerated iterations per unit of the mean frame's signal-to-noise ratio.  After k iterations FISTA has recovered what
+        Psi dims by less than about k; a single pixel shows nothing that Psi dims by more than its signal-to-noise ratio, but a
+        structure shows in many pixels.  Pairs and bars, at ratios of 80 and 230.
+    fewest, most : int
+        Bounds of that number.  Beyond 3000 nothing was gained.  Pairs and bars.
+    bright : float
+        Signal-to-noise ratio of the mean frame from which on the finest detail is looked for; the blur grows as the root of
+        this over the ratio below it.  Pairs and bars at ratios of 80 and 230, and recorded stacks at 16 to 47; nothing between
+        was measured.
+    """
+
+    iterations_per_snr: float = 30.0
+    fewest: int = 10
+    most: int = 3000
+    bright: float = 200.0
+
+
+@dataclass(frozen=True)
+class CovariancePhaseTuning:
+    """The fit of mean and covariance.
+
+    Attributes
+    ----------
+    inner : int
+        Accelerated iterations per step of the solver: as many as pay for one look at the step sizes.
+    edges : float
+        Edges weigh up to this many times as much as in the fit of the mean, where all of the variance is flicker.  Pairs and
+        bars.
+    all_flicker : float
+        Share of flicker in the variance of the light that counts as all.  Pairs and bars.
+    drawn : float
+        An edge of the mean fit of this part of the typical brightness halves the weight of edges there.  Pairs and bars.
+    flat, steep : int
+        Powers of the share of flicker in the weight of edges: in flat areas, and at the edges of the mean fit.  Pairs and bars.
+    power_iterations : int
+        Of the second derivative, for the step sizes.
+    margin : float
+        The step sizes are this much shorter than the power iteration allows: it approaches its limit from below.
+    settled : float
+        The phase ends where the images move by less than this, relative to themselves, in a step after an update of the
+        weights.  Pairs and bars: images at 7e-3 and at a fifth of it are the same to the eye and in the score.
+    least_flicker : float
+        Share of flicker in the variance of the molecules' light below which the phase is left out: covariances then say
+        nothing that the mean does not.  Double Poisson frames of one photon per emission (share below 0.06) against blinking.
+    worse, hopeless : float
+        Standard errors by which unseen frames may speak against the fit: at its end, and while it runs.
+    patience : int
+        Steps that are taken before unseen frames are asked.
+    """
+
+    inner: int = 50
+    edges: float = 9.0
+    all_flicker: float = 2.0 / 3.0
+    drawn: float = 0.25
+    flat: int = 2
+    steep: int = 8
+    power_iterations: int = 20
+    margin: float = 1.05
+    settled: float = 7e-3
+    least_flicker: float = 0.1
+    worse: float = 2.0
+    hopeless: float = 5.0
+    patience: int = 8
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The sections, one per room or phase that has numbers by trial.
+
+    Attributes
+    ----------
+    covariance : CovarianceTuning
+    estimators : EstimatorTuning
+    lattice : LatticeTuning
+    quadratic_critic : QuadraticCriticTuning
+    reweighting : ReweightingTuning
+    mean_phase : MeanPhaseTuning
+    covariance_phase : CovariancePhaseTuning
+    """
+
+    covariance: CovarianceTuning = field(default_factory=CovarianceTuning)
+    estimators: EstimatorTuning = field(default_factory=EstimatorTuning)
+    lattice: LatticeTuning = field(default_factory=LatticeTuning)
+    quadratic_critic: QuadraticCriticTuning = field(default_factory=QuadraticCriticTuning)
+    reweighting: ReweightingTuning = field(default_factory=ReweightingTuning)
+    mean_phase: MeanPhaseTuning = field(default_factory=MeanPhaseTuning)
+    covariance_phase: CovariancePhaseTuning = field(default_factory=CovariancePhaseTuning)
 
 
 DEFAULT = Tuning()

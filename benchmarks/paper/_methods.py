@@ -98,7 +98,7 @@ class Job:
         started = time.perf_counter()
         made = fg.reconstruct(scene.frames, psi=found.psi, camera=self.camera, options=options, progress=False)
         whole = time.perf_counter() - started
-        self.seconds = {"full method": whole, "mean fit": whole - made.timings.get("moments", 0.0)}
+        self.seconds = {"full method": whole, "mean fit": whole - made.timings.get("covariance fit", 0.0)}
         self.full, self.fit = Image(made.x * kappa, made.b), Image(made.x_mean_fit * kappa, made.b_mean_fit)
         self.stop_reason = made.stop_reason
 

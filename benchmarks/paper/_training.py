@@ -63,16 +63,19 @@ def add_training(report: Report, field: Field, options: fg.SolverOptions, looks:
     seconds = time.perf_counter() - started
     rows = [["best quadratic", "", "none", seconds, *(told_apart(values(y), values(simulated)) for y in (train, field.unseen))]]
     for batch in batches:
-        chosen = fg.SolverOptions(critic_steps=1, batch=batch, channels=options.channels, depth=options.depth)
-        adversary = NetworkPhase(field.frames, field.model, chosen)
+        size = {"channels": options.channels, "depth": options.depth}
+        chosen = fg.SolverOptions(method="corrected", critic_steps=1, batch=batch, **size)
+        solver = fg.Solver(field.frames, psi=field.model.psi, camera=camera, options=chosen)
+        phase = solver.phases[1]
+        assert isinstance(phase, NetworkPhase)
         seconds = 0.0
         for step in range(1, looks[-1] + 1):
             started = time.perf_counter()
-            adversary.learn(x, b, step)
+            phase.learn(x, b, step)
             seconds += time.perf_counter() - started
             if step in looks:
-                drawn = critic_values(adversary.critic, simulated)
-                apart = [told_apart(critic_values(adversary.critic, y), drawn) for y in (train, field.unseen)]
+                drawn = critic_values(phase.critic, simulated)
+                apart = [told_apart(critic_values(phase.critic, y), drawn) for y in (train, field.unseen)]
                 rows.append(["trained", batch, step, seconds, *apart])
                 print(f"critic on batches of {batch}: {rows[-1][2:]}", file=sys.stderr, flush=True)
     report.table(

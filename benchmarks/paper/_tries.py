@@ -12,7 +12,6 @@ import numpy as np
 
 import fluogan_core as fg
 from fluogan_core.critics.quadratic import QuadraticCritic
-from fluogan_core.solvers.network_fit import held_out_frames
 from fluogan_core.solvers.solver import Solver
 
 from ._field import Field, Made
@@ -90,14 +89,13 @@ def _with(kind: type[QuadraticCritic], small: dict[str, Any]) -> Callable[[Field
 
     def fit(field: Field) -> Made:
         options = fg.SolverOptions(**(small | {"method": "moments"}))
-        solver = Solver(field.frames, psi=field.model.psi, camera=CAMERA, options=options)
-        if solver.moment_fit is None:
-            raise RuntimeError("the solver has no fit of mean and covariance")
-        seen = np.setdiff1d(np.arange(len(field.frames)), held_out_frames(len(field.frames), options.held_out))
-        solver.moment_fit.witness = kind(field.frames[seen], solver.model, solver.mean)
-        while solver.phase != "done":
-            solver.step()
-        made = solver.result()
+
+        def critic(frames: Any, model: fg.ForwardModel, mean: Any, **more: Any) -> QuadraticCritic:
+            """The other critic for the frames that are fitted, the usual one for those that judge."""
+            return QuadraticCritic(frames, model, mean, **more) if "like" in more else kind(frames, model, mean)
+
+        solver = Solver(field.frames, psi=field.model.psi, camera=CAMERA, options=options, quadratic_critic=critic)
+        made = solver.run(progress=False)
         return made.x, made.b, made.stop_reason
 
     return fit
@@ -107,18 +105,18 @@ def _ideal(small: dict[str, Any]) -> Callable[[Field], Made]:
     """The present steps of a trained critic with the optimal quadratic critic: the exact slope of the likelihood."""
 
     def fit(field: Field) -> Made:
-        options = fg.SolverOptions(**(small | {"method": "none"}))
+        options = fg.SolverOptions(**small).for_method("none")
         solver = Solver(field.frames, psi=field.model.psi, camera=CAMERA, options=options)
-        while solver.phase != "done":
-            solver.step()
-        critic = QuadraticCritic(field.frames, solver.model, solver.mean)
-        scale = np.float32(solver.objective.fidelity * solver.noise.variance)
-        z, b, sieve = solver.z, solver.b, solver.mean_fit.sieve
+        solver.run(progress=False)
+        problem, objective, kernel = solver.problem, solver.objective, solver.mean_phase.kernel
+        critic = QuadraticCritic(field.frames, problem.model, problem.mean)
+        scale = np.float32(objective.fidelity * problem.noise.variance)
+        z, x, b = solver.images
         for _ in range(40):
-            critic.update_weights(sieve(z), b)
-            slope_x, slope_b = critic.slope(sieve(z), b)
-            z = solver.mean_fit.image_step(z, sieve(scale * slope_x), options.relaxation * solver.objective.step_x).x
-            b = solver.objective.background_step(b, scale * slope_b, options.relaxation * solver.objective.step_b)
-        return sieve(z), b, "40 steps"
+            critic.update_weights(x, b)
+            slope_x, slope_b = critic.slope(x, b)
+            z = objective.prior.step(z, kernel(scale * slope_x), options.relaxation * objective.step_x).x
+            x, b = kernel(z), objective.background_step(b, scale * slope_b, options.relaxation * objective.step_b)
+        return x, b, "40 steps"
 
     return fit

@@ -26,6 +26,8 @@ _MEDIAN = 0.4549364
 _CLEAR, _RATIO = 5.0, 1.9
 #: Chi-square that one frequency in a thousand exceeds; passes that leave such frequencies out.
 _OUTLYING, _PASSES = 10.83, 5
+#: Noise of the mean frame, in units of what its fluctuations explain, from which on the rest is surely something else.
+UNEXPLAINED = 1.5
 #: Larger counts are refused: their squares, summed, leave the range of float32.
 _LARGEST = 1e15
 
@@ -60,6 +62,11 @@ class StackNoise:
     signal: float
     signal_to_noise: float
     patterned: float = 0.0
+
+    @property
+    def unexplained(self) -> float:
+        """The excess where it is surely more than chance, else 1."""
+        return self.excess if self.excess > UNEXPLAINED else 1.0
 
 
 def stack_noise(counts: Any, psi: Psi) -> StackNoise:

@@ -213,7 +213,8 @@ def reconstruct(
     from ..backend.arrays import get_backend
     from ..io.files import spare_inputs
     from ..io.result import RESULT_FILES, write_result
-    from ..solvers import solver
+    from ..solvers import reconstruct as solving
+    from ..solvers.options import SolverOptions
 
     with writing_to(output) as directory:
         with checking_input(*COMPLAINTS):
@@ -221,7 +222,7 @@ def reconstruct(
             spare_inputs(directory, (*RESULT_FILES, checkpoint.name), stack_path, settings["psf_path"])
             if resume and not checkpoint.is_file():
                 raise ValueError(f"there is no {checkpoint} to resume from; leave --resume out to start")
-            options = solver.SolverOptions(**given(settings, *SOLVER_OPTIONS))
+            options = SolverOptions(**given(settings, *SOLVER_OPTIONS))
             stack = stack_from(stack_path, settings)
             psi, pixel_size_nm = operator_for(stack, settings, get_backend(backend, device))
             found = calibration_from(stack, psi, settings)
@@ -235,10 +236,9 @@ def reconstruct(
                     running[:] = [state]
                     check()
 
-                result = solver.reconstruct(
-                    stack.frames,
-                    psi=found.psi,
-                    camera=found.camera,
+                result = solving.reconstruct(
+                    stack,
+                    calibration=found,
                     options=options,
                     callback=after_step,
                     checkpoint=checkpoint,
@@ -302,8 +302,11 @@ def sweep(
     with writing_to(output) as directory:
         with checking_input(*COMPLAINTS):
             spare_inputs(directory, SWEEP_FILES, stack_path, settings["psf_path"])
-            options = SolverOptions(**({"method": "none"} | given(settings, *SOLVER_OPTIONS)))
             wanted = values_to_vary(vary)
+            # of methods that are varied, the one that uses most options: each setting leaves out those that it does not use
+            methods = (wanted or {}).get("method", ("none",))
+            method = min(methods, key=lambda name: len(SolverOptions(method=name).idle))
+            options = SolverOptions(**({"method": method} | given(settings, *SOLVER_OPTIONS)))
             if PSF_WIDTH in (wanted or {}):
                 if settings["fwhm_nm"] is None:
                     raise ValueError(
@@ -342,7 +345,10 @@ def sweep(
 
         interrupted = False
         try:
-            made = run_sweep(stack, calibration=found, options=options, vary=wanted, pixel_size_nm=pixel_size_nm, callback=keep)
+            with checking_input(ValueError):
+                made = run_sweep(
+                    stack, calibration=found, options=options, vary=wanted, pixel_size_nm=pixel_size_nm, callback=keep
+                )
         except KeyboardInterrupt:
             if not sofar:
                 raise Interrupted("interrupted before the first setting was done") from None

@@ -56,7 +56,7 @@ def run_demo(
     from ..physics.psf import gaussian_psf
     from ..physics.psi import Psi
     from ..solvers.options import SolverOptions
-    from ..solvers.solver import reconstruct
+    from ..solvers.reconstruct import reconstruct
 
     experiment = Experiment(size=(32, 32), seed=seed) if experiment is None else experiment
     options = SolverOptions(seed=seed) if options is None else options
@@ -69,7 +69,7 @@ def run_demo(
     log.info("estimating the width of the PSF and the camera from the frames")
     found = calibrate(stack, psi)
     log.info("reconstructing %d x %d fine pixels", *psi.fine_shape)
-    result = reconstruct(stack.frames, psi=found.psi, camera=found.camera, options=options)
+    result = reconstruct(stack, calibration=found, options=options)
     pattern = experiment.pattern()
     lines = _verdict(result, pattern)
     # the verdict is on the lines from end to end, and so is the profile in the figure

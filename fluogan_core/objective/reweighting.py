@@ -1,11 +1,11 @@
-r"""What light costs where: the l1 norm reweighted (Candes, Wakin and Boyd 2008), for a fit that has a background too.
+r"""The reweighted l1 penalty (Candes, Wakin and Boyd 2008) of a fit that has a background too.
 
-The l1 norm says that what is dim is background rather than molecules.  Charged on all light alike it says more than that: light
-in x has a price and light in b has none, so that a background which may bend takes the middle of whatever is wide, and a
-uniform bar comes out hollow.  Without a price the background stays too low, x has a pedestal, and the bound x >= 0, which is
-what resolves, holds nowhere.  So the price is asked where the image is dark, and next to nothing where it is lit: there the
-background is what its smoothness makes of the dark around.  Lit is the body, not the skirt that a blur gives it: if skirts went
-free, light in them would stand in for a background that then comes out too low, and fill the gaps between lines.
+The l1 norm says that dim light is background rather than molecules.  The penalty acts on x only.  If it acted on all light
+alike, a background that may bend would absorb the centre of wide structures, and a uniform bar would come out hollow.  Without
+a penalty the background stays too low, x has a pedestal, and the bound :math:`x \ge 0`, which gives the resolution, holds
+nowhere. Therefore the full penalty acts where the image is dark, and almost none where it is lit.  A pixel is lit if it belongs
+to the body of a structure, not to the skirt that the blur gives it.  A skirt without penalty would stand in for a background
+that is then too low, and would fill the gaps between lines.
 """
 
 from __future__ import annotations
@@ -14,29 +14,20 @@ from typing import Any
 
 import numpy as np
 
+from ..tuning import DEFAULT, ReweightingTuning
 from .blur import GaussianKernel
+from .prior import SparseEdges
 from .terms import Objective
 
 __all__ = ["ReweightedL1", "darkness"]
 
-#: Until it is known what is lit, this much of the price is asked everywhere.
-_FIRST = 0.125
-#: Fractions of the planned steps after which it is asked anew what is lit.
-_RENEWED = (0.25, 0.5)
-#: Lit is what the image, blurred as the PSF does, shines on with this many times the noise of the mean frame,
-_LIT = 24.0
-#: and with this part of the light around: less is the blur's own skirt, where free light would stand in for background.
-_SKIRT = 0.3
-#: Around: a Gaussian of the PSF's width taken so many times, which is wider by the root of that.
-_AROUND = 4
 
-
-def darkness(x: Any, objective: Objective, noise: float) -> Any:
+def darkness(x: Any, objective: Objective, noise: float, tuning: ReweightingTuning = DEFAULT.reweighting) -> Any:
     r"""Return :math:`1 / (1 + (\bar x / \bar x_0)^4)` with :math:`\bar x` the blurred image: 1 where it is dark, 0 where lit.
 
-    It is blurred by a Gaussian of the PSF's width, :math:`\bar x = Gx / G1`: what lies between the beads that noise makes of a
-    filled body is lit, and a price on it would make more of them.  :math:`\bar x_0` is the larger of two: what stands out of
-    the noise, and 0.3 of :math:`G^4 \bar x^2 / G^4 \bar x`, the brightness that the light around has on average.
+    The blur is a Gaussian of the PSF's width, :math:`\bar x = Gx / G1`: the gaps between the grains that noise makes of a
+    filled body are lit too, and a penalty on them would make more grains.  :math:`\bar x_0` is the larger of two: the light
+    that stands out of the noise, and 0.3 of :math:`G^4 \bar x^2 / G^4 \bar x`, the average brightness of the light around.
 
     Parameters
     ----------
@@ -45,6 +36,7 @@ def darkness(x: Any, objective: Objective, noise: float) -> Any:
     objective : Objective
     noise : float
         Of the mean frame, standard deviation in photons.
+    tuning : ReweightingTuning
 
     Returns
     -------
@@ -52,48 +44,58 @@ def darkness(x: Any, objective: Objective, noise: float) -> Any:
     """
     psi = objective.psi
     xp, scalar = psi.backend.xp, x.dtype.type
-    sieve = GaussianKernel(psi, 1.0)
-    inside = sieve(xp.ones_like(x))
+    kernel = GaussianKernel(psi, 1.0)
+    inside = kernel(xp.ones_like(x))
 
     def blur(image: Any) -> Any:
-        return sieve(image) / inside  # a body that the border cuts has no skirt there
+        return kernel(image) / inside  # a body that the border cuts has no skirt there
 
     seen = blur(x)
     light, brightness = seen, seen * seen
-    for _ in range(_AROUND):
+    for _ in range(tuning.around):
         light, brightness = blur(light), blur(brightness)
     around = brightness / xp.maximum(light, np.finfo(x.dtype).tiny)
-    out_of_noise = _LIT * noise / (psi.factor**2 * float(psi.column_sums.max()))
-    return 1 / (1 + (seen / xp.maximum(scalar(_SKIRT) * around, scalar(out_of_noise))) ** 4)
+    out_of_noise = tuning.lit * noise / (psi.factor**2 * float(psi.column_sums.max()))
+    return 1 / (1 + (seen / xp.maximum(scalar(tuning.skirt) * around, scalar(out_of_noise))) ** 4)
 
 
 class ReweightedL1:
-    """The price of light over the steps of a fit: some of it everywhere at first, then all of it where the image is dark.
+    """The l1 penalty over the iterations of a fit: a part of it everywhere at first, then all of it where the image is dark.
+
+    It acts on the library's own prior; a prior of another kind is left as it is.
 
     Parameters
     ----------
     objective : Objective
-        Its ``sparsity`` is the price in the dark; it is told what to charge.
+        The sparsity of its prior is the weight in the dark.
     noise : float
         Of the mean frame, standard deviation in photons.
-    steps : int
-        Steps that are planned.
+    iterations : int
+        Planned iterations.
+    tuning : ReweightingTuning
 
     Attributes
     ----------
-    renewals : set of int
-        Steps after which :meth:`renew` is due.
-    settled : int
-        Steps after which it changes no more.
+    updates : frozenset of int
+        Iterations after which :meth:`update` is due.
+    last : int
+        Iterations after which the weights change no more.
     """
 
-    def __init__(self, objective: Objective, noise: float, steps: int) -> None:
-        self.objective, self.noise, self.price = objective, noise, objective.sparsity
-        self.renewals = {max(1, round(share * steps)) for share in _RENEWED} if self.price and steps else set()
-        self.settled = max(self.renewals, default=0)
-        objective.charge(_FIRST * self.price)
+    def __init__(
+        self, objective: Objective, noise: float, iterations: int, tuning: ReweightingTuning = DEFAULT.reweighting
+    ) -> None:
+        self.objective, self.noise, self.tuning = objective, noise, tuning
+        self.prior = objective.prior if isinstance(objective.prior, SparseEdges) else None
+        self.weight = 0.0 if self.prior is None else self.prior.sparsity
+        due = self.weight and iterations
+        self.updates = frozenset(max(1, round(share * iterations)) for share in tuning.updates if due)
+        self.last = max(self.updates, default=0)
+        if self.prior is not None:
+            self.prior.set_sparsity(tuning.first * self.weight)
 
-    def renew(self, x: Any) -> None:
-        """Charge all of the price where x (N1, N2) is dark."""
-        weights = darkness(x, self.objective, self.noise)
-        self.objective.charge(weights * weights.dtype.type(self.price))
+    def update(self, x: Any) -> None:
+        """Set the weights for the image x (N1, N2): all of the penalty where it is dark."""
+        if self.prior is not None:
+            weights = darkness(x, self.objective, self.noise, self.tuning)
+            self.prior.set_sparsity(weights * weights.dtype.type(self.weight))

@@ -22,7 +22,7 @@ import numpy as np
 from ..backend.checks import real_number, trailing_shape, whole_number
 from ..physics.forward import ForwardModel
 from ..physics.psi import Psi
-from .prox import total_variation
+from .prior import Prior, SparseEdges
 
 __all__ = ["Objective", "WarmStart", "expected_squared_distance"]
 
@@ -75,11 +75,12 @@ class Objective:
         :math:`\gamma`, :math:`\lambda_1`, :math:`\lambda_2`, :math:`\lambda_3`.
     order : int
         p, the order of the background's smoothness.
+    prior : Prior, optional
+        Of the image; :class:`~fluogan_core.objective.prior.SparseEdges` with ``sparsity`` and ``total_variation`` if not given.
 
     Attributes
     ----------
-    sparsity : float or (N1, N2) float32
-        :math:`\lambda_1`, of each fine pixel where :meth:`charge` was told so.
+    prior : Prior
     step_x, step_b : float
         Safe steps :math:`1 / (\gamma \|\Psi\|^2)` and, for :meth:`background_step`, :math:`1 / \gamma`.
     """
@@ -94,13 +95,19 @@ class Objective:
         smoothness: float = 0.0,
         total_variation: float = 0.0,
         order: int = 1,
+        prior: Prior | None = None,
     ) -> None:
         trailing_shape(mean, psi.shape, "mean", "the camera grid")
         self.psi, self.mean = psi, mean
         self.fidelity = real_number(fidelity, "fidelity", low=0, open_low=True)
-        self.sparsity = real_number(sparsity, "sparsity", low=0)
         self.smoothness = real_number(smoothness, "smoothness", low=0)
-        self.total_variation = real_number(total_variation, "total_variation", low=0)
+        if prior is not None and (sparsity or total_variation):
+            raise ValueError(
+                "sparsity and total_variation are weights of the library's prior; leave them out where prior= is given"
+            )
+        if prior is None:
+            prior = SparseEdges(psi.fine_shape, psi.backend, sparsity=sparsity, total_variation=total_variation)
+        self.prior = prior
         self.step_x = 1.0 / (self.fidelity * psi.norm**2)
         self.order = whole_number(order, "order", low=1, high=8)
         self.step_b = 1.0 / self.fidelity
@@ -117,21 +124,27 @@ class Objective:
         r"""Return :math:`\gamma r + \lambda_2 (\nabla^T\nabla)^p b`, the smooth part's gradient in b."""
         return self.fidelity * residual + self._filtered(b, self._bending)
 
-    def charge(self, sparsity: Any) -> None:
-        r"""Let the l1 norm cost ``sparsity`` from now on: a number, or (N1, N2) of them."""
-        if getattr(sparsity, "ndim", 0):
-            trailing_shape(sparsity, self.psi.fine_shape, "sparsity", "the fine grid")
-        self.sparsity = sparsity
+    def terms(self, x: Any, b: Any, residual: Any | None = None) -> dict[str, float]:
+        """Return each term of (11) but the critic's.
 
-    def terms(self, x: Any, b: Any, residual: Any | None = None, *, edges: Any = None) -> dict[str, float]:
-        """Return each term of (11) but the critic's; ``edges`` (N1, N2) is what an edge costs where, if not alike."""
+        Parameters
+        ----------
+        x, b : (N1, N2), (M1, M2)
+        residual : (M1, M2), optional
+            Of x and b, if known.
+
+        Returns
+        -------
+        dict of str to float
+            ``fidelity``, those of the prior, and ``smoothness``.
+        """
         r = self.residual(x, b) if residual is None else residual
-        return {
-            "fidelity": 0.5 * self.fidelity * float((r * r).sum(dtype=np.float64)),
-            "sparsity": float((self.sparsity * abs(x)).sum(dtype=np.float64)),
-            "total_variation": self.total_variation * total_variation(x, edges) if self.total_variation else 0.0,
-            "smoothness": 0.5 * self._bending_energy(b),
-        }
+        fidelity = 0.5 * self.fidelity * float((r * r).sum(dtype=np.float64))
+        return {"fidelity": fidelity} | self.prior.terms(x) | {"smoothness": self.smoothness_of(b)}
+
+    def smoothness_of(self, b: Any) -> float:
+        r"""Return the background's penalty :math:`\tfrac{\lambda_2}{2} \|\nabla^p b\|^2`."""
+        return 0.5 * self._bending_energy(b)
 
     @cached_property
     def _bending(self) -> Any:
@@ -151,20 +164,20 @@ class Objective:
         return float((self._bending * spectrum * spectrum).sum())
 
     def _smooth(
-        self, target: Any, weight: float, start: Any | None, free: Any | None = None, held: WarmStart | None = None
+        self, target: Any, weight: float, start: Any | None, free: Any | None = None, warm: WarmStart | None = None
     ) -> Any:
         r"""Return :math:`\arg\min_{b \ge 0} w/2 \|b - t\|^2 + \lambda_2/2 \|\nabla^p b\|^2`.
 
         Without the bound a cosine transform gives it exactly (``free``, if known).  Where that is negative somewhere, the
         bound and the penalty are met in turn (alternating directions, Boyd et al. 2011), whatever the penalty's stiffness;
-        ``held`` says where the last call left off, and is told where this one does.
+        ``warm`` says where the last call left off, and is told where this one does.
         """
         free = self._filtered(target, weight / (weight + self._bending)) if free is None else free
         if float(free.min()) >= 0:
             return free
         xp, turns = self.psi.backend.xp, _TURNS
-        if held is not None and held.dual is not None:
-            bounded, dual, turns = held.bounded, held.dual, _MORE_TURNS
+        if warm is not None and warm.dual is not None:
+            bounded, dual, turns = warm.bounded, warm.dual, _MORE_TURNS
         else:
             bounded = xp.maximum(free if start is None else start, 0)
             dual = 0 * bounded
@@ -173,15 +186,15 @@ class Objective:
             b = self._filtered(target + bounded - dual, gains)
             bounded = xp.maximum(b + dual, 0)
             dual = dual + b - bounded
-        if held is not None:
-            held.bounded, held.dual = bounded, dual
+        if warm is not None:
+            warm.bounded, warm.dual = bounded, dual
         return bounded
 
     def unbounded_background(self, light: Any) -> Any:
         r"""Return the best background if it could be negative: affine in the light :math:`\Psi x`."""
         return self._filtered(self.mean - light, self.fidelity / (self.fidelity + self._bending))
 
-    def best_background(self, light: Any, *, free: Any | None = None, held: WarmStart | None = None) -> Any:
+    def best_background(self, light: Any, *, free: Any | None = None, warm: WarmStart | None = None) -> Any:
         r"""Return the b of the smallest (11), without the critic, for the light :math:`\Psi x` of the molecules.
 
         Parameters
@@ -190,10 +203,10 @@ class Objective:
             :math:`\Psi x`, photons.
         free : (M1, M2), optional
             :meth:`unbounded_background` of this light, if known.
-        held : WarmStart, optional
+        warm : WarmStart, optional
             Handed from call to call where the light changes little: where the bound matters a few turns are then enough.
         """
-        return self._smooth(self.mean - light, self.fidelity, None, free, held)
+        return self._smooth(self.mean - light, self.fidelity, None, free, warm)
 
     def background_step(self, b: Any, slope: Any, step: float) -> Any:
         r"""Return the proximal gradient step of b: ``slope`` is the gradient of all but the penalty and the bound.

@@ -16,7 +16,7 @@ from ..physics.psi import Psi
 from ..solvers.options import SolverOptions
 from ..stack import frames_of, stack_of_field
 
-__all__ = ["CRITIC_ONLY", "MOST_SETTINGS", "NETWORK_ONLY", "PSF_WIDTH", "Plan", "Value", "parted", "plan_sweep", "spelled"]
+__all__ = ["MOST_SETTINGS", "PSF_WIDTH", "Plan", "Value", "parted", "plan_sweep", "spelled"]
 
 Value = float | int | str
 
@@ -31,13 +31,6 @@ _BLOCKS, _LEAST_BLOCK = 20, 2
 _LEAST_FRAMES = 16
 #: Without names to vary: these options at these multiples of what the options say.
 _USUAL = {"detail": (0.5, 1.0, 1.5), "total_variation": (0.3, 1.0, 3.0)}
-#: Options that only the training of a network depends on, and those that the fit of the mean does not depend on.
-NETWORK_ONLY = frozenset(
-    {"critic_steps", "batch", "gradient_frames", "relaxation", "learning_rate", "penalty", "channels", "depth", "seed"}
-)
-CRITIC_ONLY = NETWORK_ONLY | {"steps", "fidelity", "held_out"}
-#: What changes nothing under a method, and what that method lacks.
-_IDLE = {"none": (CRITIC_ONLY, "without the critic"), "moments": (NETWORK_ONLY, "where no network is trained")}
 
 
 class Plan(NamedTuple):
@@ -98,7 +91,7 @@ def plan_sweep(
 
 
 def _usual_grid(options: SolverOptions) -> dict[str, tuple[Value, ...]]:
-    """Around what the options say; the blur of the sieve is never wider than the PSF."""
+    """Around what the options say; the blur that the image is sought through is never wider than the PSF."""
     grid: dict[str, tuple[Value, ...]] = {}
     for name, factors in _USUAL.items():
         base = getattr(options, name)
@@ -124,19 +117,22 @@ def _checked(vary: Mapping[str, Sequence[Value]], options: SolverOptions) -> dic
         if len(set(values)) < len(values):
             twice = next(value for value in values if values.count(value) > 1)
             raise ValueError(f"{name} lists {twice if isinstance(twice, str) else f'{twice:g}'} twice")
-        idle, lacking = _IDLE.get(options.method, (frozenset(), ""))
-        if name in idle and "method" not in vary:
-            other = "corrected" if name in NETWORK_ONLY else "moments"
-            raise ValueError(f"{name} changes nothing {lacking} (method={options.method!r}): take method={other!r} too, say")
+        if name in options.idle and "method" not in vary:
+            other = "corrected" if name in options.for_method("moments").idle else "moments"
+            raise ValueError(f"{name} changes nothing with method={options.method!r}: take method={other!r} too, say")
+        # one that the method does not use is checked with a method that does
+        users = options if name not in options.idle else options.for_method("corrected")
         for value in values:
-            _with(options, {name: value})
+            _with(users, {name: value})
         grid[name] = values
     return grid
 
 
 def _with(options: SolverOptions, values: Mapping[str, Value]) -> SolverOptions:
-    """The options with these values; those out of range are refused."""
-    changed: dict[str, Any] = {name: value for name, value in values.items() if name != PSF_WIDTH}
+    """The options with these values, those apart that the setting's method does not use; what is out of range is refused."""
+    if "method" in values:
+        options = options.for_method(str(values["method"]))
+    changed: dict[str, Any] = {name: value for name, value in values.items() if name != PSF_WIDTH and name not in options.idle}
     return dataclasses.replace(options, **changed)
 
 

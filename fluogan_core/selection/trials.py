@@ -27,17 +27,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..calibration.bad_pixels import fill_pixels
-from ..calibration.calibrate import Calibration, calibrate
+from ..calibration.calibrate import Calibration
 from ..calibration.camera import Camera
+from ..calibration.noise import UNEXPLAINED
 from ..metrics.prediction import held_out_score
-from ..physics.forward import ForwardModel
 from ..physics.psi import Psi
-from ..solvers.mean_fit import UNEXPLAINED
 from ..solvers.options import SolverOptions
+from ..solvers.problem import Problem, operator_given
 from ..solvers.progress import progress_reporter
 from ..solvers.solver import Solver
-from ..stack import frames_of
 from .grid import PSF_WIDTH, Value, plan_sweep, spelled
 
 __all__ = ["CrossFit", "ScoreGap", "Sweep", "Trial", "paired_difference", "sweep"]
@@ -271,31 +269,32 @@ def sweep(
         grid is larger than 64, an option is varied that only the critic has while there is none, the frames are too few or
         do not fit psi, a PSF is larger than the field, or neither ``psi`` nor ``calibration`` is given, or both.
     """
-    if calibration is not None and (psi is not None or camera is not None):
-        raise ValueError("calibration= holds psi and camera already; leave psi= and camera= out")
-    if calibration is not None:
-        psi = calibration.psi
-    elif psi is None:
-        raise ValueError("sweep needs psi=, or calibration=, the outcome of fluogan_core.calibrate(stack, psi)")
-    plan = plan_sweep(stack, psi=psi, options=options, vary=vary, pixel_size_nm=pixel_size_nm)
-    if calibration is None and camera is not None:
-        known = {"photons_per_emitter": psi.photons_per_emitter, "psf_width": 1}
-        calibration = calibrate(stack, psi, camera=camera, **known)
-    elif calibration is None:
-        calibration = calibrate(stack, psi, psf_width=1 if PSF_WIDTH in plan.vary else None)
-        psi = calibration.psi
-        plan = plan_sweep(stack, psi=psi, options=options, vary=plan.vary, pixel_size_nm=pixel_size_nm)
-    camera, bad = calibration.camera, calibration.bad_pixels
-    frames = fill_pixels(frames_of(stack), bad, calibration.bad_pixel_values + np.float32(camera.offset), psi)
-    made = Sweep(plan.vary, [], len(plan.settings), plan.blocks, plan.halves, plan.options, camera, psi, bad)
+    described = operator_given(psi, camera, calibration)
+    plan = plan_sweep(stack, psi=described, options=options, vary=vary, pixel_size_nm=pixel_size_nm)
     said: set[str] = set()
+    with _each_message_once(said):
+        width = 1 if PSF_WIDTH in plan.vary else None
+        problem = Problem.of(stack, psi=psi, camera=camera, calibration=calibration, psf_width=width)
+    if problem.psi is not described:
+        plan = plan_sweep(stack, psi=problem.psi, options=options, vary=plan.vary, pixel_size_nm=pixel_size_nm)
+    made = Sweep(
+        plan.vary,
+        [],
+        len(plan.settings),
+        plan.blocks,
+        plan.halves,
+        plan.options,
+        problem.camera,
+        problem.psi,
+        problem.bad_pixels,
+    )
     with progress_reporter(made.planned, 0, progress) as report:
         for values, chosen, operator in plan.settings:
             report(len(made.trials), made.planned, spelled(values))
             started, fit, failure = time.perf_counter(), None, ""
             try:
                 with _each_message_once(said):
-                    fit = _cross_fit(frames, plan.halves, operator, camera, chosen)
+                    fit = _cross_fit(problem, plan.halves, operator, chosen)
             except Exception as error:
                 failure = f"{type(error).__name__}: {' '.join(str(error).split())}"
                 log.warning("%s failed: %s", spelled(values), failure)
@@ -307,20 +306,19 @@ def sweep(
     return made
 
 
-def _cross_fit(frames: Any, halves: np.ndarray, psi: Psi, camera: Camera, options: SolverOptions) -> CrossFit:
+def _cross_fit(problem: Problem, halves: np.ndarray, psi: Psi, options: SolverOptions) -> CrossFit:
     """Fit each half of the frames and score the other."""
-    model = ForwardModel(psi, gain=camera.gain, noise_std=camera.noise_std)
     density = np.empty(len(halves))
     images, scores, excess = [], [], 1.0
     for half in (0, 1):
-        solver = Solver(_taken(frames, halves == half, psi), psi=psi, camera=camera, options=options)
-        while solver.phase != "done":
+        solver = Solver(problem=problem.subset(np.flatnonzero(halves == half), psi=psi), options=options)
+        while solver.current is not None:
             solver.step()
-        result = solver.result()
+        result, model = solver.result(), solver.problem.model
         images.append(result.x)
-        excess = max(excess, solver.noise.excess)
+        excess = max(excess, solver.problem.noise.excess)
         del solver  # its frames, before others are taken
-        unseen = psi.backend.to_host(_taken(frames, halves != half, psi)).astype(np.float32) - np.float32(camera.offset)
+        unseen = psi.backend.to_host(problem.counts[psi.backend.xp.asarray(np.flatnonzero(halves != half))])
         score = held_out_score(unseen, model, psi.backend.asarray(result.x), psi.backend.asarray(result.b))
         density[halves != half] = score.frame_log_density
         scores.append(score)
@@ -333,11 +331,6 @@ def _cross_fit(frames: Any, halves: np.ndarray, psi: Psi, camera: Camera, option
         agreement=_correlation(images[0], images[1]),
         excess=excess,
     )
-
-
-def _taken(frames: Any, which: np.ndarray, psi: Psi) -> Any:
-    numbers = np.flatnonzero(which)
-    return frames[numbers if isinstance(frames, np.ndarray) else psi.backend.xp.asarray(numbers)]
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float | None:

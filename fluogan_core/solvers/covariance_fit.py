@@ -1,47 +1,25 @@
-"""The second phase without a network: accelerated steps on x and b against the witness of mean and covariance."""
+"""The fit of mean and covariance: accelerated steps on x and b against a quadratic critic that is known in closed form."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+import time
+from typing import Any
 
 import numpy as np
 
-from ..calibration.noise import StackNoise
 from ..critics.quadratic import QuadraticCritic
 from ..objective.blur import GaussianKernel
-from ..objective.image_step import ImageStep
+from ..objective.fista import Acceleration
 from ..objective.prox import edge_lengths
 from ..objective.terms import Objective
-from ..physics.forward import ForwardModel
-from .mean_fit import UNEXPLAINED
-from .network_fit import held_out_frames
+from ..tuning import DEFAULT, CovariancePhaseTuning
 from .options import SolverOptions
+from .phase import Images, Stop, StopReason, record_of
+from .problem import Problem
+from .splits import held_out_frames, seen_frames
 
-__all__ = ["CovariancePhase", "Moved"]
-
-#: Accelerated steps on the images for each step of the solver.
-_INNER = 50
-#: Edges cost up to this many times what they cost in the fit of the mean, where flicker is this share of the variance of the
-#: light, and half of that where the fit of the mean has drawn a step of this part of the brightness.
-_EDGES, _ALL_FLICKER, _DRAWN = 9.0, 2.0 / 3.0, 0.25
-#: Powers of the share of flicker that edges cost as much as: in what is flat, and at the steps that the fit of the mean has
-#: drawn.  All of these by trial on simulated fields.
-_FLAT, _STEEP = 2, 8
-#: Turns of the power iteration; the step is this much shorter than what they find.
-_TURNS, _MARGIN = 20, 1.05
-#: Settled: the witness has seen the images anew, and they move by less than this in relation to themselves.
-_SETTLED = 7e-3
-
-
-class Moved(NamedTuple):
-    """How far the images moved, and where that left the objective."""
-
-    change_x: float
-    change_b: float
-    terms: dict[str, float]
-    looked: bool  #: whether the witness saw the images as they were before
-    settled: bool  #: whether it did, and yet they hardly moved
+__all__ = ["CovariancePhase"]
 
 
 class CovariancePhase:
@@ -54,116 +32,167 @@ class CovariancePhase:
     (:class:`fluogan_core.critics.quadratic.QuadraticCritic`).  :math:`\varrho` is the option ``fidelity``, and
     :math:`s = \gamma \bar v / \varrho` makes the first term the fidelity of (11) where all pixels are equally noisy and
     uncorrelated.  Where the mean frame is noisier than its fluctuations explain, that term is divided by the square of how
-    much.
+    much.  The weights W are updated at steps 0, 1, 2, 4, 8, ...
 
-    Edges cost more than in the fit of the mean,
+    Edges weigh more than in the fit of the mean,
 
     .. math:: e_i = \max\!\left(\frac{q_2}{1 + (|(\nabla x^0)_i| / \frac14 \bar x^0)^2}, q_8\right), \quad
               q_k = \max(1, 9 \min(1, \tfrac32 f)^k), \quad \bar x^0 = \frac{\sum (x^0)^2}{\sum x^0},
 
     with :math:`x^0` the image that the phase starts from and f the share of flicker in the variance of the light
-    (:attr:`flicker_share`): total variation reweighted (Candes, Wakin and Boyd 2008), so that what is flat stays flat where
-    covariances would draw it as beads, and two lines that the mean alone holds apart stay apart.  Where nearly all of the
-    variance is flicker, the steps that the mean shows are those of single molecules, and count no more than others.
+    (:attr:`flicker_share`): total variation reweighted (Candes, Wakin and Boyd 2008).  So flat areas stay flat where
+    covariances would draw them as grains, and two lines that the mean alone holds apart stay apart.  Where nearly all of the
+    variance is flicker, the edges that the mean shows are those of single molecules, and count no more than others.
 
-    Every pixel of x has a step of its own: where it is dark the critic sees a single molecule, where it is bright many have to
-    come, and the slope there changes far more slowly.  One step for all would be as short as in the dark.
+    Every pixel of x has a step size of its own.  Where the image is dark the critic reacts to a single molecule; where it is
+    bright it takes many, and the slope changes far more slowly.  One step size for all would be as short as in the dark.
 
     Parameters
     ----------
-    counts : (T, M1, M2) float32
-        Recorded counts above the offset, on the model's backend.
-    model : ForwardModel
+    problem : Problem
     objective : Objective
-        Its weights, the mean frame, and the prior of the background.
-    noise : StackNoise
+        Its weights, the mean frame, the priors of image and background.
     options : SolverOptions
-        ``held_out`` is used here.
-    sieve : GaussianKernel
+        ``steps``, ``held_out`` and ``fidelity`` are used here.
+    kernel : GaussianKernel
         G, that of the fit of the mean.
-    bad_pixels : (M1, M2) bool
-        Left out.
+    quadratic_critic : callable
+        Called as :class:`QuadraticCritic` is; another one may be given.
+    tuning : CovariancePhaseTuning
 
     Attributes
     ----------
-    z, x, b : arrays
-        The images as they are, x = G z, after :meth:`start`.
+    critic, unseen : QuadraticCritic
+        Of the frames that are fitted, and of the held-out ones (None where there are fewer than two).
     """
+
+    name = "covariance"
 
     def __init__(
         self,
-        counts: Any,
-        model: ForwardModel,
+        problem: Problem,
         objective: Objective,
-        noise: StackNoise,
         options: SolverOptions,
-        sieve: GaussianKernel,
-        bad_pixels: np.ndarray,
+        kernel: GaussianKernel,
+        *,
+        quadratic_critic: Any = QuadraticCritic,
+        tuning: CovariancePhaseTuning = DEFAULT.covariance_phase,
     ) -> None:
-        self.objective = objective
-        self.xp = xp = model.backend.xp
-        trust = options.fidelity / (noise.excess if noise.excess > UNEXPLAINED else 1.0) ** 2
+        started = time.perf_counter()
+        self.objective, self.kernel, self.tuning = objective, kernel, tuning
+        self.planned, self.taken = options.steps, 0
+        self.stop: Stop | None = None
+        self.xp = xp = problem.model.backend.xp
+        counts, model = problem.counts, problem.model
         kept = held_out_frames(len(counts), options.held_out)
-        train = np.setdiff1d(np.arange(len(counts)), kept)
-        if len(train) < 2:
+        seen = seen_frames(len(counts), kept)
+        if len(seen) < 2:
             raise ValueError(
                 f"method='moments' needs two frames or more for its covariances, but held_out={options.held_out:g} leaves "
-                f"{len(train)} of {len(counts)}: lower held_out, or take method='none'"
+                f"{len(seen)} of {len(counts)}: lower held_out, or take method='none'"
             )
-        self.witness = QuadraticCritic(counts[xp.asarray(train)], model, objective.mean, trust=trust, bad_pixels=bad_pixels)
+        more = {"trust": options.fidelity / problem.noise.unexplained**2, "bad_pixels": problem.bad_pixels}
+        self.critic = quadratic_critic(counts[xp.asarray(seen)], model, problem.mean, **more)
         self.unseen = None
         self.held_out = counts[xp.asarray(kept)] / np.float32(model.gain)
         if len(kept) > 1:
             mean = self.held_out.mean(axis=0, dtype=np.float64).astype(np.float32)
-            self.unseen = QuadraticCritic(
-                counts[xp.asarray(kept)], model, mean, trust=trust, like=self.witness, bad_pixels=bad_pixels
-            )
-        self.scale = np.float32(objective.fidelity / options.fidelity * noise.variance / model.gain**2)
-        self.image_step, self.sieve = ImageStep(objective), sieve
+            self.unseen = quadratic_critic(counts[xp.asarray(kept)], model, mean, like=self.critic, **more)
+        self.scale = np.float32(objective.fidelity / options.fidelity * problem.noise.variance / model.gain**2)
+        self.timings = {"covariance fit": time.perf_counter() - started}
 
-    def start(self, z: Any, b: Any) -> None:
-        """Begin at x = G z and b, and let them say how much of the flicker the frames show."""
-        self.z, self.x, self.b = z, self.sieve(z), b
-        self.ahead_z, self.ahead_b, self.t = z, b, 1.0
-        self.believed_x, self.believed_b = self.x, b
-        self.steps_x, self.step_b = 0 * z, math.nan
-        for witness in self._witnesses:
-            witness.measure_flicker(self.x, b)
-        self.image_step.edges = self._price_of_edges()
+    def start(self, images: Images, *, fitted: bool = False) -> None:
+        """Begin at these images; end at once if they hold no flicker (after a fit of the mean)."""
+        started = time.perf_counter()
+        self.first, self.x = images, images.x
+        self.acceleration = Acceleration(images.z, images.b)
+        self.weights_at = (images.x, images.b)
+        self.steps_x, self.step_b = 0 * images.z, math.nan
+        for critic in self._critics:
+            critic.measure_flicker(images.x, images.b)
+        self.prior = self.objective.prior.restarted(edges=self._edges())
+        share = self.flicker_share
+        if fitted and math.isnan(share):
+            self.stop = Stop(StopReason.NO_LIGHT, 0)
+        elif fitted and share < self.tuning.least_flicker:
+            self.stop = Stop(StopReason.NO_FLICKER, 0, f"flicker makes {100 * share:.2g} % of the variance of the light in x")
+        self.timings["covariance fit"] += time.perf_counter() - started
 
     @property
-    def _witnesses(self) -> list[QuadraticCritic]:
-        return [self.witness] + ([] if self.unseen is None else [self.unseen])
+    def _critics(self) -> list[QuadraticCritic]:
+        return [self.critic] + ([] if self.unseen is None else [self.unseen])
 
-    def step(self, number: int) -> Moved:
-        """Let the witness see the images as they are, at steps 0, 1, 2, 4, 8, ...; then move them."""
-        looks = number & (number - 1) == 0
-        if looks:
-            self.believed_x, self.believed_b = self.x, self.b
-            self.witness.update_weights(self.x, self.b)
-            self._measure()
-        old_z, old_b = self.z, self.b
-        for _ in range(_INNER):
-            self._inner()
-        self.x = self.sieve(self.z)
-        change_z, change_b = (float((d * d).sum(dtype=np.float64)) ** 0.5 for d in (self.z - old_z, self.b - old_b))
-        of_mean, of_covariance = self.witness.value(self.x, self.b)
-        terms = self.objective.terms(self.z, self.b, self.b, edges=self.image_step.edges) | {
-            "fidelity": float(self.scale) * of_mean,
-            "adversarial": float(self.scale) * of_covariance,
-        }
-        size = float((self.z * self.z).sum(dtype=np.float64)) ** 0.5
-        return Moved(change_z, change_b, terms, looks, looks and change_z <= _SETTLED * size)
+    @property
+    def images(self) -> Images:
+        z, b = self.acceleration.current
+        return Images(z, self.x, b)
+
+    @property
+    def outcome(self) -> Images:
+        if not self.taken or (self.stop is not None and self.stop.rejected):
+            return self.first
+        return self.images
+
+    def step(self) -> dict[str, float]:
+        """Update the critic's weights if it is time; then move the images."""
+        started, number = time.perf_counter(), self.taken
+        updated = number & (number - 1) == 0
+        if updated:
+            self._update_weights(self.x, self.acceleration.current[1])
+            self._measure_step_sizes()
+        old = self.acceleration.current
+        for _ in range(self.tuning.inner):
+            self._iterate()
+        z, b = self.acceleration.current
+        self.x = self.kernel(z)
+        change_z, change_b = (_norm(new - last) for new, last in zip((z, b), old))
+        if not math.isfinite(change_z + change_b):
+            raise FloatingPointError(
+                f"x or b is not finite at step {number} of the fit of mean and covariance; take method='none' instead"
+            )
+        self.taken += 1
+        seen, held_out = self.judge()
+        record = record_of(
+            self._terms(z, b),
+            step_x=float(self.steps_x.max()),
+            step_b=self.step_b,
+            residual=float(self.xp.linalg.norm(self.objective.residual(self.x, b).ravel())),
+            change_x=change_z,
+            change_b=change_b,
+            w_train=seen,
+            w_held_out=held_out,
+        )
+        self.stop = self._stopped(settled=updated and change_z <= self.tuning.settled * _norm(z), updated=updated)
+        self.timings["covariance fit"] += time.perf_counter() - started
+        return record
+
+    def _stopped(self, *, settled: bool, updated: bool) -> Stop | None:
+        t = self.tuning
+        if settled:
+            reason = StopReason.SETTLED
+        elif updated and self.taken > t.patience and self._predicts_worse(t.hopeless):
+            reason = StopReason.UNSEEN_FRAMES
+        elif self.taken >= self.planned:
+            reason = StopReason.STEPS
+        else:
+            return None
+        return Stop(reason, self.taken, rejected=self._predicts_worse(t.worse))
+
+    def _terms(self, z: Any, b: Any) -> dict[str, float]:
+        of_mean, of_covariance = (float(self.scale) * value for value in self.critic.value(self.x, b))
+        smoothness = {"smoothness": self.objective.smoothness_of(b)}
+        return {"fidelity": of_mean} | self.prior.terms(z) | smoothness | {"adversarial": of_covariance}
 
     @property
     def flicker_share(self) -> float:
         """Share of flicker in the variance of the molecules' light, the rest being shot noise: 0 to 1, NaN without light."""
-        return self.witness.flicker_share(self.x)
+        return self.critic.flicker_share(self.x)
 
     def judge(self) -> tuple[float, float]:
         """Return what the best critic tells recorded frames from simulated ones by: frames that it has seen, and unseen."""
-        held_out = math.nan if self.unseen is None else 2.0 * sum(self.witness.value(self.x, self.b, self.unseen))
-        return 2.0 * sum(self.witness.value(self.x, self.b)), held_out
+        x, b = self.x, self.acceleration.current[1]
+        held_out = math.nan if self.unseen is None else 2.0 * sum(self.critic.value(x, b, self.unseen))
+        return 2.0 * sum(self.critic.value(x, b)), held_out
 
     def gain_over(self, x: Any, b: Any) -> tuple[float, float]:
         """Return by how much the images predict unseen frames better than x and b do, and its standard error.
@@ -172,72 +201,95 @@ class CovariancePhase:
         """
         if self.unseen is None:
             return math.nan, math.nan
-        mine, theirs = (self.unseen.log_density(self.held_out, *images) for images in ((self.x, self.b), (x, b)))
+        pairs = ((self.x, self.acceleration.current[1]), (x, b))
+        mine, theirs = (self.unseen.log_density(self.held_out, *images) for images in pairs)
         gain = mine - theirs
         return float(gain.mean()), float(gain.std(ddof=1)) / math.sqrt(len(gain))
 
-    def _price_of_edges(self) -> Any:
-        """What an edge costs at every pixel, (N1, N2) float32, in units of what it cost in the fit of the mean."""
-        xp, x, share = self.xp, self.x, self.flicker_share
+    def _predicts_worse(self, errors: float) -> bool:
+        """Whether unseen frames are predicted worse than by the images at the start, by so many standard errors."""
+        gain, error = self.gain_over(self.first.x, self.first.b)
+        return gain < -errors * error
+
+    def _edges(self) -> Any:
+        """Relative weight of an edge at every pixel, (N1, N2) float32; 1 as in the fit of the mean."""
+        t, xp, x, share = self.tuning, self.xp, self.x, self.flicker_share
         if math.isnan(share):
             return xp.ones_like(x)
-        flicker = min(1.0, share / _ALL_FLICKER)
-        most, least = (np.float32(max(1.0, _EDGES * flicker**power)) for power in (_FLAT, _STEEP))
+        flicker = min(1.0, share / t.all_flicker)
+        most, least = (np.float32(max(1.0, t.edges * flicker**power)) for power in (t.flat, t.steep))
         brightness = float((x * x).sum(dtype=np.float64)) / float(x.sum(dtype=np.float64))
-        return xp.maximum(most / (1 + (edge_lengths(x) / np.float32(_DRAWN * brightness)) ** 2), least)
+        return xp.maximum(most / (1 + (edge_lengths(x) / np.float32(t.drawn * brightness)) ** 2), least)
 
-    def _measure(self) -> None:
-        """The safe steps under the witness's present weights, each pixel's in the ratio of its own curvature.
+    def _update_weights(self, x: Any, b: Any) -> None:
+        self.weights_at = (x, b)
+        self.critic.update_weights(x, b)
 
-        How long they may be is found by power iteration on the second derivative in those units.
+    def _measure_step_sizes(self) -> None:
+        """Find the safe step sizes under the critic's present weights, each pixel's in the ratio of its own curvature.
+
+        Their length comes from a power iteration on the second derivative in those units.
         """
-        xp, witness = self.xp, self.witness
-        curvature_x, curvature_b = witness.curvature(self.x)
+        xp, critic, b = self.xp, self.critic, self.acceleration.current[1]
+        curvature_x, curvature_b = critic.curvature(self.x)
         across, ratio = 1 / xp.sqrt(curvature_x), np.float32(1 / math.sqrt(curvature_b))
-        zero_x, zero_b = witness.slope(xp.zeros_like(self.x), xp.zeros_like(self.b))
-        u, v, norm = xp.ones_like(self.x), xp.ones_like(self.b), 1.0
-        for _ in range(_TURNS):
-            slope_x, slope_b = witness.slope(self.sieve(across * u), ratio * v)
-            u, v = across * self.sieve(slope_x - zero_x), ratio * (slope_b - zero_b)
+        zero_x, zero_b = critic.slope(xp.zeros_like(self.x), xp.zeros_like(b))
+        u, v, norm = xp.ones_like(self.x), xp.ones_like(b), 1.0
+        for _ in range(self.tuning.power_iterations):
+            slope_x, slope_b = critic.slope(self.kernel(across * u), ratio * v)
+            u, v = across * self.kernel(slope_x - zero_x), ratio * (slope_b - zero_b)
             norm = math.sqrt(float((u * u).sum(dtype=np.float64)) + float((v * v).sum(dtype=np.float64)))
             u, v = u / np.float32(norm), v / np.float32(norm)
-        longest = 1.0 / (_MARGIN * norm * float(self.scale))
+        longest = 1.0 / (self.tuning.margin * norm * float(self.scale))
         self.steps_x = (np.float32(longest) / curvature_x).astype(np.float32)
         self.step_b = longest / curvature_b
 
-    def _inner(self) -> None:
-        o, z, b = self.objective, self.ahead_z, self.ahead_b
-        slope_x, slope_b = self.witness.slope(self.sieve(z), b)
-        new_z = self.image_step(z, self.scale * self.sieve(slope_x), self.steps_x).x  # G is its own adjoint
-        new_b = o.background_step(b, self.scale * slope_b, self.step_b)
-        change_z, change_b = new_z - self.z, new_b - self.b
-        uphill = float(((z - new_z) * change_z / self.steps_x).sum()) + float(((b - new_b) * change_b).sum()) / self.step_b
-        if uphill > 0:
-            self.t, self.ahead_z, self.ahead_b = 1.0, new_z, new_b
-        else:
-            t = 0.5 * (1 + math.sqrt(1 + 4 * self.t**2))
-            momentum = np.float32((self.t - 1) / t)
-            self.ahead_z, self.ahead_b, self.t = new_z + momentum * change_z, new_b + momentum * change_b, t
-        self.z, self.b = new_z, new_b
+    def _iterate(self) -> None:
+        """Take one accelerated iteration."""
+        (z, b), (last_z, last_b) = self.acceleration.ahead, self.acceleration.current
+        slope_x, slope_b = self.critic.slope(self.kernel(z), b)
+        new_z = self.prior.step(z, self.scale * self.kernel(slope_x), self.steps_x).x  # G is its own adjoint
+        new_b = self.objective.background_step(b, self.scale * slope_b, self.step_b)
+        uphill = float(((z - new_z) * (new_z - last_z) / self.steps_x).sum())
+        uphill += float(((b - new_b) * (new_b - last_b)).sum()) / self.step_b
+        self.acceleration.advance(new_z, new_b, uphill=uphill)
 
-    _ARRAYS = ("z", "x", "b", "ahead_z", "ahead_b", "believed_x", "believed_b", "steps_x")
-    _NUMBERS = ("t", "step_b")
+    def headline(self, record: dict[str, float]) -> str:
+        moved = record["change_x"] / max(_norm(self.acceleration.current[0]), 1e-30)
+        return f"fit of mean and covariance, the image still moves by {100 * moved:.2g} % per step"
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed fit needs, after :meth:`start`."""
-        of_edges = {"dual": self.image_step.dual, "edges": self.image_step.edges}
-        others = of_edges | {"flicker": [float(witness.flicker) for witness in self._witnesses]}
-        return {name: getattr(self, name) for name in (*self._ARRAYS, *self._NUMBERS)} | others
+        if not self.taken:
+            return {"taken": 0}
+        return {
+            "taken": self.taken,
+            "first": list(self.first),
+            "x": self.x,
+            "acceleration": self.acceleration.state_dict(),
+            "weights_at": list(self.weights_at),
+            "steps_x": self.steps_x,
+            "step_b": self.step_b,
+            "prior": self.prior.state_dict(),
+            "flicker": [float(critic.flicker) for critic in self._critics],
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what :meth:`state_dict` gave."""
+        self.taken = int(state["taken"])
+        if not self.taken:
+            return
         asarray = self.objective.psi.backend.asarray
-        for name in self._ARRAYS:
-            setattr(self, name, asarray(state[name]))
-        for name in self._NUMBERS:
-            setattr(self, name, float(state[name]))
-        self.image_step.dual = None if state["dual"] is None else asarray(state["dual"])
-        self.image_step.edges = asarray(state["edges"])
-        for witness, flicker in zip(self._witnesses, state["flicker"]):
-            witness.flicker = np.float32(flicker)
-        self.witness.update_weights(self.believed_x, self.believed_b)
+        self.first = Images(*(asarray(image) for image in state["first"]))
+        self.x = asarray(state["x"])
+        self.acceleration = Acceleration(self.first.z, self.first.b)
+        self.acceleration.load_state_dict(state["acceleration"], asarray)
+        self.steps_x, self.step_b = asarray(state["steps_x"]), float(state["step_b"])
+        for critic, flicker in zip(self._critics, state["flicker"]):
+            critic.flicker = np.float32(flicker)
+        self.prior = self.objective.prior.restarted()
+        self.prior.load_state_dict(state["prior"], asarray)
+        x, b = (asarray(image) for image in state["weights_at"])
+        self._update_weights(x, b)
+
+
+def _norm(image: Any) -> float:
+    return float((image * image).sum(dtype=np.float64)) ** 0.5

@@ -17,6 +17,7 @@ QUANTITIES = (
     "adversarial",
     "sparsity",
     "total_variation",
+    "prior",
     "smoothness",
     "w_train",
     "w_held_out",

@@ -1,129 +1,151 @@
-"""FISTA on the mean frame: where the adversarial phase starts from, and the baseline that it is judged against."""
+"""The fit of the mean frame: where the other phases start, and the baseline that they are judged against."""
 
 from __future__ import annotations
 
+import logging
 import math
+import time
 from typing import Any
 
-from ..calibration.noise import StackNoise
 from ..objective.blur import GaussianKernel
-from ..objective.image_step import ImageStep
+from ..objective.fista import Acceleration
 from ..objective.prox import ProxStep
+from ..objective.reweighting import ReweightedL1
 from ..objective.terms import Objective, WarmStart
+from .phase import Images, Stop, StopReason, record_of
 
-__all__ = ["UNEXPLAINED", "MeanPhase", "detail_for_snr", "iterations_for_snr"]
+__all__ = ["MeanPhase"]
 
-#: Steps beyond which nothing was gained on simulated lines.
-_MOST_STEPS = 3000
-
-#: Signal-to-noise of the mean frame from which on the finest detail is worth looking for.
-_BRIGHT = 200.0
-
-#: Noise of the mean frame, in units of what its fluctuations explain, from which on the rest is surely something else.
-UNEXPLAINED = 1.5
-
-
-def iterations_for_snr(noise: StackNoise) -> int:
-    """Return the accelerated steps that the light of a stack deserves: 30 times the signal-to-noise of its mean frame.
-
-    After k steps FISTA has recovered what Psi dims by less than about k.  A single pixel of SNR s shows nothing that Psi dims
-    by more than s, but a structure shows in many pixels.  The factor and the bound are from simulated pairs of lines and their
-    controls (docs/results.md).
-    """
-    return int(min(max(30 * noise.signal_to_noise, 10), _MOST_STEPS))
-
-
-def detail_for_snr(detail: float, noise: StackNoise) -> float:
-    r"""Return the blur that an image is sought through in the light of a stack, as a fraction of the PSF's.
-
-    ``detail`` from a signal-to-noise s of 200 on, and in less light :math:`\sqrt{200 / s}` times that, never more than the PSF.
-    The finest detail is the noisiest: in dim light it makes lines that are too narrow, and puts pairs too far apart.  By
-    trial on simulated pairs of lines and their controls at two levels of light, s about 80 and 230 (docs/results.md).
-    """
-    return min(detail * math.sqrt(max(_BRIGHT / max(noise.signal_to_noise, 1e-12), 1.0)), 1.0)
+log = logging.getLogger("fluogan_core")
 
 
 class MeanPhase:
     r"""Accelerated proximal gradient steps on (11) without the critic.
 
-    The image is sought as :math:`x = G z` (:class:`fluogan_core.objective.blur.GaussianKernel`).
-    For every z the best background is known (:meth:`Objective.best_background`), so the steps are taken on
-    :math:`\min_b` of the objective, a smooth convex function of
-    z, whose gradient is :math:`\gamma (\Psi G)^T(\Psi G z + b(z) - \bar y)` and whose Lipschitz constant is not above
-    :math:`\gamma\|\Psi G\|^2`: x and b converge together, however stiff :math:`\lambda_2` is.  The momentum starts anew when it
-    points uphill (O'Donoghue and Candes 2015).
+    The image is sought as :math:`x = G z` (:class:`fluogan_core.objective.blur.GaussianKernel`).  For every z the best
+    background is known (:meth:`Objective.best_background`), so the steps are taken on :math:`\min_b` of the objective, a smooth
+    convex function of z, whose gradient is :math:`\gamma (\Psi G)^T(\Psi G z + b(z) - \bar y)` and whose Lipschitz constant is
+    not above :math:`\gamma\|\Psi G\|^2`: x and b converge together, however stiff :math:`\lambda_2` is.
 
     Parameters
     ----------
     objective : Objective
-    detail : float
-        Width of G relative to the PSF's.
+    kernel : GaussianKernel
+        G.
+    planned : int
+        At most so many steps.
+    tolerance : float
+        The phase ends when the relative change of z per step falls below it and the l1 weights change no more.
+    reweighting : ReweightedL1, optional
+        The schedule of the l1 weights.
     """
 
-    def __init__(self, objective: Objective, detail: float = 0.0) -> None:
-        self.objective, self.sieve = objective, GaussianKernel(objective.psi, detail)
-        self.image_step = ImageStep(objective)
-        self.operator = self.sieve.operator
+    name = "mean"
+
+    def __init__(
+        self,
+        objective: Objective,
+        kernel: GaussianKernel,
+        *,
+        planned: int,
+        tolerance: float = 0.0,
+        reweighting: ReweightedL1 | None = None,
+    ) -> None:
+        self.objective, self.kernel, self.planned, self.tolerance = objective, kernel, planned, tolerance
+        self.reweighting = reweighting
+        self.operator = kernel.operator
         self.step_size = 1.0 / (objective.fidelity * self.operator.norm**2)
+        self.taken, self.stop = 0, None if planned else Stop(StopReason.NOT_ASKED, 0)
+        self.timings = {"mean fit": 0.0}
         xp = objective.psi.backend.xp
-        self.z = xp.zeros(objective.psi.fine_shape, dtype=xp.float32)
-        self.ahead, self.t = self.z, 1.0
-        # Both are affine in z: at the point ahead they follow from those of the last two images.
-        self.light = self.light_ahead = self.operator.forward(self.z)
-        self.free = self.free_ahead = objective.unbounded_background(self.light)
-        self.held = WarmStart()
-        self.b = objective.best_background(self.light, free=self.free, held=self.held)
+        self._begin(xp.zeros(objective.psi.fine_shape, dtype="float32"))
+
+    stop: Stop | None
+
+    def start(self, images: Images, *, fitted: bool = False) -> None:
+        self._begin(images.z)
+        if self.stop is not None:  # no step is asked for: what comes is handed on as it came
+            self.b = images.b
+
+    def _begin(self, z: Any) -> None:
+        light = self.operator.forward(z)
+        # the light and the unbounded background are affine in z: at the point ahead they follow from those of the last images
+        self.acceleration = Acceleration(z, light, self.objective.unbounded_background(light))
+        self.warm = WarmStart()
+        self.b = self.objective.best_background(light, free=self.acceleration.current[2], warm=self.warm)
 
     @property
-    def x(self) -> Any:
-        """The image, (N1, N2)."""
-        return self.sieve(self.z)
+    def images(self) -> Images:
+        z = self.acceleration.current[0]
+        return Images(z, self.kernel(z), self.b)
+
+    @property
+    def outcome(self) -> Images:
+        return self.images
 
     @property
     def residual(self) -> Any:
         r""":math:`\Psi x + b - \bar y`, photons."""
-        return self.light + self.b - self.objective.mean
+        return self.acceleration.current[1] + self.b - self.objective.mean
 
-    def step(self) -> ProxStep:
-        """Take one step; x and b are then current."""
-        o, ahead = self.objective, self.ahead
-        background = o.best_background(self.light_ahead, free=self.free_ahead, held=self.held)
-        slope = o.fidelity * self.operator.adjoint(self.light_ahead + background - o.mean)
-        taken = self.image_step(ahead, slope, self.step_size)
-        new = taken.x
-        light = self.operator.forward(new)
+    def iterate(self) -> ProxStep:
+        """Take one accelerated iteration; images are then current."""
+        o, (z, light, free) = self.objective, self.acceleration.ahead
+        background = o.best_background(light, free=free, warm=self.warm)
+        slope = o.fidelity * self.operator.adjoint(light + background - o.mean)
+        taken = o.prior.step(z, slope, self.step_size)
+        light = self.operator.forward(taken.x)
         free = o.unbounded_background(light)
-        change = new - self.z
-        if float(((ahead - new) * change).sum()) > 0:
-            self.t, self.ahead, self.light_ahead, self.free_ahead = 1.0, new, light, free
-        else:
-            t = 0.5 * (1 + math.sqrt(1 + 4 * self.t**2))
-            momentum = (self.t - 1) / t
-            self.ahead, self.t = new + momentum * change, t
-            self.light_ahead = light + momentum * (light - self.light)
-            self.free_ahead = free + momentum * (free - self.free)
-        xp = o.psi.backend.xp
-        self.z, self.light, self.free = new, light, free
-        self.b = o.best_background(light, free=free, held=self.held)
-        return taken._replace(change=float(xp.linalg.norm(change.ravel())))
+        change = taken.x - self.acceleration.current[0]
+        self.acceleration.advance(taken.x, light, free, uphill=float(((z - taken.x) * change).sum()))
+        self.b = o.best_background(light, free=free, warm=self.warm)
+        return taken._replace(change=float(o.psi.backend.xp.linalg.norm(change.ravel())))
 
-    def start_anew(self) -> None:
-        """Forget the momentum: what is minimised has changed."""
-        self.t, self.ahead, self.light_ahead, self.free_ahead = 1.0, self.z, self.light, self.free
+    def step(self) -> dict[str, float]:
+        started = time.perf_counter()
+        taken = self.iterate()
+        if not math.isfinite(taken.change):
+            raise FloatingPointError(
+                f"x or b is not finite at step {self.taken} of the mean fit: the stack holds counts, or psi photons per "
+                "emission, of a size that no camera writes"
+            )
+        self.taken += 1
+        if self.reweighting is not None and self.taken in self.reweighting.updates:
+            self.reweighting.update(self.images.x)
+            self.acceleration.restart()
+        residual = self.residual
+        record = record_of(
+            self.objective.terms(self.acceleration.current[0], self.b, residual),
+            step_x=self.step_size,
+            residual=float(self.objective.psi.backend.xp.linalg.norm(residual.ravel())),
+            change_x=taken.change,
+        )
+        settled = self.reweighting is None or self.taken > self.reweighting.last
+        if settled and taken.change / max(taken.size, 1e-30) < self.tolerance:
+            self.stop = Stop(StopReason.CONVERGED, self.taken)
+        elif self.taken >= self.planned:
+            self.stop = Stop(StopReason.STEPS, self.taken)
+        self.timings["mean fit"] += time.perf_counter() - started
+        return record
 
-    _ARRAYS = ("z", "ahead", "light", "light_ahead", "free", "free_ahead", "b")
+    def headline(self, record: dict[str, float]) -> str:
+        return f"mean fit, {record['residual'] / math.sqrt(self.b.size):.3g} photons rms from the mean frame"
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed fit needs."""
-        others = {"t": self.t, "dual": self.image_step.dual, "bounded": self.held.bounded, "bound_dual": self.held.dual}
-        return {name: getattr(self, name) for name in self._ARRAYS} | others
+        return {
+            "taken": self.taken,
+            "acceleration": self.acceleration.state_dict(),
+            "prior": self.objective.prior.state_dict(),
+            "b": self.b,
+            "bounded": self.warm.bounded,
+            "bound_dual": self.warm.dual,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what :meth:`state_dict` gave."""
         asarray = self.objective.psi.backend.asarray
-        for name in self._ARRAYS:
-            setattr(self, name, asarray(state[name]))
-        self.t = float(state["t"])
-        self.image_step.dual = None if state["dual"] is None else asarray(state["dual"])
+        self.taken = int(state["taken"])
+        self.acceleration.load_state_dict(state["acceleration"], asarray)
+        self.objective.prior.load_state_dict(state["prior"], asarray)
+        self.b = asarray(state["b"])
         bound = (state["bounded"], state["bound_dual"])
-        self.held = WarmStart(*(None if image is None else asarray(image) for image in bound))
+        self.warm = WarmStart(*(None if image is None else asarray(image) for image in bound))

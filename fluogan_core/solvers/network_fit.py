@@ -1,4 +1,4 @@
-"""The critic's side of the alternation: which frames it sees, its training steps, what it says of x and b."""
+"""The network phase: a critic is trained on recorded and simulated frames, and the images follow its gradient."""
 
 from __future__ import annotations
 
@@ -12,76 +12,77 @@ import numpy as np
 from ..backend import random
 from ..backend.random import Stage
 from ..critics.gradient import critic_gradient
-from ..physics.forward import ForwardModel
+from ..objective.blur import GaussianKernel
+from ..objective.terms import Objective
 from .options import SolverOptions
+from .phase import Images, Stop, StopReason, record_of
+from .problem import Problem
+from .splits import held_out_frames, seen_frames
 
 __all__ = ["NetworkPhase"]
 
 log = logging.getLogger("fluogan_core")
 
-#: Counts per unit of a critic's input where it is not to look.
-_BLIND = 1e12
+#: Counts per unit of the network's input at bad pixels: their input is next to nothing.
+_BAD_PIXEL_STD = 1e12
+#: A pixel's standard deviation counts as no less than this part of the typical one: a dead pixel must not be the loudest.
+_LEAST_STD = 0.1
 
 
 class NetworkPhase:
-    """A critic, its trainer, and the recorded frames, split into training and held-out ones.
+    r"""Alternation of Adam steps of the critic on (5) and proximal gradient steps of the images on (11).
 
     Parameters
     ----------
-    frames : (T, M1, M2) float32
-        Recorded counts above the offset, on the model's backend.
-    model : ForwardModel
+    problem : Problem
+    objective : Objective
     options : SolverOptions
+    kernel : GaussianKernel
+        G, that of the fit of the mean.
     critic : torch.nn.Module, optional
-        Maps (S, M1, M2) counts above the offset to (S,); a :class:`fluogan_core.Critic` by default.
-    bad_pixels : (M1, M2) bool, optional
-        The critic that is made here is blind to them; one that is given sees them standing still.
+        Maps (S, M1, M2) counts above the offset to (S,); a :class:`fluogan_core.Critic` by default, whose input at bad pixels
+        is next to nothing.  One that is given sees them standing still.
     """
 
+    name = "network"
+
     def __init__(
-        self,
-        frames: Any,
-        model: ForwardModel,
-        options: SolverOptions,
-        critic: Any | None = None,
-        bad_pixels: np.ndarray | None = None,
+        self, problem: Problem, objective: Objective, options: SolverOptions, kernel: GaussianKernel, critic: Any | None = None
     ) -> None:
         from ..backend.dlpack import on_torch_stream, to_tensor  # torch is loaded here, on first use
-        from ..critics.network import Critic
         from ..critics.training import CriticTrainer
 
-        self.model, self.options = model, options
-        xp = model.backend.xp
+        self.model, self.objective, self.options, self.kernel = problem.model, objective, options, kernel
+        self.planned, self.taken = options.steps, 0
+        self.stop: Stop | None = None
+        frames, xp = problem.counts, self.model.backend.xp
         kept = held_out_frames(len(frames), options.held_out)
         self.held_out = frames[xp.asarray(kept)]
-        self.train = frames[xp.asarray(np.setdiff1d(np.arange(len(frames)), kept))]
-        mean = frames.mean(axis=0, dtype=np.float64)
+        self.train = frames[xp.asarray(seen_frames(len(frames), kept))]
         std = frames.std(axis=0, dtype=np.float64)
-        # a dead pixel must not become the loudest one
-        std = xp.maximum(std, 0.1 * float(xp.sqrt((std * std).mean())))
-        host = model.backend.to_host
-        seen_std = host(std) if bad_pixels is None else np.where(bad_pixels, _BLIND, host(std))
-        if critic is None:
-            depth = min(options.depth, int(math.log2(min(model.psi.shape))))
-            if depth < options.depth:
-                log.info("a field of %d x %d takes a critic of depth %d", *model.psi.shape, depth)
-            critic = Critic(
-                model.psi.shape,
-                options.channels,
-                depth,
-                input_mean=host(mean),
-                input_std=seen_std,
-                seed=options.seed,
-            )
-        self.critic = critic.to(model.backend.device)
-        self._check(critic)
-        self.trainer = CriticTrainer(self.critic, learning_rate=options.learning_rate, penalty=options.penalty, scale=host(std))
+        std = self.model.backend.to_host(xp.maximum(std, _LEAST_STD * float(xp.sqrt((std * std).mean()))))
+        critic = self._default_critic(problem, std) if critic is None else critic
+        self.critic = critic.to(self.model.backend.device)
+        self._check()
+        self.trainer = CriticTrainer(self.critic, learning_rate=options.learning_rate, penalty=options.penalty, scale=std)
         self._to_tensor, self._on_torch_stream = to_tensor, on_torch_stream
         self._train_tensor = to_tensor(self.train)
-        self.timings = {"sampling": 0.0, "critic": 0.0, "differences": 0.0}
+        self.timings = {"sampling": 0.0, "critic": 0.0, "differences": 0.0, "prox": 0.0}
 
-    def _check(self, critic: Any) -> None:
-        """Raise where a critic does not take these frames: now, not after the mean's fit."""
+    def _default_critic(self, problem: Problem, std: np.ndarray) -> Any:
+        """The slim network, of a depth that the field allows."""
+        from ..critics.network import Critic
+
+        o, shape = self.options, problem.psi.shape
+        depth = min(o.depth, int(math.log2(min(shape))))
+        if depth < o.depth:
+            log.info("a field of %d x %d takes a critic of depth %d", *shape, depth)
+        mean = problem.psi.backend.to_host(problem.counts.mean(axis=0, dtype=np.float64))
+        seen = np.where(problem.bad_pixels, _BAD_PIXEL_STD, std)
+        return Critic(shape, o.channels, depth, input_mean=mean, input_std=seen, seed=o.seed)
+
+    def _check(self) -> None:
+        """Raise where the critic does not take these frames: now, not after the fit of the mean."""
         from ..critics.scores import critic_values
 
         try:
@@ -92,6 +93,63 @@ class NetworkPhase:
                 f"the critic does not take frames of {size} pixels, (S, M1, M2) to (S,): {type(error).__name__}: {error}"
             ) from error
 
+    def start(self, images: Images, *, fitted: bool = False) -> None:
+        self.z, self.x, self.b = images
+        self.x_average, self.b_average = images.x, images.b
+
+    @property
+    def images(self) -> Images:
+        return Images(self.z, self.x, self.b)
+
+    @property
+    def outcome(self) -> Images:
+        """The averages over the phase, weighted towards its end; z is the last one."""
+        return Images(self.z, self.x_average, self.b_average)
+
+    def step(self) -> dict[str, float]:
+        """Train the critic, then move x and b along its gradient."""
+        o, xp, number = self.objective, self.model.backend.xp, self.taken
+        w_train, penalty = self.learn(self.x, self.b, number)
+        w_held_out, mean_score = self.judge(self.x, self.b, number)
+        slope_x, slope_b = (g.astype(np.float32) for g in self.gradient(self.x, self.b, number))
+        if not (bool(xp.isfinite(slope_x).all()) and bool(xp.isfinite(slope_b).all()) and math.isfinite(penalty)):
+            raise FloatingPointError(
+                f"the critic's gradient is not finite at step {number}: lower learning_rate or raise penalty"
+            )
+        started = time.perf_counter()
+        step_x, step_b = (self.options.relaxation * step for step in (o.step_x, o.step_b))
+        # the image is sought among those that the kernel passes, as in the fit of the mean: G is its own adjoint
+        slope_z = self.kernel(o.gradient_x(o.residual(self.x, self.b)) - slope_x)
+        moved = o.prior.step(self.z, slope_z, step_x)
+        self.z, self.x = moved.x, self.kernel(moved.x)
+        new_b = o.background_step(self.b, o.fidelity * o.residual(self.x, self.b) - slope_b, step_b)
+        change_b = float(xp.linalg.norm((new_b - self.b).ravel()))
+        self.b = new_b
+        self.taken += 1
+        # weights grow as k^3, so that the average forgets where the phase started without knowing where it ends
+        share = np.float32(4.0 / (self.taken + 3.0))
+        self.x_average = self.x_average + share * (self.x - self.x_average)
+        self.b_average = self.b_average + share * (self.b - self.b_average)
+        residual = o.residual(self.x, self.b)
+        record = record_of(
+            o.terms(self.z, self.b, residual) | {"adversarial": -mean_score},
+            step_x=step_x,
+            step_b=step_b,
+            residual=float(xp.linalg.norm(residual.ravel())),
+            change_x=moved.change,
+            change_b=change_b,
+            w_train=w_train,
+            w_held_out=w_held_out,
+            gradient_penalty=penalty,
+        )
+        self.timings["prox"] += time.perf_counter() - started
+        if self.taken >= self.planned:
+            self.stop = Stop(StopReason.STEPS, self.taken)
+        return record
+
+    def headline(self, record: dict[str, float]) -> str:
+        return f"network fit, the critic tells recorded from simulated frames by {record['w_train']:.3g}"
+
     def _simulate(self, x: Any, b: Any, frames: int, first: int, step: int) -> Any:
         started = time.perf_counter()
         y = self.model.sample(x, b, frames, self.options.seed, first_frame=first, step=2 * step)
@@ -99,7 +157,7 @@ class NetworkPhase:
         return y
 
     def learn(self, x: Any, b: Any, step: int) -> tuple[float, float]:
-        """Train the critic for one image step; return the last Wasserstein estimate on training frames and the penalty."""
+        """Train the critic for one step of the images; return the last Wasserstein estimate and the gradient penalty."""
         o, xp = self.options, self.model.backend.xp
         with self._on_torch_stream(self.model.backend):
             for turn in range(o.critic_steps):
@@ -138,10 +196,17 @@ class NetworkPhase:
         self.timings["differences"] += time.perf_counter() - started
         return gradient[0], gradient[1]
 
+    _IMAGES = ("z", "x", "b", "x_average", "b_average")
 
-def held_out_frames(frames: int, fraction: float) -> np.ndarray:
-    """Return the numbers of the held-out frames, spread evenly over the stack so that bleaching is seen by both parts."""
-    count = round(fraction * frames)
-    if count == 0:
-        return np.zeros(0, dtype=np.int64)
-    return ((np.arange(count) + 0.5) * frames / count).astype(np.int64)
+    def state_dict(self) -> dict[str, Any]:
+        images = {name: getattr(self, name) for name in self._IMAGES} if self.taken else {}
+        prior = self.objective.prior.state_dict()
+        return {"taken": self.taken, "images": images, "prior": prior, "trainer": self.trainer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        asarray = self.model.backend.asarray
+        self.taken = int(state["taken"])
+        for name, image in state["images"].items():
+            setattr(self, name, asarray(image))
+        self.objective.prior.load_state_dict(state["prior"], asarray)
+        self.trainer.load_state_dict(state["trainer"])

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from ..backend.checks import one_of, real_number, whole_number
 from ..critics.estimators import estimator_names
 
 __all__ = ["SolverOptions"]
+
+
+#: Phases that use an option.
+MEAN, SECOND, NETWORK = ("mean", "covariance", "network"), ("covariance", "network"), ("network",)
+
+
+def _of(phases: tuple[str, ...], default: Any) -> Any:
+    """A field that only these phases use."""
+    return field(default=default, metadata={"phases": phases})
 
 
 @dataclass(frozen=True)
@@ -74,25 +84,25 @@ class SolverOptions:
     """
 
     method: str = "moments"
-    warm_steps: int | None = None
-    steps: int = 40
-    critic_steps: int = 5
-    batch: int = 32
-    gradient_frames: int = 64
-    relaxation: float = 0.2
-    fidelity: float = 1.0
-    sparsity: float = 2.0
-    total_variation: float = 0.15
-    smoothness: float = 2.6
-    smoothness_order: int = 8
-    detail: float = 0.09
-    learning_rate: float = 1e-3
-    penalty: float = 10.0
-    channels: int = 32
-    depth: int = 3
-    held_out: float = 0.1
-    tolerance: float = 1e-7
-    seed: int = 0
+    warm_steps: int | None = _of(MEAN, None)
+    steps: int = _of(SECOND, 40)
+    critic_steps: int = _of(NETWORK, 5)
+    batch: int = _of(NETWORK, 32)
+    gradient_frames: int = _of(NETWORK, 64)
+    relaxation: float = _of(NETWORK, 0.2)
+    fidelity: float = _of(SECOND, 1.0)
+    sparsity: float = _of(MEAN, 2.0)
+    total_variation: float = _of(MEAN, 0.15)
+    smoothness: float = _of(MEAN, 2.6)
+    smoothness_order: int = _of(MEAN, 8)
+    detail: float = _of(MEAN, 0.09)
+    learning_rate: float = _of(NETWORK, 1e-3)
+    penalty: float = _of(NETWORK, 10.0)
+    channels: int = _of(NETWORK, 32)
+    depth: int = _of(NETWORK, 3)
+    held_out: float = _of(SECOND, 0.1)
+    tolerance: float = _of(MEAN, 1e-7)
+    seed: int = _of(NETWORK, 0)
 
     def __post_init__(self) -> None:
         one_of(self.method, "method", (*estimator_names(), "moments", "none"))
@@ -110,6 +120,43 @@ class SolverOptions:
         self._set("detail", real_number(self.detail, "detail", low=0, high=1))
         self._set("relaxation", real_number(self.relaxation, "relaxation", low=0, high=1, open_low=True))
         self._set("held_out", real_number(self.held_out, "held_out", low=0, high=0.5))
+        self._refuse_idle()
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        """The phases that the method runs, in their order: of ``"mean"``, ``"covariance"``, ``"network"``."""
+        second = {"none": (), "moments": ("covariance",)}.get(self.method, ("network",))
+        return ("mean", *second)
+
+    @property
+    def idle(self) -> frozenset[str]:
+        """Names of the options that the method does not use."""
+        return frozenset(
+            f.name for f in dataclasses.fields(self) if not set(f.metadata.get("phases", self.phases)) & set(self.phases)
+        )
+
+    def for_method(self, method: str) -> SolverOptions:
+        """Return these options with another method; what it does not use has its default value.
+
+        Examples
+        --------
+        >>> SolverOptions(steps=10, detail=0.1).for_method("none")
+        SolverOptions(method='none', warm_steps=None, steps=40, ...detail=0.1, ...)
+        """
+        idle = dataclasses.replace(SolverOptions(), method=method).idle
+        defaults: dict[str, Any] = {f.name: f.default for f in dataclasses.fields(self) if f.name in idle}
+        return dataclasses.replace(self, method=method, **defaults)
+
+    def _refuse_idle(self) -> None:
+        """Raise where an option differs from its default that the method does not use; a seed is welcome everywhere."""
+        fields = {f.name: f for f in dataclasses.fields(self)}
+        idle = [name for name in sorted(self.idle - {"seed"}) if getattr(self, name) != fields[name].default]
+        if idle:
+            users = sorted({phase for name in idle for phase in fields[name].metadata["phases"]})
+            raise ValueError(
+                f"method={self.method!r} does not use {', '.join(idle)}; leave {'it' if len(idle) == 1 else 'them'} out, or "
+                f"take a method with a {' or '.join(users)} phase"
+            )
 
     def _set(self, name: str, number: float) -> None:
         """Plain numbers: those of NumPy would not come back from a checkpoint."""

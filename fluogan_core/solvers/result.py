@@ -9,6 +9,7 @@ import numpy as np
 from ..calibration.camera import Camera
 from ..physics.psi import Psi
 from .options import SolverOptions
+from .phase import Stop
 
 __all__ = ["Result"]
 
@@ -24,14 +25,14 @@ class Result:
     b : (M1, M2) float32
         Background, expected photons per camera pixel per frame.
     x_mean_fit, b_mean_fit : like x and b
-        Where the adversarial phase started from: the fit of the mean alone.
+        What the second phase started from: the fit of the mean alone.
     mean : (M1, M2) float32
         The mean frame, photons.
     bad_pixels : (M1, M2) bool
         Where the mean is not the stack's but what the other pixels let expect: hot, dead or stuck ones, left out of the fit.
     history : dict of arrays
         One entry per step for each of :data:`fluogan_core.solvers.history.QUANTITIES`; ``phase`` is 0 while the
-        mean is fitted, 1 with the critic.
+        mean is fitted, 1 in the second phase.
     options, camera, psi
         What it was found with.
     timings : dict of float
@@ -41,6 +42,8 @@ class Result:
         Where it was computed.
     stop_reason : str
         Why each phase ended, in words.
+    stops : dict of str to Stop
+        The same by the name of the phase, to be tested: ``result.stops["mean"].reason is StopReason.CONVERGED``.
     """
 
     x: np.ndarray
@@ -56,3 +59,4 @@ class Result:
     timings: dict[str, float] = field(default_factory=dict)
     device: str = "cpu"
     stop_reason: str = ""
+    stops: dict[str, Stop] = field(default_factory=dict)

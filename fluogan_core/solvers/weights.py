@@ -3,33 +3,85 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import dataclass
 
+from ..backend.checks import real_number, whole_number
 from ..calibration.noise import StackNoise
-from ..objective.terms import Objective
 from ..physics.psf import psf_sigma
-from ..physics.psi import Psi
-from .mean_fit import UNEXPLAINED
+from ..tuning import DEFAULT, MeanPhaseTuning
 from .options import SolverOptions
+from .problem import Problem
 
-__all__ = ["build_objective"]
+__all__ = ["Weights", "detail_for_snr", "iterations_for_snr", "weights_for"]
 
 
-def build_objective(psi: Psi, mean: Any, noise: StackNoise, frames: int, gain: float, options: SolverOptions) -> Objective:
-    """The objective of a stack of so many frames with the mean ``mean`` (photons), as :class:`SolverOptions` says."""
-    fidelity = options.fidelity * math.sqrt(frames / (psi.shape[0] * psi.shape[1])) / (noise.variance / gain**2)
-    of_mean = noise.of_mean / gain
-    # an edge is weighed in units of the brightest light: a prior that does not know how bright the sample is
+@dataclass(frozen=True)
+class Weights:
+    r"""The weights of (11), in photons.
+
+    Tiles of one field share those of the whole: each by itself would make its own.
+
+    Attributes
+    ----------
+    fidelity, sparsity, total_variation, smoothness : float
+        :math:`\gamma`, :math:`\lambda_1`, :math:`\lambda_3`, :math:`\lambda_2`.
+    order : int
+        p, the order of the background's smoothness.
+    detail : float
+        Standard deviation of the blur G that the image is sought through, as a fraction of the PSF's.
+    iterations : int
+        Of the fit of the mean.
+    """
+
+    fidelity: float
+    sparsity: float
+    total_variation: float
+    smoothness: float
+    order: int
+    detail: float
+    iterations: int
+
+    def __post_init__(self) -> None:
+        real_number(self.fidelity, "fidelity", low=0, open_low=True)
+        for name in ("sparsity", "total_variation", "smoothness"):
+            real_number(getattr(self, name), name, low=0)
+        whole_number(self.order, "order", low=1, high=8)
+        real_number(self.detail, "detail", low=0, high=1)
+        whole_number(self.iterations, "iterations", low=0)
+
+
+def iterations_for_snr(noise: StackNoise, tuning: MeanPhaseTuning = DEFAULT.mean_phase) -> int:
+    """Return the accelerated iterations that the light of a stack pays for: 30 times the mean frame's signal-to-noise ratio.
+
+    At least 10, at most 3000 (:class:`fluogan_core.tuning.MeanPhaseTuning`).
+    """
+    return int(min(max(tuning.iterations_per_snr * noise.signal_to_noise, tuning.fewest), tuning.most))
+
+
+def detail_for_snr(detail: float, noise: StackNoise, tuning: MeanPhaseTuning = DEFAULT.mean_phase) -> float:
+    r"""Return the width of the blur that an image is sought through, as a fraction of the PSF's.
+
+    ``detail`` from a signal-to-noise ratio s of 200 on; in less light :math:`\sqrt{200 / s}` times that, and never more than
+    the PSF.  The finest detail is the noisiest: in dim light it makes lines too narrow, and puts pairs too far apart.
+    """
+    return min(detail * math.sqrt(max(tuning.bright / max(noise.signal_to_noise, 1e-12), 1.0)), 1.0)
+
+
+def weights_for(problem: Problem, options: SolverOptions) -> Weights:
+    """Return the weights that the options mean for a stack."""
+    psi, noise, gain = problem.psi, problem.noise, problem.camera.gain
+    fidelity = options.fidelity * math.sqrt(len(problem.counts) / (psi.shape[0] * psi.shape[1])) / (noise.variance / gain**2)
+    of_mean = problem.noise_of_mean
+    # an edge is weighed in units of the brightest light: a prior that does not depend on how bright the sample is
     edge = float(psi.column_sums.max()) * psf_sigma(psi.psf) * of_mean / max(noise.signal / gain, of_mean)
-    # what does not average out (unequal pixels, a PSF not quite the true one) is there at all frequencies, not only where
-    # it is measured, and makes beads of what is flat
-    unexplained = noise.excess if noise.excess > UNEXPLAINED else 1.0
-    return Objective(
-        psi,
-        mean,
+    return Weights(
         fidelity=fidelity,
         sparsity=options.sparsity * fidelity * of_mean * math.sqrt(float(psi.column_energies.max())),
-        total_variation=options.total_variation * fidelity * of_mean * edge * unexplained**3,
+        # what does not average out (unequal pixels, a PSF that is not quite the true one) is there at all frequencies, not
+        # only where it is measured, and makes grains of what is flat
+        total_variation=options.total_variation * fidelity * of_mean * edge * noise.unexplained**3,
         smoothness=fidelity * options.smoothness ** (2 * options.smoothness_order),
         order=options.smoothness_order,
+        detail=detail_for_snr(options.detail, noise),
+        iterations=iterations_for_snr(noise) if options.warm_steps is None else options.warm_steps,
     )

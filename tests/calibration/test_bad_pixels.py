@@ -166,7 +166,7 @@ def test_the_image_is_that_of_the_whole_stack(name, method):
     psi = operator(kappa=10.0)
     whole = record(psi)
     stack, wrong = damaged(whole, name)
-    options = fg.SolverOptions(method=method, warm_steps=400, steps=3)
+    options = fg.SolverOptions(warm_steps=400, steps=3).for_method(method)
     x, made = (fg.reconstruct(frames, psi=psi, camera=CAMERA, options=options) for frames in (whole, stack))
     np.testing.assert_array_equal(made.bad_pixels, wrong)
     assert not x.bad_pixels.any()
@@ -199,7 +199,7 @@ def test_a_critic_is_blind_to_them_and_a_sweep_leaves_them_out():
     stack, wrong = damaged(record(psi), "hot in the dark")
     options = fg.SolverOptions(method="linear", warm_steps=20, steps=1, channels=2, depth=1)
     solver = fg.Solver(stack, psi=psi, camera=CAMERA, options=options)
-    assert (solver.adversary.critic.input_std.numpy()[wrong] > 1e9).all()
+    assert (solver.phases[1].critic.input_std.numpy()[wrong] > 1e9).all()
     vary = {"detail": (0.1, 0.3)}
     mean = fg.SolverOptions(method="none", warm_steps=60)
     whole, made = (fg.sweep(frames, psi=psi, camera=CAMERA, options=mean, vary=vary) for frames in (record(psi), stack))

@@ -112,7 +112,10 @@ def test_switches_agree_with_the_library():
         (("sweep", "{stack}", "--output", "{out}", *OPTICS, "--vary", "detail=0.1,,"), "detail must be a number, got str ''"),
         (("sweep", "{stack}", "--output", "{out}", *OPTICS, "--vary", "detail=0.1,low"), "must be a number, got str 'low'"),
         (("sweep", "{stack}", "--output", "{out}", *OPTICS, "--vary", "detail=0.1,2"), "at most 1, got 2"),
-        (("sweep", "{stack}", "--output", "{out}", *OPTICS, "--vary", "steps=1,2"), "changes nothing without the critic"),
+        (
+            ("sweep", "{stack}", "--output", "{out}", *OPTICS, "--vary", "steps=1,2"),
+            "steps changes nothing with",
+        ),
         (
             ("sweep", "{stack}", "--output", "{out}", *OPTICS, "--vary", "detail=0.1", "--vary", "detail=0.2"),
             "--vary names detail twice",
@@ -178,7 +181,7 @@ def test_failure_is_one_line_and_status_1_and_verbose_shows_the_trace(fluogan, r
     def fail(*arguments, **options):
         raise FloatingPointError("the critic's gradient\nis not finite")
 
-    monkeypatch.setattr(fg.solver, "reconstruct", fail)
+    monkeypatch.setattr("fluogan_core.solvers.reconstruct.reconstruct", fail)
     command = ("reconstruct", recording, "--output", tmp_path, *OPTICS, *CAMERA)
     assert_refused(fluogan(*command), 1, "FloatingPointError: the critic's gradient is not finite (--verbose shows where)")
     status, _, err = fluogan(*command, "--verbose")
@@ -191,7 +194,7 @@ def test_a_matrix_that_cannot_be_inverted_is_no_bad_input(fluogan, recording, tm
     def fail(*arguments, **options):
         raise np.linalg.LinAlgError("Singular matrix")
 
-    monkeypatch.setattr(fg.solver, "reconstruct", fail)
+    monkeypatch.setattr("fluogan_core.solvers.reconstruct.reconstruct", fail)
     command = ("reconstruct", recording, "--output", tmp_path, *OPTICS, *CAMERA)
     assert_refused(fluogan(*command), 1, "LinAlgError: Singular matrix")
 

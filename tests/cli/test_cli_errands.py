@@ -9,6 +9,7 @@ import signal
 
 import pytest
 import tifffile
+from conftest import assert_refused
 
 import fluogan_core as fg
 from fluogan_core.cli import demo
@@ -98,13 +99,30 @@ def test_an_interrupted_sweep_leaves_what_was_done(fluogan, recording, tmp_path,
     assert tifffile.imread(tmp_path / "sweep.tif").shape == (2, 40, 32)
 
 
-def test_a_sweep_of_failures_is_status_1_and_keeps_its_report(fluogan, recording, tmp_path):
-    dark = ("--gain", 2, "--offset", 60000, "--noise-std", 3, "--photons-per-emitter", 5)
-    status, out, err = fluogan("sweep", recording, "--output", tmp_path, *SWEEP, *dark, "--vary", "detail=0.1,0.2")
+def test_a_sweep_of_failures_is_status_1_and_keeps_its_report(fluogan, recording, tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise FloatingPointError("not finite")
+
+    monkeypatch.setattr(trials, "_cross_fit", fail)
+    status, out, err = fluogan("sweep", recording, "--output", tmp_path, *SWEEP, *CAMERA, "--vary", "detail=0.1,0.2")
     assert status == 1
-    assert "every setting failed, the first with ValueError: no pixel is brighter" in err.splitlines()[-1]
-    assert "\n2 failed: ValueError: no pixel is brighter" in out
+    assert "every setting failed, the first with FloatingPointError: not finite" in err.splitlines()[-1]
+    assert "\n2 failed: FloatingPointError: not finite" in out
     assert [p.name for p in tmp_path.iterdir()] == ["sweep.json"]
+
+
+def test_a_sweep_of_a_stack_below_the_offset_is_refused(fluogan, recording, tmp_path):
+    dark = ("--gain", 2, "--offset", 60000, "--noise-std", 3, "--photons-per-emitter", 5)
+    done = fluogan("sweep", recording, "--output", tmp_path, *SWEEP, *dark, "--vary", "detail=0.1,0.2")
+    assert_refused(done, 2, "the offset is too high")
+
+
+def test_methods_are_varied_with_an_option_that_not_all_of_them_use(fluogan, recording, tmp_path):
+    command = ("sweep", recording, "--output", tmp_path, *SWEEP, *CAMERA, "--vary", "method=none,moments", "--steps", 2)
+    status, _, err = fluogan(*command, "--no-figure")
+    assert status == 0, err
+    settings = json.loads((tmp_path / "sweep.json").read_text())["settings"]
+    assert [setting["values"]["method"] for setting in settings] == ["none", "moments"]
 
 
 # -- demo ---------------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import tifffile
 from conftest import assert_refused
 
 import fluogan_core as fg
@@ -19,6 +20,18 @@ OPTICS = ("--pixel-size-nm", 100, "--fwhm-nm", 150)
 CAMERA = ("--gain", 2, "--offset", 100, "--noise-std", 3, "--photons-per-emitter", 5)
 #: A short run: the mean fit and a few steps with a small share of the default work.
 QUICK = ("--factor", 2, "--method", "linear", "--warm-steps", 15)
+
+
+def test_library_and_command_give_the_same_bytes(fluogan, recording, tmp_path):
+    """Nothing but the PSF is given: width, camera and emitters are measured, in both, by one chain."""
+    small = ("--factor", 2, "--warm-steps", 15, "--steps", 1, "--no-figure")
+    assert fluogan("reconstruct", recording, "--output", tmp_path, "--fwhm-nm", 150, *small)[0] == 0
+    stack = fg.read_stack(recording)
+    psi = fg.Psi(fg.gaussian_psf(150, stack.pixel_size_nm, 2), stack.frames.shape[1:], 2)
+    result = fg.reconstruct(stack, psi=psi, options=fg.SolverOptions(warm_steps=15, steps=1))
+    assert result.psi.photons_per_emitter != psi.photons_per_emitter
+    for name in ("x", "b"):
+        assert tifffile.imread(tmp_path / f"{name}.tif").tobytes() == getattr(result, name).tobytes()
 
 
 def test_a_finished_run_goes_further_with_resume_and_equals_one_long_run(fluogan, recording, tmp_path):

@@ -10,7 +10,7 @@ from fluogan_core.objective.reweighting import ReweightedL1, darkness
 from fluogan_core.objective.terms import Objective
 
 
-def test_what_shines_is_not_charged_and_what_is_dark_is():
+def test_lit_pixels_have_no_penalty_and_dark_ones_have_all_of_it():
     psi = fg.Psi(fg.gaussian_psf(318, 100, 4), (24, 24), 4, photons_per_emitter=3.0)
     x = np.zeros(psi.fine_shape, dtype=np.float32)
     x[:, 40:56:4] = 2.0  # a filled body that came out as ridges
@@ -40,17 +40,17 @@ def test_a_skirt_that_the_blur_gives_is_not_lit():
     assert darkness(line, Objective(psi, psi.forward(line)), noise=1e-2)[40:88, 94:98].max() < 0.05
 
 
-def test_the_price_is_an_eighth_until_it_is_known_what_is_lit():
+def test_an_eighth_of_the_penalty_acts_until_the_first_update():
     psi = fg.Psi(fg.gaussian_psf(318, 100, 4), (24, 24), 4)
     o = Objective(psi, np.zeros(psi.shape), sparsity=0.8)
-    charge, dark = ReweightedL1(o, noise=1.0, steps=100), np.zeros(psi.fine_shape, dtype=np.float32)
-    assert o.sparsity == pytest.approx(0.1)
-    assert charge.renewals == {25, 50}
-    charge.renew(dark)
-    np.testing.assert_allclose(o.sparsity, np.full(psi.fine_shape, 0.8), rtol=1e-6)
-    charge.renew(dark + 1e3)
-    assert o.sparsity.max() < 1e-2
-    assert charge.settled == 50
-    for sparsity, steps in ((0.0, 100), (0.8, 0)):  # nothing to ask, or nobody to ask it of
-        o.charge(sparsity)
-        assert ReweightedL1(o, noise=1.0, steps=steps).settled == 0
+    schedule, dark = ReweightedL1(o, noise=1.0, iterations=100), np.zeros(psi.fine_shape, dtype=np.float32)
+    assert o.prior.sparsity == pytest.approx(0.1)
+    assert schedule.updates == {25, 50}
+    schedule.update(dark)
+    np.testing.assert_allclose(o.prior.sparsity, np.full(psi.fine_shape, 0.8), rtol=1e-6)
+    schedule.update(dark + 1e3)
+    assert o.prior.sparsity.max() < 1e-2
+    assert schedule.last == 50
+    for sparsity, steps in ((0.0, 100), (0.8, 0)):  # no penalty, or no iteration
+        o.prior.set_sparsity(sparsity)
+        assert ReweightedL1(o, noise=1.0, iterations=steps).last == 0

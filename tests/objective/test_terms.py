@@ -50,7 +50,7 @@ def test_terms_by_hand(case):
     values, vectors = np.linalg.eigh(stiff)
     bent = np.minimum(values, 1e4 * 1.7) * (vectors.T @ b.ravel()) ** 2
     assert terms["smoothness"] == pytest.approx(0.5 * bent.sum())
-    o.charge(np.where(x > 0.5, 0.0, 0.7))
+    o.prior.set_sparsity(np.where(x > 0.5, 0.0, 0.7))
     assert o.terms(x, b)["sparsity"] == pytest.approx(0.7 * x[x <= 0.5].sum())
 
 
@@ -72,7 +72,7 @@ def test_safe_steps_never_raise_the_objective(case):
 
     for _ in range(30):
         before = value(x, b)
-        x = prox_step(x, o.gradient_x(o.residual(x, b)), step=o.step_x, threshold=o.sparsity).x
+        x = prox_step(x, o.gradient_x(o.residual(x, b)), step=o.step_x, threshold=o.prior.sparsity).x
         middle = value(x, b)
         b = o.background_step(b, o.fidelity * o.residual(x, b), o.step_b)
         assert value(x, b) <= middle * (1 + 1e-12) <= before * (1 + 1e-11)
@@ -107,9 +107,9 @@ def test_a_background_at_the_bound_is_the_constrained_minimiser_of_any_order(ord
     assert b.min() >= 0
     assert value(b) - least < 0.05 * (value(np.maximum(free, 0)) - least)
     # and who goes on where the last call left off gets closer with every few turns
-    held = WarmStart()
+    warm = WarmStart()
     for _ in range(200):
-        b = o.best_background(0 * mean, held=held)
+        b = o.best_background(0 * mean, warm=warm)
     assert value(b) - least < 1e-4 * (value(np.maximum(free, 0)) - least)
 
 
@@ -136,6 +136,6 @@ def test_bad_input_is_named(case):
         Objective(o.psi, np.zeros((3, 3)))
 
 
-def test_a_charge_of_another_shape_is_refused(case):
+def test_l1_weights_of_another_shape_are_refused(case):
     with pytest.raises(ValueError, match="sparsity must have shape"):
-        case[0].charge(np.ones((3, 3)))
+        case[0].prior.set_sparsity(np.ones((3, 3)))

@@ -12,21 +12,27 @@ from scenes import scene
 
 import fluogan_core as fg
 from fluogan_core.objective.prox import edge_lengths
-from fluogan_core.solvers import covariance_fit as moment_fit
 from fluogan_core.solvers.covariance_fit import CovariancePhase
 from fluogan_core.solvers.history import QUANTITIES
+from fluogan_core.solvers.phase import Images, StopReason
 from fluogan_core.solvers.solver import Solver
+from fluogan_core.tuning import DEFAULT
 
 
-def test_a_few_steps_reach_what_many_do(monkeypatch):
+def tuned(**changes):
+    """The numbers by trial, with other ones for the covariance phase."""
+    return dataclasses.replace(DEFAULT, covariance_phase=dataclasses.replace(DEFAULT.covariance_phase, **changes))
+
+
+def test_a_few_steps_reach_what_many_do():
     """Dark and bright pixels have steps of their own length, so that the phase settles well before it ends."""
     psi, _, _, stack = blinking()
-    solver = Solver(stack[:300], psi=psi, camera=CAMERA, options=dataclasses.replace(SMALL, steps=30))
-    monkeypatch.setattr(moment_fit, "_SETTLED", 0.0)
+    options = dataclasses.replace(SMALL, steps=30)
+    solver = Solver(stack[:300], psi=psi, camera=CAMERA, options=options, tuning=tuned(settled=0.0))
     made = {}
     while solver.phase != "done":
         solver.step()
-        made[solver.critic_phase_steps] = solver.x
+        made[solver.phases[1].taken] = solver.images.x
     start, last = made[0], made[30]
     assert np.linalg.norm(last - start) > 0.2 * np.linalg.norm(last)
     assert np.linalg.norm(made[10] - last) < 0.1 * np.linalg.norm(last - start)
@@ -39,8 +45,8 @@ def test_fidelity_weighs_the_mean_against_covariances():
         options = fg.SolverOptions(warm_steps=100, steps=8, fidelity=fidelity)
         solver = Solver(frames, psi=model.psi, camera=fg.Camera(1.0, 0.0, 0.7), options=options)
         solver.run(progress=False)
-        fits[fidelity] = solver.moment_fit
-    of_covariance = [fit.witness.value(fit.x, fit.b)[1] for fit in fits.values()]
+        fits[fidelity] = solver.phases[1]
+    of_covariance = [fit.critic.value(*fit.images[1:])[1] for fit in fits.values()]
     assert of_covariance[0] < of_covariance[1] < of_covariance[2]
 
 
@@ -79,27 +85,29 @@ def test_covariances_tell_background_from_light_and_predict_unseen_frames():
     assert of_full < 0.4 * of_fit
 
 
-def test_edges_are_dear_where_the_mean_fit_has_drawn_none(monkeypatch):
+def test_edges_weigh_more_where_the_mean_fit_has_none(monkeypatch):
     monkeypatch.setattr(CovariancePhase, "flicker_share", 0.5)
     psi, x, b, stack = blinking(frames=60)
     solver = Solver(stack, psi=psi, camera=CAMERA, options=SMALL)
-    fit, drawn = solver.moment_fit, np.zeros_like(x)
+    fit, drawn = solver.phases[1], np.zeros_like(x)
+
+    def start(z):
+        fit.start(Images(z, fit.kernel(z), b))
+        return fit.prior.edges
+
     drawn[20:36, 20:30], drawn[20:36, 40:44] = 0.4, 0.02
-    fit.start(drawn, b)
-    price, most, least = fit.image_step.edges, 9 * 0.75**2, max(1.0, 9 * 0.75**8)
+    price, most, least = start(drawn), 9 * 0.75**2, max(1.0, 9 * 0.75**8)
     assert most > 5 * least
     np.testing.assert_allclose([price[0, 0], price[28, 25]], most, rtol=1e-5)
-    step = np.abs(np.diff(fit.x[28]))[29]  # x is z through the sieve
+    step = np.abs(np.diff(fit.x[28]))[29]  # x is z blurred
     brightness = (fit.x**2).sum() / fit.x.sum()
     assert price[28, 29] == pytest.approx(max(least, most / (1 + (4 * step / brightness) ** 2)), rel=1e-4)
     assert least <= price[28, 29] < 0.4 * most
     assert price[28, 43] > 0.8 * most  # a tenth of the step that halves it
     monkeypatch.setattr(CovariancePhase, "flicker_share", 1.0)  # what the mean shows are single molecules
-    fit.start(drawn, b)
-    np.testing.assert_array_equal(fit.image_step.edges, 9.0)
+    np.testing.assert_array_equal(start(drawn), 9.0)
     monkeypatch.undo()
-    fit.start(0 * drawn, b)  # no light, and no flicker to speak of
-    np.testing.assert_array_equal(fit.image_step.edges, 1.0)
+    np.testing.assert_array_equal(start(0 * drawn), 1.0)  # no light, and no flicker to speak of
 
 
 @pytest.mark.parametrize("stop_after", [30, 61, 63])
@@ -148,36 +156,39 @@ def test_a_finished_run_can_go_further(tmp_path):
     assert further.x.tobytes() == whole.x.tobytes()
 
 
-def test_what_predicts_unseen_frames_clearly_worse_is_left():
+def test_images_that_predict_unseen_frames_clearly_worse_are_rejected():
     psi, _, _, stack = blinking(frames=60)
     solver = Solver(stack, psi=psi, camera=CAMERA, options=dataclasses.replace(SMALL, steps=1))
     while solver.phase != "done":
         solver.step()
-    gain, error = solver.moment_fit.gain_over(solver.x_mean_fit, solver.b_mean_fit)
+    mean, fit = solver.phases
+    gain, error = fit.gain_over(*mean.outcome[1:])
     assert gain > -2 * error
-    np.testing.assert_array_equal(solver.result().x, solver.moment_fit.x)
-    solver.moment_fit.x = 2 * solver.moment_fit.x  # twice the light, twice the flicker
-    assert solver.moment_fit.gain_over(solver.x_mean_fit, solver.b_mean_fit)[0] < -2 * error
-    solver._finish_critic("all {} steps taken")
+    assert not solver.result().stops["covariance"].rejected
+    np.testing.assert_array_equal(solver.result().x, fit.images.x)
+    fit.x = 2 * fit.x  # twice the light, twice the flicker
+    assert fit.gain_over(*mean.outcome[1:])[0] < -2 * error
+    fit.stop = fit._stopped(settled=False, updated=False)
     kept = solver.result()
     np.testing.assert_array_equal(kept.x, kept.x_mean_fit)
     np.testing.assert_array_equal(kept.b, kept.b_mean_fit)
-    assert kept.stop_reason.endswith("and left: the fit of the mean predicts unseen frames better")
+    assert kept.stops["covariance"].rejected
+    assert kept.stop_reason.endswith("and rejected: the mean fit predicts unseen frames better")
 
 
-def test_between_two_looks_the_recorded_objective_falls():
-    """It is what the steps descend on, unequal prices of edges included."""
+def test_between_two_updates_of_the_weights_the_recorded_objective_falls():
+    """It is what the steps descend on, unequal weights of edges included."""
     psi, _, _, stack = blinking()
     solver = Solver(stack, psi=psi, camera=CAMERA, options=dataclasses.replace(SMALL, steps=8))
     while solver.phase != "done":
         solver.step()
-    h, fit = solver.history.arrays(), solver.moment_fit
-    assert fit.image_step.edges.max() > 2
-    priced = solver.objective.total_variation * (fit.image_step.edges * edge_lengths(fit.z)).sum(dtype=np.float64)
-    assert h["total_variation"][-1] == pytest.approx(priced, rel=1e-6)
-    of_one_look = h["objective"][h["phase"] == 1][4:8]  # looks at 0, 1, 2, 4, 8
-    assert of_one_look[-1] < of_one_look[0]
-    assert np.diff(of_one_look).max() < 1e-4 * abs(of_one_look[0])
+    h, fit = solver.history.arrays(), solver.phases[1]
+    assert fit.prior.edges.max() > 2
+    expected = fit.prior.total_variation * (fit.prior.edges * edge_lengths(fit.images.z)).sum(dtype=np.float64)
+    assert h["total_variation"][-1] == pytest.approx(expected, rel=1e-6)
+    of_one_update = h["objective"][h["phase"] == 1][4:8]  # updates at 0, 1, 2, 4, 8
+    assert of_one_update[-1] < of_one_update[0]
+    assert np.diff(of_one_update).max() < 1e-4 * abs(of_one_update[0])
 
 
 def test_without_light_the_phase_is_left_out():
@@ -186,7 +197,8 @@ def test_without_light_the_phase_is_left_out():
     dark += 20  # a background, and not a molecule
     result = fg.reconstruct(dark, psi=psi, camera=CAMERA, options=dataclasses.replace(SMALL, sparsity=1e3), progress=False)
     assert result.x.max() == 0
-    assert result.stop_reason.endswith("critic: left out, there is no light in x")
+    assert result.stop_reason.endswith("covariance fit: left out, there is no light in x")
+    assert result.stops["covariance"].reason is StopReason.NO_LIGHT
 
 
 def test_too_few_frames_beside_the_held_out_ones_are_refused():
@@ -203,7 +215,7 @@ def test_where_light_hardly_flickers_covariances_are_left_out(tmp_path):
     stack = model.sample(20 * x, b, 120, seed=3) + np.float32(CAMERA.offset)
     go = {"psi": single, "camera": CAMERA, "checkpoint": tmp_path / "c.pt", "progress": False}
     result = fg.reconstruct(stack, options=SMALL, **go)
-    assert "critic: left out, flicker makes" in result.stop_reason
+    assert "covariance fit: left out, flicker makes" in result.stop_reason
     assert (result.history["phase"] == 0).all()
     np.testing.assert_array_equal(result.x, result.x_mean_fit)
     again = fg.reconstruct(stack, options=dataclasses.replace(SMALL, steps=9), resume=True, **go)
@@ -211,14 +223,13 @@ def test_where_light_hardly_flickers_covariances_are_left_out(tmp_path):
     assert again.x.tobytes() == result.x.tobytes()
 
 
-def test_the_phase_ends_where_it_changes_nothing_any_more(tmp_path, monkeypatch):
-    monkeypatch.setattr(moment_fit, "_SETTLED", 0.05)
+def test_the_phase_ends_where_it_changes_nothing_any_more(tmp_path):
     psi, _, _, stack = blinking()
-    go = {"psi": psi, "camera": CAMERA, "checkpoint": tmp_path / "c.pt", "progress": False}
+    go = {"psi": psi, "camera": CAMERA, "checkpoint": tmp_path / "c.pt", "progress": False, "tuning": tuned(settled=0.05)}
     result = fg.reconstruct(stack[:300], options=dataclasses.replace(SMALL, steps=40), **go)
     steps = int((result.history["phase"] == 1).sum())
-    assert steps in (5, 9, 17, 33)  # right after the witness has looked anew
-    assert f"critic: settled after {steps} steps" in result.stop_reason
+    assert steps in (5, 9, 17, 33)  # right after an update of the weights
+    assert f"covariance fit: settled after {steps} steps" in result.stop_reason
     again = fg.reconstruct(stack[:300], options=dataclasses.replace(SMALL, steps=60), resume=True, **go)
     assert again.stop_reason == result.stop_reason
     assert len(again.history["phase"]) == len(result.history["phase"])
@@ -226,10 +237,11 @@ def test_the_phase_ends_where_it_changes_nothing_any_more(tmp_path, monkeypatch)
 
 def test_what_has_no_hope_is_ended_early(monkeypatch):
     psi, _, _, stack = blinking(frames=60)
-    monkeypatch.setattr(moment_fit, "_SETTLED", 0.0)
-    monkeypatch.setattr(moment_fit.CovariancePhase, "gain_over", lambda fit, x, b: (-5.1, 1.0))
-    result = fg.reconstruct(stack, psi=psi, camera=CAMERA, options=dataclasses.replace(SMALL, steps=40), progress=False)
-    assert "critic: ended after 9 steps, and left: the fit of the mean" in result.stop_reason
+    monkeypatch.setattr(CovariancePhase, "gain_over", lambda fit, x, b: (-5.1, 1.0))
+    options = dataclasses.replace(SMALL, steps=40)
+    result = fg.reconstruct(stack, psi=psi, camera=CAMERA, options=options, progress=False, tuning=tuned(settled=0.0))
+    assert result.stops["covariance"] == fg.Stop(StopReason.UNSEEN_FRAMES, 9, rejected=True)
+    assert "covariance fit: ended after 9 steps, unseen frames speak against it, and rejected" in result.stop_reason
     np.testing.assert_array_equal(result.x, result.x_mean_fit)
 
 

@@ -12,9 +12,10 @@ import torch
 import fluogan_core as fg
 from fluogan_core.solvers.checkpoint import read_state, write_state
 from fluogan_core.solvers.history import QUANTITIES
-from fluogan_core.solvers.network_fit import held_out_frames
 from fluogan_core.solvers.options import SolverOptions
 from fluogan_core.solvers.solver import Solver
+from fluogan_core.solvers.splits import held_out_frames
+from fluogan_core.solvers.weights import weights_for
 
 CAMERA = fg.Camera(gain=2.0, offset=100.0, noise_std=1.5)
 
@@ -36,7 +37,7 @@ SMALL = SolverOptions(steps=6, critic_steps=2, batch=8, gradient_frames=8, chann
 @pytest.mark.parametrize("method", ["none", "corrected"])
 def test_two_lines_are_found_at_their_place_with_their_flux(method):
     psi, x, b, stack = simulate(frames=400)
-    options = dataclasses.replace(SMALL, method=method, warm_steps=1000)
+    options = dataclasses.replace(SMALL.for_method(method), warm_steps=1000)
     result = fg.reconstruct(stack, psi=psi, camera=CAMERA, options=options)
     profile = result.x[12:-12].mean(axis=0)
     truth = x[12:-12].mean(axis=0)
@@ -61,7 +62,7 @@ def test_dim_frames_are_sought_through_a_wider_blur_by_both_fits():
         stack = fg.ForwardModel(psi, gain=CAMERA.gain, noise_std=CAMERA.noise_std).sample(light * x, light * b, 100, seed=3)
         options = SolverOptions(detail=detail, warm_steps=1, steps=1)
         solver = Solver(stack + CAMERA.offset, psi=psi, camera=CAMERA, options=options)
-        return len(solver.mean_fit.sieve.taps), len(solver.moment_fit.sieve.taps)
+        return tuple(len(phase.kernel.taps) for phase in solver.phases)
 
     bright, dim = finest(50.0), finest(0.1)
     assert bright[0] == bright[1] < dim[0] == dim[1]
@@ -94,7 +95,8 @@ def test_history_records_every_step():
         assert np.isfinite(h[name]).all(), name
     assert h["objective"][mean][-1] < h["objective"][0]
     assert "mean fit" in result.stop_reason
-    assert "critic: all 6 steps" in result.stop_reason
+    assert result.stop_reason == "mean fit: all 40 steps taken; network fit: all 6 steps taken"
+    assert result.stops == {name: fg.Stop(fg.StopReason.STEPS, steps) for name, steps in (("mean", 40), ("network", 6))}
     assert result.timings["total"] > 0
 
 
@@ -156,7 +158,7 @@ def test_a_checkpoint_of_another_reconstruction_is_refused_by_name(tmp_path):
         fg.reconstruct(stack, **(go | {"psi": psi.replaced(psf=fg.gaussian_psf(350, 100, psi.factor, truncate=4))}))
     state = read_state(path)
     write_state(state | {"version": 1}, path)
-    with pytest.raises(ValueError, match=r"another reconstruction: version \(1 there, 3 here\)"):
+    with pytest.raises(ValueError, match=r"another reconstruction: version \(1 there, 4 here\)"):
         fg.reconstruct(stack, **go)
     with pytest.raises(FileNotFoundError):
         fg.reconstruct(stack, **(go | {"checkpoint": tmp_path / "none.pt"}))
@@ -167,13 +169,85 @@ def test_a_checkpoint_of_another_reconstruction_is_refused_by_name(tmp_path):
 def test_numbers_of_numpy_are_options_like_others(tmp_path):
     """Also in a checkpoint, which holds none of NumPy's."""
     psi, _, _, stack = simulate(frames=60)
-    of_numpy = {"warm_steps": np.int64(3), "total_variation": np.float32(0.5), "critic_steps": 5.0, "seed": np.uint64(7)}
+    of_numpy = {"warm_steps": np.int64(3), "total_variation": np.float32(0.5), "smoothness_order": 7.0, "seed": np.uint64(7)}
     options = SolverOptions(method="none", **of_numpy)
-    assert type(options.warm_steps) is type(options.critic_steps) is type(options.seed) is int
+    assert type(options.warm_steps) is type(options.smoothness_order) is type(options.seed) is int
     assert type(options.total_variation) is float
     go = {"psi": psi, "camera": CAMERA, "options": options, "checkpoint": tmp_path / "c.pt"}
     first = fg.reconstruct(stack, **go)
     assert fg.reconstruct(stack, resume=True, **go).x.tobytes() == first.x.tobytes()
+
+
+@pytest.mark.parametrize(("stop_at", "phase"), [(7, "mean"), (43, "network")])
+def test_a_callback_ends_the_run_with_a_whole_result(tmp_path, stop_at, phase):
+    psi, _, _, stack = simulate(frames=60)
+    path = tmp_path / "checkpoint.pt"
+    options = dataclasses.replace(SMALL, tolerance=0.0)
+    go = {"psi": psi, "camera": CAMERA, "options": options, "checkpoint": path}
+    ended = fg.reconstruct(stack, callback=lambda solver, record: solver.steps_done < stop_at, **go)
+    assert len(ended.history["step"]) == stop_at
+    taken = stop_at - (40 if phase == "network" else 0)
+    assert ended.stops[phase] == fg.Stop(fg.StopReason.CALLBACK, taken)
+    assert ended.stop_reason.endswith(f"{phase} fit: ended by the callback after {taken} steps")
+    assert np.isfinite(ended.x).all()
+    # what returns nothing, or anything but False, goes on; and so does the run that was ended
+    whole = fg.reconstruct(stack, psi=psi, camera=CAMERA, options=options, callback=lambda solver, record: 0)
+    further = fg.reconstruct(stack, resume=True, **go)
+    assert further.x.tobytes() == whole.x.tobytes()
+    assert further.stop_reason == whole.stop_reason
+
+
+def test_a_run_starts_from_images_that_are_given():
+    psi, x, b, stack = simulate(frames=60)
+    go = {"psi": psi, "camera": CAMERA, "options": SolverOptions(method="none", warm_steps=40)}
+    cold = fg.reconstruct(stack, **go)
+    warm = fg.reconstruct(stack, x0=cold.x, **go)
+    assert warm.history["residual"][0] < 0.2 * cold.history["residual"][0]
+    # without a step of the mean's they are where the next phase starts
+    options = SolverOptions(warm_steps=0, steps=1)
+    solver = Solver(stack, psi=psi, camera=CAMERA, options=options, x0=x, b0=b)
+    assert solver.phase == "covariance"
+    np.testing.assert_array_equal(solver.images.z, x)
+    np.testing.assert_array_equal(solver.phases[1].images.b, b)
+    for images, message in (
+        ({"x0": b}, r"x0 must have shape \(64, 64\) and no negative value, got \(16, 16\)"),
+        ({"b0": -b}, r"b0 must have shape \(16, 16\) and no negative value, got \(16, 16\) with minimum -8"),
+        ({"x0": x * np.nan}, "x0 holds values that are NaN"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Solver(stack, psi=psi, camera=CAMERA, options=options, **images)
+
+
+def test_weights_of_a_whole_field_are_shared_by_its_parts():
+    psi, _, _, stack = simulate(frames=60)
+    options = SolverOptions(method="none", warm_steps=300)
+    problem = fg.Problem.of(stack, psi=psi, camera=CAMERA)
+    weights = weights_for(problem, options)
+    base = fg.reconstruct(stack, psi=psi, camera=CAMERA, options=options)
+    same = fg.reconstruct(stack, psi=psi, camera=CAMERA, options=options, weights=weights)
+    assert same.x.tobytes() == base.x.tobytes()
+    heavy = dataclasses.replace(weights, total_variation=30 * weights.total_variation)
+    other = fg.reconstruct(stack, psi=psi, camera=CAMERA, options=options, weights=heavy)
+    assert np.abs(np.diff(other.x, axis=0)).sum() < 0.9 * np.abs(np.diff(base.x, axis=0)).sum()
+    with pytest.raises(ValueError, match="fidelity must be greater than 0"):
+        dataclasses.replace(weights, fidelity=0.0)
+
+
+def test_a_problem_is_what_solver_takes_and_cannot_be_changed():
+    psi, _, _, stack = simulate(frames=60)
+    options = SolverOptions(method="none", warm_steps=30)
+    problem = fg.Problem.of(stack, psi=psi, camera=CAMERA)
+    solver = Solver(problem=problem, options=options)
+    assert solver.run(progress=False).x.tobytes() == fg.reconstruct(stack, psi=psi, camera=CAMERA, options=options).x.tobytes()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        problem.mean = 0
+    half = problem.subset(np.arange(0, 60, 2))
+    whole = fg.Problem.of(stack[::2], psi=psi, camera=CAMERA)
+    np.testing.assert_array_equal(half.counts, whole.counts)
+    assert half.noise == whole.noise
+    assert half.fingerprint != problem.subset(np.arange(1, 60, 2)).fingerprint
+    with pytest.raises(TypeError, match="psi= is needed, the operator, or calibration="):
+        Solver(stack, options=options)
 
 
 def test_any_module_can_be_the_critic():
@@ -242,7 +316,7 @@ def test_a_mean_fit_that_breaks_is_named(monkeypatch):
     solver = Solver(stack, psi=psi, camera=CAMERA, options=SolverOptions(method="none", warm_steps=5))
     solver.step()
     solver.objective.mean[3, 3] = np.nan
-    with pytest.raises(FloatingPointError, match="not finite at step 1 of the mean's fit"):
+    with pytest.raises(FloatingPointError, match="not finite at step 1 of the mean fit"):
         solver.step()
 
 
@@ -293,6 +367,8 @@ def test_bad_input_is_named(change, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"critic_steps": 3}, "method='moments' does not use critic_steps; leave it out, or take"),
+        ({"method": "none", "steps": 3, "batch": 4}, "method='none' does not use batch, steps; leave them out"),
         ({"method": "best"}, "method must be one of"),
         ({"steps": -1}, "steps must be at least 0"),
         ({"batch": 1}, "batch must be at least 2"),

@@ -1,0 +1,180 @@
+"""Priors of the image: a penalty and its proximal operator; the library's own, and the seam for others."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any
+
+import numpy as np
+
+from ..backend.arrays import Backend, backend_of
+from ..backend.checks import real_number, trailing_shape
+from .prox import ProxStep, prox_nonnegative, prox_step, prox_total_variation, total_variation
+
+__all__ = ["Prior", "SparseEdges"]
+
+#: Iterations on the dual of the total variation per step; the dual is handed on from step to step, so that few are enough.
+SWEEPS = 3
+
+
+class Prior(abc.ABC):
+    r"""What is known of an image before the frames are seen.
+
+    A prior of your own gives :meth:`value` and :meth:`prox`; the rest follows.  Where the proximal operator is a denoiser
+    (plug-and-play), ``value`` may return 0.
+
+    Examples
+    --------
+    A quadratic penalty :math:`w/2 \sum_i z_i^2`:
+
+    >>> import numpy as np
+    >>> from fluogan_core import Prior
+    >>> class Ridge(Prior):
+    ...     def __init__(self, weight):
+    ...         self.weight = weight
+    ...     def value(self, z):
+    ...         return 0.5 * self.weight * float((z * z).sum())
+    ...     def prox(self, v, step):
+    ...         return np.maximum(v / (1 + step * self.weight), 0)
+    >>> Ridge(1.0).prox(np.array([[2.0, -2.0]]), 1.0)
+    array([[1., 0.]])
+    """
+
+    @abc.abstractmethod
+    def value(self, z: Any) -> float:
+        """Return the penalty of an image (N1, N2)."""
+
+    @abc.abstractmethod
+    def prox(self, v: Any, step: Any) -> Any:
+        r"""Return the minimum over :math:`u \ge 0` of :math:`\sum_i (u_i - v_i)^2 / 2\tau_i + \mathrm{value}(u)`.
+
+        Parameters
+        ----------
+        v : (N1, N2) float32
+        step : float or (N1, N2) float32
+            :math:`\tau`, one for all pixels or one for each.
+
+        Returns
+        -------
+        u : (N1, N2) float32
+        """
+
+    def step(self, z: Any, slope: Any, step: Any) -> ProxStep:
+        """Take a proximal gradient step.
+
+        Parameters
+        ----------
+        z, slope : (N1, N2) float32
+            The image, and the gradient of everything but the prior.
+        step : float or (N1, N2) float32
+
+        Returns
+        -------
+        ProxStep
+            The new image, and the norms that a stopping rule needs.
+        """
+        return _measured(z, self.prox(z - step * slope, step).astype(z.dtype, copy=False))
+
+    def terms(self, z: Any) -> dict[str, float]:
+        """Return the penalty by parts, under the names that the history has for them."""
+        return {"prior": self.value(z)}
+
+    def restarted(self, edges: Any = None) -> Prior:
+        """Return this prior for another phase: without memory of the last one, and with other weights of edges if it has any.
+
+        Parameters
+        ----------
+        edges : (N1, N2) float32, optional
+            Relative weight of an edge at every pixel.
+        """
+        return self
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed fit needs of the prior; nothing by default."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any], asarray: Any) -> None:  # noqa: B027
+        """Restore what :meth:`state_dict` gave; ``asarray`` brings an image to where it is computed."""
+
+
+class SparseEdges(Prior):
+    r"""The library's prior: an l1 norm, the total variation, and no negative value.
+
+    .. math:: \sum_i \lambda_{1,i}\, z_i + \lambda_3 \sum_i e_i |(\nabla z)_i|, \qquad z \ge 0.
+
+    Parameters
+    ----------
+    shape : (N1, N2)
+    backend : Backend
+        Where images live.
+    sparsity : float or (N1, N2) float32
+        :math:`\lambda_1`.
+    total_variation : float
+        :math:`\lambda_3`.
+    edges : (N1, N2) float32, optional
+        e, above 0; 1 everywhere if not given.
+
+    Attributes
+    ----------
+    dual : (2, N1, N2) float32
+        The dual variable of the total variation, kept from step to step; None where its weight is 0.
+    """
+
+    def __init__(
+        self, shape: tuple[int, int], backend: Backend, *, sparsity: Any = 0.0, total_variation: float = 0.0, edges: Any = None
+    ) -> None:
+        self.shape, self.backend = shape, backend
+        self.total_variation = real_number(total_variation, "total_variation", low=0)
+        self.edges = edges
+        self.sparsity: Any = 0.0
+        self.set_sparsity(sparsity)
+        self.dual = backend.xp.zeros((2, *shape), dtype=np.float32) if self.total_variation else None
+
+    def set_sparsity(self, sparsity: Any) -> None:
+        r"""Change :math:`\lambda_1`: a number of at least 0, or (N1, N2) of them."""
+        if getattr(sparsity, "ndim", 0):
+            trailing_shape(sparsity, self.shape, "sparsity", "the fine grid")
+            self.sparsity = sparsity
+        else:
+            self.sparsity = real_number(sparsity, "sparsity", low=0)
+
+    def value(self, z: Any) -> float:
+        return sum(self.terms(z).values())
+
+    def terms(self, z: Any) -> dict[str, float]:
+        return {
+            "sparsity": float((self.sparsity * abs(z)).sum(dtype=np.float64)),
+            "total_variation": self.total_variation * total_variation(z, self.edges) if self.total_variation else 0.0,
+        }
+
+    def prox(self, v: Any, step: Any) -> Any:
+        return self._without_negatives(v - step * self.sparsity, step)
+
+    def step(self, z: Any, slope: Any, step: Any) -> ProxStep:
+        if self.dual is None and not getattr(step, "ndim", 0):
+            return prox_step(z, slope + self.sparsity, step=step)
+        return _measured(z, self._without_negatives(z - step * (slope + self.sparsity), step))
+
+    def _without_negatives(self, v: Any, step: Any) -> Any:
+        """The prox of the total variation and the bound."""
+        if self.dual is None:
+            return prox_nonnegative(v)
+        weight = step * self.total_variation
+        return prox_total_variation(v, weight, dual=self.dual, sweeps=SWEEPS, edges=self.edges)
+
+    def restarted(self, edges: Any = None) -> SparseEdges:
+        return SparseEdges(self.shape, self.backend, sparsity=self.sparsity, total_variation=self.total_variation, edges=edges)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"sparsity": self.sparsity, "edges": self.edges, "dual": self.dual}
+
+    def load_state_dict(self, state: dict[str, Any], asarray: Any) -> None:
+        self.sparsity = asarray(state["sparsity"]) if getattr(state["sparsity"], "ndim", 0) else float(state["sparsity"])
+        self.edges, self.dual = (None if state[name] is None else asarray(state[name]) for name in ("edges", "dual"))
+
+
+def _measured(z: Any, new: Any) -> ProxStep:
+    """The new image with the norms that a stopping rule needs."""
+    norm = backend_of(z=z).xp.linalg.norm
+    change, size = (float(norm(image.ravel())) for image in (new - z, new))
+    return ProxStep(new, change, size, float(new.sum(dtype=np.float64)))

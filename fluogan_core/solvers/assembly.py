@@ -1,0 +1,86 @@
+"""The parts of a solver, built from a problem, options and weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..backend.checks import host_image
+from ..objective.blur import GaussianKernel
+from ..objective.prior import Prior
+from ..objective.reweighting import ReweightedL1
+from ..objective.terms import Objective
+from ..tuning import Tuning
+from .covariance_fit import CovariancePhase
+from .mean_fit import MeanPhase
+from .network_fit import NetworkPhase
+from .options import SolverOptions
+from .phase import Images, Phase
+from .problem import Problem
+from .weights import Weights
+
+__all__ = ["build_objective", "given_images", "mean_phase", "second_phase"]
+
+
+def build_objective(problem: Problem, weights: Weights, prior: Prior | None = None) -> tuple[Objective, GaussianKernel]:
+    """Return the objective (11) with these weights, or with a prior of your own for the image, and the blur G."""
+    of_image = {} if prior is not None else {"sparsity": weights.sparsity, "total_variation": weights.total_variation}
+    objective = Objective(
+        problem.psi,
+        problem.mean,
+        fidelity=weights.fidelity,
+        smoothness=weights.smoothness,
+        order=weights.order,
+        prior=prior,
+        **of_image,
+    )
+    return objective, GaussianKernel(problem.psi, weights.detail)
+
+
+def mean_phase(
+    problem: Problem, objective: Objective, kernel: GaussianKernel, weights: Weights, options: SolverOptions, tuning: Tuning
+) -> MeanPhase:
+    """Return the fit of the mean, with the schedule of its l1 weights."""
+    schedule = ReweightedL1(objective, problem.noise_of_mean, weights.iterations, tuning.reweighting)
+    return MeanPhase(objective, kernel, planned=weights.iterations, tolerance=options.tolerance, reweighting=schedule)
+
+
+def second_phase(
+    problem: Problem,
+    objective: Objective,
+    kernel: GaussianKernel,
+    options: SolverOptions,
+    critic: Any,
+    quadratic_critic: Any,
+    tuning: Tuning,
+) -> Phase | None:
+    """Return the phase that the method asks for after the fit of the mean; None for the mean alone."""
+    method = options.method
+    if method in ("moments", "none") and critic is not None:
+        raise ValueError(
+            f"method={method!r} trains no network; to train the one given as critic= take "
+            "SolverOptions(method='corrected'), or another estimator of its gradient"
+        )
+    if method == "none" or not options.steps:
+        return None
+    if method == "moments":
+        more = {"quadratic_critic": quadratic_critic, "tuning": tuning.covariance_phase}
+        return CovariancePhase(problem, objective, options, kernel, **more)
+    return NetworkPhase(problem, objective, options, kernel, critic)
+
+
+def given_images(phase: MeanPhase, x0: Any, b0: Any) -> Images:
+    """Return the images to start from: those given, checked, and the phase's own for what is not given."""
+    (z, _, b), psi, images = phase.images, phase.objective.psi, []
+    for image, name, default, shape in ((x0, "x0", z, psi.fine_shape), (b0, "b0", b, psi.shape)):
+        if image is None:
+            images.append(default)
+            continue
+        host = host_image(image, name)
+        if host.shape != tuple(shape) or host.min() < 0:
+            raise ValueError(
+                f"{name} must have shape {tuple(shape)} and no negative value, got {host.shape} with minimum {host.min():g}"
+            )
+        images.append(psi.backend.asarray(host, dtype=np.float32))
+    return Images(images[0], phase.kernel(images[0]), images[1])

@@ -1,0 +1,137 @@
+"""What the phases of a reconstruction have in common: the images that they hand on, why they end, and their protocol."""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+__all__ = ["Images", "Phase", "Stop", "StopReason", "record_of"]
+
+#: Terms of (11) that add up to the objective, by the names that the history has for them.
+TERMS = ("fidelity", "sparsity", "total_variation", "prior", "smoothness", "adversarial")
+
+
+class Images(NamedTuple):
+    """The unknowns, on the backend.
+
+    Attributes
+    ----------
+    z, x : (N1, N2) float32
+        :math:`x = G z` (:class:`fluogan_core.objective.blur.GaussianKernel`).
+    b : (M1, M2) float32
+    """
+
+    z: Any
+    x: Any
+    b: Any
+
+
+class StopReason(enum.Enum):
+    """Why a phase ended; the value says it in words."""
+
+    STEPS = "all {steps} steps taken"
+    CONVERGED = "converged after {steps} steps"
+    SETTLED = "settled after {steps} steps"
+    UNSEEN_FRAMES = "ended after {steps} steps, unseen frames speak against it"
+    NO_LIGHT = "left out, there is no light in x"
+    NO_FLICKER = "left out, {detail}"
+    CALLBACK = "ended by the callback after {steps} steps"
+    NOT_ASKED = "not asked for"
+
+    @property
+    def open(self) -> bool:
+        """Whether more steps could follow if they were asked for."""
+        return self in (StopReason.STEPS, StopReason.CALLBACK)
+
+
+@dataclass(frozen=True)
+class Stop:
+    """How a phase ended.
+
+    Attributes
+    ----------
+    reason : StopReason
+    steps : int
+        Steps that it took.
+    detail : str
+        What the reason needs to be understood.
+    rejected : bool
+        Whether its images were given up for those of the phase before, since they predict unseen frames better.
+    """
+
+    reason: StopReason
+    steps: int
+    detail: str = ""
+    rejected: bool = False
+
+    def __str__(self) -> str:
+        words = self.reason.value.format(steps=self.steps, detail=self.detail)
+        return words + (", and rejected: the mean fit predicts unseen frames better" if self.rejected else "")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"reason": self.reason.name, "steps": self.steps, "detail": self.detail, "rejected": self.rejected}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Stop:
+        return cls(StopReason[state["reason"]], int(state["steps"]), str(state["detail"]), bool(state["rejected"]))
+
+
+class Phase(Protocol):
+    """A part of a reconstruction: it starts from images, takes steps, and ends for a reason.
+
+    Attributes
+    ----------
+    name : str
+        One word: ``"mean"``, ``"covariance"``, ``"network"``.
+    planned : int
+        At most so many steps.
+    taken : int
+    stop : Stop or None
+        None while the phase goes on.
+    timings : dict of str to float
+        Seconds by what they were spent on.
+    images : Images
+        As they are now.
+    outcome : Images
+        What the phase has to give: its images, an average of them, or those that it started from.
+    """
+
+    name: str
+    planned: int
+    taken: int
+    stop: Stop | None
+    timings: dict[str, float]
+
+    @property
+    def images(self) -> Images: ...
+
+    @property
+    def outcome(self) -> Images: ...
+
+    def start(self, images: Images, *, fitted: bool) -> None:
+        """Begin at these images; ``fitted`` says that a phase before has taken steps.  May set ``stop`` at once."""
+
+    def step(self) -> dict[str, float]:
+        """Take one step and return its record; set ``stop`` if it was the last."""
+
+    def headline(self, record: dict[str, float]) -> str:
+        """Return what a progress line says besides the number of the step."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed phase needs."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`state_dict` gave."""
+
+
+#: Called after every step with the solver and the step's record; ``False`` ends the run with a whole result.
+Callback = Callable[[Any, dict[str, float]], Any]
+
+
+def record_of(terms: dict[str, float], **values: float) -> dict[str, float]:
+    """Return a step's record: the terms, their sum as ``objective``, and the other values."""
+    total = sum(value for name, value in terms.items() if name in TERMS and not math.isnan(value))
+    return terms | {"objective": total} | values

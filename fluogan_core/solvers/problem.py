@@ -1,0 +1,183 @@
+"""What is to be solved: the frames of one field with everything that was measured of them, immutable."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import zlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..calibration.bad_pixels import fill_pixels, without_bad_pixels
+from ..calibration.calibrate import Calibration, calibrate
+from ..calibration.camera import Camera
+from ..calibration.noise import StackNoise, stack_noise
+from ..physics.forward import ForwardModel
+from ..physics.psi import Psi
+from ..stack import frames_of, stack_of_field
+
+__all__ = ["Problem", "operator_given"]
+
+log = logging.getLogger("fluogan_core")
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """The frames of one field, ready to be fitted: checked, above the offset, bad pixels filled, noise measured.
+
+    Solver and sweep consume it; so can a driver of tiles.  Make one by :meth:`of`.
+
+    Attributes
+    ----------
+    psi : Psi
+        Photons per emission included; its backend holds the arrays.
+    camera : Camera
+    counts : (T, M1, M2) float32
+        Counts above the offset.  Bad pixels stand still at what the other pixels let expect.
+    mean : (M1, M2) float32
+        The mean frame, photons.
+    noise : StackNoise
+        Of the counts.
+    bad_pixels : (M1, M2) bool, on the host
+        Left out of all fits.
+    fingerprint : str
+        Shape and checksum of the recorded counts: a checkpoint is continued with the same ones only.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fluogan_core as fg
+    >>> stack = np.random.default_rng(0).poisson(50.0, (20, 8, 8)) + 100
+    >>> psi = fg.Psi(fg.gaussian_psf(250, 100, 2), (8, 8), 2, backend="numpy")
+    >>> problem = fg.Problem.of(stack, psi=psi, camera=fg.Camera(offset=100.0))
+    >>> problem.counts.shape, bool(problem.bad_pixels.any())
+    ((20, 8, 8), False)
+    """
+
+    psi: Psi
+    camera: Camera
+    counts: Any
+    mean: Any
+    noise: StackNoise
+    bad_pixels: np.ndarray
+    fingerprint: str
+
+    @classmethod
+    def of(
+        cls,
+        stack: Any,
+        *,
+        psi: Psi | None = None,
+        camera: Camera | None = None,
+        calibration: Calibration | None = None,
+        psf_width: float | None = None,
+    ) -> Problem:
+        """Return the problem that a stack poses.
+
+        Parameters
+        ----------
+        stack : (T, M1, M2) array or Stack
+            Recorded frames, counts.
+        psi : Psi
+            The operator.  Without ``camera`` everything is measured by :func:`fluogan_core.calibrate`: the camera, the width of
+            the PSF and the photons per emission, which correct psi.
+        camera : Camera, optional
+            With it psi is taken as it is; only noise and bad pixels are measured.
+        calibration : Calibration, optional
+            Of this stack, in place of psi and camera: nothing is measured.
+        psf_width : float, optional
+            Width of the PSF relative to psi's, where it is not to be measured.
+
+        Returns
+        -------
+        Problem
+
+        Raises
+        ------
+        ValueError
+            If the stack is not (T, M1, M2) with psi's field, has fewer than two frames, holds NaN, does not change, or is
+            nowhere brighter than the offset.
+        TypeError
+            If it holds neither integers nor floats, or is a masked array; if neither psi nor a calibration is given, or both.
+        """
+        described = operator_given(psi, camera, calibration)
+        frames = frames_of(stack)
+        stack_of_field(frames, described.shape)
+        if camera is None:
+            if calibration is None:
+                calibration = calibrate(stack, described, psf_width=psf_width)
+                for remark in calibration.remarks:
+                    log.info("%s", remark)
+            described, camera = calibration.psi, calibration.camera
+        backend = described.backend
+        counts = backend.asarray(frames, dtype=np.float32) - np.float32(camera.offset)
+        fingerprint = f"{tuple(frames.shape)} crc32 {zlib.crc32(backend.to_host(counts).tobytes()):08x}"
+        if calibration is None:
+            counts, bad = without_bad_pixels(counts, described)
+            return cls._measured(described, camera, counts, bad, fingerprint)
+        counts = fill_pixels(counts, calibration.bad_pixels, calibration.bad_pixel_values, described)
+        return cls._measured(described, camera, counts, calibration.bad_pixels, fingerprint, calibration.noise)
+
+    @classmethod
+    def _measured(
+        cls, psi: Psi, camera: Camera, counts: Any, bad: np.ndarray, fingerprint: str, noise: StackNoise | None = None
+    ) -> Problem:
+        mean = (counts.mean(axis=0, dtype=np.float64) / camera.gain).astype(np.float32)
+        if float(mean.max()) <= 0:
+            raise ValueError(
+                f"no pixel is brighter than the camera's offset of {camera.offset:g} counts on average: the offset is too high"
+            )
+        noise = stack_noise(counts, psi) if noise is None else noise
+        if noise.unexplained > 1:
+            log.info(
+                "the mean frame is %.1f times noisier than its fluctuations explain (pixels or rows of unequal gain or "
+                "offset): edges weigh more and the mean weighs less",
+                noise.excess,
+            )
+        return cls(psi, camera, counts, mean, noise, bad, fingerprint)
+
+    @cached_property
+    def model(self) -> ForwardModel:
+        """Eq. (1) with this psi and camera."""
+        return ForwardModel(self.psi, gain=self.camera.gain, noise_std=self.camera.noise_std)
+
+    @property
+    def noise_of_mean(self) -> float:
+        """Noise of the mean frame, standard deviation, photons."""
+        return self.noise.of_mean / self.camera.gain
+
+    def subset(self, numbers: np.ndarray, *, psi: Psi | None = None) -> Problem:
+        """Return the problem that some of the frames pose, with noise of their own and the same bad pixels.
+
+        Parameters
+        ----------
+        numbers : (n,) int
+            Of the frames.
+        psi : Psi, optional
+            Another operator of the same field.
+        """
+        chosen = self.counts[self.psi.backend.xp.asarray(numbers)]
+        name = f"{self.fingerprint}, {len(numbers)} frames crc32 {zlib.crc32(np.asarray(numbers).tobytes()):08x}"
+        return self._measured(self.psi if psi is None else psi, self.camera, chosen, self.bad_pixels, name)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what a checkpoint must agree on: frames, operator and camera, in words and checksums."""
+        return {
+            "fingerprint": self.fingerprint,
+            "psi": f"{self.psi!r} crc32 {zlib.crc32(self.psi.table.tobytes()):08x}",
+            "camera": dataclasses.asdict(self.camera),
+        }
+
+
+def operator_given(psi: Psi | None, camera: Camera | None, calibration: Calibration | None) -> Psi:
+    """Return the operator that is given, alone or in a calibration; raise TypeError where neither is, or both are."""
+    if calibration is not None:
+        if psi is not None or camera is not None:
+            raise TypeError("a calibration holds psi and camera already: leave psi= and camera= out, or the calibration")
+        return calibration.psi
+    if psi is None:
+        raise TypeError("psi= is needed, the operator, or calibration=, the outcome of fluogan_core.calibrate(stack, psi)")
+    return psi
