@@ -50,11 +50,11 @@ class Problem:
     --------
     >>> import numpy as np
     >>> import fluogan_core as fg
-    >>> stack = np.random.default_rng(0).poisson(50.0, (20, 8, 8)) + 100
-    >>> psi = fg.Psi(fg.gaussian_psf(250, 100, 2), (8, 8), 2, backend="numpy")
+    >>> stack = np.random.default_rng(0).poisson(50.0, (20, 16, 16)) + 100
+    >>> psi = fg.Psi(fg.gaussian_psf(250, 100, 2), (16, 16), 2, backend="numpy")
     >>> problem = fg.Problem.of(stack, psi=psi, camera=fg.Camera(offset=100.0))
     >>> problem.counts.shape, bool(problem.bad_pixels.any())
-    ((20, 8, 8), False)
+    ((20, 16, 16), False)
     """
 
     psi: Psi
