@@ -61,7 +61,8 @@ for kind in kinds:
     if kind is not swapped:
         fg.prox_step(kind(x), kind(x), step=0.1)
 for method in ("none", "moments", "corrected"):
-    options = fg.SolverOptions(method=method, steps=2, warm_steps=3, batch=8, gradient_frames=4, critic_steps=2)
+    small = fg.SolverOptions("corrected", steps=2, warm_steps=3, batch=8, gradient_frames=4, critic_steps=2)
+    options = small.for_method(method)
     fg.reconstruct(read_only(y), psi=psi, camera=fg.Camera(2.0, 0.0, 1.0), options=options)
 more = {name: count for name, count in compiled().items() if count != ready.get(name, 0)}
 print("compiled after the warm-up:", more)
