@@ -19,7 +19,7 @@ __all__ = ["FEW_STEPS", "alone", "places", "publish", "study_switches"]
 
 ROOT = Path(__file__).parents[1]
 #: Our own reconstruction in a quick run, which asks whether a study runs at all.
-FEW_STEPS = fg.SolverOptions(steps=2, warm_steps=20, channels=2, batch=4, gradient_frames=4)
+FEW_STEPS = fg.SolverOptions(steps=2, warm_steps=20)
 
 
 def study_switches(module: str, name: str) -> argparse.ArgumentParser:

@@ -54,7 +54,7 @@ def add_training(report: Report, field: Field, options: fg.SolverOptions, looks:
     from fluogan_core.critics.scores import critic_values
 
     camera = fg.Camera(gain=1.0, offset=0.0, noise_std=0.0)
-    fit = fg.reconstruct(field.frames, psi=field.model.psi, camera=camera, options=options, progress=False)
+    fit = fg.reconstruct(field.frames, psi=field.model.psi, camera=camera, options=options.for_method("none"), progress=False)
     x, b = fit.x, fit.b
     train = np.delete(field.frames, held_out_frames(len(field.frames), options.held_out), axis=0)
     simulated = field.model.sample(x, b, len(field.unseen), seed=_SEED)

@@ -28,10 +28,10 @@ TRIED = {name: 2 for name in (*_TRAINED.values(), _ONE_PHOTON)} | {_LONGER: 1, _
 
 
 def library(kappa: float | None = None, **chosen: Any) -> Callable[[Field], Made]:
-    """The library with these options, and with this many photons per emission for the true number."""
+    """The library with those of these options that the method uses, and this many photons per emission for the true number."""
 
     def fit(field: Field) -> Made:
-        options, psi = fg.SolverOptions(**chosen), field.model.psi
+        options, psi = _used(**chosen), field.model.psi
         if kappa is not None:
             psi = fg.Psi(psi.psf, psi.shape, psi.factor, photons_per_emitter=kappa, backend="numpy")
         made = fg.reconstruct(field.frames, psi=psi, camera=CAMERA, options=options, progress=False)
@@ -39,6 +39,11 @@ def library(kappa: float | None = None, **chosen: Any) -> Callable[[Field], Made
         return made.x * (psi.photons_per_emitter / field.model.psi.photons_per_emitter), made.b, made.stop_reason
 
     return fit
+
+
+def _used(method: str = "moments", **chosen: Any) -> fg.SolverOptions:
+    """These options, those apart that the method does not use."""
+    return fg.SolverOptions("corrected", **chosen).for_method(method)
 
 
 def tries(small: dict[str, Any]) -> dict[str, Callable[[Field], Made]]:
@@ -88,7 +93,7 @@ def _with(kind: type[QuadraticCritic], small: dict[str, Any]) -> Callable[[Field
     """The full method with another quadratic critic."""
 
     def fit(field: Field) -> Made:
-        options = fg.SolverOptions(**(small | {"method": "moments"}))
+        options = _used(**(small | {"method": "moments"}))
 
         def critic(frames: Any, model: fg.ForwardModel, mean: Any, **more: Any) -> QuadraticCritic:
             """The other critic for the frames that are fitted, the usual one for those that judge."""
@@ -105,7 +110,7 @@ def _ideal(small: dict[str, Any]) -> Callable[[Field], Made]:
     """The present steps of a trained critic with the optimal quadratic critic: the exact slope of the likelihood."""
 
     def fit(field: Field) -> Made:
-        options = fg.SolverOptions(**small).for_method("none")
+        options = _used(**(small | {"method": "none"}))
         solver = Solver(field.frames, psi=field.model.psi, camera=CAMERA, options=options)
         solver.run(progress=False)
         problem, objective, kernel = solver.problem, solver.objective, solver.mean_phase.kernel

@@ -154,9 +154,9 @@ def run(options: Options, lights: Sequence[float], training: bool) -> Report:
     if poor:
         report.table("The same with one photon per emission: fluctuations hold next to nothing", _COLUMNS, poor)
     if training:
-        untrained = fg.SolverOptions(method="none", **options.pick({}, {"warm_steps": 20, "channels": 2}))
+        trained = fg.SolverOptions("corrected", **options.pick({}, {"warm_steps": 20, "channels": 2}))
         looks, batches = options.pick((50, 200, 500, 1000, 2000, 5000), (1, 2)), options.pick((32, 200), (4,))
-        add_training(report, make_field(size, LIGHTS[0], frames, 0), untrained, looks, batches)
+        add_training(report, make_field(size, LIGHTS[0], frames, 0), trained, looks, batches)
     return report
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pretend_card
 import pytest
@@ -78,7 +76,7 @@ def test_gradients(backend, plain, method, rule, rng):
         np.testing.assert_allclose(got, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
 
 
-OPTIONS = fg.SolverOptions(steps=2, warm_steps=3, batch=8, gradient_frames=4, channels=4, depth=2, critic_steps=2)
+OPTIONS = fg.SolverOptions("corrected", steps=2, warm_steps=3, batch=8, gradient_frames=4, channels=4, depth=2, critic_steps=2)
 
 
 @pytest.fixture
@@ -92,7 +90,7 @@ def recorded(backend, rng):
 @pytest.mark.parametrize("method", ["moments", "corrected"])
 def test_a_short_reconstruction(backend, recorded, method):
     model, stack = recorded
-    options = dataclasses.replace(OPTIONS, method=method)
+    options = OPTIONS.for_method(method)
     result = fg.reconstruct(stack, psi=model.psi, camera=fg.Camera(2.0, 0.0, 1.0), options=options)
     assert result.x.shape == (24, 24)
     assert np.isfinite(result.x).all()
