@@ -34,10 +34,10 @@ def operator() -> fg.Psi:
 
 
 def steady(frames: int) -> Regime:
-    """A ramp of light that does not flicker."""
+    """A ramp of light that does not flicker, from anything between no light and 20 photons."""
 
     def photons(rng: np.random.Generator) -> tuple[np.ndarray, None]:
-        ramp = np.broadcast_to(np.linspace(1.0, 200.0, SHAPE[1]), (frames, *SHAPE))
+        ramp = np.broadcast_to(np.linspace(rng.uniform(0.0, 20.0), 200.0, SHAPE[1]), (frames, *SHAPE))
         return rng.poisson(ramp), None
 
     return photons

@@ -293,7 +293,8 @@ def camera_from(statistics: StackStatistics, psi: Psi | None, given: dict[str, f
             )
     offset_error = math.hypot(offset_error, still_open / found_gain)
     if found_noise > 0:
-        noise_error = still_open / (2.0 * found_noise)
+        # of a read noise that is uniform between nothing and its largest value, about the root of its mean square
+        noise_error = math.sqrt(2.0 - math.sqrt(3.0)) * found_noise if still_open else 0.0
     else:  # a read noise below what the errors of the line can hide
         noise_error = math.sqrt(found_gain * offset_error + gain_error * abs(float(mean.mean()) - found_offset))
     kappa_error = math.hypot(error[4], doubt * kappa) if flicker else math.inf
