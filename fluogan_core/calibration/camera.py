@@ -53,6 +53,8 @@ _REJECT = 4.0
 _LEAST_NOISE = 0.07
 #: A given value is contradicted from this many standard errors on; a gain if it is off by this part, too.
 _CONTRADICTS, _BY_MUCH = 4.0, 0.25
+#: Part of the variance that is left to photons where flicker seems to explain all of it and the gain is given.
+_LEAST_SHOT = 0.01
 #: Blocks per axis of the field that the jackknife leaves out one at a time.
 _BLOCKS = 5
 
@@ -256,10 +258,14 @@ def camera_from(statistics: StackStatistics, psi: Psi | None, given: dict[str, f
             flicker = fit_flicker(moments, optics, used, 1.0 / fit, dark, blocks)
             shot = moments.variance - flicker.variance(0)
             if not np.median(shot[live]) > 0:
-                raise ValueError(
-                    "the flicker seen through this PSF explains all variance of the stack and leaves none to the camera; "
-                    "so narrow a PSF cannot tell the two apart: pass the width that the microscope has, or leave psi out"
-                )
+                if "gain" not in given:
+                    raise ValueError(
+                        "the gain cannot be read from this stack: the flicker seen through this PSF explains all variance and "
+                        "leaves none to the photons; either few bright molecules or few frames were recorded (give the gain if "
+                        "you have a calibration), or so narrow a PSF cannot tell the two apart (pass the width that the "
+                        "microscope has)"
+                    )
+                shot = np.maximum(shot, _LEAST_SHOT * moments.variance)
             fit, used = _expected(mean, shot, live, frames)
 
     darkest = float(np.quantile(mean[used], 0.005))
