@@ -1,4 +1,4 @@
-"""What was tried beside the second phase on mean and covariance, kept so that it can be tried again: trained critics, and more.
+"""Alternatives to the covariance fit that were tried, kept so that they can be tried again: trained critics, and more.
 
 Each is a function of a field (:class:`._field.Field`) that gives x, b and a note.
 """

@@ -33,11 +33,11 @@ _ERRORS = 10.0
 _SHARPEST, _BRIGHTEST = 3.0, 0.05
 #: A pixel is not better known than this part of the typical variance lets be: what is stuck has none.
 _LEAST_VARIANCE = 0.3
-#: Of those that are bad, whose that misses by so much of what the worst one does is believed at once.
+#: Per pass, flag every local maximum that is at least this fraction of the worst.
 _WORST = 0.5
 #: More than this part of the field is no blemish: nothing is taken out.
 _MOST = 0.05
-#: Turns of looking, and of the conjugate gradients that predict several pixels together.
+#: Passes of the search, and iterations of the conjugate gradients that predict several pixels together.
 _LOOKS, _TURNS = 100, 60
 #: A field of fewer pixels is not looked at; the log names no more than so many.
 _FEWEST, _SHOWN = 16, 8

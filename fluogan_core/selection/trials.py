@@ -188,7 +188,7 @@ class Sweep:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Remarks in plain language: what to know before the best setting is believed."""
+        """Remarks in plain language: what to know before the best setting is used."""
         fits = [trial.fit for trial in self.trials if trial.fit is not None]
         excess = max((fit.excess for fit in fits), default=1.0)
         if excess > UNEXPLAINED:  # to go further the same way would copy still more

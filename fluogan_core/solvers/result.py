@@ -25,14 +25,14 @@ class Result:
     b : (M1, M2) float32
         Background, expected photons per camera pixel per frame.
     x_mean_fit, b_mean_fit : like x and b
-        What the second phase started from: the fit of the mean alone.
+        The mean fit, which the covariance fit or network fit started from.
     mean : (M1, M2) float32
         The mean frame, photons.
     bad_pixels : (M1, M2) bool
-        Where the mean is not the stack's but what the other pixels let expect: hot, dead or stuck ones, left out of the fit.
+        Hot, dead or stuck pixels, left out of the fit; there the mean is what the other pixels predict.
     history : dict of arrays
         One entry per step for each of :data:`fluogan_core.solvers.history.QUANTITIES`; ``phase`` is 0 while the
-        mean is fitted, 1 in the second phase.
+        mean is fitted, 1 in the covariance fit or network fit.
     options, camera, psi
         What it was found with.
     timings : dict of float

@@ -93,7 +93,8 @@ def test_the_python_of_a_page_runs(page, reader):
 
 
 def test_the_pages_that_teach_have_snippets():
-    for page in ("README.md", "docs/getting-started.md", "docs/own-critic.md", "docs/is-my-result-real.md"):
+    taught = ("getting-started", "is-my-result-real", "choosing-parameters", "psf-and-camera", "own-critic", "contributing")
+    for page in ("README.md", *(f"docs/{name}.md" for name in taught)):
         assert snippets(page).strip(), page
 
 
@@ -148,7 +149,9 @@ def test_every_page_can_be_reached():
 
 def test_every_public_name_is_on_the_page_of_public_names():
     text = text_of("docs/api.md")
-    listed = set(re.findall(r"^\.\. auto(?:function|class|data|exception):: (\w+)$", text, re.MULTILINE))
+    entries = re.findall(r"^\.\. auto(?:function|class|data|exception):: (\w+)$", text, re.MULTILINE)
+    listed = set(entries)
+    assert len(entries) == len(listed), "a name is listed twice"
     public = {name for name in fg.__all__ if not name.startswith("_")}
     assert public - listed == set(), "missing in docs/api.md"
     assert listed - public == set(), "listed in docs/api.md, but not public"
@@ -210,3 +213,23 @@ def test_pages_use_the_agreed_words(page):
     prose = _TABLE.sub("", text_of(page))
     found = [m[0] for pattern in FORMER_WORDS for m in re.finditer(rf"\b(?:{pattern})\b", prose, re.IGNORECASE)]
     assert not found, f"{page} says {found}; write instead: {FORMER_WORDS}"
+
+
+#: Where the words may stand: this list, former module names, and the recorded figures.
+SOURCES = sorted(
+    path
+    for folder in ("fluogan_core", "kernels", "benchmarks", "tests")
+    for path in (ROOT / folder).rglob("*")
+    if path.suffix in (".py", ".cu", ".cuh", ".h", ".cpp") and path.name not in ("test_docs.py", "_aliases.py")
+)
+
+
+def test_comments_docstrings_and_messages_use_the_agreed_words():
+    found = [
+        f"{path.relative_to(ROOT)}: {m[0]}"
+        for path in SOURCES
+        for pattern in FORMER_WORDS
+        for m in re.finditer(rf"\b(?:{pattern})\b", path.read_text(encoding="utf-8"), re.IGNORECASE)
+    ]
+    assert not found, f"{found}; write instead: {FORMER_WORDS}"
+    assert len(SOURCES) > 150, "the walk goes through the folders"
