@@ -42,6 +42,8 @@ class Calibration:
         ``numpy.nonzero(bad_pixels)``.
     mean : (M1, M2) float64
         Mean frame, counts above the offset; bad pixels have their predicted values.
+    left_out : tuple of int
+        Numbers of the frames that stand apart (dark, bright, saturated, repeated): neither measured nor fitted.
     remarks : tuple of str
         What to know of the stack, one sentence or two each: on the camera, then the PSF width, then bad pixels.
     """
@@ -55,6 +57,7 @@ class Calibration:
     bad_pixel_values: np.ndarray
     mean: np.ndarray
     remarks: tuple[str, ...]
+    left_out: tuple[int, ...] = ()
 
 
 def calibrate(
@@ -144,6 +147,7 @@ def calibrate(
         bad_pixel_values=values,
         mean=mean,
         remarks=(*estimate.notes, width.note, *bad.remarks),
+        left_out=statistics.left_out,
     )
 
 

@@ -37,11 +37,13 @@ class StackStatistics:
     def __init__(self, stack: Any, shape: tuple[int, int] | None = None) -> None:
         frames = recorded_stack(stack, shape)
         odd = find_odd_frames(frames)
+        #: Numbers of the frames that stand apart.
+        self.left_out: tuple[int, ...] = odd.numbers
         #: The frames, less those that stand apart: one jump to such a frame and back is larger than all noise.
         self.frames: np.ndarray = np.delete(frames, odd.numbers, axis=0) if odd.numbers else frames
         self.notes: tuple[str, ...] = ()
         if odd.numbers:
-            self.notes = (f"frames that stand apart were not measured; leave them out of the stack too: {odd.sentence()}",)
+            self.notes = (f"frames that stand apart are left out: {odd.sentence()}",)
         self._moments: PixelMoments | None = None
 
     def moments(self, shifts: Sequence[Shift] = ()) -> PixelMoments:

@@ -17,6 +17,7 @@ from ..tuning import DEFAULT, CovariancePhaseTuning
 from .options import SolverOptions
 from .phase import Images, Stop, StopReason, record_of
 from .problem import Problem
+from .schema import ArrayOf, ListOf, NumberOf, acceleration_schema, prior_schema
 from .splits import held_out_frames, seen_frames
 
 __all__ = ["CovariancePhase"]
@@ -271,6 +272,23 @@ class CovariancePhase:
             "step_b": self.step_b,
             "prior": self.prior.state_dict(),
             "flicker": [float(critic.flicker) for critic in self._critics],
+        }
+
+    def schema(self, begun: bool) -> dict[str, Any]:
+        if not begun:
+            return {"taken": NumberOf(0, whole=True)}
+        psi = self.objective.psi
+        fine, image, background = ArrayOf(psi.fine_shape), ArrayOf(psi.fine_shape, low=0), ArrayOf(psi.shape, low=0)
+        return {
+            "taken": NumberOf(0, whole=True),
+            "first": ListOf((fine, image, background)),
+            "x": image,
+            "acceleration": acceleration_schema(psi.fine_shape, psi.shape),
+            "weights_at": ListOf((image, background)),
+            "steps_x": image,
+            "step_b": NumberOf(0),
+            "prior": prior_schema(self.objective.prior),
+            "flicker": ListOf(tuple(NumberOf(0) for _ in self._critics)),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

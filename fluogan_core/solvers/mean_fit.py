@@ -13,6 +13,7 @@ from ..objective.prox import ProxStep
 from ..objective.reweighting import ReweightedL1
 from ..objective.terms import Objective, WarmStart
 from .phase import Images, Stop, StopReason, record_of
+from .schema import ArrayOf, NumberOf, Optional, acceleration_schema, prior_schema
 
 __all__ = ["MeanPhase"]
 
@@ -139,6 +140,17 @@ class MeanPhase:
             "b": self.b,
             "bounded": self.warm.bounded,
             "bound_dual": self.warm.dual,
+        }
+
+    def schema(self, begun: bool) -> dict[str, Any]:
+        psi = self.objective.psi
+        return {
+            "taken": NumberOf(0, whole=True),
+            "acceleration": acceleration_schema(psi.fine_shape, psi.shape, psi.shape),
+            "prior": prior_schema(self.objective.prior),
+            "b": ArrayOf(psi.shape, low=0),
+            "bounded": Optional(ArrayOf(psi.shape, low=0)),
+            "bound_dual": Optional(ArrayOf(psi.shape)),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from ..objective.terms import Objective
 from .options import SolverOptions
 from .phase import Images, Stop, StopReason, record_of
 from .problem import Problem
+from .schema import ArrayOf, NumberOf, prior_schema
 from .splits import held_out_frames, seen_frames
 
 __all__ = ["NetworkPhase"]
@@ -202,6 +203,17 @@ class NetworkPhase:
         images = {name: getattr(self, name) for name in self._IMAGES} if self.taken else {}
         prior = self.objective.prior.state_dict()
         return {"taken": self.taken, "images": images, "prior": prior, "trainer": self.trainer.state_dict()}
+
+    def schema(self, begun: bool) -> dict[str, Any]:
+        psi = self.objective.psi
+        image, background = ArrayOf(psi.fine_shape, low=0), ArrayOf(psi.shape, low=0)
+        images = {"z": image, "x": image, "b": background, "x_average": image, "b_average": background}
+        return {
+            "taken": NumberOf(0, whole=True),
+            "images": images if begun else {},
+            "prior": prior_schema(self.objective.prior),
+            "trainer": dict,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         asarray = self.model.backend.asarray

@@ -121,7 +121,10 @@ class Phase(Protocol):
         """Return what a progress line says besides the number of the step."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed phase needs."""
+        """Return what a resumed phase needs; ``taken`` is part of it."""
+
+    def schema(self, begun: bool) -> dict[str, Any]:
+        """Return what such a state must hold (:mod:`fluogan_core.solvers.schema`), of a phase that has taken a step or not."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`state_dict` gave."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backend.arrays import backend_of
 from ..calibration.bad_pixels import fill_pixels, without_bad_pixels
 from ..calibration.calibrate import Calibration, calibrate
 from ..calibration.camera import Camera
@@ -19,7 +20,7 @@ from ..physics.forward import ForwardModel
 from ..physics.psi import Psi
 from ..stack import frames_of, stack_of_field
 
-__all__ = ["Problem", "operator_given"]
+__all__ = ["Problem", "operator_given", "without_frames"]
 
 log = logging.getLogger("fluogan_core")
 
@@ -28,7 +29,8 @@ log = logging.getLogger("fluogan_core")
 class Problem:
     """The frames of one field, ready to be fitted: checked, above the offset, bad pixels filled, noise measured.
 
-    Solver and sweep consume it; so can a driver of tiles.  Make one by :meth:`of`.
+    Solver and sweep consume it; so can a driver of tiles.  Make one by :meth:`of`.  Where a calibration names frames that stand
+    apart, they are left out.
 
     Attributes
     ----------
@@ -112,6 +114,7 @@ class Problem:
                 for remark in calibration.remarks:
                     log.info("%s", remark)
             described, camera = calibration.psi, calibration.camera
+            frames = without_frames(frames, calibration.left_out)
         backend = described.backend
         counts = backend.asarray(frames, dtype=np.float32) - np.float32(camera.offset)
         fingerprint = f"{tuple(frames.shape)} crc32 {zlib.crc32(backend.to_host(counts).tobytes()):08x}"
@@ -181,3 +184,11 @@ def operator_given(psi: Psi | None, camera: Camera | None, calibration: Calibrat
     if psi is None:
         raise TypeError("psi= is needed, the operator, or calibration=, the outcome of fluogan_core.calibrate(stack, psi)")
     return psi
+
+
+def without_frames(frames: Any, numbers: tuple[int, ...]) -> Any:
+    """Return the frames (T, M1, M2), of any device, without those of these numbers."""
+    if not numbers:
+        return frames
+    kept = np.setdiff1d(np.arange(len(frames)), numbers)
+    return frames[kept if isinstance(frames, np.ndarray) else backend_of(frames=frames).xp.asarray(kept)]

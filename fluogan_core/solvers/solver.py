@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..calibration.camera import Camera
 from ..critics.quadratic import QuadraticCritic
 from ..objective.prior import Prior
@@ -169,7 +171,8 @@ class Solver:
         if phase is None:
             raise RuntimeError("the reconstruction is done; ask for more steps in the options to go on")
         started = time.perf_counter()
-        record = phase.step()
+        with np.errstate(all="ignore"):  # whatever the host has set: what is not finite is looked for and named
+            record = phase.step()
         record |= {"step": self.steps_done, "phase": self._number, "seconds": time.perf_counter() - started}
         if phase.stop is not None:
             if phase is self.mean_phase and not float(phase.outcome.x.max()) > 0:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from .phase import Stop
+from .history import QUANTITIES
+from .phase import Stop, StopReason
+from .schema import ArrayOf, EachOf, NumberOf, Optional, check_state
 
 if TYPE_CHECKING:
     from .solver import Solver
@@ -33,14 +35,38 @@ def state_of(solver: Solver) -> dict[str, Any]:
     }
 
 
+#: Of every phase, besides what it asks for itself.
+_COMMON = {
+    "stop": Optional({"reason": str, "steps": NumberOf(0, whole=True), "detail": str, "rejected": bool}),
+    "timings": EachOf(NumberOf(0)),
+}
+
+
+def _check(solver: Solver, saved: dict[str, Any]) -> None:
+    """Raise ValueError where a field of a state is missing, of another kind or shape, not finite, or out of range."""
+    length = saved.get("history", {}).get("step", ())
+    columns = {name: ArrayOf((len(length),), finite=False) for name in QUANTITIES}
+    check_state(
+        {name: saved.get(name) for name in ("seconds", "phases", "history")},
+        {"seconds": NumberOf(0), "phases": EachOf(dict), "history": columns},
+    )
+    for phase in solver.phases:
+        state = saved["phases"].get(phase.name)
+        if state is not None:
+            begun = state.get("taken") != 0
+            check_state(state, phase.schema(begun) | _COMMON, f"state['phases'][{phase.name!r}]")
+            if state["stop"] is not None and state["stop"]["reason"] not in StopReason.__members__:
+                raise ValueError(f"state['phases'][{phase.name!r}]['stop'] has an unknown reason, {state['stop']['reason']!r}")
+
+
 def restore(solver: Solver, saved: dict[str, Any]) -> None:
     """Bring every phase to where it was.
 
     Raises
     ------
     ValueError
-        If the state belongs to another stack, operator, camera, other options, weights or version; the message names what
-        differs.
+        If the state belongs to another stack, operator, camera, other options, weights or version, or a field of it is not
+        what it must be; the message names what differs.
     """
     mine = {"version": VERSION, **solver.problem.identity()}
     differing = [f"{name} ({saved.get(name)} there, {value} here)" for name, value in mine.items() if saved.get(name) != value]
@@ -53,6 +79,7 @@ def restore(solver: Solver, saved: dict[str, Any]) -> None:
             + "; ".join(differing)
             + "; give the stack, PSF, camera and options that it was made with, or start anew without it"
         )
+    _check(solver, saved)
     for phase in solver.phases:
         if phase.name not in saved["phases"]:  # it was not asked for then
             continue

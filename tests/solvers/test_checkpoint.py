@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from fluogan_core.solvers.checkpoint import ArrayOf, EachOf, NumberOf, Optional, check_state, read_state, write_state
+from fluogan_core.solvers.checkpoint import read_state, write_state
+from fluogan_core.solvers.schema import ArrayOf, EachOf, NumberOf, Optional, check_state
 
 SCHEMA = {
     "phase": str,
@@ -34,7 +35,8 @@ def state() -> dict:
 
 def test_a_state_comes_back_as_it_was(tmp_path):
     write_state(state(), tmp_path / "c.pt")
-    read = read_state(tmp_path / "c.pt", SCHEMA)
+    read = read_state(tmp_path / "c.pt")
+    check_state(read, SCHEMA)
     np.testing.assert_array_equal(read["images"]["x"], state()["images"]["x"])
     np.testing.assert_array_equal(read["history"]["w"], state()["history"]["w"])
     assert isinstance(read["critic"]["weights"], torch.Tensor)
@@ -100,7 +102,7 @@ def test_whole_files_with_wrong_content_are_refused_by_field(tmp_path, field, wr
     inner[field[-1]] = wrong
     write_state(broken, tmp_path / "c.pt")
     with pytest.raises(ValueError, match=message):
-        read_state(tmp_path / "c.pt", SCHEMA)
+        check_state(read_state(tmp_path / "c.pt"), SCHEMA)
 
 
 def test_a_missing_field_is_named_and_none_is_taken_where_it_may_be(tmp_path):

@@ -166,6 +166,66 @@ def test_a_checkpoint_of_another_reconstruction_is_refused_by_name(tmp_path):
         fg.reconstruct(stack, psi=psi, camera=CAMERA, resume=True)
 
 
+WRONG = {
+    "no step": lambda state: state["phases"]["mean"].pop("taken"),
+    "half a step": lambda state: state["phases"]["mean"].update(taken=1.5),
+    "NaN in z": lambda state: state["phases"]["mean"]["acceleration"]["current"][0].fill(np.nan),
+    "another shape": lambda state: state["phases"]["mean"]["acceleration"].update(ahead=[np.ones((3, 3))] * 3),
+    "negative b": lambda state: state["phases"]["mean"]["b"].fill(-1),
+    "negative x": lambda state: state["phases"]["covariance"]["x"].fill(-1),
+    "a word for the flicker": lambda state: state["phases"]["covariance"].update(flicker=["much", 1.0]),
+    "no acceleration": lambda state: state["phases"]["covariance"].pop("acceleration"),
+    "an unknown field": lambda state: state["phases"]["covariance"].update(colour="red"),
+    "an unknown reason": lambda state: state["phases"]["mean"]["stop"].update(reason="WHIM"),
+    "weights of edges below nought": lambda state: state["phases"]["covariance"]["prior"]["edges"].fill(-1),
+    "no history": lambda state: state.pop("history"),
+    "a column cut short": lambda state: state["history"].update(residual=np.zeros(2)),
+    "seconds before the start": lambda state: state.update(seconds=-1.0),
+}
+
+
+@pytest.fixture(scope="module")
+def whole_state(tmp_path_factory):
+    psi, _, _, stack = simulate(frames=60)
+    solver = Solver(stack, psi=psi, camera=CAMERA, options=SolverOptions(warm_steps=5, steps=2))
+    solver.run(progress=False)
+    path = tmp_path_factory.mktemp("state") / "c.pt"
+    solver.save(path)
+    return solver, path
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_checkpoint_that_is_whole_and_wrong_is_refused_by_its_field(whole_state, name):
+    solver, path = whole_state
+    state = read_state(path)
+    WRONG[name](state)
+    with pytest.raises(ValueError, match=r"^state"):
+        solver.load_state_dict(state)
+    solver.load(path)  # and nothing was taken over from the wrong one
+    assert np.isfinite(solver.result().x).all()
+
+
+def test_host_settings_of_numpy_do_not_matter():
+    psi, _, _, stack = simulate(frames=60)
+    go = {"psi": psi, "camera": CAMERA, "options": SolverOptions(warm_steps=40, steps=2)}
+    usual = fg.reconstruct(stack, **go)
+    with np.errstate(all="raise"):
+        strict = fg.reconstruct(stack, **go)
+    assert strict.x.tobytes() == usual.x.tobytes()
+
+
+def test_frames_that_stand_apart_are_neither_measured_nor_fitted():
+    psi, _, _, stack = simulate(frames=120)
+    counts = np.clip(np.rint(stack), 0, 65535).astype(np.uint16)
+    spoiled = np.insert(counts, [10, 60, 61], 0, axis=0)
+    options = SolverOptions(method="none", warm_steps=40)
+    found = fg.calibrate(spoiled, psi)
+    assert found.left_out == (10, 61, 63)
+    assert any("frames that stand apart are left out: 10, 61, 63" in remark for remark in found.remarks)
+    clean, made = (fg.reconstruct(frames, psi=psi, options=options) for frames in (counts, spoiled))
+    assert made.x.tobytes() == clean.x.tobytes()
+
+
 def test_numbers_of_numpy_are_options_like_others(tmp_path):
     """Also in a checkpoint, which holds none of NumPy's."""
     psi, _, _, stack = simulate(frames=60)
