@@ -126,6 +126,15 @@ class TiledMoments:
             covariance[diagonal, diagonal] += self.tuning.bad_pixel_variance * typical * self.bad_pixels[camera].ravel()
         return covariance
 
+    def detection_weight(self, light: Any) -> Any:
+        """Return one over the variance of the detection noise at a mean of ``light``, (M1, M2) float32, with the same floor."""
+        variance = light.astype(np.float64) + float(self.read_variance)
+        typical = float(variance.mean())
+        variance = variance + (self.tuning.variance_floor * typical + 1e-12)
+        if self.bad_pixels is not None:
+            variance = variance + self.tuning.bad_pixel_variance * typical * self.bad_pixels
+        return (1.0 / variance).astype(np.float32)
+
     def inverse(self, camera: Window, covariance: Any) -> Any:
         """Return W, the inverse of a predicted covariance, (n, n) float32."""
         backend = self.model.backend

@@ -1,15 +1,18 @@
 r"""The optimal quadratic critic of mean and covariance, in closed form.
 
 Let the critic be a linear function of a frame plus a quadratic function of the difference of two frames, in which the mean
-cancels, both in coordinates in which frames of moments :math:`\mu_0, \Sigma_0` are white (:math:`W = \Sigma_0^{-1}`):
+cancels,
 
-.. math:: D(y, y') = v^T W^{1/2} y + \tfrac14\,(y - y')^T W^{1/2} M W^{1/2} (y - y').
+.. math:: D(y, y') = v^T V^{1/2} y + \tfrac14\,(y - y')^T W^{1/2} M W^{1/2} (y - y'),
+
+the quadratic part in coordinates in which frames of covariance :math:`\Sigma_0` are white (:math:`W = \Sigma_0^{-1}`), the
+linear part in coordinates in which their detection noise is (:math:`V = \mathrm{diag}(\mu_0 + \sigma^2)^{-1}`).
 
 Its score of recorded frames less that of simulated ones, :math:`E[D_{real}] - E[D_{sim}]`, less the penalty
 :math:`\tfrac12\|v\|^2 + \tfrac14\|M\|_F^2`, is largest at
 
-.. math:: v = -W^{1/2} r, \qquad M = -W^{1/2} E W^{1/2}, \qquad
-          \max = \tfrac12\, r^T W r + \tfrac14\,\mathrm{tr}(W E W E), \qquad r = \mu - \bar y,\quad E = \Sigma - S,
+.. math:: v = -V^{1/2} r, \qquad M = -W^{1/2} E W^{1/2}, \qquad
+          \max = \tfrac12\, r^T V r + \tfrac14\,\mathrm{tr}(W E W E), \qquad r = \mu - \bar y,\quad E = \Sigma - S,
 
 with :math:`\bar y, S` the mean and covariance of the recorded frames and
 
@@ -18,8 +21,13 @@ with :math:`\bar y, S` the mean and covariance of the recorded frames and
 those of the simulated ones (photons; epsilon is left out; :math:`\varphi` is 1 where the photons per emission are right and the
 frames independent, else it is measured).  Neither training nor simulated frames are needed, and the gradient of eq. (12) has no
 sampling error: one more emission adds :math:`C_i` to the mean and :math:`\mathrm{diag}(C_i) + \varphi\,C_i C_i^T` to the
-covariance.  The largest value is quadratic in x and b.  With :math:`\Sigma_0` the model's own covariance it is the expansion of
-the Gaussian likelihood of mean and covariance.  Large fields are cut into tiles, each with a critic of its own.
+covariance.  The largest value is quadratic in x and b.  Large fields are cut into tiles, each with a critic of its own.
+
+Why V and not W weighs the mean: the x that is sought is the light of the emissions that took place.  Given those, the mean
+frame has detection noise only, and the covariance of the frames is still as expected, because the variance of a Poisson
+variable estimates its mean.  With :math:`\Sigma_0` the model's own covariance the value is the expansion of the Gaussian
+likelihood of mean and covariance given the emissions.  With W in place of V the flicker itself would count as uncertainty of
+the light: molecules whose flicker is not that of the others would lose light to fit their covariance.
 """
 
 from __future__ import annotations
@@ -47,7 +55,7 @@ class CriticValue(NamedTuple):
     Attributes
     ----------
     mean : float
-        :math:`r^T W r / 2`, times the weight of the mean.
+        :math:`r^T V r / 2`, times the weight of the mean.
     covariance : float
         :math:`\mathrm{tr}(W E W E) / 4`.
     """
@@ -120,6 +128,8 @@ class QuadraticCritic:
     ----------
     tiles : list of fluogan_core.critics.moments.Tile
         The tiles, each with the covariance of its recorded frames and its weights.
+    mean_weight : (M1, M2) float32
+        The diagonal of V, photons^-2; 1 before :meth:`update_weights`.
     flicker : float32
         :math:`\varphi`, the flicker in these frames in units of what psi's photons per emission predict; 1 before
         :meth:`measure_flicker`.
@@ -186,6 +196,7 @@ class QuadraticCritic:
         self.trust = np.float32(real_number(trust, "trust", low=0))
         self.flicker = np.float32(1.0)
         self.moments: TiledMoments = TiledMoments(model, block=block, parts=parts, bad_pixels=bad_pixels, tuning=tuning)
+        self.mean_weight = backend.xp.ones(psi.shape, dtype=np.float32)
         self.tiles, self.freedom = self.moments.recorded(frames.astype(np.float32, copy=False))
 
     @property
@@ -198,14 +209,16 @@ class QuadraticCritic:
         return np.float32(0.5) * (tile.weight @ (covariance - tile.recorded) @ tile.weight)
 
     def update_weights(self, x: Array, b: Array) -> None:
-        """Take the inverse of the covariance that x and b predict as W from now on.
+        """Take the inverse of the covariance that x and b predict as W, and that of its detection noise as V, from now on.
 
         Parameters
         ----------
         x : (N1, N2) array, emissions per fine pixel and frame
         b : (M1, M2) array, photons per camera pixel and frame
         """
-        for tile, covariance in zip(self.tiles, self.moments.predicted(x, b, self.flicker)[1]):
+        light, covariances = self.moments.predicted(x, b, self.flicker)
+        self.mean_weight = self.moments.detection_weight(light)
+        for tile, covariance in zip(self.tiles, covariances):
             tile.weight = self.moments.inverse(tile.camera, covariance)
 
     def measure_flicker(self, x: Array, b: Array) -> None:
@@ -253,8 +266,8 @@ class QuadraticCritic:
     def curvature(self, x: Array) -> tuple[Array, float]:
         r"""Return the second derivatives with respect to each pixel of x, nearly, and the largest one of b's.
 
-        Of :math:`\tfrac12 r^T W r + \tfrac14 tr(W E W E)`: :math:`a + \varphi^2 a^2 / 2` with :math:`a = C_i^T W C_i`.  The
-        shot noise that an emission adds is left out.
+        Of :math:`\tfrac\varrho2 r^T V r + \tfrac14 tr(W E W E)`: :math:`\varrho\, C_i^T V C_i + \varphi^2 a^2 / 2` with
+        :math:`a = C_i^T W C_i` and :math:`\varrho` the weight of the mean.  The shot noise that an emission adds is left out.
 
         Parameters
         ----------
@@ -269,9 +282,10 @@ class QuadraticCritic:
         """
         xp = self.model.backend.xp
         energy = self.moments.pull([tile.weight for tile in self.tiles])
-        of_x = energy + np.float32(0.5) * (self.flicker * energy) ** 2
+        of_mean = self.trust * self.model.psi.squared_adjoint(self.mean_weight)
+        of_x = of_mean + np.float32(0.5) * (self.flicker * energy) ** 2
         largest = max(float(xp.diagonal(tile.weight).max()) for tile in self.tiles)
-        of_b = largest + 0.5 * largest**2
+        of_b = float(self.trust) * float(self.mean_weight.max()) + 0.5 * largest**2
         return xp.maximum(of_x, 1e-6 * of_x.max()), of_b
 
     def slope(self, x: Array, b: Array) -> tuple[Array, Array]:
@@ -291,15 +305,14 @@ class QuadraticCritic:
         """
         xp, quadratics = self.model.backend.xp, []
         light, covariances = self.moments.predicted(x, b, self.flicker)
-        residual, linear = light - self.mean, xp.empty_like(light)
+        linear = self.trust * self.mean_weight * (light - self.mean)
         for tile, covariance in zip(self.tiles, covariances):
             quadratics.append(self._quadratic(tile, covariance))
-            here = self.trust * (tile.weight @ residual[tile.camera].ravel()) + xp.diagonal(quadratics[-1])
-            linear[tile.camera] = here.reshape(residual[tile.camera].shape)
+            linear[tile.camera] += xp.diagonal(quadratics[-1]).reshape(linear[tile.camera].shape)
         return self.model.psi.adjoint(linear) + self.flicker * self.moments.pull(quadratics), linear
 
     def value(self, x: Array, b: Array, other: QuadraticCritic | None = None) -> CriticValue:
-        r"""Return :math:`r^T W r / 2` and :math:`\mathrm{tr}(W E W E) / 4`, summed over the tiles.
+        r"""Return :math:`r^T V r / 2` and :math:`\mathrm{tr}(W E W E) / 4`, summed over the tiles.
 
         Parameters
         ----------
@@ -315,12 +328,11 @@ class QuadraticCritic:
         CriticValue
             A tuple (mean, covariance) of floats.
         """
-        of_mean = of_covariance = 0.0
-        other = self if other is None else other
+        of_covariance, other = 0.0, self if other is None else other
         light, covariances = self.moments.predicted(x, b, self.flicker)
+        weighted_residual = self.mean_weight * (light - self.mean)
+        of_mean = 0.5 * float(self.trust) * float((weighted_residual * (light - other.mean)).sum(dtype=np.float64))
         for tile, covariance, other_tile in zip(self.tiles, covariances, other.tiles):
-            residual, other_residual = ((light - critic.mean)[tile.camera].ravel() for critic in (self, other))
-            of_mean += 0.5 * float(self.trust) * float(residual @ tile.weight @ other_residual)
             weighted, other_weighted = (tile.weight @ (covariance - t.recorded) for t in (tile, other_tile))
             of_covariance += 0.25 * float((weighted * other_weighted.T).sum())
         return CriticValue(of_mean, of_covariance)

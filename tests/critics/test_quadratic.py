@@ -33,7 +33,7 @@ def test_the_slope_is_eq_12_summed_over_the_photons_of_one_more_emission():
     (tile,) = critic.tiles
     mean, covariance, columns = moments(model, x, b)
     w = tile.weight.astype(np.float64)
-    linear = -w @ (mean - frames.mean(axis=0).ravel())
+    linear = -critic.mean_weight.ravel().astype(np.float64) * (mean - frames.mean(axis=0).ravel())
     quadratic = -w @ (covariance - tile.recorded) @ w
     most = 10  # more than nine photons where at most one is expected: less than 1e-6
     counts = np.array(list(itertools.product(range(most), repeat=4)))
@@ -76,13 +76,16 @@ def test_no_quadratic_critic_does_better(rng):
     mean, covariance, _ = moments(model, x, b)
     values, vectors = np.linalg.eigh(tile.weight.astype(np.float64))
     root = (vectors * np.sqrt(values)) @ vectors.T
+    detection = np.sqrt(critic.mean_weight.ravel().astype(np.float64))
 
     def told(v, m):
         """E[D recorded] - E[D simulated] less the penalty."""
-        apart = v @ root @ (frames.mean(axis=0).ravel() - mean) + 0.5 * np.trace(root @ m @ root @ (tile.recorded - covariance))
+        apart = (v * detection) @ (frames.mean(axis=0).ravel() - mean) + 0.5 * np.trace(
+            root @ m @ root @ (tile.recorded - covariance)
+        )
         return apart - 0.5 * (v @ v) - 0.25 * (m * m).sum()
 
-    v = -root @ (mean - frames.mean(axis=0).ravel())
+    v = -detection * (mean - frames.mean(axis=0).ravel())
     m = -root @ (covariance - tile.recorded) @ root
     best = told(v, m)
     assert sum(critic.value(x, b)) == pytest.approx(best, rel=1e-4)
@@ -90,6 +93,17 @@ def test_no_quadratic_critic_does_better(rng):
         for _ in range(20):
             other = rng.standard_normal(m.shape)
             assert told(v + size * rng.standard_normal(v.shape), m + size * (other + other.T)) < best
+
+
+def test_the_mean_is_weighed_by_detection_noise_whatever_the_flicker():
+    """One over shot noise and read noise, at each pixel; what flicker adds to the variance of a frame has no part in it."""
+    for kappa in (1.0, 300.0):
+        model, x, b, frames = scene(kappa=kappa)
+        x = x / np.float32(kappa)  # as much light, by fewer emissions of more photons each
+        critic = critic_of(model, frames)
+        critic.update_weights(x, b)
+        variance = model.psi.forward(x) + b + (model.noise_std / model.gain) ** 2
+        np.testing.assert_allclose(critic.mean_weight, 1 / (variance + 1e-3 * variance.mean()), rtol=1e-5)
 
 
 @pytest.mark.parametrize("psf", [None, np.array([[0, 1, 0], [1, 3, 2], [0, 1, 1.0]])], ids=["separable", "any"])
@@ -198,7 +212,8 @@ def test_the_value_on_other_frames_takes_their_mean_and_their_covariance():
     residuals = [mean - critic.mean.ravel() for critic in (mine, other)]
     excesses = [covariance - t.recorded for t in (tile, other_tile)]
     found = mine.value(x, b, other)
-    assert found.mean == pytest.approx(0.15 * residuals[0] @ w @ residuals[1], rel=1e-3)
+    v = mine.mean_weight.ravel().astype(np.float64)
+    assert found.mean == pytest.approx(0.15 * (residuals[0] * v) @ residuals[1], rel=1e-3)
     assert found.covariance == pytest.approx(0.25 * np.trace(w @ excesses[0] @ w @ excesses[1]), rel=1e-3)
     # and neither is what a critic says of its own frames
     for critic in (mine, other):
