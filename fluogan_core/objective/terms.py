@@ -4,7 +4,8 @@ r"""The terms of the objective (11) but for the critic's, their gradients and sa
           + \frac{\lambda_2}{2}\|\nabla^p b\|^2, \qquad x, b \ge 0,
 
 with :math:`\bar y` the mean frame in photons and :math:`\|\nabla^p b\|^2 = \langle b, (\nabla^T\nabla)^p b\rangle`, forward
-differences and nothing across the border.  The paper has p = 1 and :math:`\lambda_3 = 0`: the total variation keeps a wide bar
+differences and nothing across the border; from p = 2 on slow polynomials are free
+(:mod:`fluogan_core.objective.bending`).  The paper has p = 1 and :math:`\lambda_3 = 0`: the total variation keeps a wide bar
 from being split into two ridges, which an l1 norm alone prefers.  For given x the best background is a low-pass of what x
 leaves, a Butterworth filter of order p: the higher p, the less it dims of what varies slowly, and the less it lets pass of what
 varies fast.
@@ -12,7 +13,6 @@ varies fast.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -22,6 +22,7 @@ import numpy as np
 from ..backend.checks import real_number, trailing_shape, whole_number
 from ..physics.forward import ForwardModel
 from ..physics.psi import Psi
+from .bending import Bending
 from .prior import Prior, SparseEdges
 
 __all__ = ["Objective", "WarmStart", "expected_squared_distance"]
@@ -30,9 +31,6 @@ __all__ = ["Objective", "WarmStart", "expected_squared_distance"]
 _TURNS = 50
 #: As many of them where it goes on from the call before.
 _MORE_TURNS = 5
-#: The penalty of no frequency is more than this many times the fidelity: of that a ten-thousandth passes, and of a stiffer one
-#: the rounding errors of b would be all that is seen.
-_STIFFEST = 1e4
 
 
 def expected_squared_distance(model: ForwardModel, x: Any, b: Any, mean: Any) -> float:
@@ -122,7 +120,7 @@ class Objective:
 
     def gradient_b(self, residual: Any, b: Any) -> Any:
         r"""Return :math:`\gamma r + \lambda_2 (\nabla^T\nabla)^p b`, the smooth part's gradient in b."""
-        return self.fidelity * residual + self._filtered(b, self._bending)
+        return self.fidelity * residual + self._bending.gradient(b)
 
     def terms(self, x: Any, b: Any, residual: Any | None = None) -> dict[str, float]:
         """Return each term of (11) but the critic's.
@@ -144,24 +142,12 @@ class Objective:
 
     def smoothness_of(self, b: Any) -> float:
         r"""Return the background's penalty :math:`\tfrac{\lambda_2}{2} \|\nabla^p b\|^2`."""
-        return 0.5 * self._bending_energy(b)
+        return self._bending.energy(b)
 
     @cached_property
-    def _bending(self) -> Any:
-        """Eigenvalues of the penalty's operator, which the cosine transform diagonalises."""
-        xp = self.psi.backend.xp
-        lines = [2 - 2 * np.cos(math.pi * np.arange(n) / n) for n in self.psi.shape]
-        bending = self.smoothness * (lines[0][:, None] + lines[1][None, :]) ** self.order
-        return xp.asarray(np.minimum(bending, _STIFFEST * self.fidelity))
-
-    def _filtered(self, image: Any, gains: Any) -> Any:
-        fft = self.psi.backend.fft
-        return fft.idctn(fft.dctn(image, norm="ortho") * gains, norm="ortho").astype(image.dtype)
-
-    def _bending_energy(self, b: Any) -> float:
-        # in float64: what float32 rounds off a transform of b counts for much among the stiff frequencies
-        spectrum = self.psi.backend.fft.dctn(b.astype(np.float64), norm="ortho")
-        return float((self._bending * spectrum * spectrum).sum())
+    def _bending(self) -> Bending:
+        psi = self.psi
+        return Bending(psi.shape, psi.backend, smoothness=self.smoothness, order=self.order, fidelity=self.fidelity)
 
     def _smooth(
         self, target: Any, weight: float, start: Any | None, free: Any | None = None, warm: WarmStart | None = None
@@ -172,7 +158,7 @@ class Objective:
         bound and the penalty are met in turn (alternating directions, Boyd et al. 2011), whatever the penalty's stiffness;
         ``warm`` says where the last call left off, and is told where this one does.
         """
-        free = self._filtered(target, weight / (weight + self._bending)) if free is None else free
+        free = self._bending.lowpass(target, weight) if free is None else free
         if float(free.min()) >= 0:
             return free
         xp, turns = self.psi.backend.xp, _TURNS
@@ -181,9 +167,8 @@ class Objective:
         else:
             bounded = xp.maximum(free if start is None else start, 0)
             dual = 0 * bounded
-        gains = weight / (2 * weight + self._bending)
         for _ in range(turns):
-            b = self._filtered(target + bounded - dual, gains)
+            b = self._bending.lowpass(0.5 * (target + bounded - dual), 2 * weight)
             bounded = xp.maximum(b + dual, 0)
             dual = dual + b - bounded
         if warm is not None:
@@ -192,7 +177,7 @@ class Objective:
 
     def unbounded_background(self, light: Any) -> Any:
         r"""Return the best background if it could be negative: affine in the light :math:`\Psi x`."""
-        return self._filtered(self.mean - light, self.fidelity / (self.fidelity + self._bending))
+        return self._bending.lowpass(self.mean - light, self.fidelity)
 
     def best_background(self, light: Any, *, free: Any | None = None, warm: WarmStart | None = None) -> Any:
         r"""Return the b of the smallest (11), without the critic, for the light :math:`\Psi x` of the molecules.

@@ -1,0 +1,113 @@
+r"""The penalty on a background that varies fast, blind to slopes and bends that leave the field.
+
+The powers of :math:`\nabla^T\nabla` are diagonal in cosines, all of which meet the border at a right angle.  A background that
+is as smooth but has a slope there (a gradient, vignetting, a bump off the middle) is made of many cosines, and a penalty on the
+fast ones would press it flat at the border and make it ring inside.  So polynomials of the field's coordinates are free,
+
+.. math:: \min_P \|b - P\|_B^2, \qquad \|b\|_B^2 = \langle b, B b \rangle, \quad B = \lambda_2 (\nabla^T\nabla)^p,
+
+P of those :math:`u^i v^j` with :math:`i + j \le 2` and :math:`i + j < p` that vary as slowly as the cosines that B lets pass:
+:math:`(\pi i / M_1)^2 + (\pi j / M_2)^2 < 1 / s^2` with :math:`s = (\lambda_2/\gamma)^{1/2p}` the background's length scale in
+pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..backend.arrays import Backend
+
+__all__ = ["Bending"]
+
+#: The penalty of no frequency is more than this many times the fidelity: of that a ten-thousandth passes, and of a stiffer one
+#: the rounding errors of b would be all that is seen.
+_STIFFEST = 1e4
+#: Highest degree that is free.
+_DEGREE = 2
+
+
+class Bending:
+    r"""The penalty :math:`\tfrac12 \min_P \|b - P\|_B^2`, its gradient and its low-pass filter.
+
+    Parameters
+    ----------
+    shape : (M1, M2)
+        Camera pixels.
+    backend : Backend
+    smoothness : float
+        :math:`\lambda_2`.
+    order : int
+        p.
+    fidelity : float
+        :math:`\gamma`, which bounds the penalty of the fastest cosines and sets the length scale.
+    """
+
+    def __init__(self, shape: tuple[int, int], backend: Backend, *, smoothness: float, order: int, fidelity: float) -> None:
+        self.backend = backend
+        lines = [2 - 2 * np.cos(math.pi * np.arange(n) / n) for n in shape]
+        bending = smoothness * (lines[0][:, None] + lines[1][None, :]) ** order
+        self.bending = np.minimum(bending, _STIFFEST * fidelity)
+        scale = (smoothness / fidelity) ** (0.5 / order)
+        u, v = (2 * (np.arange(n) + 0.5) / n - 1 for n in shape)
+        degrees = [
+            (i, j)
+            for i in range(_DEGREE + 1)
+            for j in range(_DEGREE + 1)
+            if 0 < i + j < min(order, _DEGREE + 1) and scale * math.hypot(math.pi * i / shape[0], math.pi * j / shape[1]) < 1
+        ]
+        # Legendre polynomials: well apart from each other, and the same span
+        free = [np.outer(np.polynomial.Legendre.basis(i)(u), np.polynomial.Legendre.basis(j)(v)) for i, j in degrees]
+        self.free = np.array([self._spectrum(backend.asarray(image)) for image in free]) if smoothness and free else None
+        self._filters: dict[float, tuple[Any, Any, Any]] = {}
+
+    def _spectrum(self, image: Any) -> np.ndarray:
+        return self.backend.to_host(self.backend.fft.dctn(image, norm="ortho"))
+
+    def _of_weight(self, weight: float) -> tuple[Any, Any, Any]:
+        """Gains of the cosines, and what projects a spectrum on the polynomials and adds them: (P, M1, M2) each."""
+        if weight not in self._filters:
+            asarray, gains = self.backend.asarray, weight / (weight + self.bending)
+            if self.free is None:
+                self._filters = {weight: (asarray(gains), None, None)}
+            else:
+                seen = self.free * (self.bending * gains)
+                inverse = np.linalg.inv(np.tensordot(seen, self.free, axes=([1, 2], [1, 2])))
+                added = np.tensordot(inverse, self.free * (1 - gains), axes=1)
+                if len(self._filters) > 3:  # the step of b changes with the weights of a critic
+                    self._filters = {}
+                self._filters[weight] = asarray(gains), asarray(seen), asarray(added)
+        return self._filters[weight]
+
+    def lowpass(self, target: Any, weight: float) -> Any:
+        r"""Return :math:`\arg\min_b w/2 \|b - t\|^2 + \tfrac12 \min_P \|b - P\|_B^2`, (M1, M2)."""
+        fft, xp = self.backend.fft, self.backend.xp
+        gains, seen, added = self._of_weight(weight)
+        spectrum = fft.dctn(target, norm="ortho")
+        passed = spectrum * gains
+        if seen is not None:
+            passed = passed + xp.tensordot(xp.tensordot(seen, spectrum, axes=2), added, axes=1)
+        return fft.idctn(passed, norm="ortho").astype(target.dtype)
+
+    def _bent(self, b: Any) -> tuple[Any, Any]:
+        """Spectrum of b, and of the gradient of the penalty; in float64, since stiff frequencies magnify rounding errors."""
+        spectrum = self.backend.fft.dctn(b.astype(np.float64), norm="ortho")
+        xp, bending = self.backend.xp, self.backend.asarray(self.bending)
+        bent = bending * spectrum
+        if self.free is not None:
+            stiff = self.free * self.bending
+            inverse = np.linalg.inv(np.tensordot(stiff, self.free, axes=([1, 2], [1, 2])))
+            free, stiff, inverse = (self.backend.asarray(a) for a in (self.free, stiff, inverse))
+            bent = bent - xp.tensordot(inverse @ xp.tensordot(free, bent, axes=2), stiff, axes=1)
+        return spectrum, bent
+
+    def gradient(self, b: Any) -> Any:
+        """Return the gradient of the penalty, (M1, M2)."""
+        return self.backend.fft.idctn(self._bent(b)[1], norm="ortho").astype(b.dtype)
+
+    def energy(self, b: Any) -> float:
+        """Return the penalty of b."""
+        spectrum, bent = self._bent(b)
+        return 0.5 * float((spectrum * bent).sum())
