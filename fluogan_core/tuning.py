@@ -161,7 +161,7 @@ class CovariancePhaseTuning:
         Accelerated iterations per step of the solver: as many as pay for one look at the step sizes.
     edges : float
         Edges weigh up to this many times as much as in the fit of the mean, where all of the variance is flicker.  Pairs and
-        bars.
+        bars.  With 9, blinking pairs 150 nm apart merge; with 3, bars of few bright emissions come out as grains.
     all_flicker : float
         Share of flicker in the variance of the light that counts as all.  Pairs and bars.
     drawn : float
@@ -182,10 +182,15 @@ class CovariancePhaseTuning:
         Standard errors by which unseen frames may speak against the fit: at its end, and while it runs.
     patience : int
         Steps that are taken before unseen frames are asked.
+    variance_floor : float
+        Added to every pixel's variance where the light of structures is compared with the mean frame, in units of the mean
+        pixel's: as in the quadratic critic.
+    light_changed : float
+        The log says so where the light of a structure had to be changed by more than this part.
     """
 
     inner: int = 50
-    edges: float = 9.0
+    edges: float = 4.0
     all_flicker: float = 2.0 / 3.0
     drawn: float = 0.25
     flat: int = 2
@@ -197,6 +202,8 @@ class CovariancePhaseTuning:
     worse: float = 2.0
     hopeless: float = 5.0
     patience: int = 8
+    variance_floor: float = 1e-3
+    light_changed: float = 0.1
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from typing import Any
@@ -11,9 +12,11 @@ import numpy as np
 from ..critics.quadratic import QuadraticCritic
 from ..objective.blur import GaussianKernel
 from ..objective.fista import Acceleration
+from ..objective.prior import SparseEdges
 from ..objective.prox import edge_lengths
 from ..objective.terms import Objective
 from ..tuning import DEFAULT, CovariancePhaseTuning
+from .light import LightFactor, light_factor
 from .options import SolverOptions
 from .phase import Images, Stop, StopReason, record_of
 from .problem import Problem
@@ -22,23 +25,29 @@ from .splits import held_out_frames, seen_frames
 
 __all__ = ["CovariancePhase"]
 
+log = logging.getLogger("fluogan_core")
+
 
 class CovariancePhase:
     r"""Proximal gradient steps with momentum (FISTA) on
 
-    .. math:: s \left(\tfrac{\varrho}{2} r^T W r + \tfrac14 \mathrm{tr}(W E W E)\right) + \lambda_1 \|z\|_1
+    .. math:: s \left(\tfrac{\varrho}{2} r^T V r + \tfrac14 \mathrm{tr}(W E W E)\right) + \lambda_1 \|z\|_1
               + \lambda_3 \sum_i e_i |(\nabla z)_i| + \tfrac{\lambda_2}{2} \|\nabla^p b\|^2, \qquad x = G z,\quad z, b \ge 0.
 
     At :math:`\varrho = 1` the bracket is the largest value that a quadratic critic reaches
     (:class:`fluogan_core.critics.quadratic.QuadraticCritic`).  :math:`\varrho` is the option ``fidelity``, and
-    :math:`s = \gamma \bar v / \varrho` makes the first term the fidelity of (11) where all pixels are equally noisy and
-    uncorrelated.  Where the mean frame is noisier than its fluctuations explain, that term is divided by the square of how
-    much.  The weights W are updated at steps 0, 1, 2, 4, 8, ...
+    :math:`s = \gamma \bar v \min(1, n^2) / \varrho`, with n the noise of the mean frame over what the variance of the frames
+    explains, makes the first term the fidelity of (11) where all pixels are equally noisy: :math:`\bar v n^2` is the detection
+    noise, the rest of the variance is flicker.  Where the mean frame is noisier than its fluctuations explain, that term is
+    divided by the square of how much.  The weights V and W are updated at steps 0, 1, 2, 4, 8, ...
+
+    In the end the light of every structure is set to that of the mean frame (:mod:`fluogan_core.solvers.light`), unless the
+    prior is the user's own.
 
     Edges weigh more than in the fit of the mean,
 
     .. math:: e_i = \max\!\left(\frac{q_2}{1 + (|(\nabla x^0)_i| / \frac14 \bar x^0)^2}, q_8\right), \quad
-              q_k = \max(1, 9 \min(1, \tfrac32 f)^k), \quad \bar x^0 = \frac{\sum (x^0)^2}{\sum x^0},
+              q_k = \max(1, 4 \min(1, \tfrac32 f)^k), \quad \bar x^0 = \frac{\sum (x^0)^2}{\sum x^0},
 
     with :math:`x^0` the image that the phase starts from and f the share of flicker in the variance of the light
     (:attr:`flicker_share`): total variation reweighted (Candes, Wakin and Boyd 2008).  So flat areas stay flat where
@@ -99,7 +108,14 @@ class CovariancePhase:
         if len(kept) > 1:
             mean = self.held_out.mean(axis=0, dtype=np.float64).astype(np.float32)
             self.unseen = quadratic_critic(counts[xp.asarray(kept)], model, mean, like=self.critic, **more)
-        self.scale = np.float32(objective.fidelity / options.fidelity * problem.noise.variance / model.gain**2)
+        detection = problem.noise.variance / model.gain**2 * min(1.0, problem.noise.excess) ** 2
+        self.scale = np.float32(objective.fidelity / options.fidelity * detection)
+        # one over the variance of the mean frame, per photon of variance of a frame; bad pixels have no part in it
+        self.frames, self.read_variance = (
+            np.float32(len(counts) / problem.noise.unexplained**2),
+            np.float32((model.noise_std / model.gain) ** 2),
+        )
+        self.good_pixels = xp.asarray(~problem.bad_pixels, dtype=np.float32)
         self.timings = {"covariance fit": time.perf_counter() - started}
 
     def start(self, images: Images, *, fitted: bool = False) -> None:
@@ -132,7 +148,23 @@ class CovariancePhase:
     def outcome(self) -> Images:
         if not self.taken or (self.stop is not None and self.stop.rejected):
             return self.first
-        return self.images
+        if not self._light_is_kept:
+            return self.images
+        z, x, b = self.images
+        z = self._light_factor(x, b).factor * z
+        return Images(z, self.kernel(z), b)
+
+    @property
+    def _light_is_kept(self) -> bool:
+        """Whether the light of structures is set in the end: a prior of the user's own has the last word."""
+        return isinstance(self.objective.prior, SparseEdges)
+
+    def _light_factor(self, x: Any, b: Any) -> LightFactor:
+        """What sets the light of every structure to that of the mean frame."""
+        psi, mean = self.objective.psi, self.objective.mean
+        variance = psi.forward(x) + b + self.read_variance
+        variance = variance + np.float32(self.tuning.variance_floor) * variance.mean() + np.float32(1e-12)
+        return light_factor(x, b, psi=psi, mean=mean, weight=self.frames * self.good_pixels / variance)
 
     def step(self) -> dict[str, float]:
         """Update the critic's weights if it is time; then move the images."""
@@ -177,7 +209,17 @@ class CovariancePhase:
             reason = StopReason.STEPS
         else:
             return None
-        return Stop(reason, self.taken, rejected=self._predicts_worse(t.worse))
+        stop = Stop(reason, self.taken, rejected=self._predicts_worse(t.worse))
+        if (
+            not stop.rejected
+            and (largest := self._light_factor(self.x, self.acceleration.current[1]).largest) > t.light_changed
+        ):
+            log.info(
+                "the fit of mean and covariance had changed the light of some structures: it is set to that of the mean frame "
+                "(by up to %.0f %%)",
+                100 * largest,
+            )
+        return stop
 
     def _terms(self, z: Any, b: Any) -> dict[str, float]:
         of_mean, of_covariance = (float(self.scale) * value for value in self.critic.value(self.x, b))

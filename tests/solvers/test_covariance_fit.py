@@ -35,7 +35,7 @@ def test_a_few_steps_reach_what_many_do():
         made[solver.phases[1].taken] = solver.images.x
     start, last = made[0], made[30]
     assert np.linalg.norm(last - start) > 0.2 * np.linalg.norm(last)
-    assert np.linalg.norm(made[10] - last) < 0.1 * np.linalg.norm(last - start)
+    assert np.linalg.norm(made[10] - last) < 0.15 * np.linalg.norm(last - start)
 
 
 def test_fidelity_weighs_the_mean_against_covariances():
@@ -88,7 +88,7 @@ def test_covariances_tell_background_from_light_and_predict_unseen_frames():
 def test_edges_weigh_more_where_the_mean_fit_has_none(monkeypatch):
     monkeypatch.setattr(CovariancePhase, "flicker_share", 0.5)
     psi, x, b, stack = blinking(frames=60)
-    solver = Solver(stack, psi=psi, camera=CAMERA, options=SMALL)
+    solver = Solver(stack, psi=psi, camera=CAMERA, options=SMALL, tuning=tuned(edges=9.0))
     fit, drawn = solver.phases[1], np.zeros_like(x)
 
     def start(z):
@@ -165,7 +165,7 @@ def test_images_that_predict_unseen_frames_clearly_worse_are_rejected():
     gain, error = fit.gain_over(*mean.outcome[1:])
     assert gain > -2 * error
     assert not solver.result().stops["covariance"].rejected
-    np.testing.assert_array_equal(solver.result().x, fit.images.x)
+    np.testing.assert_array_equal(solver.result().x, fit.outcome.x)
     fit.x = 2 * fit.x  # twice the light, twice the flicker
     assert fit.gain_over(*mean.outcome[1:])[0] < -2 * error
     fit.stop = fit._stopped(settled=False, updated=False)
@@ -183,7 +183,7 @@ def test_between_two_updates_of_the_weights_the_recorded_objective_falls():
     while solver.phase != "done":
         solver.step()
     h, fit = solver.history.arrays(), solver.phases[1]
-    assert fit.prior.edges.max() > 2
+    assert fit.prior.edges.max() > 1.5
     expected = fit.prior.total_variation * (fit.prior.edges * edge_lengths(fit.images.z)).sum(dtype=np.float64)
     assert h["total_variation"][-1] == pytest.approx(expected, rel=1e-6)
     of_one_update = h["objective"][h["phase"] == 1][4:8]  # updates at 0, 1, 2, 4, 8
