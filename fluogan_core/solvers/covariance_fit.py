@@ -210,13 +210,12 @@ class CovariancePhase:
         else:
             return None
         stop = Stop(reason, self.taken, rejected=self._predicts_worse(t.worse))
-        if (
-            not stop.rejected
-            and (largest := self._light_factor(self.x, self.acceleration.current[1]).largest) > t.light_changed
-        ):
+        if stop.rejected or not self._light_is_kept:
+            return stop
+        if (largest := self._light_factor(self.x, self.acceleration.current[1]).largest) > t.light_changed:
             log.info(
-                "the fit of mean and covariance had changed the light of some structures: it is set to that of the mean frame "
-                "(by up to %.0f %%)",
+                "the fit of mean and covariance had changed the light of some structures: it is set to that of the mean frame, "
+                "by a change of up to %.0f %%",
                 100 * largest,
             )
         return stop

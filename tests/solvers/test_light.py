@@ -88,3 +88,29 @@ def test_dark_images_have_no_light_to_scale():
     kept = light_factor(np.zeros(psi.fine_shape, np.float32), b, psi=psi, mean=2 * b, weight=np.ones_like(b))
     assert (kept.factor == 1).all()
     assert kept.largest == 0.0
+
+
+def test_a_changed_light_is_said_and_a_prior_of_ones_own_has_the_last_word(caplog):
+    """An image that the phase has dimmed, with the library's prior and with another one."""
+    from fluogan_core.solvers.solver import Solver
+
+    class Positive(fg.Prior):
+        def value(self, z):
+            return 0.0
+
+        def prox(self, v, step):
+            return np.maximum(v, 0)
+
+    _, frames = blinking_stack([(9, 9), (30, 30)], np.array([0.2, 0.4]), frames=60)
+    options = fg.SolverOptions(warm_steps=50, steps=1)
+    for prior in (None, Positive()):
+        psi = spots_psi(kappa=300.0)
+        solver = Solver(frames.astype(np.float32), psi=psi, camera=fg.Camera(1.0, 0.0, READ), options=options, prior=prior)
+        solver.run(progress=False)
+        phase = solver.phases[1]
+        phase.x = 0.5 * phase.x
+        caplog.clear()
+        with caplog.at_level("INFO", logger="fluogan_core"):
+            phase._stopped(settled=True, updated=False)
+        assert any("set to that of the mean frame" in record.getMessage() for record in caplog.records) == (prior is None)
+        assert (phase.outcome.x == phase.images.x).all() == (prior is not None)
