@@ -269,11 +269,11 @@ def test_blinking_brightness_is_as_asked_on_average():
 
 
 def test_estimate_prints_what_the_library_finds(fluogan, recording):
-    status, out, _ = fluogan("estimate", recording, "--fwhm-nm", 150, "--factor", 2, "--json")
+    status, out, _ = fluogan("estimate", recording, "--fwhm-nm", 150, "--factor", 2, "--gain", 2.2, "--json")
     assert status == 0
     found = json.loads(out)
     psi = fg.Psi(fg.gaussian_psf(150, 100, 2), (20, 16), 2, backend="numpy")
-    expected = fg.estimate_camera(tifffile.imread(recording), psi)
+    expected = fg.estimate_camera(tifffile.imread(recording), psi, gain=2.2)
     assert found["gain"] == expected.camera.gain
     assert found["photons_per_emitter"] == expected.photons_per_emitter
     assert found["gain_error"] == expected.gain_error
@@ -339,7 +339,7 @@ def test_reconstruct_writes_everything_it_says(fluogan, recording, tmp_path):
     out_folder = tmp_path / "results" / "deep"
     status, out, err = fluogan(
         "reconstruct", recording, "--output", out_folder, "--fwhm-nm", 150, *QUICK, "--steps", 1, "--seed", 3,
-        "--roi", "0,2,20,12", "--frames", "5:55", "--offset", 100,
+        "--roi", "0,2,20,12", "--frames", "5:55", "--offset", 100, "--gain", 2.2,
     )  # fmt: skip
     assert status == 0, err
     assert sorted(p.name for p in out_folder.iterdir()) == [
@@ -356,7 +356,7 @@ def test_reconstruct_writes_everything_it_says(fluogan, recording, tmp_path):
     assert report["parameters"]["method"] == "linear"
     assert report["parameters"]["seed"] == report["seed"] == 3
     assert report["camera"]["offset"] == 100
-    assert report["camera_estimate"]["given"] == ["offset"]
+    assert report["camera_estimate"]["given"] == ["gain", "offset"]
     assert report["operator"]["photons_per_emitter"] == report["camera_estimate"]["photons_per_emitter"]
     assert len(report["history"]["phase"]) == report["result"]["steps"]
     assert report["versions"]["torch"]

@@ -23,7 +23,7 @@ SWEEP = ("--fwhm-nm", 150, "--factor", 2, "--warm-steps", 5)
 
 def test_sweep_tries_every_combination_and_says_which_is_best(fluogan, recording, tmp_path):
     status, out, err = fluogan(
-        "sweep", recording, "--output", tmp_path / "out", *SWEEP, "--roi", "0,2,20,12", "--offset", 100,
+        "sweep", recording, "--output", tmp_path / "out", *SWEEP, "--roi", "0,2,20,12", "--offset", 100, "--gain", 2.2,
         "--vary", "sparsity=0.5,500", "--vary", "warm-steps=5, 10", "--vary", "fwhm_nm=150",
     )  # fmt: skip
     assert status == 0, err
@@ -32,7 +32,7 @@ def test_sweep_tries_every_combination_and_says_which_is_best(fluogan, recording
     report = json.loads((tmp_path / "out/sweep.json").read_text())
     assert report["parameters"]["method"] == "none"
     assert report["input"]["roi"] == [0, 2, 20, 12]
-    assert report["camera_estimate"]["given"] == ["offset"]
+    assert report["camera_estimate"]["given"] == ["gain", "offset"]
     assert report["psf_width"]["note"] == "width of the PSF: 1 times as described (given, not measured)"  # its width is varied
     assert report["operator"]["photons_per_emitter"] == report["camera_estimate"]["photons_per_emitter"]
     assert report["command"][0] == "fluogan"
