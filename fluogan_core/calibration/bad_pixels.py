@@ -134,7 +134,7 @@ def find_bad_pixels(mean: np.ndarray, variance: np.ndarray, frames: int, psi: Ps
         shown = ", ".join(f"({row}, {column})" for row, column in zip(rows[:_SHOWN], columns[:_SHOWN]))
         more = f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else ""
         reason = (
-            f"pixels left out of the fit: {len(rows)} that no light through the PSF could look like (hot, dead, stuck), "
+            f"pixels left out of the fit: {len(rows)} that no light through this PSF explains (hot, dead, stuck), "
             f"(row, column) {shown}{more}"
         )
     return BadPixels(bad, filled, tuple(remark for remark in (border, reason) if remark))
@@ -149,8 +149,8 @@ def _empty_border(changing: np.ndarray) -> str:
     if whole[2:] == changing.shape:
         return ""
     return (
-        "rows or columns at the border never change (left by a registration?), and no image looks like that: cut the stack to "
-        f"top, left, rows, columns = {', '.join(map(str, whole))} (roi)"
+        "rows or columns at the border never change (a registration may have left them), and no image explains that: crop the "
+        f"stack to top, left, rows, columns = {', '.join(map(str, whole))} (roi)"
     )
 
 
@@ -182,8 +182,8 @@ def _bad_and_filled(mean: np.ndarray, variance: np.ndarray, frames: int, psi: Ps
         if bad.mean() > _MOST:
             break
     reason = (
-        f"more than {100 * _MOST:.0f} % of the pixels stick out of what the PSF lets be (a border without light, a PSF far too "
-        "wide, very unequal pixels): all are taken as they are; cut the stack to what is whole"
+        f"more than {100 * _MOST:.0f} % of the pixels cannot be explained by light through this PSF (a border without light, a "
+        "PSF that is far too wide, very unequal pixels): no pixel is left out of the fit; crop the stack to what is valid (roi)"
     )
     return np.zeros_like(bad), mean, reason
 

@@ -85,7 +85,9 @@ def _moments(counts: Any) -> tuple[Any, Any]:
     """Mean and temporal variance of each pixel."""
     largest = max(float(counts.max()), -float(counts.min()))
     if largest > _LARGEST:
-        raise ValueError(f"the stack holds counts up to {largest:.3g}, whose variance no float32 can hold: scale it down")
+        raise ValueError(
+            f"the stack holds counts up to {largest:.3g}; float32 cannot hold their variance: divide all counts by one factor"
+        )
     step = counts[1:] - counts[:-1]
     return counts.mean(axis=0, dtype=np.float64), 0.5 * (step * step).mean(axis=0, dtype=np.float64)
 

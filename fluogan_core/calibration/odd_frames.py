@@ -138,7 +138,7 @@ def without_odd_frames(stack: Stack) -> tuple[Stack, str]:
     keep = np.setdiff1d(np.arange(found.frames), found.numbers)
     taken = range(found.frames) if stack.taken is None else stack.taken
     left_out = tuple(taken[number] for number in found.numbers)
-    note = f"frames left out, they stand apart from the others: {found.sentence(taken.start, taken.step)}"
+    note = f"frames left out because they differ from all others: {found.sentence(taken.start, taken.step)}"
     return replace(stack, frames=stack.frames[keep], left_out=left_out, notes=(*stack.notes, note)), note
 
 

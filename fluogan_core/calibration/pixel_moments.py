@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..backend.arrays import default_memory_budget
+from .plain import plain
 
 __all__ = ["PixelMoments", "Shift", "live_pixels", "pixel_moments", "windows"]
 
@@ -93,7 +94,10 @@ def live_pixels(stack: np.ndarray, mean: np.ndarray, variance: np.ndarray, unlit
     live = np.ones(variance.shape, dtype=bool)
     if count >= 5 and count > 2 * next_count and second is not None:
         live &= ~at_top
-        notes.append(f"saturation: {count / stack.size:.2%} of the values pile up at {top:g}; their pixels are left out")
+        notes.append(
+            f"saturation: {count / stack.size:.2%} of the values are {plain(float(top), 6)}, the largest one; their pixels are "
+            "left out"
+        )
     span = np.ptp(np.quantile(mean, (0.005, 0.995)))
     hot = np.abs(mean - median_filter(mean, 3)) > 0.5 * span + 5.0 * np.sqrt(variance / len(stack))
     # without a photon there is nothing to learn of the camera, and nothing wrong with the pixel

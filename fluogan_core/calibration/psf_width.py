@@ -121,7 +121,7 @@ def width_from(statistics: StackStatistics, psi: Psi) -> PSFWidth:
     best = _best(targets, widths, curves)
     measured, error = _with_error(best)
     doubts = [
-        f"{one} and {other} do not agree on it ({why})"
+        f"{one} and {other} give different widths ({why})"
         for one, other, why, first, second in _parts(optics)
         if _differ(*(_best(targets[:, part], widths, curves[:, part]) for part in (first, second)))
     ]
@@ -133,7 +133,7 @@ def width_from(statistics: StackStatistics, psi: Psi) -> PSFWidth:
 
 
 def _unknown(why: str) -> PSFWidth:
-    return PSFWidth(1.0, math.nan, math.inf, f"{_WHAT}not told by the flicker ({why}); taken as described")
+    return PSFWidth(1.0, math.nan, math.inf, f"{_WHAT}the flicker does not determine it ({why}); the PSF is used as described")
 
 
 def _judged(measured: float, error: float, doubts: list[str]) -> PSFWidth:
@@ -141,17 +141,21 @@ def _judged(measured: float, error: float, doubts: list[str]) -> PSFWidth:
     if not _NARROWEST < measured < _WIDEST and not math.isnan(measured):
         return _unknown(f"covariances of neighbours fit no PSF {_NARROWEST:g} to {_WIDEST:g} times as wide as described")
     if not error < _VAGUE:
-        seen = "there is hardly any" if math.isinf(error) else f"{measured:.2f} +- {error:.2f} times as wide as described"
+        seen = (
+            "hardly any flicker is seen"
+            if math.isinf(error)
+            else (f"{measured:.2f} +- {error:.2f} times as wide as described; an error below {_VAGUE:g} is needed")
+        )
         return PSFWidth(1.0, measured, error, _unknown(seen).note)
     off = abs(measured - 1.0)
-    found = f"covariances of neighbours fit one {measured:.3f} +- {error:.3f} times as wide as described"
+    found = f"covariances of neighbours fit a PSF {measured:.3f} +- {error:.3f} times as wide as described"
     if off <= max(_LEAST, _CLEAR * error):
         return PSFWidth(1.0, measured, error, f"{_WHAT}as described ({found})")
     if off > _MOST:
-        doubts = ["that is farther off than a PSF should be (flicker out of focus, a sample that moves)", *doubts]
+        doubts = [f"that is more than {_MOST:.0%} from the description (flicker out of focus, or a sample that moves)", *doubts]
     if doubts:
-        return PSFWidth(1.0, measured, error, f"{_WHAT}{found}; left as described: {'; '.join(doubts)}")
-    return PSFWidth(measured, measured, error, f"{_WHAT}{found}, and so it is taken")
+        return PSFWidth(1.0, measured, error, f"{_WHAT}{found}; the PSF is used as described, because {'; '.join(doubts)}")
+    return PSFWidth(measured, measured, error, f"{_WHAT}{found}; this width is used")
 
 
 def _with_error(replicates: np.ndarray) -> tuple[float, float]:

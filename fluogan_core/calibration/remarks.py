@@ -8,6 +8,7 @@ import numpy as np
 
 from .flicker import SHAPED, Flicker
 from .pixel_moments import PixelMoments
+from .plain import change_of_light, plain
 from .regression import jackknife
 
 __all__ = ["MOST_READ_NOISE", "camera_notes", "flicker_notes", "neighbour_notes", "usable_brightness"]
@@ -20,11 +21,14 @@ def usable_brightness(kappa: float, error: float) -> tuple[float, str]:
     """A usable kappa, and what to say where it was not measured."""
     if kappa > 2.0 * error:
         return kappa, ""
+    measured = f"{plain(kappa, 2)} +- {plain(error, 2)}"
     if math.isinf(error):
-        return 1.0, "photons per emission: not measured, that takes psi; 1 is assumed"
+        return 1.0, "photons per emission: not measured, because no PSF was given; 1 photon per emission is assumed"
     if error > 1.0:
-        return 1.0, f"photons per emission: not determined ({kappa:.2g} +- {error:.2g}); 1 is assumed"
-    return max(kappa, error), f"photons per emission: hardly any flicker seen ({kappa:.2g} +- {error:.2g})"
+        return 1.0, f"photons per emission: not determined by this stack ({measured} photons); 1 photon per emission is assumed"
+    return max(kappa, error), (
+        f"photons per emission: the stack shows hardly any flicker ({measured} photons); the larger of value and error is used"
+    )
 
 
 def gain_refusal(moments: PixelMoments, gain: float, error: float, unexplained: float) -> str:
@@ -32,14 +36,15 @@ def gain_refusal(moments: PixelMoments, gain: float, error: float, unexplained: 
     why = "its pixels are too alike, or too few, or their noise is not that of photons"
     if unexplained > error:
         why = (
-            f"its variance is mostly flicker, of which one brightness per emission leaves as much unexplained as makes a slope "
-            f"of {unexplained:.3g} (few bright molecules, or few frames)"
+            "most of its variance is flicker, and one number of photons per emission does not describe that flicker: the part "
+            f"left over could change the slope by {plain(unexplained)} (few bright molecules, or few frames)"
         )
     help_ = "give the gain if you have a calibration"
     steady = _steady_from(moments.brightness, float(np.quantile(moments.mean, 0.005)))
     if steady:
         help_ += f", or take the frames after most of the bleaching (frames {steady}:{moments.brightness.size})"
-    return f"the gain cannot be read from this stack (slope of variance on mean {gain:.3g} +- {error:.3g}): {why}; {help_}"
+    slope = f"slope of variance on mean {plain(gain)} +- {plain(error)}"
+    return f"the gain cannot be read from this stack ({slope}): {why}; {help_}"
 
 
 def _steady_from(brightness: np.ndarray, darkest: float) -> int:
@@ -68,14 +73,19 @@ def camera_notes(
     dim, gain, bright = slopes
     if "gain" not in given and abs(dim - bright) > max(0.1 * gain, 2.0 * error):
         notes.append(
-            f"variance is not proportional to light: its slope is {dim:.3g} among dark pixels and {bright:.3g} among bright "
-            "ones (a camera that is not linear, or a sample that moves)"
+            f"variance is not proportional to light: its slope is {plain(dim)} among dark pixels and {plain(bright)} among "
+            "bright ones (a camera that is not linear, or a sample that moves)"
         )
     tenth = max(1, frames // 10)
     first, last = (part.mean() - offset for part in (moments.brightness[:tenth], moments.brightness[-tenth:]))
-    if first > 0 and abs(last / first - 1.0) > 0.03:
-        word = "falls" if last < first else "rises"
-        notes.append(f"bleaching or drift: brightness {word} by {abs(last / first - 1.0):.0%} over the stack")
+    if first > 0 >= last:
+        source = "given" if "offset" in given else "estimated"
+        notes.append(
+            f"bleaching or drift: the mean of the last frames is not above the {source} offset of {plain(offset, 5)} counts: "
+            "nothing is left of the light, or the offset is too high (give the one that was measured with the shutter closed)"
+        )
+    elif first > 0 and abs(last / first - 1.0) > 0.03:
+        notes.append(f"bleaching or drift: the light above the offset {change_of_light(first, last)} over the stack")
     return notes
 
 
@@ -84,13 +94,14 @@ def flicker_notes(flicker: Flicker, kappa: np.ndarray, error: np.ndarray) -> lis
     notes = []
     if kappa[0] > 3.0 * error[0] and kappa[0] - kappa[1] > max(0.2 * kappa[0], 3.0 * math.hypot(*error)):
         notes.append(
-            f"slow fluctuation: two frames in a row show only {max(kappa[1] / kappa[0], 0.0):.0%} of it (blinking over several "
-            "frames, or a sample that moves)"
+            f"slow fluctuation: differences of consecutive frames show only {max(kappa[1] / kappa[0], 0.0):.0%} of the "
+            "flicker's variance over the whole stack (molecules that blink over several frames, or a sample that moves)"
         )
     if kappa[0] > 3.0 * error[0] and flicker.disagreement > 0.2:
         notes.append(
-            "the covariance of neighbours does not fall off as the PSF says (another PSF, or flicker out of focus): kappa "
-            f"is uncertain by {flicker.disagreement:.0%} for that alone"
+            "the covariance of neighbouring pixels does not fall with distance as this PSF predicts (another PSF, or flicker "
+            "out of focus): closer and wider pairs of pixels give photons per emission that differ by "
+            f"{plain(flicker.disagreement * kappa[0], 2)}; all of these pairs together give {plain(kappa[0], 2)}"
         )
     values, errors = flicker.fast[0, SHAPED:], jackknife(flicker.fast)[SHAPED:]
     clear = values > 4.0 * errors
@@ -98,7 +109,7 @@ def flicker_notes(flicker: Flicker, kappa: np.ndarray, error: np.ndarray) -> lis
         notes.append(f"the illumination flickers by {math.sqrt(values[0]):.1%} rms from frame to frame")
     for name, value, seen in (("row", values[1], clear[1]), ("column", values[2], clear[2])):
         if seen:
-            notes.append(f"noise common to a {name}: {math.sqrt(value):.2g} counts rms")
+            notes.append(f"noise common to a {name}: {plain(math.sqrt(value), 2)} counts rms")
     return notes
 
 

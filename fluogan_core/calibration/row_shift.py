@@ -135,7 +135,7 @@ def row_shift_notes(mean: np.ndarray) -> list[str]:
         if found.clear:
             notes.append(
                 f"odd {lines} lie {found.shift:+.2f} +- {found.error:.2g} pixels from even ones (positive: to the {way}), as a "
-                f"bidirectional scan leaves them: the image is blurred by that along {lines}; correct the scan's phase, or "
-                f"shift the {lines} back before the fit"
+                f"bidirectional scan leaves them: the image is blurred by so much along the {lines}; correct the phase of the "
+                f"scan, or shift the {lines} back before the fit"
             )
     return notes

@@ -43,7 +43,7 @@ class StackStatistics:
         self.frames: np.ndarray = np.delete(frames, odd.numbers, axis=0) if odd.numbers else frames
         self.notes: tuple[str, ...] = ()
         if odd.numbers:
-            self.notes = (f"frames that stand apart are left out: {odd.sentence()}",)
+            self.notes = (f"frames left out because they differ from all others: {odd.sentence()}",)
         self._moments: PixelMoments | None = None
 
     def moments(self, shifts: Sequence[Shift] = ()) -> PixelMoments:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..calibration.plain import plain
 from ..physics.psf import FWHM_PER_SIGMA, psf_sigma
 from ..stack import frames_of
 from .provenance import device_facts, loaded_versions, peak_memory_bytes, threads
@@ -127,8 +128,8 @@ def estimate_rows(estimate: CameraEstimate, with_psf: bool = True) -> list[tuple
     for name, unit in _CAMERA_UNITS.items():
         given = name in estimate.given
         if name in facts:
-            error = "" if given else f"{facts[f'{name}_error']:.2g}"
-            rows.append((name.replace("_", " "), f"{facts[name]:.4g}", error, unit, "given" if given else "estimated"))
+            error = "" if given else plain(facts[f"{name}_error"], 2)
+            rows.append((name.replace("_", " "), plain(facts[name], 4), error, unit, "given" if given else "estimated"))
         else:
             rows.append((name.replace("_", " "), "", "", unit, "needs a PSF (--fwhm-nm)"))
     return rows

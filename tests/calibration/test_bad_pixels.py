@@ -111,7 +111,7 @@ def test_too_many_are_left_as_they_are_and_said(caplog):
     made, bad = without_bad_pixels(stack, psi)
     assert made is stack
     assert not bad.any()
-    assert "more than 5 % of the pixels stick out" in caplog.text
+    assert "more than 5 % of the pixels cannot be explained by light through this PSF" in caplog.text
 
 
 def test_a_border_that_registration_left_is_said_with_what_to_cut_to(caplog):

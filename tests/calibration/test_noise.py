@@ -86,7 +86,7 @@ def test_a_field_of_too_few_pixels_tells_nothing_of_the_pattern(rng):
 
 
 def test_counts_beyond_all_numbers_are_refused(rng):
-    with pytest.raises(ValueError, match="scale it down"):
+    with pytest.raises(ValueError, match="divide all counts by one factor"):
         stack_noise(np.float32(1e25) * rng.random((5, 32, 36)).astype(np.float32), PSI)
 
 

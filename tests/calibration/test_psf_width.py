@@ -145,7 +145,7 @@ def test_steady_light_says_nothing():
     rng = np.random.default_rng(5)
     found = fg.estimate_psf_width(rng.poisson(5.0 + 100.0 * np.eye(32), (200, 32, 32)), gaussian(1.0, (32, 32)))
     assert found.width == 1.0
-    assert "not told by the flicker" in found.note
+    assert "the flicker does not determine it" in found.note
 
 
 def test_light_in_a_corner_is_light_enough():
@@ -169,19 +169,19 @@ def test_pixels_that_leak_are_not_taken_for_a_narrow_psf():
     found = fg.estimate_psf_width(leaking, gaussian(1.0, (32, 32)))
     assert abs(found.measured - 1.0) > 2.0 * found.error  # it would be
     assert found.width == 1.0
-    assert "do not agree" in found.note
+    assert "give different widths" in found.note
 
 
 @pytest.mark.parametrize(
     ("measured", "error", "doubts", "taken", "said"),
     [
-        (1.05, 0.01, [], 1.05, "so it is taken"),
-        (0.93, 0.02 - 1e-9, [], 0.93, "so it is taken"),
+        (1.05, 0.01, [], 1.05, "this width is used"),
+        (0.93, 0.02 - 1e-9, [], 0.93, "this width is used"),
         (1.025, 0.015, [], 1.0, "as described"),  # less than two standard errors
         (1.008, 0.001, [], 1.0, "as described"),  # clear, and of no account
-        (1.05, 0.01, ["it moves"], 1.0, "left as described: it moves"),
+        (1.05, 0.01, ["it moves"], 1.0, "used as described, because it moves"),
         (1.35, 0.01, [], 1.0, "out of focus"),
-        (1.15, 0.05, [], 1.0, "not told"),
+        (1.15, 0.05, [], 1.0, "does not determine"),
         (psf_width._NARROWEST, 0.0, [], 1.0, "no PSF 0.6 to 1.7 times as wide"),
         (psf_width._WIDEST, 0.0, [], 1.0, "no PSF 0.6 to 1.7 times as wide"),
         (float("nan"), float("inf"), [], 1.0, "hardly any"),
@@ -197,7 +197,7 @@ def test_frames_with_nothing_to_say_are_no_reason_to_stop():
     psi = gaussian(1.0, (32, 32))
     dead = np.zeros((40, 32, 32))
     dead[:, 3:6, 4:7] = blinking(0, 40)[:, 3:6, 4:7]
-    assert "not told by the flicker (only" in fg.estimate_psf_width(dead, psi).note
+    assert "the flicker does not determine it (only" in fg.estimate_psf_width(dead, psi).note
 
 
 def test_widths_that_fit_alike_are_no_width(rng):
@@ -305,7 +305,7 @@ def test_too_little_is_said_not_guessed(frames, side):
     psi = fg.Psi(fg.gaussian_psf(200, 100, FACTOR, truncate=2), (side, side), FACTOR, backend="numpy")
     found = fg.estimate_psf_width(blinking(0, frames)[:, :side, :side], psi)
     assert found.width == 1.0
-    assert "not told" in found.note
+    assert "does not determine" in found.note
 
 
 def test_bad_input_is_named():
