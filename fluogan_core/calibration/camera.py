@@ -53,8 +53,6 @@ _REJECT = 4.0
 _LEAST_NOISE = 0.07
 #: A given value is contradicted from this many standard errors on; a gain if it is off by this part, too.
 _CONTRADICTS, _BY_MUCH = 4.0, 0.25
-#: Part of the unexplained flicker that is taken to be in the slope: of recordings of few molecules nearly all of it was.
-_TAKEN = 0.9
 #: Part of the variance that is left to photons where flicker seems to explain all of it and the gain is given.
 _LEAST_SHOT = 0.01
 #: Blocks per axis of the field that the jackknife leaves out one at a time.
@@ -288,7 +286,7 @@ def camera_from(statistics: StackStatistics, psi: Psi | None, given: dict[str, f
     uncorrected = _resolve(mean[used], moments.variance[used], 1.0 / fit[used], darkest, given)
     gain_error, offset_error = (math.hypot(error[k], bend[k], doubt * abs(uncorrected[k] - table[0, k])) for k in (0, 1))
     # what one brightness per emission leaves unexplained of the flicker may be in the slope too
-    unexplained = _TAKEN * flicker.misfit * abs(uncorrected[0] - found_gain) if flicker else 0.0
+    unexplained = flicker.misfit * abs(uncorrected[0] - found_gain) if flicker else 0.0
     if "gain" not in given:
         if not found_gain > 2.0 * math.hypot(gain_error, unexplained):
             raise ValueError(gain_refusal(moments, found_gain, gain_error, unexplained))

@@ -152,7 +152,7 @@ def test_demo_says_what_it_found_beside_the_truth(fluogan, tmp_path, monkeypatch
 
 
 def test_demo_admits_what_it_did_not_resolve(tmp_path):
-    experiment = Experiment(size=(20, 20), frames=60, fwhm_nm=250.0, factor=2)
+    experiment = Experiment(size=(20, 20), frames=200, fwhm_nm=250.0, factor=2)
     sentence = demo.run_demo(tmp_path, experiment=experiment, options=fg.SolverOptions(method="none", warm_steps=1))
     assert sentence.startswith("The two lines were not resolved: ")
     assert "truth 180 nm" in sentence
