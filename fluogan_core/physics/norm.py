@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from .psi import Psi
+from ..backend.arrays import Backend
+from ..backend.typing import Array
 
-__all__ = ["spectral_norm"]
+__all__ = ["LinearOnImages", "spectral_norm"]
 
 #: Camera pixels up to which the operator is written out as a matrix: below some 20, Lanczos has no room for its vectors.
 _DENSE = 64
 
 
-def spectral_norm(psi: Psi) -> float:
+class LinearOnImages(Protocol):
+    """What the norm needs of an operator: :class:`fluogan_core.Psi`, for one."""
+
+    shape: tuple[int, int]
+    backend: Backend
+
+    @property
+    def axis_matrices(self) -> tuple[Any, Any] | None: ...
+
+    def forward(self, x: Array) -> Array: ...
+
+    def adjoint(self, y: Array) -> Array: ...
+
+
+def spectral_norm(psi: LinearOnImages) -> float:
     r"""Return the largest singular value of Psi, to rounding.
 
     For a separable PSF, :math:`\Psi x = R x C^T`, it is the product of those of R and C.  For any other PSF, it is the root of

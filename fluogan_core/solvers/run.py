@@ -5,21 +5,37 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from .phase import Callback
+from .phase import Callback, Phase
 from .progress import progress_reporter
 
-if TYPE_CHECKING:
-    from .solver import Solver
-
-__all__ = ["run_all"]
+__all__ = ["Steps", "run_all"]
 
 log = logging.getLogger("fluogan_core")
 
 
+class Steps(Protocol):
+    """What can be run: :class:`fluogan_core.Solver`."""
+
+    @property
+    def current(self) -> Phase | None: ...
+
+    @property
+    def steps_done(self) -> int: ...
+
+    @property
+    def total_steps(self) -> int: ...
+
+    def step(self) -> dict[str, float]: ...
+
+    def end(self) -> None: ...
+
+    def save(self, path: Path) -> None: ...
+
+
 def run_all(
-    solver: Solver, callback: Callback | None, progress: bool | None, checkpoint: Path | None, checkpoint_seconds: float
+    solver: Steps, callback: Callback | None, progress: bool | None, checkpoint: Path | None, checkpoint_seconds: float
 ) -> None:
     """Step until all phases have ended; see :meth:`fluogan_core.Solver.run`."""
     if checkpoint is not None and not checkpoint.parent.is_dir():
@@ -46,7 +62,7 @@ def run_all(
                 _keep(solver, checkpoint)
 
 
-def _keep(solver: Solver, checkpoint: Path) -> None:
+def _keep(solver: Steps, checkpoint: Path) -> None:
     """Write the state; a disk that is full costs no step and no result."""
     try:
         solver.save(checkpoint)

@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from .history import QUANTITIES
-from .phase import Stop, StopReason
+from .history import QUANTITIES, History
+from .options import SolverOptions
+from .phase import Phase, Stop, StopReason
+from .problem import Problem
 from .schema import ArrayOf, EachOf, NumberOf, Optional, check_state
+from .weights import Weights
 
-if TYPE_CHECKING:
-    from .solver import Solver
-
-__all__ = ["VERSION", "restore", "state_of"]
+__all__ = ["VERSION", "Stateful", "restore", "state_of"]
 
 #: Of the layout of :func:`state_of`.
 VERSION = 4
 
 
-def state_of(solver: Solver) -> dict[str, Any]:
+class Stateful(Protocol):
+    """What has such a state: :class:`fluogan_core.Solver`."""
+
+    problem: Problem
+    options: SolverOptions
+    weights: Weights
+    phases: tuple[Phase, ...]
+    history: History
+    seconds: float
+
+
+def state_of(solver: Stateful) -> dict[str, Any]:
     """Return everything that a resumed run needs: arrays, numbers and strings."""
     return {
         "version": VERSION,
@@ -42,7 +53,7 @@ _COMMON = {
 }
 
 
-def _check(solver: Solver, saved: dict[str, Any]) -> None:
+def _check(solver: Stateful, saved: dict[str, Any]) -> None:
     """Raise ValueError where a field of a state is missing, of another kind or shape, not finite, or out of range."""
     length = saved.get("history", {}).get("step", ())
     columns = {name: ArrayOf((len(length),), finite=False) for name in QUANTITIES}
@@ -59,7 +70,7 @@ def _check(solver: Solver, saved: dict[str, Any]) -> None:
                 raise ValueError(f"state['phases'][{phase.name!r}]['stop'] has an unknown reason, {state['stop']['reason']!r}")
 
 
-def restore(solver: Solver, saved: dict[str, Any]) -> None:
+def restore(solver: Stateful, saved: dict[str, Any]) -> None:
     """Bring every phase to where it was.
 
     Raises

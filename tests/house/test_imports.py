@@ -91,11 +91,11 @@ def imported(path: Path, package: str, *, for_types: bool = False) -> set[str]:
     return found
 
 
-def needed(path: Path) -> set[str]:
-    """Names within fluogan_core of the modules of it that a module imports; of its kernels too."""
+def needed(path: Path, *, for_types: bool = False) -> set[str]:
+    """Names within fluogan_core of the modules of it that a module imports; its kernels apart."""
     modules = {dotted(other) for other in MODULES}
     found = set()
-    for name in imported(path, package_of(path)):
+    for name in imported(path, package_of(path), for_types=for_types):
         parts = name.split(".")
         if parts[0] != "fluogan_core" or len(parts) < 2:
             continue
@@ -136,7 +136,9 @@ def circle(graph: dict[str, set[str]]) -> set[str]:
 
 
 def test_no_import_goes_round_in_a_circle():
-    assert circle({dotted(path): needed(path) for path in MODULES}) == set()
+    """Imports for annotations count; only the package's table of names, which takes from all, does not."""
+    modules = [path for path in MODULES if dotted(path) != "__init__"]
+    assert circle({dotted(path): needed(path, for_types=True) - {"__init__"} for path in modules}) == set()
 
 
 def test_no_import_of_the_benchmarks_goes_round_in_a_circle():
