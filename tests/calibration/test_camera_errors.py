@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import fluogan_core as fg
+from fluogan_core.calibration import camera, flicker
 from fluogan_core.calibration.camera import MOST_READ_NOISE
 
 SHAPE = (20, 30)
@@ -98,3 +101,53 @@ def test_errors_hold_what_is_not_known_of_the_flicker():
         gains.append((found.camera.gain - 2.2) / found.gain_error)
     assert 0.5 < np.std(kappas) < 1.5
     assert 0.4 < np.std(gains) < 1.5
+
+
+def with_flicker(monkeypatch, change) -> fg.CameraEstimate:
+    """The estimate of a flickering stack if the fit of the flicker had given ``change(what it gives)``."""
+    fit = flicker.fit_flicker
+    with monkeypatch.context() as patch:
+        patch.setattr(camera, "fit_flicker", lambda *arguments: change(fit(*arguments)))
+        return fg.estimate_camera(*flickering(1, 12.0))
+
+
+@pytest.mark.parametrize("disagreement", [0.1, 0.3])
+def test_what_closer_and_wider_pairs_disagree_by_is_part_of_the_errors_of_gain_and_kappa(monkeypatch, disagreement):
+    agreed = with_flicker(monkeypatch, lambda found: replace(found, disagreement=0.0, misfit=0.0))
+    disagreed = with_flicker(monkeypatch, lambda found: replace(found, disagreement=disagreement, misfit=0.0))
+    assert (disagreed.camera, disagreed.photons_per_emitter) == (agreed.camera, agreed.photons_per_emitter)
+    # the flicker is wrong by that part of it, and the gain by that part of what the flicker changes
+    with_all_flicker = line(agreed, np.ones(agreed.diagnostics["used"].shape, dtype=bool))[0]
+    added = [np.sqrt(getattr(disagreed, name) ** 2 - getattr(agreed, name) ** 2) for name in ERRORS]
+    assert added[0] == pytest.approx(disagreement * abs(with_all_flicker - agreed.camera.gain), rel=1e-2)
+    assert added[1] == pytest.approx(disagreement * agreed.photons_per_emitter, rel=1e-6)
+
+
+ERRORS = ("gain_error", "photons_per_emitter_error")
+
+
+def test_the_error_of_the_gain_holds_what_the_flicker_scatters_by_without_each_block(monkeypatch):
+    scatter = 1.0 + 0.05 * np.random.default_rng(0).standard_normal(26)
+    scatter[0] = 1.0
+    kept = []
+
+    def scattered(found: flicker.Flicker) -> flicker.Flicker:
+        kept.append(replace(found, fast=found.fast * scatter[:, None], disagreement=0.0, misfit=0.0))
+        return kept[-1]
+
+    found = with_flicker(monkeypatch, scattered)
+    diagnostics, blocks = found.diagnostics, np.kron(np.arange(25).reshape(5, 5), np.ones((6, 6), dtype=int))
+    expected = found.camera.gain * (diagnostics["mean"] - found.camera.offset) + found.camera.noise_std**2
+
+    def slope(keep: np.ndarray, replicate: int, power: float = 1.0) -> float:
+        keep = keep & diagnostics["used"]
+        shot = diagnostics["variance"] - kept[-1].variance(replicate)
+        return float(np.polyfit(diagnostics["mean"][keep], shot[keep], 1, w=expected[keep] ** (-power / 2))[0])
+
+    def error(replicates: np.ndarray) -> float:
+        slopes = np.array([slope(blocks != block, replicates[block]) for block in range(25)])
+        jackknife = np.sqrt(24 / 25 * ((slopes - slopes.mean()) ** 2).sum())
+        return float(np.hypot(jackknife, np.ptp([slope(blocks >= 0, 0, power) for power in (0, 1, 2)]) / 2))
+
+    assert found.gain_error == pytest.approx(error(np.arange(1, 26)), rel=1e-2)
+    assert error(np.zeros(25, dtype=int)) < 0.8 * found.gain_error  # one flicker for all replicates would be too sure
