@@ -30,7 +30,7 @@ WRONG, DESCRIBED = (0.95, 1.05), (0.9, 0.95, 1.0, 1.05, 1.1)
 def run(options: Options, conditions: Sequence[Condition], seeds: int, jobs: int) -> Report:
     """What is resolved, and what is measured."""
     report = Report("widths", options)
-    geometry, separation = options.pick((ROI, 180.0), (Geometry(shape=(20, 20), frames=60), 240.0))
+    geometry, separation = options.pick((ROI, 180.0), (Geometry(shape=(20, 20), frames=200), 240.0))
     own = options.pick(None, FEW_STEPS)
     tasks = [
         Task(condition.name, (separation,), control, seed, COMPARED, width, geometry, own)

@@ -14,6 +14,8 @@ from conftest import assert_refused
 
 import fluogan_core as fg
 from fluogan_core.cli.shell import stopping_between_steps
+from fluogan_core.io.simulated import write_experiment
+from fluogan_core.simulation.experiment import Experiment
 from fluogan_core.solvers.network_fit import NetworkPhase
 
 OPTICS = ("--pixel-size-nm", 100, "--fwhm-nm", 150)
@@ -22,16 +24,18 @@ CAMERA = ("--gain", 2, "--offset", 100, "--noise-std", 3, "--photons-per-emitter
 QUICK = ("--factor", 2, "--method", "linear", "--warm-steps", 15)
 
 
-def test_library_and_command_give_the_same_bytes(fluogan, recording, tmp_path):
+def test_library_and_command_give_the_same_bytes(fluogan, tmp_path):
     """Nothing but the PSF is given: width, camera and emitters are measured, in both, by one chain."""
+    write_experiment(Experiment(size=(24, 24), separations_nm=(300.0,), frames=200, factor=2), tmp_path)
     small = ("--factor", 2, "--warm-steps", 15, "--steps", 1, "--no-figure")
-    assert fluogan("reconstruct", recording, "--output", tmp_path, "--fwhm-nm", 150, *small)[0] == 0
-    stack = fg.read_stack(recording)
-    psi = fg.Psi(fg.gaussian_psf(150, stack.pixel_size_nm, 2), stack.frames.shape[1:], 2)
+    done = fluogan("reconstruct", tmp_path / "stack.tif", "--output", tmp_path / "out", "--fwhm-nm", 318, *small)
+    assert done[0] == 0, done[2]
+    stack = fg.read_stack(tmp_path / "stack.tif")
+    psi = fg.Psi(fg.gaussian_psf(318, stack.pixel_size_nm, 2), stack.frames.shape[1:], 2)
     result = fg.reconstruct(stack, psi=psi, options=fg.SolverOptions(warm_steps=15, steps=1))
     assert result.psi.photons_per_emitter != psi.photons_per_emitter
     for name in ("x", "b"):
-        assert tifffile.imread(tmp_path / f"{name}.tif").tobytes() == getattr(result, name).tobytes()
+        assert tifffile.imread(tmp_path / "out" / f"{name}.tif").tobytes() == getattr(result, name).tobytes()
 
 
 def test_a_finished_run_goes_further_with_resume_and_equals_one_long_run(fluogan, recording, tmp_path):

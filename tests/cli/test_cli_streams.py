@@ -12,7 +12,8 @@ import pytest
 import tifffile
 
 from fluogan_core.cli import streams
-from fluogan_core.solvers import checkpoint, solver
+from fluogan_core.solvers import checkpoint
+from fluogan_core.solvers import reconstruct as solving
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX shells")
 
@@ -83,7 +84,7 @@ def test_paths_that_are_no_utf8_and_a_backend_of_matplotlib_that_is_none(shell, 
 def test_a_result_that_does_not_fit_is_placed_elsewhere(fluogan, recording, tmp_path, monkeypatch, how):
     """What happens to the folder while the stack is reconstructed costs no result, and all is said."""
     out = tmp_path / "out"
-    reconstruct = solver.reconstruct
+    reconstruct = solving.reconstruct
 
     def spoiled(*arguments, **options):
         made = reconstruct(*arguments, **options)
@@ -92,7 +93,7 @@ def test_a_result_that_does_not_fit_is_placed_elsewhere(fluogan, recording, tmp_
             out.write_text("")
         return made
 
-    monkeypatch.setattr(solver, "reconstruct", spoiled)
+    monkeypatch.setattr(solving, "reconstruct", spoiled)
     status, said, err = fluogan("reconstruct", recording, "--output", out, *QUICK.split())
     place = out
     if how == "a file is in the way":
