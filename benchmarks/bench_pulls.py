@@ -13,14 +13,16 @@ from typing import Any
 import numpy as np
 
 import fluogan_core as fg
-from fluogan_core.calibration.remarks import MOST_READ_NOISE
 from fluogan_core.simulation.phantom import smooth_background
 from fluogan_core.simulation.photokinetics import Blinking
+from fluogan_core.tuning import DEFAULT
 
 from ._harness import Options, Report, main
 
 GAIN, OFFSET = 2.2, 100.0
 SHAPE, FWHM, PIXEL, FACTOR = (32, 32), 318.0, 100.0, 2
+#: Largest read noise that the estimate expects, electrons.
+MOST_READ_NOISE = DEFAULT.calibration.camera.most_read_noise
 #: Mean and standard deviation of pulls that count as calibrated.
 MEAN, SPREAD = 0.3, (0.8, 1.3)
 

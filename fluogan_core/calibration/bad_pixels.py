@@ -21,29 +21,19 @@ from typing import Any
 import numpy as np
 
 from ..physics.psi import Psi
+from ..tuning import DEFAULT
+from ..tuning.calibration import BadPixelTuning, CalibrationTuning
 from .unlit import unlit_pixels
 
 __all__ = ["BadPixels", "fill_pixels", "find_bad_pixels", "without_bad_pixels"]
 
 log = logging.getLogger("fluogan_core")
 
-#: Bad: the prediction is missed by this many standard errors of the mean frame, as they are typical of it, ...
-_ERRORS = 10.0
-#: ... and by this many times what a point of light as bright would miss it by, and this part of the brightest light.
-_SHARPEST, _BRIGHTEST = 3.0, 0.05
-#: A pixel is not better known than this part of the typical variance lets be: what is stuck has none.
-_LEAST_VARIANCE = 0.3
-#: Per pass, flag every local maximum that is at least this fraction of the worst.
-_WORST = 0.5
-#: More than this part of the field is no blemish: nothing is taken out.
-_MOST = 0.05
-#: Passes of the search, and iterations of the conjugate gradients that predict several pixels together.
-_LOOKS, _TURNS = 100, 60
-#: A field of fewer pixels is not looked at; the log names no more than so many.
-_FEWEST, _SHOWN = 16, 8
+#: The log names no more bad pixels than this.
+_SHOWN = 8
 
 
-def without_bad_pixels(counts: Any, psi: Psi) -> tuple[Any, np.ndarray]:
+def without_bad_pixels(counts: Any, psi: Psi, tuning: CalibrationTuning = DEFAULT.calibration) -> tuple[Any, np.ndarray]:
     """Return the frames with every bad pixel at the mean that the others let expect, and where those are.
 
     Parameters
@@ -66,8 +56,8 @@ def without_bad_pixels(counts: Any, psi: Psi) -> tuple[Any, np.ndarray]:
         line = counts[:, row].astype(np.float64)
         variance[row] = host(0.5 * ((line[1:] - line[:-1]) ** 2).mean(axis=0))
         at_lowest[row] = host((line == lowest).mean(axis=0))
-    unlit = unlit_pixels(variance, at_lowest, len(counts))
-    found = find_bad_pixels(mean, variance, len(counts), psi, unlit=unlit)
+    unlit = unlit_pixels(variance, at_lowest, len(counts), tuning.live_pixels)
+    found = find_bad_pixels(mean, variance, len(counts), psi, unlit=unlit, tuning=tuning.bad_pixels)
     for remark in found.remarks:
         log.warning(remark)
     return fill_pixels(counts, found.mask, found.filled[found.mask], psi), found.mask
@@ -113,7 +103,15 @@ class BadPixels:
     remarks: tuple[str, ...]
 
 
-def find_bad_pixels(mean: np.ndarray, variance: np.ndarray, frames: int, psi: Psi, *, unlit: np.ndarray) -> BadPixels:
+def find_bad_pixels(
+    mean: np.ndarray,
+    variance: np.ndarray,
+    frames: int,
+    psi: Psi,
+    *,
+    unlit: np.ndarray,
+    tuning: BadPixelTuning = DEFAULT.calibration.bad_pixels,
+) -> BadPixels:
     """Find the bad pixels of a field whose pixels have this mean (of any offset) and this temporal variance, counts.
 
     Parameters
@@ -126,9 +124,11 @@ def find_bad_pixels(mean: np.ndarray, variance: np.ndarray, frames: int, psi: Ps
         The PSF; its ``photons_per_emitter`` does not matter.
     unlit : (M1, M2) bool
         Pixels that do not change because hardly any photon comes there (:func:`.unlit.unlit_pixels`).
+    tuning : BadPixelTuning, optional
+        Numbers by trial.
     """
     border = _empty_border((variance > 0) | unlit)
-    bad, filled, reason = _bad_and_filled(mean, variance, frames, psi)
+    bad, filled, reason = _bad_and_filled(mean, variance, frames, psi, tuning)
     rows, columns = np.nonzero(bad)
     if rows.size:
         shown = ", ".join(f"({row}, {column})" for row, column in zip(rows[:_SHOWN], columns[:_SHOWN]))
@@ -154,36 +154,38 @@ def _empty_border(changing: np.ndarray) -> str:
     )
 
 
-def _bad_and_filled(mean: np.ndarray, variance: np.ndarray, frames: int, psi: Psi) -> tuple[np.ndarray, np.ndarray, str]:
+def _bad_and_filled(
+    mean: np.ndarray, variance: np.ndarray, frames: int, psi: Psi, tuning: BadPixelTuning
+) -> tuple[np.ndarray, np.ndarray, str]:
     """Where pixels are bad, the mean frame with what the others predict there, and why nothing was taken out if so."""
     from scipy.ndimage import maximum_filter, median_filter
 
     bad = np.zeros(mean.shape, dtype=bool)
     changing = variance[variance > 0]
-    if mean.size < _FEWEST or not changing.size:
+    if mean.size < tuning.fewest or not changing.size:
         return bad, mean, ""
     # no single pixel has a say in what is typical
-    dark, bright = np.quantile(median_filter(mean, 3), (0.05, 0.99))
+    dark, bright = np.quantile(median_filter(mean, 3), (tuning.dark, tuning.bright))
     typical, brightest = float(np.median(changing)), float(bright - dark)
-    prediction = _Prediction(psi, max(0.25 * brightest**2, typical / frames), typical / frames)
-    sharpest = _SHARPEST * prediction.misses_of_points(psi)
-    errors = np.sqrt(np.maximum(variance, _LEAST_VARIANCE * typical) / frames)
-    for _ in range(_LOOKS):
+    prediction = _Prediction(psi, max(0.25 * brightest**2, typical / frames), typical / frames, tuning.iterations)
+    sharpest = tuning.sharpest * prediction.misses_of_points(psi)
+    errors = np.sqrt(np.maximum(variance, tuning.least_variance * typical) / frames)
+    for _ in range(tuning.passes):
         filled = prediction.filled(mean, bad)
         misses = prediction.misses(filled)
         # pixels of unequal gain or offset are no better known than these show, all together
         spread = max(1.0, 1.4826 * float(np.median(np.abs(misses[~bad]) / errors[~bad])))
-        allowed = _ERRORS * spread * errors + sharpest * np.abs(filled - misses - dark) + _BRIGHTEST * brightest
+        allowed = tuning.errors * spread * errors + sharpest * np.abs(filled - misses - dark) + tuning.brightest * brightest
         ratio = np.where(bad, 0.0, np.abs(misses) / allowed)
         worst = float(ratio.max())
         if worst <= 1:
             return bad, filled, ""
-        bad |= (ratio >= max(1.0, _WORST * worst)) & (ratio == maximum_filter(ratio, 3))
-        if bad.mean() > _MOST:
+        bad |= (ratio >= max(1.0, tuning.worst * worst)) & (ratio == maximum_filter(ratio, 3))
+        if bad.mean() > tuning.most:
             break
     reason = (
-        f"more than {100 * _MOST:.0f} % of the pixels cannot be explained by light through this PSF (a border without light, a "
-        "PSF that is far too wide, very unequal pixels): no pixel is left out of the fit; crop the stack to what is valid (roi)"
+        f"more than {100 * tuning.most:.0f} % of the pixels cannot be explained by light through this PSF (a border without "
+        "light, a PSF that is far too wide, very unequal pixels): no pixel is left out; crop the stack to what is valid (roi)"
     )
     return np.zeros_like(bad), mean, reason
 
@@ -191,10 +193,12 @@ def _bad_and_filled(mean: np.ndarray, variance: np.ndarray, frames: int, psi: Ps
 class _Prediction:
     """Every pixel of a mean frame from all the others."""
 
-    def __init__(self, psi: Psi, light: float, noise: float) -> None:
+    def __init__(
+        self, psi: Psi, light: float, noise: float, iterations: int = DEFAULT.calibration.bad_pixels.iterations
+    ) -> None:
         from scipy import fft
 
-        self.fft = fft
+        self.fft, self.iterations = fft, iterations
         power = _power(psi)
         self.inverse = 1.0 / (light / power.mean() * power + noise)
         self.inverse[0, 0] = 0.0  # how bright the field is nobody says beforehand
@@ -224,7 +228,7 @@ class _Prediction:
 
         operator = LinearOperator((count, count), matvec=among_bad, dtype=np.float64)
         scaled = LinearOperator((count, count), matvec=lambda values: values.ravel() / self.diagonal[bad], dtype=np.float64)
-        above, _ = cg(operator, self._precision(image)[bad], M=scaled, rtol=1e-6, maxiter=_TURNS)
+        above, _ = cg(operator, self._precision(image)[bad], M=scaled, rtol=1e-6, maxiter=self.iterations)
         made = image.copy()
         made[bad] -= above
         return made

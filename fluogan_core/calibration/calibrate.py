@@ -10,6 +10,8 @@ import numpy as np
 
 from ..backend.checks import real_number
 from ..physics.psi import Psi
+from ..tuning import DEFAULT
+from ..tuning.calibration import CalibrationTuning
 from .bad_pixels import find_bad_pixels
 from .camera import Camera, CameraEstimate, camera_from, checked_values, contradictions
 from .noise import StackNoise, noise_from, temporal_moments
@@ -70,6 +72,7 @@ def calibrate(
     noise_std: float | None = None,
     photons_per_emitter: float | None = None,
     psf_width: float | None = None,
+    tuning: CalibrationTuning = DEFAULT.calibration,
 ) -> Calibration:
     """Measure on a stack all that a reconstruction needs to know of it, in the order in which one depends on the other.
 
@@ -91,6 +94,8 @@ def calibrate(
         Detected photons per emission.
     psf_width : float, optional
         Width of the PSF relative to psi's, 0.1 to 10; 1 takes it as it is.
+    tuning : CalibrationTuning, optional
+        Numbers by trial.
 
     Returns
     -------
@@ -120,21 +125,21 @@ def calibrate(
             raise ValueError(f"{' and '.join(twice)} given beside camera=, which holds them already; give one of the two")
         given = {"gain": camera.gain, "offset": camera.offset, "noise_std": camera.noise_std} | given
     width = None if psf_width is None else _given_width(psf_width)
-    statistics = StackStatistics(stack, psi.shape)
+    statistics = StackStatistics(stack, psi.shape, tuning)
 
-    width = width_from(statistics, psi) if width is None else width
+    width = width_from(statistics, psi, tuning) if width is None else width
     psi = psi.scaled(width.width)
     if len(given) == 4:
-        estimate = replace(_all_given(**given), notes=tuple(contradictions(statistics, psi, given)))
+        estimate = replace(_all_given(**given), notes=tuple(contradictions(statistics, psi, given, tuning)))
     else:
-        estimate = camera_from(statistics, psi, given)
+        estimate = camera_from(statistics, psi, given, tuning)
     psi = psi.replaced(photons_per_emitter=estimate.photons_per_emitter)
 
     # In float32 above the offset, as a solver sees the counts: its weights follow from this variance, and the moments of raw
     # counts differ from it by rounding.
-    mean, variance = temporal_moments(statistics.frames, estimate.camera.offset)
+    mean, variance = temporal_moments(statistics.frames, estimate.camera.offset, tuning.noise)
     frames = len(statistics.frames)
-    bad = find_bad_pixels(mean, variance, frames, psi, unlit=statistics.unlit)
+    bad = find_bad_pixels(mean, variance, frames, psi, unlit=statistics.unlit, tuning=tuning.bad_pixels)
     values = bad.filled[bad.mask].astype(np.float32)
     mean[bad.mask], variance[bad.mask] = values, 0.0
     return Calibration(
@@ -142,7 +147,7 @@ def calibrate(
         camera=estimate.camera,
         estimate=estimate,
         psf_width=width,
-        noise=noise_from(mean, variance, frames, psi),
+        noise=noise_from(mean, variance, frames, psi, tuning.noise),
         bad_pixels=bad.mask,
         bad_pixel_values=values,
         mean=mean,

@@ -15,8 +15,9 @@ What can be known, and what cannot:
 * gain: the slope.  Variances are half the mean squared differences of consecutive frames, which bleaching and drift do not
   touch.
 * offset and read noise: the intercept :math:`\sigma^2 - g o` is known, its two parts are not.  Unless one is given, the read
-  noise is taken as anything from nothing to :data:`MOST_READ_NOISE` electrons that does not lift the offset above the darkest
-  pixels, and the errors say so.  Third cumulants could part them, but only in a camera whose own noise is not skewed.
+  noise is taken as anything from nothing to 2.5 electrons (``CameraTuning.most_read_noise``) that does not lift the offset
+  above the darkest pixels, and the errors say so.  Third cumulants could part them, but only in a camera whose own noise is
+  not skewed.
 * kappa: from the covariances of the whole stack, less a slow trend of each pixel.  The model takes frames one by one, so
   the fluctuation it must explain is the whole one; differences of consecutive frames miss what outlasts a frame.
 """
@@ -32,10 +33,12 @@ import numpy as np
 from ..backend.arrays import backend_of
 from ..backend.checks import real_number
 from ..physics.psi import Psi
+from ..tuning import DEFAULT
+from ..tuning.calibration import CalibrationTuning, CameraTuning
 from .flicker import PairKernels, fit_flicker
+from .plain import plain
 from .regression import jackknife
 from .remarks import (
-    MOST_READ_NOISE,
     camera_notes,
     flicker_notes,
     gain_refusal,
@@ -45,18 +48,7 @@ from .remarks import (
 from .row_shift import row_shift_notes
 from .stack_statistics import StackStatistics
 
-__all__ = ["MOST_READ_NOISE", "Camera", "CameraEstimate", "camera_from", "checked_values", "estimate_camera"]
-
-#: Pixels whose variance departs by more than this many robust standard deviations do not take part.
-_REJECT = 4.0
-#: No camera but a photon counter has less noise, photons rms; 10 counts at 120 per photon is an EM register at full gain.
-_LEAST_NOISE = 0.07
-#: A given value is contradicted from this many standard errors on; a gain if it is off by this part, too.
-_CONTRADICTS, _BY_MUCH = 4.0, 0.25
-#: Part of the variance that is left to photons where flicker seems to explain all of it and the gain is given.
-_LEAST_SHOT = 0.01
-#: Blocks per axis of the field that the jackknife leaves out one at a time.
-_BLOCKS = 5
+__all__ = ["Camera", "CameraEstimate", "camera_from", "checked_values", "estimate_camera"]
 
 
 @dataclass(frozen=True)
@@ -130,27 +122,29 @@ def _line(mean: np.ndarray, variance: np.ndarray, weight: np.ndarray) -> tuple[f
     return slope, float(level - slope * centre)
 
 
-def _expected(mean: np.ndarray, variance: np.ndarray, live: np.ndarray, frames: int) -> tuple[np.ndarray, np.ndarray]:
+def _expected(
+    mean: np.ndarray, variance: np.ndarray, live: np.ndarray, frames: int, tuning: CameraTuning
+) -> tuple[np.ndarray, np.ndarray]:
     """Fit variance = slope * mean + intercept robustly; return the fitted variance and the pixels that keep to it.
 
     Weights are 1 / variance.  The square would be best were sampling the only error; but every pixel of a real camera has a
     read noise of its own, which spoils the dark end, and the sharpened mean image is least certain there.
     """
-    floor = 0.01 * float(np.median(variance[live]))
+    floor = tuning.least_variance * float(np.median(variance[live]))
     fit, used = np.full(mean.shape, max(float(variance[live].mean()), floor)), live
     # Half mean squared differences scatter like chi-square over this many degrees of freedom; its cube root is normal.
     bias = 2.0 * (3.0 * frames - 4.0) / (2.0 * (frames - 1.0) ** 2) / 9.0
-    for _ in range(5):
+    for _ in range(tuning.line_passes):
         slope, intercept = _line(mean[used], variance[used], 1.0 / fit[used])
         fit = np.maximum(slope * mean + intercept, floor)
         z = (np.cbrt(np.maximum(variance, 0.0) / fit) - 1.0 + bias) / math.sqrt(bias)
         scatter = max(1.0, 1.4826 * float(np.median(np.abs(z[live] - np.median(z[live])))))
-        used = live & (np.abs(z) <= _REJECT * scatter)
+        used = live & (np.abs(z) <= tuning.outlier * scatter)
     return fit, used
 
 
 def _resolve(
-    mean: np.ndarray, variance: np.ndarray, weight: np.ndarray, darkest: float, given: dict[str, float]
+    mean: np.ndarray, variance: np.ndarray, weight: np.ndarray, darkest: float, given: dict[str, float], tuning: CameraTuning
 ) -> tuple[float, float, float, float]:
     """Gain, offset, noise_std, and how far noise_std**2 stays open (a standard deviation), honouring what is given."""
     gain, offset, noise = given.get("gain"), given.get("offset"), given.get("noise_std")
@@ -166,12 +160,12 @@ def _resolve(
     if offset is not None:
         square = intercept + gain * offset
         if square < 0 and "gain" not in given:  # no read noise at all: the line goes through the offset
-            return _resolve(mean, variance, weight, darkest, {"offset": offset, "noise_std": 0.0})
+            return _resolve(mean, variance, weight, darkest, {"offset": offset, "noise_std": 0.0}, tuning)
         return gain, offset, math.sqrt(max(square, 0.0)), 0.0
     if gain <= 0:
         return gain, 0.0, 0.0, 0.0
     # A noise_std uniform between nothing and its largest value: mean and standard deviation of its square.
-    largest = min((MOST_READ_NOISE * gain) ** 2, max(0.0, gain * darkest + intercept))
+    largest = min((tuning.most_read_noise * gain) ** 2, max(0.0, gain * darkest + intercept))
     return gain, (largest / 3.0 - intercept) / gain, math.sqrt(largest / 3.0), math.sqrt(4.0 / 45.0) * largest
 
 
@@ -193,6 +187,7 @@ def estimate_camera(
     offset: float | None = None,
     noise_std: float | None = None,
     photons_per_emitter: float | None = None,
+    tuning: CalibrationTuning = DEFAULT.calibration,
 ) -> CameraEstimate:
     """Estimate gain, offset, read noise and the photons per emission from a stack.
 
@@ -205,6 +200,8 @@ def estimate_camera(
         from shot noise: the gain comes out too high where the sample flickers, and kappa stays unknown.
     gain, offset, noise_std, photons_per_emitter : float, optional
         What is known already (a calibrated camera); taken as it is.
+    tuning : CalibrationTuning, optional
+        Numbers by trial.
 
     Returns
     -------
@@ -222,7 +219,7 @@ def estimate_camera(
         If it holds neither integers nor floats.
     """
     given = checked_values(gain, offset, noise_std, photons_per_emitter)
-    return camera_from(StackStatistics(stack, None if psi is None else psi.shape), psi, given)
+    return camera_from(StackStatistics(stack, None if psi is None else psi.shape, tuning), psi, given, tuning)
 
 
 def checked_values(
@@ -237,24 +234,27 @@ def checked_values(
     }
 
 
-def camera_from(statistics: StackStatistics, psi: Psi | None, given: dict[str, float]) -> CameraEstimate:
+def camera_from(
+    statistics: StackStatistics, psi: Psi | None, given: dict[str, float], tuning: CalibrationTuning = DEFAULT.calibration
+) -> CameraEstimate:
     """:func:`estimate_camera` from statistics that may be shared, and checked values."""
     from scipy.ndimage import median_filter
 
+    t = tuning.camera
     frames, rows, columns = statistics.frames.shape
-    optics = None if psi is None else PairKernels(psi)
+    optics = None if psi is None else PairKernels(psi, tuning.flicker)
     moments = statistics.moments([*optics.near, *optics.far] if optics else [(1, 0)])
     mean = moments.mean
     live, remarks = statistics.live
     notes = [*statistics.notes, *remarks]
-    blocks = (np.arange(rows) * _BLOCKS // rows)[:, None] * _BLOCKS + np.arange(columns) * _BLOCKS // columns
+    blocks = (np.arange(rows) * t.blocks // rows)[:, None] * t.blocks + np.arange(columns) * t.blocks // columns
     blocks = np.unique(blocks, return_inverse=True)[1].reshape(rows, columns)
 
     flicker, shot = None, moments.variance
-    fit, used = _expected(mean, shot, live, frames)
+    fit, used = _expected(mean, shot, live, frames, t)
     if optics is not None:
-        for _ in range(2):  # the weights, and the offset under the lamp, improve once the flicker is known
-            dark = _resolve(mean[used], shot[used], 1.0 / fit[used], math.inf, given)[1]
+        for _ in range(t.flicker_passes):  # the weights, and the offset under the lamp, improve once the flicker is known
+            dark = _resolve(mean[used], shot[used], 1.0 / fit[used], math.inf, given, t)[1]
             flicker = fit_flicker(moments, optics, used, 1.0 / fit, dark, blocks)
             shot = moments.variance - flicker.variance(0)
             if not np.median(shot[live]) > 0:
@@ -265,37 +265,37 @@ def camera_from(statistics: StackStatistics, psi: Psi | None, given: dict[str, f
                         "you have a calibration), or so narrow a PSF cannot tell the two apart (pass the width that the "
                         "microscope has)"
                     )
-                shot = np.maximum(shot, _LEAST_SHOT * moments.variance)
-            fit, used = _expected(mean, shot, live, frames)
+                shot = np.maximum(shot, t.least_shot * moments.variance)
+            fit, used = _expected(mean, shot, live, frames, t)
 
-    darkest = float(np.quantile(mean[used], 0.005))
+    darkest = float(np.quantile(mean[used], t.darkest))
     replicates = []
     for replicate in range(int(blocks.max()) + 2):
         keep = used & (blocks != replicate - 1)
         clean = moments.variance - flicker.variance(replicate) if flicker else moments.variance
-        values = _resolve(mean[keep], clean[keep], 1.0 / fit[keep], darkest, given)
+        values = _resolve(mean[keep], clean[keep], 1.0 / fit[keep], darkest, given, t)
         q = (flicker.whole[replicate, 0], flicker.fast[replicate, 0]) if flicker else (math.nan, math.nan)
         replicates.append([*values, *(part / values[0] if values[0] else math.nan for part in q)])
     table = np.array(replicates)
     error = jackknife(table)
     found_gain, found_offset, found_noise, still_open, kappa, _ = (float(value) for value in table[0])
 
-    slopes = [_resolve(mean[used], shot[used], fit[used] ** -power, darkest, given)[:2] for power in (0, 1, 2)]
+    slopes = [_resolve(mean[used], shot[used], fit[used] ** -power, darkest, given, t)[:2] for power in (0, 1, 2)]
     bend = np.ptp(slopes, axis=0) / 2
     doubt = flicker.disagreement if flicker else 0.0
-    uncorrected = _resolve(mean[used], moments.variance[used], 1.0 / fit[used], darkest, given)
+    uncorrected = _resolve(mean[used], moments.variance[used], 1.0 / fit[used], darkest, given, t)
     gain_error, offset_error = (math.hypot(error[k], bend[k], doubt * abs(uncorrected[k] - table[0, k])) for k in (0, 1))
     # what one brightness per emission leaves unexplained of the flicker may be in the slope too
     unexplained = flicker.misfit * abs(uncorrected[0] - found_gain) if flicker else 0.0
     if "gain" not in given:
-        if not found_gain > 2.0 * math.hypot(gain_error, unexplained):
-            raise ValueError(gain_refusal(moments, found_gain, gain_error, unexplained))
+        if not found_gain > t.clear_gain * math.hypot(gain_error, unexplained):
+            raise ValueError(gain_refusal(moments, found_gain, gain_error, unexplained, t))
         quietest = _quietest(statistics.frames, moments.variance, used)
-        if 0 < quietest < _LEAST_NOISE * found_gain:
+        if 0 < quietest < t.least_noise * found_gain:
             raise ValueError(
-                f"the gain cannot be read from this stack: the slope of variance on mean is {found_gain:.3g}, but counts of "
-                f"the darkest pixels vary by {quietest:.2g} only, {quietest / found_gain:.2g} photons, and no camera is so "
-                "quiet; flicker makes that slope, give the gain if you have a calibration"
+                f"the gain cannot be read from this stack: the slope of variance on mean is {plain(found_gain)}, but counts of "
+                f"the darkest pixels vary by {plain(quietest, 2)} only, {plain(quietest / found_gain, 2)} photons, and no "
+                "camera is so quiet; flicker makes that slope, give the gain if you have a calibration"
             )
     offset_error = math.hypot(offset_error, still_open / found_gain)
     if found_noise > 0:
@@ -310,13 +310,15 @@ def camera_from(statistics: StackStatistics, psi: Psi | None, given: dict[str, f
         "noise_std": math.hypot(error[2], noise_error),
         "photons_per_emitter": kappa_error,
     }
-    brightness, remark = usable_brightness(kappa, kappa_error)
+    brightness, remark = usable_brightness(kappa, kappa_error, t)
     if remark and "photons_per_emitter" not in given:
         notes.append(remark)
-    notes += camera_notes(moments, (slopes[2][0], found_gain, slopes[0][0]), float(error[0]), found_offset, given)
-    notes += flicker_notes(flicker, table[0, 4:], error[4:]) if flicker else neighbour_notes(moments)
-    notes += contradictions(statistics, psi, given)
-    notes += row_shift_notes(np.where(live, mean, median_filter(mean, 3)))  # one hot pixel alternates more than any shift
+    notes += camera_notes(moments, (slopes[2][0], found_gain, slopes[0][0]), float(error[0]), found_offset, given, t)
+    notes += flicker_notes(flicker, table[0, 4:], error[4:], t) if flicker else neighbour_notes(moments, t)
+    notes += contradictions(statistics, psi, given, tuning)
+    notes += row_shift_notes(
+        np.where(live, mean, median_filter(mean, 3)), tuning.row_shift
+    )  # one hot pixel alternates more than any shift
     for name in given:
         errors[name] = 0.0
     return CameraEstimate(
@@ -332,27 +334,30 @@ def camera_from(statistics: StackStatistics, psi: Psi | None, given: dict[str, f
     )
 
 
-def contradictions(statistics: StackStatistics, psi: Psi | None, given: dict[str, float]) -> list[str]:
+def contradictions(
+    statistics: StackStatistics, psi: Psi | None, given: dict[str, float], tuning: CalibrationTuning = DEFAULT.calibration
+) -> list[str]:
     """What to say of a given gain or offset that the stack clearly contradicts: what it suggests instead."""
-    moments, notes = statistics.moments(), []
+    t, moments, notes = tuning.camera, statistics.moments(), []
     offset, gain = given.get("offset"), given.get("gain")
     live, _ = statistics.live
     mean, error = moments.mean[live], np.sqrt(moments.variance[live] / len(statistics.frames))
-    if offset is not None and float(np.quantile(mean + _CONTRADICTS * error, 0.05)) < offset:
+    darkest = plain(float(np.quantile(mean, t.darkest)), 4)
+    if offset is not None and float(np.quantile(mean + t.contradicted * error, 0.05)) < offset:
         notes.append(
-            f"offset {offset:g} was given, but the darkest pixels are {float(np.quantile(mean, 0.005)):.4g} counts on average: "
+            f"offset {plain(offset, 6)} was given, but the darkest pixels are {darkest} counts on average: "
             "without light a camera writes its offset; measure it on a recording with the shutter closed"
         )
     if gain is None or psi is None:  # without a PSF flicker passes for shot noise, and suggests too much
         return notes
     try:
-        found = camera_from(statistics, psi, {})
+        found = camera_from(statistics, psi, {}, tuning)
     except ValueError:  # a stack that does not tell
         return notes
     suggested, error_of_it = found.camera.gain, found.gain_error
-    if abs(suggested - gain) <= max(_CONTRADICTS * error_of_it, _BY_MUCH * max(gain, suggested)):
+    if abs(suggested - gain) <= max(t.contradicted * error_of_it, t.contradicted_by * max(gain, suggested)):
         return notes
-    note = f"gain {gain:g} was given, but the stack suggests {suggested:.3g} +- {error_of_it:.2g} counts per photon"
-    if abs(suggested - 1.0 / gain) <= _BY_MUCH * max(suggested, 1.0 / gain):
+    note = f"gain {gain:g} was given, but the stack suggests {plain(suggested)} +- {plain(error_of_it, 2)} counts per photon"
+    if abs(suggested - 1.0 / gain) <= t.contradicted_by * max(suggested, 1.0 / gain):
         note += f"; 1/{gain:g} = {1.0 / gain:.3g} is near it: was it given in electrons per count?"
     return [*notes, note]

@@ -9,19 +9,15 @@ from typing import Any
 import numpy as np
 
 from ..physics.psi import Psi
+from ..tuning import DEFAULT
+from ..tuning.calibration import FlickerTuning
 from .pixel_moments import PixelMoments, Shift, windows
 from .regression import jackknife, solve_normal
 
 __all__ = ["SHAPED", "SPREAD", "Flicker", "PairKernels", "fit_flicker", "pair_kernel", "spread_terms"]
 
-#: Regularisation of the sharpening filter, relative to the squared transfer of the PSF at zero frequency.
-_WIENER = 0.002
-#: About this many near shifts take part: so many of the strongest, and all that are as strong as the last of them.
-_NEIGHBOURS = 16
 #: Strengths that differ by less than this part are equal: they are sums of products in another order.
 _TIE = 1e-6
-#: The misfit is read from this many of the closest shifts, which flicker makes largest.
-_CLOSEST = 4
 #: Terms of a covariance that the PSF shapes: q, and six of a smooth background; then lamp, row noise, column noise.
 SHAPED, SPREAD = 7, 3
 
@@ -36,7 +32,8 @@ class PairKernels:
     what camera and lamp have in common.
     """
 
-    def __init__(self, psi: Psi) -> None:
+    def __init__(self, psi: Psi, tuning: FlickerTuning = DEFAULT.calibration.flicker) -> None:
+        self.tuning = tuning
         self.table, self.origin, self.shape = psi.table / psi.photons_per_emitter, psi.origin, psi.shape
         reach = [min(t, m - 1) for t, m in zip(self.table.shape[2:], self.shape)]
         half_plane = [(0, right) for right in range(1, reach[1])]
@@ -45,13 +42,15 @@ class PairKernels:
         self.strength = {shift: float(self.kernel(shift).sum()) for shift in [(0, 0), *half_plane]}
         own = self.strength[0, 0]
         ranked = self._ranked(half_plane)
-        strong = [tied for tied in ranked if self.strength[tied[0]] > 0.1 * own]
-        groups = _first(strong, _NEIGHBOURS) or _first(ranked, 4)
+        strong = [tied for tied in ranked if self.strength[tied[0]] > tuning.strong * own]
+        groups = _first(strong, tuning.neighbours) or _first(ranked, tuning.fewest_neighbours)
         self.closer = [shift for tied in _first(groups, sum(map(len, groups)) // 2) for shift in tied]
         self.near = [shift for tied in groups for shift in tied]
         self.wider = self.near[len(self.closer) :]
-        beyond = [1 + max((abs(s[axis]) for s in half_plane if self.strength[s] > 1e-3 * own), default=0) for axis in (0, 1)]
-        steps = [[math.ceil(k * r) for r in beyond] for k in (1.0, 1.5, 2.0)]
+        beyond = [
+            1 + max((abs(s[axis]) for s in half_plane if self.strength[s] > tuning.far * own), default=0) for axis in (0, 1)
+        ]
+        steps = [[math.ceil(k * r) for r in beyond] for k in tuning.distances]
         wanted = [shift for down, right in steps for shift in ((0, right), (down, 0), (down, right), (down, -right))]
         self.far = [s for s in wanted if s[0] <= self.shape[0] - 4 and abs(s[1]) <= self.shape[1] - 4]
 
@@ -94,7 +93,9 @@ class PairKernels:
 
         blur = transfer(self.table.mean(axis=(0, 1)))
         total = float(blur[0, 0].real)
-        emission = rfft2(padded, size) * blur.conj() * (1.0 + _WIENER) / (np.abs(blur) ** 2 + _WIENER * total**2)
+        emission = (
+            rfft2(padded, size) * blur.conj() * (1.0 + self.tuning.wiener) / (np.abs(blur) ** 2 + self.tuning.wiener * total**2)
+        )
         window = tuple(slice(p, p + m) for p, m in zip(pad, self.shape))
 
         def predict(shift: Shift) -> np.ndarray:
@@ -156,7 +157,9 @@ def fit_flicker(
     y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
     surface = np.stack([np.ones(shape), y, x, y * y, x * y, x * x])
 
-    near = optics.near[:_NEIGHBOURS]  # the cut goes through a tie: whole, it would move gains by 0.05 %, and images with them
+    near = optics.near[
+        : optics.tuning.neighbours
+    ]  # the cut goes through a tie: whole, it would move gains by 0.05 %, and images with them
     half = (len(near) + 1) // 2
     groups = near[:half], near[half:], optics.far
     normal, right = np.zeros((3, count, total, total)), np.zeros((3, count, total, 2))
@@ -187,12 +190,14 @@ def fit_flicker(
         solved.append(np.concatenate([solve_normal(n[0] + n[1], left[0] + left[1]), spread]))
         halves.append([solve_normal(n[k], left[k])[0, 1] for k in (0, 1)])
     fast, whole = np.moveaxis(np.array(solved), 2, 0)
-    apart = np.array(halves)[:, :1] - np.array(halves)[:, 1:]
-    clear = groups[1] and whole[0, 0] > 0 and abs(apart[0, 0]) > 2.0 * jackknife(apart)[0]
+    difference = np.array(halves)[:, :1] - np.array(halves)[:, 1:]
+    clear = (
+        groups[1] and whole[0, 0] > 0 and abs(difference[0, 0]) > optics.tuning.disagreement_errors * jackknife(difference)[0]
+    )
     terms = np.concatenate([predict((0, 0))[None], optics.strength[0, 0] * surface, light[None] ** 2])
     flicker = np.tensordot(fast[0, : len(terms)], terms, axes=1)
     left = power = 0.0
-    for shift in optics.near[:_CLOSEST]:
+    for shift in optics.near[: optics.tuning.closest]:
         first, second = windows(shift, shape)
         taken = used[first] & used[second]
         shaped = np.concatenate([predict(shift)[first][None], optics.strength[shift] * surface[:, *first]])
@@ -204,7 +209,7 @@ def fit_flicker(
         left += float(((seen - expected) ** 2 - 1.5 / moments.brightness.size * both[taken]).sum())
         power += float((seen**2).sum())
     misfit = math.sqrt(max(left, 0.0) / power) if power > 0 else 0.0
-    return Flicker(fast, whole, terms, abs(apart[0, 0]) / whole[0, 0] if clear else 0.0, misfit)
+    return Flicker(fast, whole, terms, abs(difference[0, 0]) / whole[0, 0] if clear else 0.0, misfit)
 
 
 def spread_terms(light: np.ndarray, shift: Shift, taken: np.ndarray) -> np.ndarray:

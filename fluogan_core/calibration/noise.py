@@ -10,26 +10,19 @@ import numpy as np
 
 from ..backend.arrays import default_memory_budget
 from ..physics.psi import Psi
+from ..tuning import DEFAULT
+from ..tuning.calibration import NoiseTuning
 
 __all__ = ["StackNoise", "noise_from", "stack_noise", "temporal_moments"]
 
-#: Noise is read at the frequencies of the mean frame beyond the first of these, fractions of Nyquist's, ...
-_EDGES = (0.8, 0.85, 0.9)
-#: ... at which the PSF passes less than this.
-_PASSED = 0.03
-#: Noise of the mean frame is not below this fraction of what the variance says: a mean without noise needs no prior at all.
-_LEAST = 0.1
 #: Median of chi-square with one degree of freedom, its mean being 1.
 _MEDIAN = 0.4549364
-#: Power at few frequencies is clear where the mean of the power is this many standard errors above the mean that its
-#: median implies; the error of their ratio is _RATIO / sqrt(number of frequencies) for white noise.
-_CLEAR, _RATIO = 5.0, 1.9
-#: Chi-square that one frequency in a thousand exceeds; passes that leave such frequencies out.
-_OUTLYING, _PASSES = 10.83, 5
+#: The error of the ratio of mean and median power is this over the root of the number of frequencies, for white noise.
+_RATIO = 1.9
+#: Chi-square that one frequency in a thousand exceeds.
+_OUTLYING = 10.83
 #: Noise of the mean frame, in units of what its fluctuations explain, from which on the rest is surely something else.
 UNEXPLAINED = 1.5
-#: Larger counts are refused: their squares, summed, leave the range of float32.
-_LARGEST = 1e15
 
 
 @dataclass(frozen=True)
@@ -69,7 +62,7 @@ class StackNoise:
         return self.excess if self.excess > UNEXPLAINED else 1.0
 
 
-def stack_noise(counts: Any, psi: Psi) -> StackNoise:
+def stack_noise(counts: Any, psi: Psi, tuning: NoiseTuning = DEFAULT.calibration.noise) -> StackNoise:
     """Measure the noise of a stack (T, M1, M2) above the offset.
 
     Raises
@@ -77,14 +70,14 @@ def stack_noise(counts: Any, psi: Psi) -> StackNoise:
     ValueError
         If the frames do not change at all, or hold counts too large for their variance to be held.
     """
-    mean, variance = (psi.backend.to_host(moment) for moment in _moments(counts))
-    return noise_from(mean, variance, len(counts), psi)
+    mean, variance = (psi.backend.to_host(moment) for moment in _moments(counts, tuning))
+    return noise_from(mean, variance, len(counts), psi, tuning)
 
 
-def _moments(counts: Any) -> tuple[Any, Any]:
+def _moments(counts: Any, tuning: NoiseTuning) -> tuple[Any, Any]:
     """Mean and temporal variance of each pixel."""
     largest = max(float(counts.max()), -float(counts.min()))
-    if largest > _LARGEST:
+    if largest > tuning.largest:
         raise ValueError(
             f"the stack holds counts up to {largest:.3g}; float32 cannot hold their variance: divide all counts by one factor"
         )
@@ -92,7 +85,9 @@ def _moments(counts: Any) -> tuple[Any, Any]:
     return counts.mean(axis=0, dtype=np.float64), 0.5 * (step * step).mean(axis=0, dtype=np.float64)
 
 
-def temporal_moments(stack: np.ndarray, offset: float) -> tuple[np.ndarray, np.ndarray]:
+def temporal_moments(
+    stack: np.ndarray, offset: float, tuning: NoiseTuning = DEFAULT.calibration.noise
+) -> tuple[np.ndarray, np.ndarray]:
     """Mean above the offset, and variance from differences of consecutive frames, of each pixel of a stack on the host.
 
     Parameters
@@ -117,11 +112,13 @@ def temporal_moments(stack: np.ndarray, offset: float) -> tuple[np.ndarray, np.n
     mean, variance = np.empty((rows, columns)), np.empty((rows, columns))
     for top in range(0, rows, band):
         part = slice(top, top + band)
-        mean[part], variance[part] = _moments(stack[:, part].astype(np.float32) - np.float32(offset))
+        mean[part], variance[part] = _moments(stack[:, part].astype(np.float32) - np.float32(offset), tuning)
     return mean, variance
 
 
-def noise_from(mean: np.ndarray, variance: np.ndarray, frames: int, psi: Psi) -> StackNoise:
+def noise_from(
+    mean: np.ndarray, variance: np.ndarray, frames: int, psi: Psi, tuning: NoiseTuning = DEFAULT.calibration.noise
+) -> StackNoise:
     """Measure the noise of a stack whose pixels have this mean above the offset and this temporal variance, (M1, M2) each.
 
     Raises
@@ -132,9 +129,9 @@ def noise_from(mean: np.ndarray, variance: np.ndarray, frames: int, psi: Psi) ->
     level = float(variance.mean())
     if level <= 0:
         raise ValueError("the frames do not change at all; a stack of identical frames holds no fluctuations")
-    excess, patterned = _excess(mean, level / frames, psi)
+    excess, patterned = _excess(mean, level / frames, psi, tuning)
     # pixels that never change are dead, stuck or saturated, and say nothing of the light
-    dark, bright = (float(q) for q in np.quantile(mean[variance > 0], [0.05, 0.99]))
+    dark, bright = (float(q) for q in np.quantile(mean[variance > 0], [tuning.dark, tuning.bright]))
     # the noise where the light is: averaged, since that of a single pixel is known to a few per cent only; and no less than
     # anywhere, since what saturates or is stuck stands still without being known any better
     loud = math.sqrt(max(float(variance[mean >= bright].mean()), level) / frames) * excess
@@ -142,14 +139,14 @@ def noise_from(mean: np.ndarray, variance: np.ndarray, frames: int, psi: Psi) ->
     return StackNoise(level, excess, math.sqrt(level / frames) * excess, signal, signal / loud, patterned)
 
 
-def _excess(mean: np.ndarray, expected: float, psi: Psi) -> tuple[float, float]:
+def _excess(mean: np.ndarray, expected: float, psi: Psi, tuning: NoiseTuning) -> tuple[float, float]:
     """Noise of the mean frame at frequencies that no light reaches: white amplitude relative to ``expected``, patterned share.
 
     The power of white noise, of equal or unequal pixels, is chi-square with one degree of freedom at every frequency.  Its
     mean uses all of it.  Stripes and shifted rows add a lot of power to a few frequencies: then the median tells the rest,
     of frequencies with no more power than white noise of such a median has at one in a thousand.
     """
-    edge = next((f for f in _EDGES if _transfer(psi, f) < _PASSED), None)
+    edge = next((f for f in tuning.edges if _transfer(psi, f) < tuning.passed), None)
     if edge is None:
         return 1.0, 0.0
     from scipy import fft
@@ -162,11 +159,11 @@ def _excess(mean: np.ndarray, expected: float, psi: Psi) -> tuple[float, float]:
     powers = fft.dctn(mean, norm="ortho")[beyond] ** 2
     power, patterned = float(powers.mean()), 0.0
     white = float(np.median(powers)) / _MEDIAN
-    if power > white * (1.0 + _CLEAR * _RATIO / math.sqrt(powers.size)):
-        for _ in range(_PASSES):
+    if power > white * (1.0 + tuning.clear * _RATIO / math.sqrt(powers.size)):
+        for _ in range(tuning.passes):
             white = float(np.median(powers[powers < _OUTLYING * white])) / _MEDIAN
         power, patterned = white, 1.0 - white / power
-    return max(_LEAST, math.sqrt(power / expected)), patterned
+    return max(tuning.least, math.sqrt(power / expected)), patterned
 
 
 def _transfer(psi: Psi, frequency: float) -> float:

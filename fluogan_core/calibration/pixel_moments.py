@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..backend.arrays import default_memory_budget
+from ..tuning import DEFAULT
+from ..tuning.calibration import LivePixelTuning
 from .plain import plain
 
 __all__ = ["PixelMoments", "Shift", "live_pixels", "pixel_moments", "windows"]
@@ -71,11 +73,21 @@ def pixel_moments(stack: np.ndarray, shifts: list[Shift]) -> PixelMoments:
     return PixelMoments(mean, variance, fast, whole, brightness)
 
 
-def live_pixels(stack: np.ndarray, mean: np.ndarray, variance: np.ndarray, unlit: np.ndarray) -> tuple[np.ndarray, list[str]]:
+def live_pixels(
+    stack: np.ndarray,
+    mean: np.ndarray,
+    variance: np.ndarray,
+    unlit: np.ndarray,
+    tuning: LivePixelTuning = DEFAULT.calibration.live_pixels,
+) -> tuple[np.ndarray, list[str]]:
     """Pixels that neither saturate, nor stand still, nor stick out, and what to say of the others.
 
     A ceiling shows as a pile of values at the very top: more than twice as many as at the next value down.  A hot pixel
     stands out of its neighbours by half the range of the image, which no optics can do.
+
+    This rule needs no PSF, and :func:`.bad_pixels.find_bad_pixels` does.  Both remain: the width of the PSF is measured on
+    these pixels, so that no PSF is known yet, and a camera may be estimated without any.  What is left out here costs a few
+    pixels of a regression.  What is left out there is replaced in the frames, and needs the prediction through the PSF.
     """
     from scipy.ndimage import median_filter
 
@@ -92,22 +104,22 @@ def live_pixels(stack: np.ndarray, mean: np.ndarray, variance: np.ndarray, unlit
             second = value
     notes = []
     live = np.ones(variance.shape, dtype=bool)
-    if count >= 5 and count > 2 * next_count and second is not None:
+    if count >= tuning.ceiling and count > tuning.ceiling_ratio * next_count and second is not None:
         live &= ~at_top
         notes.append(
             f"saturation: {count / stack.size:.2%} of the values are {plain(float(top), 6)}, the largest one; their pixels are "
             "left out"
         )
-    span = np.ptp(np.quantile(mean, (0.005, 0.995)))
-    hot = np.abs(mean - median_filter(mean, 3)) > 0.5 * span + 5.0 * np.sqrt(variance / len(stack))
+    span = np.ptp(np.quantile(mean, tuning.range))
+    hot = np.abs(mean - median_filter(mean, 3)) > tuning.hot * span + tuning.hot_errors * np.sqrt(variance / len(stack))
     # without a photon there is nothing to learn of the camera, and nothing wrong with the pixel
     live &= ~unlit
     for wrong, what in ((variance <= 0, "never change (dead, or masked)"), (hot, "stand out alone (hot)")):
         if (live & wrong).any():
             notes.append(f"pixels left out: {int((live & wrong).sum())} that {what}")
             live &= ~wrong
-    if live.sum() < 16:
+    if live.sum() < tuning.fewest:
         raise ValueError(
-            f"only {int(live.sum())} pixels fluctuate without saturating; at least 16 are needed to read the camera"
+            f"only {int(live.sum())} pixels fluctuate without saturating; at least {tuning.fewest} are needed to read a camera"
         )
     return live, notes

@@ -23,6 +23,8 @@ import numpy as np
 from ..physics.polyphase import plane_table
 from ..physics.psf import scaled_psf
 from ..physics.psi import Psi
+from ..tuning import DEFAULT
+from ..tuning.calibration import CalibrationTuning, PSFWidthTuning
 from .flicker import SPREAD, PairKernels, pair_kernel, spread_terms
 from .pixel_moments import PixelMoments, Shift, windows
 from .regression import jackknife, solve_normal
@@ -30,19 +32,6 @@ from .stack_statistics import StackStatistics
 
 __all__ = ["PSFWidth", "estimate_psf_width", "width_from"]
 
-#: Widths that are compared, the step between those that are computed and not interpolated, and between all.
-_NARROWEST, _WIDEST, _STEP, _GRID = 0.6, 1.7, 0.05, 0.0005
-#: The PSF is changed where it is off by so many standard errors and by this much; a farther one is not the PSF alone.
-_CLEAR, _LEAST, _MOST = 2.0, 0.01, 0.2
-#: With a larger error than this the stack says too little: what it takes to be clear would be a gross exaggeration.
-_VAGUE = 0.02
-#: Standard errors by which consecutive frames may differ from the whole stack, closer pairs from wider ones, rows from columns.
-_DIFFERS = 3.0
-#: Rates at which curves of unit length change, per unit of width: for smooth PSFs 0.2 to 1.1, evenly; for those of few fine
-#: pixels nothing, then a step.  The least rate, and the least part of the largest one.
-_LEAST_RATE, _STEADY = 0.01, 0.1
-#: Blocks per axis of the field that the jackknife leaves out one at a time; fewest frames and middles of pairs.
-_BLOCKS, _LEAST_FRAMES, _LEAST_MIDDLES = 5, 20, 64
 _WHAT = "width of the PSF: "
 
 
@@ -66,7 +55,7 @@ class PSFWidth:
     note: str
 
 
-def estimate_psf_width(stack: Any, psi: Psi) -> PSFWidth:
+def estimate_psf_width(stack: Any, psi: Psi, *, tuning: CalibrationTuning = DEFAULT.calibration) -> PSFWidth:
     """Measure on a stack's flicker how much wider or narrower the PSF is than psi's.
 
     The more flicker there is, and the more frames, the better: on 32 x 32 pixels and 500 frames one per cent can be told where
@@ -78,6 +67,8 @@ def estimate_psf_width(stack: Any, psi: Psi) -> PSFWidth:
         Raw counts; gain and offset need not be known.
     psi : Psi
         With the PSF that is assumed; its ``photons_per_emitter`` is ignored.
+    tuning : CalibrationTuning, optional
+        Numbers by trial.
 
     Returns
     -------
@@ -94,83 +85,94 @@ def estimate_psf_width(stack: Any, psi: Psi) -> PSFWidth:
     TypeError
         If it holds neither integers nor floats.
     """
-    return width_from(StackStatistics(stack, psi.shape), psi)
+    return width_from(StackStatistics(stack, psi.shape, tuning), psi, tuning)
 
 
-def width_from(statistics: StackStatistics, psi: Psi) -> PSFWidth:
+def width_from(statistics: StackStatistics, psi: Psi, tuning: CalibrationTuning = DEFAULT.calibration) -> PSFWidth:
     """:func:`estimate_psf_width` from statistics that may be shared."""
-    optics = PairKernels(psi)
+    t, optics = tuning.psf_width, PairKernels(psi, tuning.flicker)
     both_ways = any(down for down, _ in optics.far) and any(right for _, right in optics.far)
     if not (optics.near and both_ways):
         return _unknown("the PSF is as small as a pixel, or too large for the field")
-    if len(statistics.frames) < _LEAST_FRAMES:
-        return _unknown(f"fewer than {_LEAST_FRAMES} frames")
+    if len(statistics.frames) < t.fewest_frames:
+        return _unknown(f"fewer than {t.fewest_frames} frames")
     moments = statistics.moments([*optics.near, *optics.far])
     try:
         live, _ = statistics.live
     except ValueError as reason:
         return _unknown(str(reason))
-    weight = _weight(moments, live, optics.near)
-    if (weight > 0).sum() < _LEAST_MIDDLES:
+    weight = _weight(moments, live, optics.near, t)
+    if (weight > 0).sum() < t.fewest_middles:
         return _unknown("too few pixels are whole and far enough from the field's border")
     try:
-        widths, curves = _autocorrelations(psi, optics.near)
+        widths, curves = _autocorrelations(psi, optics.near, t)
     except ValueError as reason:  # a ring, say, of which a narrower one is dark
         return _unknown(str(reason))
-    targets, changes = (_targets(moments, covariances, optics, live, weight) for covariances in (moments.whole, moments.fast))
-    best = _best(targets, widths, curves)
-    measured, error = _with_error(best)
+    targets, changes = (
+        _targets(moments, covariances, optics, live, weight, t) for covariances in (moments.whole, moments.fast)
+    )
+    best = _best(targets, widths, curves, t)
+    measured, error = _with_error(best, t)
     doubts = [
         f"{one} and {other} give different widths ({why})"
         for one, other, why, first, second in _parts(optics)
-        if _differ(*(_best(targets[:, part], widths, curves[:, part]) for part in (first, second)))
+        if _differ(
+            _best(targets[:, first], widths, curves[:, first], t), _best(targets[:, second], widths, curves[:, second], t), t
+        )
     ]
-    of_changes, error_of_changes = _with_error(_best(changes, widths, curves))
-    joint = _DIFFERS * math.hypot(error, error_of_changes)
+    of_changes, error_of_changes = _with_error(_best(changes, widths, curves, t), t)
+    joint = t.differs * math.hypot(error, error_of_changes)
     if not abs(of_changes - measured) <= joint < math.inf:
         doubts.append("consecutive frames do not confirm it (a sample that moves, or flickers slowly)")
-    return _judged(measured, error, doubts)
+    return _judged(measured, error, doubts, t)
 
 
 def _unknown(why: str) -> PSFWidth:
     return PSFWidth(1.0, math.nan, math.inf, f"{_WHAT}the flicker does not determine it ({why}); the PSF is used as described")
 
 
-def _judged(measured: float, error: float, doubts: list[str]) -> PSFWidth:
+def _judged(
+    measured: float, error: float, doubts: list[str], tuning: PSFWidthTuning = DEFAULT.calibration.psf_width
+) -> PSFWidth:
     """What to make of a width, given what speaks against its being the PSF's."""
-    if not _NARROWEST < measured < _WIDEST and not math.isnan(measured):
-        return _unknown(f"covariances of neighbours fit no PSF {_NARROWEST:g} to {_WIDEST:g} times as wide as described")
-    if not error < _VAGUE:
+    if not tuning.narrowest < measured < tuning.widest and not math.isnan(measured):
+        return _unknown(
+            f"covariances of neighbours fit no PSF {tuning.narrowest:g} to {tuning.widest:g} times as wide as described"
+        )
+    if not error < tuning.vague:
         seen = (
             "hardly any flicker is seen"
             if math.isinf(error)
-            else (f"{measured:.2f} +- {error:.2f} times as wide as described; an error below {_VAGUE:g} is needed")
+            else (f"{measured:.2f} +- {error:.2f} times as wide as described; an error below {tuning.vague:g} is needed")
         )
         return PSFWidth(1.0, measured, error, _unknown(seen).note)
     off = abs(measured - 1.0)
     found = f"covariances of neighbours fit a PSF {measured:.3f} +- {error:.3f} times as wide as described"
-    if off <= max(_LEAST, _CLEAR * error):
+    if off <= max(tuning.least, tuning.clear * error):
         return PSFWidth(1.0, measured, error, f"{_WHAT}as described ({found})")
-    if off > _MOST:
-        doubts = [f"that is more than {_MOST:.0%} from the description (flicker out of focus, or a sample that moves)", *doubts]
+    if off > tuning.most:
+        doubts = [
+            f"that is more than {tuning.most:.0%} off (flicker out of focus, or a sample that moves)",
+            *doubts,
+        ]
     if doubts:
         return PSFWidth(1.0, measured, error, f"{_WHAT}{found}; the PSF is used as described, because {'; '.join(doubts)}")
     return PSFWidth(measured, measured, error, f"{_WHAT}{found}; this width is used")
 
 
-def _with_error(replicates: np.ndarray) -> tuple[float, float]:
+def _with_error(replicates: np.ndarray, tuning: PSFWidthTuning = DEFAULT.calibration.psf_width) -> tuple[float, float]:
     """The width of the whole field and its jackknife error, infinite where a replicate has none.
 
     Widths are told on a grid: replicates that are all the same show that the error is below its step, not that it is 0.
     """
-    error = math.hypot(float(jackknife(replicates[:, None])[0]), _GRID / math.sqrt(12.0))
+    error = math.hypot(float(jackknife(replicates[:, None])[0]), tuning.grid / math.sqrt(12.0))
     return float(replicates[0]), math.inf if math.isnan(error) else error
 
 
-def _differ(one: np.ndarray, other: np.ndarray) -> bool:
+def _differ(one: np.ndarray, other: np.ndarray, tuning: PSFWidthTuning = DEFAULT.calibration.psf_width) -> bool:
     """Whether two parts of the pairs clearly give different widths, or one of them gives none."""
-    apart, error = _with_error(one - other)
-    return not (abs(apart) <= _DIFFERS * error + _GRID and error < math.inf)
+    apart, error = _with_error(one - other, tuning)
+    return not (abs(apart) <= tuning.differs * error + tuning.grid and error < math.inf)
 
 
 def _parts(optics: PairKernels) -> list[tuple[str, str, str, list[int], list[int]]]:
@@ -185,14 +187,16 @@ def _parts(optics: PairKernels) -> list[tuple[str, str, str, list[int], list[int
     return [part for part in parts if min(len(part[3]), len(part[4])) > 1]
 
 
-def _weight(moments: PixelMoments, live: np.ndarray, near: list[Shift]) -> np.ndarray:
+def _weight(
+    moments: PixelMoments, live: np.ndarray, near: list[Shift], tuning: PSFWidthTuning = DEFAULT.calibration.psf_width
+) -> np.ndarray:
     """Weights of the middles of pairs, (M1, M2): light over variance, so that what is dark adds no noise.
 
     Zero where a pair of any shift would meet a pixel that is not live, or the border: all shifts share their middles.
     """
     from scipy.ndimage import gaussian_filter, minimum_filter
 
-    light = moments.mean - float(np.quantile(moments.mean[live], 0.02))
+    light = moments.mean - float(np.quantile(moments.mean[live], tuning.dark))
     variance = np.where(live, moments.variance, float(np.median(moments.variance[live])))
     weight = np.maximum(gaussian_filter(np.where(live, light, 0.0), 1.0), 0.0) / gaussian_filter(variance, 1.0)
     reach = [2 * math.ceil(max(abs(shift[axis]) for shift in near) / 2) + 1 for axis in (0, 1)]
@@ -200,12 +204,17 @@ def _weight(moments: PixelMoments, live: np.ndarray, near: list[Shift]) -> np.nd
 
 
 def _targets(
-    moments: PixelMoments, covariances: dict[Shift, np.ndarray], optics: PairKernels, live: np.ndarray, weight: np.ndarray
+    moments: PixelMoments,
+    covariances: dict[Shift, np.ndarray],
+    optics: PairKernels,
+    live: np.ndarray,
+    weight: np.ndarray,
+    tuning: PSFWidthTuning = DEFAULT.calibration.psf_width,
 ) -> np.ndarray:
     """S_v less what camera and lamp add: of the whole field, then without each of its blocks, (1 + blocks, shifts)."""
     from scipy.ndimage import map_coordinates
 
-    shape, blocks, terms = live.shape, _BLOCKS**2, SPREAD + 2
+    shape, blocks, terms = live.shape, tuning.blocks**2, SPREAD + 2
     light = moments.mean - float(moments.mean[live].mean())
     normal, right = np.zeros((blocks, terms, terms)), np.zeros((blocks, terms))
     scale = np.where(live, moments.variance, 1.0)
@@ -214,7 +223,7 @@ def _targets(
         taken = live[first] & live[second]
         design, values = _common(light, shift, taken), covariances[shift][taken]
         scaled = design / np.sqrt(scale[first] * scale[second])[taken]
-        share = _shares(*_middles(shift, shape, taken), shape)
+        share = _shares(*_middles(shift, shape, taken), shape, tuning.blocks)
         for number in range(blocks):
             inside = share[number].nonzero()[0]
             mine = scaled[:, inside] * share[number, inside]
@@ -227,7 +236,7 @@ def _targets(
         # between pixels the mean of theirs, so that middles on pixels and between them stand for the same area
         of_middle = map_coordinates(weight, _middles(shift, shape), order=1)
         taken = of_middle > 0
-        share = _shares(*_middles(shift, shape, taken), shape) * of_middle[taken]
+        share = _shares(*_middles(shift, shape, taken), shape, tuning.blocks) * of_middle[taken]
         sums[:, column] = share @ covariances[shift][taken]
         common[:, :, column] = share @ _common(light, shift, taken).T
 
@@ -245,7 +254,9 @@ def _middles(shift: Shift, shape: tuple[int, ...], taken: np.ndarray | slice = s
     return y, x
 
 
-def _shares(y: np.ndarray, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def _shares(
+    y: np.ndarray, x: np.ndarray, shape: tuple[int, ...], blocks: int = DEFAULT.calibration.psf_width.blocks
+) -> np.ndarray:
     """Share of each point in each of the field's blocks, (blocks, points).
 
     Half goes to either side where a point lies on the border of two blocks: the blocks of a mirrored or transposed field are
@@ -253,9 +264,9 @@ def _shares(y: np.ndarray, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """
     along = []
     for at, size in zip((y, x), shape):
-        place, numbers = (at + 0.5) * _BLOCKS / size, np.arange(_BLOCKS)[:, None]
+        place, numbers = (at + 0.5) * blocks / size, np.arange(blocks)[:, None]
         along.append(0.5 * (np.floor(place) == numbers) + 0.5 * (np.ceil(place) - 1 == numbers))
-    return (along[0][:, None] * along[1]).reshape(_BLOCKS**2, -1)
+    return (along[0][:, None] * along[1]).reshape(blocks**2, -1)
 
 
 def _common(light: np.ndarray, shift: Shift, taken: np.ndarray) -> np.ndarray:
@@ -265,18 +276,20 @@ def _common(light: np.ndarray, shift: Shift, taken: np.ndarray) -> np.ndarray:
     return np.concatenate([spread_terms(light, shift, taken), [offset, np.ones_like(offset)]])
 
 
-def _autocorrelations(psi: Psi, shifts: list[Shift]) -> tuple[np.ndarray, np.ndarray]:
+def _autocorrelations(
+    psi: Psi, shifts: list[Shift], tuning: PSFWidthTuning = DEFAULT.calibration.psf_width
+) -> tuple[np.ndarray, np.ndarray]:
     """Widths, and A_v of the PSF that is so wide, (widths, shifts)."""
     from scipy.interpolate import CubicSpline
 
-    knots = np.arange(_NARROWEST, _WIDEST + _STEP / 2, _STEP)
+    knots = np.arange(tuning.narrowest, tuning.widest + tuning.step / 2, tuning.step)
     tables = (plane_table(scaled_psf(psi.psf, knot), (psi.factor, psi.factor), psi.binning)[0] for knot in knots)
     curves = np.array([[pair_kernel(table, shift).sum() for shift in shifts] for table in tables])
-    near_one = np.abs(knots - 1.0) < _MOST + 1.5 * _STEP  # only such a width is ever taken
-    rates = np.linalg.norm(np.diff(_of_unit_length(curves[near_one]), axis=0), axis=1) / _STEP
-    if not rates.min() > max(_LEAST_RATE, _STEADY * rates.max()):
+    near_one = np.abs(knots - 1.0) < tuning.most + 1.5 * tuning.step  # only such a width is ever taken
+    rates = np.linalg.norm(np.diff(_of_unit_length(curves[near_one]), axis=0), axis=1) / tuning.step
+    if not rates.min() > max(tuning.least_rate, tuning.steady * rates.max()):
         raise ValueError("the PSF is too coarse on the fine grid: covariances do not change steadily with its width")
-    widths = np.linspace(_NARROWEST, _WIDEST, round((_WIDEST - _NARROWEST) / _GRID) + 1)
+    widths = np.linspace(tuning.narrowest, tuning.widest, round((tuning.widest - tuning.narrowest) / tuning.grid) + 1)
     return widths, CubicSpline(knots, curves)(widths)
 
 
@@ -285,7 +298,9 @@ def _of_unit_length(curves: np.ndarray) -> np.ndarray:
     return np.divide(curves, norm, out=np.zeros_like(curves), where=norm > 0)
 
 
-def _best(targets: np.ndarray, widths: np.ndarray, curves: np.ndarray) -> np.ndarray:
+def _best(
+    targets: np.ndarray, widths: np.ndarray, curves: np.ndarray, tuning: PSFWidthTuning = DEFAULT.calibration.psf_width
+) -> np.ndarray:
     """For each row of targets the width whose curve fits it best, the strength of the flicker being free.
 
     NaN where that strength is negative, and where widths far apart fit alike: rounding would choose one of them.
@@ -295,5 +310,5 @@ def _best(targets: np.ndarray, widths: np.ndarray, curves: np.ndarray) -> np.nda
     most = along.max(axis=1)
     alike = along >= (1 - 1e-9) * most[:, None]
     last = len(widths) - 1 - alike[:, ::-1].argmax(axis=1)
-    told = (most > 0) & (widths[last] - widths[alike.argmax(axis=1)] < _VAGUE)
+    told = (most > 0) & (widths[last] - widths[alike.argmax(axis=1)] < tuning.vague)
     return np.where(told, widths[chosen], math.nan)

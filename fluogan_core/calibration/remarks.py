@@ -6,32 +6,33 @@ import math
 
 import numpy as np
 
+from ..tuning import DEFAULT
+from ..tuning.calibration import CameraTuning
 from .flicker import SHAPED, Flicker
 from .pixel_moments import PixelMoments
 from .plain import change_of_light, plain
 from .regression import jackknife
 
-__all__ = ["MOST_READ_NOISE", "camera_notes", "flicker_notes", "neighbour_notes", "usable_brightness"]
-
-#: Largest read noise expected of a camera, electrons rms; a rolling-shutter sCMOS has about 1.5.
-MOST_READ_NOISE = 2.5
+__all__ = ["camera_notes", "flicker_notes", "neighbour_notes", "usable_brightness"]
 
 
-def usable_brightness(kappa: float, error: float) -> tuple[float, str]:
+def usable_brightness(kappa: float, error: float, tuning: CameraTuning = DEFAULT.calibration.camera) -> tuple[float, str]:
     """A usable kappa, and what to say where it was not measured."""
-    if kappa > 2.0 * error:
+    if kappa > tuning.clear_kappa * error:
         return kappa, ""
     measured = f"{plain(kappa, 2)} +- {plain(error, 2)}"
     if math.isinf(error):
         return 1.0, "photons per emission: not measured, because no PSF was given; 1 photon per emission is assumed"
-    if error > 1.0:
+    if error > tuning.vague_kappa:
         return 1.0, f"photons per emission: not determined by this stack ({measured} photons); 1 photon per emission is assumed"
     return max(kappa, error), (
         f"photons per emission: the stack shows hardly any flicker ({measured} photons); the larger of value and error is used"
     )
 
 
-def gain_refusal(moments: PixelMoments, gain: float, error: float, unexplained: float) -> str:
+def gain_refusal(
+    moments: PixelMoments, gain: float, error: float, unexplained: float, tuning: CameraTuning = DEFAULT.calibration.camera
+) -> str:
     """Why the gain cannot be read, and what to do."""
     why = "its pixels are too alike, or too few, or their noise is not that of photons"
     if unexplained > error:
@@ -40,38 +41,44 @@ def gain_refusal(moments: PixelMoments, gain: float, error: float, unexplained: 
             f"left over could change the slope by {plain(unexplained)} (few bright molecules, or few frames)"
         )
     help_ = "give the gain if you have a calibration"
-    steady = _steady_from(moments.brightness, float(np.quantile(moments.mean, 0.005)))
+    steady = _steady_from(moments.brightness, float(np.quantile(moments.mean, tuning.darkest)), tuning)
     if steady:
         help_ += f", or take the frames after most of the bleaching (frames {steady}:{moments.brightness.size})"
     slope = f"slope of variance on mean {plain(gain)} +- {plain(error)}"
     return f"the gain cannot be read from this stack ({slope}): {why}; {help_}"
 
 
-def _steady_from(brightness: np.ndarray, darkest: float) -> int:
-    """The frame from which on a quarter of the loss of light is left to come; 0 where light falls by less than a third."""
+def _steady_from(brightness: np.ndarray, darkest: float, tuning: CameraTuning) -> int:
+    """The frame from which on a small part of the loss of light is left to come; 0 where light falls by too little."""
     tenth = max(1, brightness.size // 10)
     smooth = np.convolve(brightness, np.ones(tenth) / tenth, mode="valid")
     first, last = float(smooth[0]), float(smooth[-1])
-    if first - last < max((first - darkest) / 3.0, 6.0 * float(np.diff(brightness).std()) / math.sqrt(tenth)):
+    error = float(np.diff(brightness).std()) / math.sqrt(tenth)
+    if first - last < max((first - darkest) * tuning.bleached, tuning.bleached_errors * error):
         return 0
-    return int(np.argmax(smooth <= last + 0.25 * (first - last)))
+    return int(np.argmax(smooth <= last + tuning.steady * (first - last)))
 
 
 def camera_notes(
-    moments: PixelMoments, slopes: tuple[float, float, float], error: float, offset: float, given: dict[str, float]
+    moments: PixelMoments,
+    slopes: tuple[float, float, float],
+    error: float,
+    offset: float,
+    given: dict[str, float],
+    tuning: CameraTuning = DEFAULT.calibration.camera,
 ) -> list[str]:
     """Remarks on camera and light; ``slopes`` where dark pixels weigh most, as used, and where bright ones do."""
     notes = []
     frames = moments.brightness.size
-    if frames < 20:
+    if frames < tuning.few_frames:
         notes.append(f"only {frames} frames: variances are rough")
     if "offset" not in given and "noise_std" not in given:
         notes.append(
-            f"offset and read noise cannot be told apart: a read noise of 0 to {MOST_READ_NOISE:g} electrons is assumed; "
-            "give one of them if you know it"
+            f"offset and read noise cannot be told apart: a read noise of 0 to {tuning.most_read_noise:g} electrons is "
+            "assumed; give one of them if you know it"
         )
     dim, gain, bright = slopes
-    if "gain" not in given and abs(dim - bright) > max(0.1 * gain, 2.0 * error):
+    if "gain" not in given and abs(dim - bright) > max(tuning.bent * gain, tuning.bent_errors * error):
         notes.append(
             f"variance is not proportional to light: its slope is {plain(dim)} among dark pixels and {plain(bright)} among "
             "bright ones (a camera that is not linear, or a sample that moves)"
@@ -84,28 +91,32 @@ def camera_notes(
             f"bleaching or drift: the mean of the last frames is not above the {source} offset of {plain(offset, 5)} counts: "
             "nothing is left of the light, or the offset is too high (give the one that was measured with the shutter closed)"
         )
-    elif first > 0 and abs(last / first - 1.0) > 0.03:
+    elif first > 0 and abs(last / first - 1.0) > tuning.light_changed:
         notes.append(f"bleaching or drift: the light above the offset {change_of_light(first, last)} over the stack")
     return notes
 
 
-def flicker_notes(flicker: Flicker, kappa: np.ndarray, error: np.ndarray) -> list[str]:
+def flicker_notes(
+    flicker: Flicker, kappa: np.ndarray, error: np.ndarray, tuning: CameraTuning = DEFAULT.calibration.camera
+) -> list[str]:
     """Remarks on fluctuations; ``kappa`` and ``error`` are of the whole stack and of consecutive differences."""
     notes = []
-    if kappa[0] > 3.0 * error[0] and kappa[0] - kappa[1] > max(0.2 * kappa[0], 3.0 * math.hypot(*error)):
+    if kappa[0] > tuning.seen * error[0] and kappa[0] - kappa[1] > max(
+        tuning.slow * kappa[0], tuning.slow_errors * math.hypot(*error)
+    ):
         notes.append(
             f"slow fluctuation: differences of consecutive frames show only {max(kappa[1] / kappa[0], 0.0):.0%} of the "
             "flicker's variance over the whole stack (molecules that blink over several frames, or a sample that moves)"
         )
-    if kappa[0] > 3.0 * error[0] and flicker.disagreement > 0.2:
+    if kappa[0] > tuning.seen * error[0] and flicker.disagreement > tuning.pairs_disagree:
         notes.append(
             "the covariance of neighbouring pixels does not fall with distance as this PSF predicts (another PSF, or flicker "
             "out of focus): closer and wider pairs of pixels give photons per emission that differ by "
             f"{plain(flicker.disagreement * kappa[0], 2)}; all of these pairs together give {plain(kappa[0], 2)}"
         )
     values, errors = flicker.fast[0, SHAPED:], jackknife(flicker.fast)[SHAPED:]
-    clear = values > 4.0 * errors
-    if clear[0] and values[0] > 0.003**2:
+    clear = values > tuning.lamp_errors * errors
+    if clear[0] and values[0] > tuning.lamp**2:
         notes.append(f"the illumination flickers by {math.sqrt(values[0]):.1%} rms from frame to frame")
     for name, value, seen in (("row", values[1], clear[1]), ("column", values[2], clear[2])):
         if seen:
@@ -113,13 +124,13 @@ def flicker_notes(flicker: Flicker, kappa: np.ndarray, error: np.ndarray) -> lis
     return notes
 
 
-def neighbour_notes(moments: PixelMoments) -> list[str]:
+def neighbour_notes(moments: PixelMoments, tuning: CameraTuning = DEFAULT.calibration.camera) -> list[str]:
     """Warn of a flicker that could not be taken off."""
     near, variance = moments.fast[1, 0], moments.variance
     if not near.size:
         return []
     common = float(near.sum() / np.sqrt(variance[:-1] * variance[1:]).sum())
-    if common <= max(0.02, 5.0 / math.sqrt(near.size * moments.brightness.size)):
+    if common <= max(tuning.correlated, tuning.correlated_errors / math.sqrt(near.size * moments.brightness.size)):
         return []
     return [
         f"neighbouring pixels fluctuate together (correlation {common:.2f}): the sample flickers and the gain is too high; "

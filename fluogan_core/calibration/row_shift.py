@@ -16,20 +16,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..tuning import DEFAULT
+from ..tuning.calibration import RowShiftTuning
 from .regression import jackknife
 
 __all__ = ["RowShift", "estimate_row_shift", "row_shift_notes"]
 
 #: Binomial filter along the rows' order; the light's own fine structure leaks through a shorter one.
 _FILTER = np.array([1, 8, 28, 56, 70, 56, 28, 8, 1]) / 256.0
-#: Times that rows are shifted back and measured again; farther shifts than this are no misaligned scan, pixels.
-_TURNS, _MOST = 6, 2.0
-#: Blocks per axis of the field that the jackknife leaves out one at a time.
-_BLOCKS = 5
-#: A shift is reported where it is this many standard errors and this many pixels.
-_CLEAR, _LEAST = 5.0, 0.03
-#: Power of the slope, in units of what noise alone gives, from which on there is light to read a shift from.
-_LIGHT = 4.0
 
 
 @dataclass(frozen=True)
@@ -42,21 +36,19 @@ class RowShift:
         From even rows (0, 2, ...) to odd ones, along the row, pixels; NaN where the field is too small or too dark.
     error : float
         One standard error, pixels; infinite with a shift of NaN.
+    clear : bool
+        Whether the shift is many standard errors, and large enough to matter.
     """
 
     shift: float
     error: float
-
-    @property
-    def clear(self) -> bool:
-        """Whether the shift is beyond doubt and large enough to matter."""
-        return abs(self.shift) > max(_LEAST, _CLEAR * self.error) and self.error < math.inf
+    clear: bool = False
 
 
 _UNKNOWN = RowShift(math.nan, math.inf)
 
 
-def estimate_row_shift(mean: np.ndarray, *, axis: int = 0) -> RowShift:
+def estimate_row_shift(mean: np.ndarray, *, axis: int = 0, tuning: RowShiftTuning = DEFAULT.calibration.row_shift) -> RowShift:
     """Measure the shift between odd and even rows of a mean frame, or columns.
 
     Parameters
@@ -65,6 +57,8 @@ def estimate_row_shift(mean: np.ndarray, *, axis: int = 0) -> RowShift:
         Mean frame, counts.
     axis : {0, 1}
         0 for rows that are shifted along themselves, 1 for columns.
+    tuning : RowShiftTuning, optional
+        Numbers by trial.
 
     Returns
     -------
@@ -82,25 +76,25 @@ def estimate_row_shift(mean: np.ndarray, *, axis: int = 0) -> RowShift:
 
     image = np.asarray(mean, dtype=np.float64)
     image = image.T if axis else image
-    if image.shape[0] < 2 * len(_FILTER) or image.shape[1] < 2 * _BLOCKS:
+    if image.shape[0] < 2 * len(_FILTER) or image.shape[1] < 2 * tuning.blocks:
         return _UNKNOWN
     odd = np.arange(image.shape[0]) % 2 == 1
     total, error = 0.0, math.inf
-    for _ in range(_TURNS):
+    for _ in range(tuning.passes):
         straight = image.copy()
         if total:  # half a shift each way: both kinds of rows are then as sharp
             for rows, way in ((odd, -0.5), (~odd, 0.5)):
                 straight[rows] = shifted(image[rows], (0.0, way * total), order=3, mode="nearest")
-        step, error = _measured(straight)
-        if not (math.isfinite(step) and abs(total + step) <= _MOST):
+        step, error = _measured(straight, tuning)
+        if not (math.isfinite(step) and abs(total + step) <= tuning.most):
             return _UNKNOWN
         total += step
         if abs(step) < 1e-3 * max(1.0, error):
             break
-    return RowShift(total, error)
+    return RowShift(total, error, abs(total) > max(tuning.least, tuning.clear * error) and error < math.inf)
 
 
-def _measured(image: np.ndarray) -> tuple[float, float]:
+def _measured(image: np.ndarray, tuning: RowShiftTuning) -> tuple[float, float]:
     """Shift from even to odd rows in linear approximation, and its jackknife error."""
     windows = np.lib.stride_tricks.sliding_window_view(image, len(_FILTER), axis=0)
     row = np.arange(windows.shape[0])[:, None] + len(_FILTER) // 2
@@ -109,15 +103,15 @@ def _measured(image: np.ndarray) -> tuple[float, float]:
     slope = np.gradient(windows @ _FILTER, axis=1)
     # the outermost columns are mirrored or one-sided
     alternating, slope = alternating[:, 2:-2], slope[:, 2:-2]
-    down, across = (np.arange(size) * _BLOCKS // size for size in slope.shape)
-    block = (down[:, None] * _BLOCKS + across).ravel()
-    top, bottom = (np.bincount(block, (slope * other).ravel(), _BLOCKS**2) for other in (alternating, slope))
+    down, across = (np.arange(size) * tuning.blocks // size for size in slope.shape)
+    block = (down[:, None] * tuning.blocks + across).ravel()
+    top, bottom = (np.bincount(block, (slope * other).ravel(), tuning.blocks**2) for other in (alternating, slope))
     if not (bottom.sum() - bottom.max() > 0):
         return math.nan, math.inf
     whole = top.sum() / bottom.sum()
     # both filters pass the same noise, and half of its power is left in the slope: without light it is all that is there
     rest = float(((alternating - whole * slope) ** 2).mean())
-    if bottom.sum() < _LIGHT * 0.5 * rest * slope.size:
+    if bottom.sum() < tuning.light * 0.5 * rest * slope.size:
         return math.nan, math.inf
     left_out = (top.sum() - top) / (bottom.sum() - bottom)
     # rows at +s/2 show f(c - s/2): an odd row that lies s to the right makes the alternating part s/2 times the slope
@@ -127,11 +121,11 @@ def _measured(image: np.ndarray) -> tuple[float, float]:
     return float(values[0]), max(float(jackknife(values[:, None])[0]), least)
 
 
-def row_shift_notes(mean: np.ndarray) -> list[str]:
+def row_shift_notes(mean: np.ndarray, tuning: RowShiftTuning = DEFAULT.calibration.row_shift) -> list[str]:
     """What to say of shifted rows or columns of a mean frame; nothing where no shift is clear."""
     notes = []
     for axis, lines, way in ((0, "rows", "right"), (1, "columns", "down")):
-        found = estimate_row_shift(mean, axis=axis)
+        found = estimate_row_shift(mean, axis=axis, tuning=tuning)
         if found.clear:
             notes.append(
                 f"odd {lines} lie {found.shift:+.2f} +- {found.error:.2g} pixels from even ones (positive: to the {way}), as a "

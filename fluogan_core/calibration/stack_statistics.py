@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..stack import recorded_stack
+from ..tuning import DEFAULT
+from ..tuning.calibration import CalibrationTuning
 from .odd_frames import find_odd_frames
 from .pixel_moments import PixelMoments, Shift, live_pixels, pixel_moments
 from .unlit import share_at_lowest, unlit_pixels
@@ -27,6 +29,8 @@ class StackStatistics:
         Raw counts, on any device.
     shape : (M1, M2), optional
         The field that the frames must have.
+    tuning : CalibrationTuning, optional
+        Numbers by trial.
 
     Raises
     ------
@@ -34,9 +38,11 @@ class StackStatistics:
         As for :func:`fluogan_core.stack.recorded_stack`.
     """
 
-    def __init__(self, stack: Any, shape: tuple[int, int] | None = None) -> None:
+    def __init__(
+        self, stack: Any, shape: tuple[int, int] | None = None, tuning: CalibrationTuning = DEFAULT.calibration
+    ) -> None:
         frames = recorded_stack(stack, shape)
-        odd = find_odd_frames(frames)
+        odd = find_odd_frames(frames, tuning.odd_frames)
         #: Numbers of the frames that stand apart.
         self.left_out: tuple[int, ...] = odd.numbers
         #: The frames, less those that stand apart: one jump to such a frame and back is larger than all noise.
@@ -45,6 +51,7 @@ class StackStatistics:
         if odd.numbers:
             self.notes = (f"frames left out because they differ from all others: {odd.sentence()}",)
         self._moments: PixelMoments | None = None
+        self._tuning = tuning.live_pixels
 
     def moments(self, shifts: Sequence[Shift] = ()) -> PixelMoments:
         """Return mean, variance and the covariances at these shifts (and at all that were asked for before)."""
@@ -61,7 +68,7 @@ class StackStatistics:
     @cached_property
     def unlit(self) -> np.ndarray:
         """The pixels that never change because hardly any photon comes there, (M1, M2) bool."""
-        return unlit_pixels(self.moments().variance, share_at_lowest(self.frames), len(self.frames))
+        return unlit_pixels(self.moments().variance, share_at_lowest(self.frames), len(self.frames), self._tuning)
 
     @cached_property
     def live(self) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -73,5 +80,5 @@ class StackStatistics:
             If fewer than 16 are left.
         """
         moments = self.moments()
-        live, notes = live_pixels(self.frames, moments.mean, moments.variance, self.unlit)
+        live, notes = live_pixels(self.frames, moments.mean, moments.variance, self.unlit, self._tuning)
         return live, tuple(notes)

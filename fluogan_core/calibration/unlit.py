@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["share_at_lowest", "unlit_pixels"]
+from ..tuning import DEFAULT
+from ..tuning.calibration import LivePixelTuning
 
-#: Most counts, over all frames, that the neighbours of a pixel without one let expect there.  Light through a PSF does not
-#: fall off so fast that this many are expected beside a pixel that should have few.
-_EXPECTED = 20.0
+__all__ = ["share_at_lowest", "unlit_pixels"]
 
 
 def share_at_lowest(stack: np.ndarray) -> np.ndarray:
@@ -19,7 +18,12 @@ def share_at_lowest(stack: np.ndarray) -> np.ndarray:
     return share / len(stack)
 
 
-def unlit_pixels(variance: np.ndarray, at_lowest: np.ndarray, frames: int) -> np.ndarray:
+def unlit_pixels(
+    variance: np.ndarray,
+    at_lowest: np.ndarray,
+    frames: int,
+    tuning: LivePixelTuning = DEFAULT.calibration.live_pixels,
+) -> np.ndarray:
     """Find pixels that stay at the lowest count of the stack because hardly any photon comes there.
 
     Parameters
@@ -30,6 +34,8 @@ def unlit_pixels(variance: np.ndarray, at_lowest: np.ndarray, frames: int) -> np
         Share of the frames in which a pixel is at the lowest count of the stack.
     frames : int
         How many frames there are.
+    tuning : LivePixelTuning, optional
+        Numbers by trial.
 
     Returns
     -------
@@ -50,6 +56,6 @@ def unlit_pixels(variance: np.ndarray, at_lowest: np.ndarray, frames: int) -> np
     changing = convolve((~still).astype(float), beside, mode="constant")
     around = convolve(np.where(still, 0.0, expected), beside, mode="constant") / np.maximum(changing, 1.0)
     judged = still & (changing > 0.5)
-    explained = judged & candidates & (around <= _EXPECTED)
+    explained = judged & candidates & (around <= tuning.unlit_counts)
     nearest = distance_transform_edt(~judged, return_distances=False, return_indices=True)
     return candidates & explained[tuple(nearest)]

@@ -9,7 +9,7 @@ import pytest
 
 import fluogan_core as fg
 from fluogan_core.calibration import camera, flicker
-from fluogan_core.calibration.camera import MOST_READ_NOISE
+from fluogan_core.tuning import DEFAULT
 
 SHAPE = (20, 30)
 #: Blocks of a fifth of the rows and columns, as the jackknife leaves them out.
@@ -50,8 +50,8 @@ def test_what_the_intercept_leaves_open_is_a_read_noise_uniform_up_to_what_a_cam
     gain, intercept = found.camera.gain, found.camera.noise_std**2 - found.camera.gain * found.camera.offset
     assert intercept == pytest.approx(line(found, np.ones(SHAPE, dtype=bool))[1], rel=1e-3)
     dark = np.quantile(found.diagnostics["mean"][found.diagnostics["used"]], 0.005)
-    largest = min(MOST_READ_NOISE * gain, np.sqrt(gain * dark + intercept))
-    assert (largest == MOST_READ_NOISE * gain) == (darkest == 30.0)
+    largest = min(DEFAULT.calibration.camera.most_read_noise * gain, np.sqrt(gain * dark + intercept))
+    assert (largest == DEFAULT.calibration.camera.most_read_noise * gain) == (darkest == 30.0)
     square = np.random.default_rng(0).uniform(0, largest, 400_000) ** 2
     assert found.camera.noise_std**2 == pytest.approx(square.mean(), rel=0.01)
     assert found.camera.offset == pytest.approx(np.mean((square - intercept) / gain), rel=1e-3)

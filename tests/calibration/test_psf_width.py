@@ -15,6 +15,7 @@ from fluogan_core.calibration.flicker import PairKernels
 from fluogan_core.calibration.pixel_moments import PixelMoments, windows
 from fluogan_core.simulation.phantom import smooth_background
 from fluogan_core.simulation.photokinetics import Blinking
+from fluogan_core.tuning import DEFAULT
 
 SHAPE, FACTOR = (26, 28), 2
 
@@ -182,8 +183,8 @@ def test_pixels_that_leak_are_not_taken_for_a_narrow_psf():
         (1.05, 0.01, ["it moves"], 1.0, "used as described, because it moves"),
         (1.35, 0.01, [], 1.0, "out of focus"),
         (1.15, 0.05, [], 1.0, "does not determine"),
-        (psf_width._NARROWEST, 0.0, [], 1.0, "no PSF 0.6 to 1.7 times as wide"),
-        (psf_width._WIDEST, 0.0, [], 1.0, "no PSF 0.6 to 1.7 times as wide"),
+        (DEFAULT.calibration.psf_width.narrowest, 0.0, [], 1.0, "no PSF 0.6 to 1.7 times as wide"),
+        (DEFAULT.calibration.psf_width.widest, 0.0, [], 1.0, "no PSF 0.6 to 1.7 times as wide"),
         (float("nan"), float("inf"), [], 1.0, "hardly any"),
     ],
 )
@@ -243,12 +244,12 @@ def test_the_covariances_of_a_smooth_psf_follow_its_width(fwhm_nm, factor):
 def test_an_error_of_nought_is_no_certainty():
     """Replicates that are all alike tell the width to the step of the grid, no better; one that tells nothing, not at all."""
     same = np.full(26, 1.05)
-    assert psf_width._with_error(same) == (1.05, pytest.approx(psf_width._GRID / np.sqrt(12)))
+    assert psf_width._with_error(same) == (1.05, pytest.approx(DEFAULT.calibration.psf_width.grid / np.sqrt(12)))
     same[7] = np.nan
     assert psf_width._with_error(same)[1] == np.inf
-    one_step = np.full(26, 1.05) + psf_width._GRID
+    one_step = np.full(26, 1.05) + DEFAULT.calibration.psf_width.grid
     assert not psf_width._differ(one_step, np.full(26, 1.05))
-    assert psf_width._differ(one_step + 4 * psf_width._GRID, np.full(26, 1.05))
+    assert psf_width._differ(one_step + 4 * DEFAULT.calibration.psf_width.grid, np.full(26, 1.05))
 
 
 # -- however the camera was mounted -------------------------------------------------------------------------------------
@@ -269,7 +270,7 @@ def test_the_width_does_not_depend_on_how_the_camera_was_mounted(seed, side):
         plain = fg.estimate_psf_width(frames, psi)
         for turn in MOUNTED.values():
             other = fg.estimate_psf_width(np.ascontiguousarray(turn(frames)), psi)
-            assert other.measured == pytest.approx(plain.measured, abs=psf_width._GRID)
+            assert other.measured == pytest.approx(plain.measured, abs=DEFAULT.calibration.psf_width.grid)
             assert other.error == pytest.approx(plain.error, rel=0.02)
             assert (other.width == 1) == (plain.width == 1)
             assert other.note.split("(")[0][:60] == plain.note.split("(")[0][:60]

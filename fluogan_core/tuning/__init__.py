@@ -13,8 +13,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from .calibration import CalibrationTuning
+
 __all__ = [
     "DEFAULT",
+    "CalibrationTuning",
     "CovariancePhaseTuning",
     "CovarianceTuning",
     "EstimatorTuning",
@@ -212,6 +215,7 @@ class Tuning:
 
     Attributes
     ----------
+    calibration : CalibrationTuning
     covariance : CovarianceTuning
     estimators : EstimatorTuning
     lattice : LatticeTuning
@@ -221,6 +225,7 @@ class Tuning:
     covariance_phase : CovariancePhaseTuning
     """
 
+    calibration: CalibrationTuning = field(default_factory=CalibrationTuning)
     covariance: CovarianceTuning = field(default_factory=CovarianceTuning)
     estimators: EstimatorTuning = field(default_factory=EstimatorTuning)
     lattice: LatticeTuning = field(default_factory=LatticeTuning)
