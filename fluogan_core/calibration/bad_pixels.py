@@ -1,15 +1,18 @@
-r"""Pixels that no light through the PSF could look like: hot, dead, stuck.  They are found, and made up for.
+r"""Bad pixels: hot, dead or stuck.  No light through the PSF explains their values.  They are found and replaced.
 
-One such pixel that is taken at its word empties the image around it: no x explains it, and the mean frame passes for noisy.
+One bad pixel that takes part in a fit empties the image around it: no x explains its value, and the mean frame seems noisy.
 Every pixel of the mean frame is predicted from all the others, light being a Gaussian field that the PSF has blurred.  With
 K the covariance of such a field and of the noise, diagonal in cosines,
 
 .. math:: K = s\,P + n, \qquad r_j = (K^{-1} \bar y)_j / (K^{-1})_{jj}
 
-is what the pixel is above its prediction from the rest (Rasmussen and Williams 2006, section 5.4.2), with P the power that
-camera pixels see of points anywhere, s as large as the brightest light and n the noise of the mean frame.  A pixel is bad where
-that is far above the noise, and above what a point of light, the sharpest that the PSF lets be, would leave too.  Its value is
-then the prediction.  The sharpest of them are taken out first, since they spoil the prediction of their neighbours.
+is the difference between the pixel and its prediction from the others (Rasmussen and Williams 2006, section 5.4.2), with P the
+power that camera pixels see of points anywhere, s as large as the brightest light and n the noise of the mean frame.  A pixel
+is bad where this difference is far larger than the noise, and larger than for a point source, which is the sharpest light that
+the PSF allows.  Its value is then replaced by the prediction.  The worst pixels are replaced first, because they spoil the
+prediction of their neighbours.
+
+:func:`.pixel_moments.live_pixels` is another rule, by the median of the neighbours.  Its docstring says why both remain.
 """
 
 from __future__ import annotations
@@ -34,7 +37,7 @@ _SHOWN = 8
 
 
 def without_bad_pixels(counts: Any, psi: Psi, tuning: CalibrationTuning = DEFAULT.calibration) -> tuple[Any, np.ndarray]:
-    """Return the frames with every bad pixel at the mean that the others let expect, and where those are.
+    """Return the frames with every bad pixel at the mean that the other pixels predict, and the mask of bad pixels.
 
     Parameters
     ----------
@@ -45,7 +48,7 @@ def without_bad_pixels(counts: Any, psi: Psi, tuning: CalibrationTuning = DEFAUL
     Returns
     -------
     counts : (T, M1, M2) array
-        The same array if no pixel is bad, else a copy in floating point, in which such pixels stand still.
+        The same array if no pixel is bad, else a copy in floating point, in which bad pixels are constant in time.
     bad : (M1, M2) bool, on the host
         Nowhere if it would be more than a twentieth of the field; the log says so.
     """
@@ -78,10 +81,10 @@ def fill_pixels(counts: Any, bad: np.ndarray, values: np.ndarray, psi: Psi) -> A
     if not bad.any():
         return counts
     xp = np if isinstance(counts, np.ndarray) else psi.backend.xp
-    made = counts.astype(np.float64 if counts.dtype == np.float64 else np.float32)
+    filled = counts.astype(np.float64 if counts.dtype == np.float64 else np.float32)
     rows, columns = np.nonzero(bad)
-    made[:, xp.asarray(rows), xp.asarray(columns)] = xp.asarray(values, dtype=made.dtype)
-    return made
+    filled[:, xp.asarray(rows), xp.asarray(columns)] = xp.asarray(values, dtype=filled.dtype)
+    return filled
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +144,7 @@ def find_bad_pixels(
 
 
 def _empty_border(changing: np.ndarray) -> str:
-    """Remark on whole rows or columns at the field's border that stand still, as registration leaves them."""
+    """Remark on whole rows or columns at the field's border that never change, as registration leaves them."""
     rows, columns = (np.flatnonzero(changing.any(axis=axis)) for axis in (1, 0))
     if not rows.size:
         return ""
@@ -164,7 +167,7 @@ def _bad_and_filled(
     changing = variance[variance > 0]
     if mean.size < tuning.fewest or not changing.size:
         return bad, mean, ""
-    # no single pixel has a say in what is typical
+    # the median filter keeps single pixels out of the typical values
     dark, bright = np.quantile(median_filter(mean, 3), (tuning.dark, tuning.bright))
     typical, brightest = float(np.median(changing)), float(bright - dark)
     prediction = _Prediction(psi, max(0.25 * brightest**2, typical / frames), typical / frames, tuning.iterations)
@@ -201,7 +204,7 @@ class _Prediction:
         self.fft, self.iterations = fft, iterations
         power = _power(psi)
         self.inverse = 1.0 / (light / power.mean() * power + noise)
-        self.inverse[0, 0] = 0.0  # how bright the field is nobody says beforehand
+        self.inverse[0, 0] = 0.0  # the prior has no mean level: any brightness of the field is equally likely
         down, across = (fft.dct(np.eye(size), axis=0, norm="ortho") ** 2 for size in psi.shape)
         self.diagonal = down.T @ self.inverse @ across
 
@@ -229,12 +232,12 @@ class _Prediction:
         operator = LinearOperator((count, count), matvec=among_bad, dtype=np.float64)
         scaled = LinearOperator((count, count), matvec=lambda values: values.ravel() / self.diagonal[bad], dtype=np.float64)
         above, _ = cg(operator, self._precision(image)[bad], M=scaled, rtol=1e-6, maxiter=self.iterations)
-        made = image.copy()
-        made[bad] -= above
-        return made
+        filled = image.copy()
+        filled[bad] -= above
+        return filled
 
     def misses_of_points(self, psi: Psi) -> float:
-        """The most that a point of light, wherever in its pixel, misses its own prediction by, in units of its brightness."""
+        """Largest prediction error of a point source at any place in its pixel, in units of its brightness."""
         middle = [psi.factor * (size // 2) for size in psi.shape]
         most = 0.0
         for phase in np.ndindex(psi.factor, psi.factor):

@@ -6,7 +6,7 @@ For the model ``Y = gain * P(Psi P(x) + b) + offset + N`` a pixel of mean m (cou
 
 with g the gain, o the offset, :math:`\Psi` of unit sums and u the emission in counts.  Its last term is the flicker.  Shot
 noise and read noise do not reach the covariance of two *different* pixels, the flicker does:
-:math:`C_{jk} = q \sum_i \Psi_{ji} \Psi_{ki} u_i`.  So q is measured on neighbours, the flicker is taken off the variance,
+:math:`C_{jk} = q \sum_i \Psi_{ji} \Psi_{ki} u_i`.  So q is measured on neighbours, the flicker is subtracted from the variance,
 and the rest is regressed on the mean.  u need not be known: the mean image and its blur by :math:`\Psi_{ji} \Psi_{ki}` are
 two convolutions of it, and a filter leads from one to the other.
 
@@ -16,7 +16,7 @@ What can be known, and what cannot:
   touch.
 * offset and read noise: the intercept :math:`\sigma^2 - g o` is known, its two parts are not.  Unless one is given, the read
   noise is taken as anything from nothing to 2.5 electrons (``CameraTuning.most_read_noise``) that does not lift the offset
-  above the darkest pixels, and the errors say so.  Third cumulants could part them, but only in a camera whose own noise is
+  above the darkest pixels, and the errors say so.  Third cumulants could separate them, but only in a camera whose own noise is
   not skewed.
 * kappa: from the covariances of the whole stack, less a slow trend of each pixel.  The model takes frames one by one, so
   the fluctuation it must explain is the whole one; differences of consecutive frames miss what outlasts a frame.
@@ -82,7 +82,7 @@ class Camera:
 
 @dataclass(frozen=True)
 class CameraEstimate:
-    """What a stack says about its camera and emitters.
+    """Camera and photons per emission as estimated from a stack.
 
     Attributes
     ----------
@@ -90,13 +90,13 @@ class CameraEstimate:
     photons_per_emitter : float
         kappa, detected photons per emission.
     gain_error, offset_error, noise_std_error, photons_per_emitter_error : float
-        One standard error each; 0 for what the user gave, infinite for a kappa of which the stack says nothing.
+        One standard error each; 0 for what the user gave, infinite for a kappa that the stack does not determine.
     given : tuple of str
         Names that the user gave.
     notes : tuple of str
         Remarks in plain language.
     diagnostics : dict of str to (M1, M2) array
-        ``mean`` and ``variance`` of the counts, the ``flicker`` taken off the variance, and the pixels ``used``.
+        ``mean`` and ``variance`` of the counts, the ``flicker`` subtracted from the variance, and the pixels ``used``.
     """
 
     camera: Camera
@@ -125,7 +125,7 @@ def _line(mean: np.ndarray, variance: np.ndarray, weight: np.ndarray) -> tuple[f
 def _expected(
     mean: np.ndarray, variance: np.ndarray, live: np.ndarray, frames: int, tuning: CameraTuning
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Fit variance = slope * mean + intercept robustly; return the fitted variance and the pixels that keep to it.
+    """Fit variance = slope * mean + intercept robustly; return the fitted variance and the pixels that agree with it.
 
     Weights are 1 / variance.  The square would be best were sampling the only error; but every pixel of a real camera has a
     read noise of its own, which spoils the dark end, and the sharpened mean image is least certain there.
@@ -337,7 +337,7 @@ def camera_from(
 def contradictions(
     statistics: StackStatistics, psi: Psi | None, given: dict[str, float], tuning: CalibrationTuning = DEFAULT.calibration
 ) -> list[str]:
-    """What to say of a given gain or offset that the stack clearly contradicts: what it suggests instead."""
+    """Remarks on a given gain or offset that the stack clearly contradicts, with what the stack suggests instead."""
     t, moments, notes = tuning.camera, statistics.moments(), []
     offset, gain = given.get("offset"), given.get("gain")
     live, _ = statistics.live
@@ -348,11 +348,11 @@ def contradictions(
             f"offset {plain(offset, 6)} was given, but the darkest pixels are {darkest} counts on average: "
             "without light a camera writes its offset; measure it on a recording with the shutter closed"
         )
-    if gain is None or psi is None:  # without a PSF flicker passes for shot noise, and suggests too much
+    if gain is None or psi is None:  # without a PSF, flicker counts as shot noise and the suggested gain is too high
         return notes
     try:
         found = camera_from(statistics, psi, {}, tuning)
-    except ValueError:  # a stack that does not tell
+    except ValueError:  # the stack does not determine the gain
         return notes
     suggested, error_of_it = found.camera.gain, found.gain_error
     if abs(suggested - gain) <= max(t.contradicted * error_of_it, t.contradicted_by * max(gain, suggested)):

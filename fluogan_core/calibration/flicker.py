@@ -1,4 +1,4 @@
-"""The flicker of a stack: what its pixels' covariances say of the brightness of its emitters."""
+"""The flicker of a stack: photons per emission from the covariances of its pixels."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHAPED, SPREAD = 7, 3
 
 
 class PairKernels:
-    """What the PSF says of covariances.
+    """Covariances of pixel pairs as the PSF predicts them.
 
     Emission is taken as uniform inside a camera pixel; then the mean image and the covariance at a shift are convolutions
     of the same emission.
@@ -40,15 +40,15 @@ class PairKernels:
         half_plane += [(down, right) for down in range(1, reach[0]) for right in range(1 - reach[1], reach[1])]
         #: Sum of the kernel at each shift: the covariance of a uniform emission.
         self.strength = {shift: float(self.kernel(shift).sum()) for shift in [(0, 0), *half_plane]}
-        own = self.strength[0, 0]
+        at_zero = self.strength[0, 0]
         ranked = self._ranked(half_plane)
-        strong = [tied for tied in ranked if self.strength[tied[0]] > tuning.strong * own]
+        strong = [tied for tied in ranked if self.strength[tied[0]] > tuning.strong * at_zero]
         groups = _first(strong, tuning.neighbours) or _first(ranked, tuning.fewest_neighbours)
         self.closer = [shift for tied in _first(groups, sum(map(len, groups)) // 2) for shift in tied]
         self.near = [shift for tied in groups for shift in tied]
         self.wider = self.near[len(self.closer) :]
         beyond = [
-            1 + max((abs(s[axis]) for s in half_plane if self.strength[s] > tuning.far * own), default=0) for axis in (0, 1)
+            1 + max((abs(s[axis]) for s in half_plane if self.strength[s] > tuning.far * at_zero), default=0) for axis in (0, 1)
         ]
         steps = [[math.ceil(k * r) for r in beyond] for k in tuning.distances]
         wanted = [shift for down, right in steps for shift in ((0, right), (down, 0), (down, right), (down, -right))]
@@ -145,9 +145,9 @@ def fit_flicker(
 ) -> Flicker:
     """Regress the covariances on what flicker, lamp and read-out would give.
 
-    Far pairs share no emitter: they tell the lamp, which acts on all pixels at once, and the noise common to a row or a
-    column.  Near pairs, less these, tell the flicker.  A background, static and smooth, takes part in the mean and not in
-    the covariance: a quadratic surface takes it off.
+    Far pairs share no emitter.  They determine the flicker of the lamp, which acts on all pixels at once, and the noise common
+    to a row or a column.  Near pairs, less these, determine the flicker of the sample.  A static and smooth background is part
+    of the mean and not of the covariance; a quadratic surface accounts for it.
     """
     from scipy.ndimage import median_filter
 

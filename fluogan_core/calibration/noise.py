@@ -1,4 +1,4 @@
-"""How noisy a stack is, and its mean frame: what the solver's weights and number of steps are measured in."""
+"""Noise of a stack and of its mean frame.  The solver's weights and number of iterations depend on both."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class StackNoise:
     excess : float
         White noise of the mean frame over what that variance explains.  Above 1 is what does not average out: pixels of
         unequal gain or offset.  Below 1 is flicker: it makes frames vary, but what it leaves in the mean has gone through
-        the PSF and is light, not noise.  1 where the PSF is too narrow to tell.
+        the PSF and is light, not noise.  1 where the PSF is too narrow to measure it.
     of_mean : float
         Noise of the mean frame, standard deviation.
     signal : float
@@ -130,10 +130,10 @@ def noise_from(
     if level <= 0:
         raise ValueError("the frames do not change at all; a stack of identical frames holds no fluctuations")
     excess, patterned = _excess(mean, level / frames, psi, tuning)
-    # pixels that never change are dead, stuck or saturated, and say nothing of the light
+    # pixels that never change are dead, stuck or saturated, and carry no information on the light
     dark, bright = (float(q) for q in np.quantile(mean[variance > 0], [tuning.dark, tuning.bright]))
     # the noise where the light is: averaged, since that of a single pixel is known to a few per cent only; and no less than
-    # anywhere, since what saturates or is stuck stands still without being known any better
+    # anywhere, since saturated and stuck pixels do not change and are not better known
     loud = math.sqrt(max(float(variance[mean >= bright].mean()), level) / frames) * excess
     signal = bright - dark
     return StackNoise(level, excess, math.sqrt(level / frames) * excess, signal, signal / loud, patterned)
@@ -143,7 +143,7 @@ def _excess(mean: np.ndarray, expected: float, psi: Psi, tuning: NoiseTuning) ->
     """Noise of the mean frame at frequencies that no light reaches: white amplitude relative to ``expected``, patterned share.
 
     The power of white noise, of equal or unequal pixels, is chi-square with one degree of freedom at every frequency.  Its
-    mean uses all of it.  Stripes and shifted rows add a lot of power to a few frequencies: then the median tells the rest,
+    mean uses all of it.  Stripes and shifted rows add a lot of power to a few frequencies: then the median measures the rest,
     of frequencies with no more power than white noise of such a median has at one in a thousand.
     """
     edge = next((f for f in tuning.edges if _transfer(psi, f) < tuning.passed), None)

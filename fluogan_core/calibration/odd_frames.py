@@ -1,8 +1,8 @@
 """Frames that stand apart: empty, dark, bright, saturated, or a copy of the frame before.
 
-Such frames say nothing of the sample and spoil every moment: the jump to one and back is larger than all noise.  They are
-found before anything is measured.  Molecules that blink make frames vary too, but not so: they raise few places, and leave the
-darkest pixels where they are.
+Such frames hold no information on the sample.  They spoil every moment, because the jump to one and back is larger than all
+noise.  They are found before anything is measured.  Molecules that blink change frames too, but only in few places; the darkest
+pixels stay as they are.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def find_odd_frames(stack: Any, tuning: OddFramesTuning = DEFAULT.calibration.od
 
 
 def without_odd_frames(stack: Stack, tuning: OddFramesTuning = DEFAULT.calibration.odd_frames) -> tuple[Stack, str]:
-    """Return a recording without the frames that stand apart, and what to say of them; itself and nothing if there are none."""
+    """Return a recording without the frames that stand apart, and a remark that names them (empty if there are none)."""
     found = find_odd_frames(stack, tuning)
     if not found.numbers:
         return stack, ""

@@ -56,19 +56,19 @@ def pixel_moments(stack: np.ndarray, shifts: list[Shift]) -> PixelMoments:
     brightness = np.zeros(frames)
     for top in range(0, rows, band):
         part = np.array(stack[:, top : top + band + reach], dtype=np.float32)
-        own = min(band, rows - top)
+        height = min(band, rows - top)
         level = part.mean(axis=0, dtype=np.float64)
-        mean[top : top + own] = level[:own]
-        brightness += part[:, :own].sum(axis=(1, 2), dtype=np.float64) / mean.size
+        mean[top : top + height] = level[:height]
+        brightness += part[:, :height].sum(axis=(1, 2), dtype=np.float64) / mean.size
         part -= level.astype(np.float32)
         change = np.diff(part, axis=0) * np.float32(math.sqrt(0.5))
-        variance[top : top + own] = _mean_product(change[:, :own], change[:, :own], frames - 1)
+        variance[top : top + height] = _mean_product(change[:, :height], change[:, :height], frames - 1)
         part -= np.tensordot(trend, np.tensordot(trend, part, axes=(0, 0)), axes=(1, 0))
         for source, target, degrees in ((change, fast, frames - 1), (part, whole, frames - 1 - degree)):
             for shift in shifts:
                 first, second = windows(shift, part.shape[1:])
                 product = _mean_product(source[:, *first], source[:, *second], degrees)
-                keep = max(0, min(own, rows - shift[0] - top))
+                keep = max(0, min(height, rows - shift[0] - top))
                 target[shift][top : top + keep] = product[:keep]
     return PixelMoments(mean, variance, fast, whole, brightness)
 
@@ -80,7 +80,7 @@ def live_pixels(
     unlit: np.ndarray,
     tuning: LivePixelTuning = DEFAULT.calibration.live_pixels,
 ) -> tuple[np.ndarray, list[str]]:
-    """Pixels that neither saturate, nor stand still, nor stick out, and what to say of the others.
+    """Return the pixels that are neither saturated, nor constant, nor hot, and remarks on the others.
 
     A ceiling shows as a pile of values at the very top: more than twice as many as at the next value down.  A hot pixel
     stands out of its neighbours by half the range of the image, which no optics can do.
@@ -112,7 +112,7 @@ def live_pixels(
         )
     span = np.ptp(np.quantile(mean, tuning.range))
     hot = np.abs(mean - median_filter(mean, 3)) > tuning.hot * span + tuning.hot_errors * np.sqrt(variance / len(stack))
-    # without a photon there is nothing to learn of the camera, and nothing wrong with the pixel
+    # a pixel without photons says nothing on the camera, and it is not a defect
     live &= ~unlit
     for wrong, what in ((variance <= 0, "never change (dead, or masked)"), (hot, "stand out alone (hot)")):
         if (live & wrong).any():

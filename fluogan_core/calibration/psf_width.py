@@ -2,14 +2,14 @@ r"""The width of the PSF, read from the flicker.
 
 Shot noise and read noise do not reach the covariance of two *different* pixels, flicker does:
 :math:`C_{jk} = q \sum_i \Psi_{ji} \Psi_{ki} u_i` with u the emission.  Added up over all pairs that are v apart, where u drops
-out, it falls off with v as the autocorrelation of the PSF,
+out, it falls with v as the autocorrelation of the PSF,
 
 .. math:: S_v = \sum_m w(m)\, C_{m - v/2,\, m + v/2} \;\propto\; A_v = \sum_k \psi_k\, \psi_{k + v},
 
 whatever the sample looks like; weights change nothing as long as they belong to the middle of a pair (for a Gaussian exactly,
 for any other PSF where they vary slowly against it).  By the same law cross-cumulant SOFI weighs its virtual pixels
-(Dertinger et al., Opt. Express 18, 18875, 2010).  The mean image says nothing of the kind: a narrow PSF and a wide sample look
-the same.
+(Dertinger et al., Opt. Express 18, 18875, 2010).  The mean image does not determine the width: a narrow PSF and a wide sample
+look the same.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class PSFWidth:
     width : float
         What to take: as measured where that is clear, else 1.
     measured, error : float
-        The width that covariances fit and its standard error; NaN and infinity where the stack does not tell.
+        The width that covariances fit and its standard error; NaN and infinity where the stack does not determine it.
     note : str
         What was done and why, in plain language.
     """
@@ -58,8 +58,8 @@ class PSFWidth:
 def estimate_psf_width(stack: Any, psi: Psi, *, tuning: CalibrationTuning = DEFAULT.calibration) -> PSFWidth:
     """Measure on a stack's flicker how much wider or narrower the PSF is than psi's.
 
-    The more flicker there is, and the more frames, the better: on 32 x 32 pixels and 500 frames one per cent can be told where
-    molecules blink, next to nothing where there is one photon per emission.
+    More flicker and more frames make the error smaller.  On 32 x 32 pixels and 500 frames it is about one per cent where
+    molecules blink.  With one photon per emission hardly anything is measured.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def estimate_psf_width(stack: Any, psi: Psi, *, tuning: CalibrationTuning = DEFA
     -------
     PSFWidth
         Take ``psi.scaled(found.width)`` from there on.  The width is the measured one if its error is below 2 % and it is two
-        standard errors and 1 % from the one that was assumed.  More than 20 % is not taken for the PSF's fault, nor a width
+        standard errors and 1 % from the one that was assumed.  More than 20 % is not attributed to the PSF, nor a width
         that consecutive frames, closer and wider pairs, or rows and columns do not agree on: samples that move, flicker out of
         focus and cameras whose pixels leak into each other widen covariances too.
 
@@ -134,7 +134,7 @@ def _unknown(why: str) -> PSFWidth:
 def _judged(
     measured: float, error: float, doubts: list[str], tuning: PSFWidthTuning = DEFAULT.calibration.psf_width
 ) -> PSFWidth:
-    """What to make of a width, given what speaks against its being the PSF's."""
+    """The width to use, given the measured one and the reasons that it may not be that of the PSF."""
     if not tuning.narrowest < measured < tuning.widest and not math.isnan(measured):
         return _unknown(
             f"covariances of neighbours fit no PSF {tuning.narrowest:g} to {tuning.widest:g} times as wide as described"
@@ -146,11 +146,11 @@ def _judged(
             else (f"{measured:.2f} +- {error:.2f} times as wide as described; an error below {tuning.vague:g} is needed")
         )
         return PSFWidth(1.0, measured, error, _unknown(seen).note)
-    off = abs(measured - 1.0)
+    deviation = abs(measured - 1.0)
     found = f"covariances of neighbours fit a PSF {measured:.3f} +- {error:.3f} times as wide as described"
-    if off <= max(tuning.least, tuning.clear * error):
+    if deviation <= max(tuning.least, tuning.clear * error):
         return PSFWidth(1.0, measured, error, f"{_WHAT}as described ({found})")
-    if off > tuning.most:
+    if deviation > tuning.most:
         doubts = [
             f"that is more than {tuning.most:.0%} off (flicker out of focus, or a sample that moves)",
             *doubts,
@@ -163,7 +163,7 @@ def _judged(
 def _with_error(replicates: np.ndarray, tuning: PSFWidthTuning = DEFAULT.calibration.psf_width) -> tuple[float, float]:
     """The width of the whole field and its jackknife error, infinite where a replicate has none.
 
-    Widths are told on a grid: replicates that are all the same show that the error is below its step, not that it is 0.
+    Widths lie on a grid: replicates that are all the same show that the error is below its step, not that it is 0.
     """
     error = math.hypot(float(jackknife(replicates[:, None])[0]), tuning.grid / math.sqrt(12.0))
     return float(replicates[0]), math.inf if math.isnan(error) else error
@@ -171,8 +171,8 @@ def _with_error(replicates: np.ndarray, tuning: PSFWidthTuning = DEFAULT.calibra
 
 def _differ(one: np.ndarray, other: np.ndarray, tuning: PSFWidthTuning = DEFAULT.calibration.psf_width) -> bool:
     """Whether two parts of the pairs clearly give different widths, or one of them gives none."""
-    apart, error = _with_error(one - other, tuning)
-    return not (abs(apart) <= tuning.differs * error + tuning.grid and error < math.inf)
+    difference, error = _with_error(one - other, tuning)
+    return not (abs(difference) <= tuning.differs * error + tuning.grid and error < math.inf)
 
 
 def _parts(optics: PairKernels) -> list[tuple[str, str, str, list[int], list[int]]]:
@@ -310,5 +310,5 @@ def _best(
     most = along.max(axis=1)
     alike = along >= (1 - 1e-9) * most[:, None]
     last = len(widths) - 1 - alike[:, ::-1].argmax(axis=1)
-    told = (most > 0) & (widths[last] - widths[alike.argmax(axis=1)] < tuning.vague)
-    return np.where(told, widths[chosen], math.nan)
+    unique = (most > 0) & (widths[last] - widths[alike.argmax(axis=1)] < tuning.vague)
+    return np.where(unique, widths[chosen], math.nan)

@@ -1,4 +1,4 @@
-"""What to say of a camera's estimate, in plain language."""
+"""Remarks on the estimate of a camera, in plain language."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["camera_notes", "flicker_notes", "neighbour_notes", "usable_brightnes
 
 
 def usable_brightness(kappa: float, error: float, tuning: CameraTuning = DEFAULT.calibration.camera) -> tuple[float, str]:
-    """A usable kappa, and what to say where it was not measured."""
+    """The kappa to use, and a remark where it was not measured; an empty text where it was."""
     if kappa > tuning.clear_kappa * error:
         return kappa, ""
     measured = f"{plain(kappa, 2)} +- {plain(error, 2)}"
@@ -125,7 +125,7 @@ def flicker_notes(
 
 
 def neighbour_notes(moments: PixelMoments, tuning: CameraTuning = DEFAULT.calibration.camera) -> list[str]:
-    """Warn of a flicker that could not be taken off."""
+    """Warn of flicker that could not be subtracted, because no PSF was given."""
     near, variance = moments.fast[1, 0], moments.variance
     if not near.size:
         return []
@@ -134,5 +134,5 @@ def neighbour_notes(moments: PixelMoments, tuning: CameraTuning = DEFAULT.calibr
         return []
     return [
         f"neighbouring pixels fluctuate together (correlation {common:.2f}): the sample flickers and the gain is too high; "
-        "describe the PSF, so that the flicker can be taken off"
+        "describe the PSF, so that the flicker can be subtracted"
     ]

@@ -6,7 +6,7 @@ A mean frame whose rows lie alternately at :math:`+s/2` and :math:`-s/2` is a sm
 
 which no light through a PSF can look like: the PSF passes nothing at the highest row frequency.  Binomial filters along the
 columns part the two, and a regression of a on the slope of f gives s.  The rows are then shifted back and the rest is
-measured in the same way, so that what is left of the slope's own error falls with each turn.
+measured in the same way, so that the error of the slope becomes smaller in each pass.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .regression import jackknife
 
 __all__ = ["RowShift", "estimate_row_shift", "row_shift_notes"]
 
-#: Binomial filter along the rows' order; the light's own fine structure leaks through a shorter one.
+#: Binomial filter along the rows' order; fine structure of the light leaks through a shorter one.
 _FILTER = np.array([1, 8, 28, 56, 70, 56, 28, 8, 1]) / 256.0
 
 
@@ -116,13 +116,13 @@ def _measured(image: np.ndarray, tuning: RowShiftTuning) -> tuple[float, float]:
     left_out = (top.sum() - top) / (bottom.sum() - bottom)
     # rows at +s/2 show f(c - s/2): an odd row that lies s to the right makes the alternating part s/2 times the slope
     values = 2.0 * np.concatenate([[whole], left_out])
-    # where few blocks hold the light the jackknife says too little: no less than noise that the filter has spread over rows
+    # with light in few blocks the jackknife error is too small: take at least the noise that the filter spread over rows
     least = 2.0 * math.sqrt(rest / (_FILTER**2).sum() / bottom.sum())
     return float(values[0]), max(float(jackknife(values[:, None])[0]), least)
 
 
 def row_shift_notes(mean: np.ndarray, tuning: RowShiftTuning = DEFAULT.calibration.row_shift) -> list[str]:
-    """What to say of shifted rows or columns of a mean frame; nothing where no shift is clear."""
+    """Remarks on shifted rows or columns of a mean frame; none where no shift is clear."""
     notes = []
     for axis, lines, way in ((0, "rows", "right"), (1, "columns", "down")):
         found = estimate_row_shift(mean, axis=axis, tuning=tuning)

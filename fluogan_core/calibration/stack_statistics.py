@@ -21,7 +21,7 @@ __all__ = ["StackStatistics"]
 class StackStatistics:
     """The frames of a stack on the host, with their pixel moments and live pixels, computed on first use and kept.
 
-    The width of the PSF and the camera are estimated from the same covariances: whoever comes second finds them here.
+    The width of the PSF and the camera are estimated from the same covariances; the second estimate finds them computed.
 
     Parameters
     ----------

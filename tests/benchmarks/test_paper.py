@@ -294,7 +294,7 @@ def test_wrong_widths_are_a_study_of_their_own(tmp_path):
 
 def test_our_reconstruction_goes_through_the_width_that_is_found_and_the_peers_through_what_is_said(monkeypatch):
     said = fg.PSFWidth(1.1, 1.1, 0.01, "")
-    monkeypatch.setattr("fluogan_core.calibration.calibrate.width_from", lambda statistics, psi: said)
+    monkeypatch.setattr("fluogan_core.calibration.calibrate.width_from", lambda statistics, psi, tuning: said)
     found = Job(make_scene(CONDITIONS[0], (300.0,), 0, geometry=SMALL), width=0.9)
     assert found.psi.psf.shape == operator(SMALL, (20, 20), 0.9).psf.shape
     np.testing.assert_allclose(found.own_psi.psf.max(), found.psi.psf.max() / 1.1**2, rtol=0.01)

@@ -284,7 +284,7 @@ def test_estimate_prints_what_the_library_finds(fluogan, recording):
 
 def test_the_width_of_the_psf_is_as_the_stack_says_or_as_given(fluogan, recording, tmp_path, monkeypatch):
     said = fg.PSFWidth(1.2, 1.2, 0.01, "width of the PSF: a fifth wider, says the stack")
-    monkeypatch.setattr("fluogan_core.calibration.calibrate.width_from", lambda statistics, psi: said)
+    monkeypatch.setattr("fluogan_core.calibration.calibrate.width_from", lambda statistics, psi, tuning: said)
     stack, known = tifffile.imread(recording), {"gain": 2.2, "offset": 100, "noise_std": 3}
     asked = ("estimate", recording, "--fwhm-nm", 150, "--factor", 2, "--gain", 2.2, "--offset", 100, "--noise-std", 3)
     for width, given in ((1.2, ()), (1.0, ("--psf-width", 1)), (1.1, ("--psf-width", 1.1))):

@@ -50,7 +50,7 @@ def test_sweep_tries_every_combination_and_says_which_is_best(fluogan, recording
 
 def test_every_setting_of_a_sweep_has_the_width_that_the_stack_says(fluogan, recording, tmp_path, monkeypatch):
     said = fg.PSFWidth(1.2, 1.2, 0.01, "width of the PSF: a fifth wider")
-    monkeypatch.setattr("fluogan_core.calibration.calibrate.width_from", lambda statistics, psi: said)
+    monkeypatch.setattr("fluogan_core.calibration.calibrate.width_from", lambda statistics, psi, tuning: said)
     images = {}
     for name, width in (("said", ()), ("given", ("--psf-width", 1.2)), ("not", ("--psf-width", 1))):
         status, _, err = fluogan(
