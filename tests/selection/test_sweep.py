@@ -240,7 +240,7 @@ def test_without_a_camera_the_whole_stack_is_calibrated_once():
 
 
 def test_a_width_that_is_varied_is_not_measured(monkeypatch):
-    def measure(statistics, psi):
+    def measure(statistics, psi, tuning):
         pytest.fail("the width was measured")
 
     monkeypatch.setattr("fluogan_core.calibration.calibrate.width_from", measure)
