@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import fluogan_core as fg
+from fluogan_core.critics.estimators import estimator_named
 
 
 def scene(shape=(6, 5), factor=2, kappa=3.0, frames=60, seed=0, psf=None):
@@ -32,3 +33,10 @@ def flickering():
 def region_of_a_pair(separation, factor=4, **options):
     """The pattern of one pair of lines in its frame."""
     return fg.argolight_pattern((separation,), pixel_size_nm=100, factor=factor, shape=(32, 32), **options)
+
+
+def used_by(method, *, background_rule="count", **options):
+    """Options of critic_gradient for this method, without those that it does not use and would refuse."""
+    mine = estimator_named(method).options
+    options |= {"background_rule": background_rule if "background_rule" in mine else "count", "method": method}
+    return {name: value for name, value in options.items() if name in mine or name not in ("corrected_frames", "lattice")}

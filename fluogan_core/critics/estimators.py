@@ -18,6 +18,13 @@ __all__ = ["Estimator", "estimator_named", "estimator_names", "estimator_table",
 
 #: What an estimator may keep of the exact gradient, to second order in the critic (``docs/estimators.md``).
 PARTS = ("mean", "detection", "flicker")
+#: Options of ``critic_gradient`` that only some estimators read, and the values that are right for one that reads none of them:
+#: without a coarser lattice every fine pixel is evaluated.
+OPTIONS: dict[str, tuple[object, ...]] = {
+    "background_rule": ("count",),
+    "corrected_frames": (None,),
+    "lattice": ("auto", 1),
+}
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,8 @@ class Estimator:
         Cost per frame, in words.
     needs_gradient : bool
         Whether it differentiates the critic.
+    options : tuple of str
+        Which of ``"background_rule"``, ``"corrected_frames"`` and ``"lattice"`` it reads.  Values of the others are refused.
     """
 
     name: str
@@ -47,6 +56,17 @@ class Estimator:
     keeps: tuple[str, ...]
     cost: str
     needs_gradient: bool = False
+    options: tuple[str, ...] = ()
+
+    def refuse_unused(self, **given: object) -> None:
+        """Raise a ValueError for a given option that this estimator does not read, unless its value is right all the same."""
+        for name, value in given.items():
+            if name in self.options or value in OPTIONS[name]:
+                continue
+            users = " or ".join(repr(other.name) for other in _REGISTRY.values() if name in other.options)
+            raise ValueError(
+                f"{name}={value!r} changes nothing with method={self.name!r}: leave it out, or take method={users}"
+            )
 
     def __call__(self, job: GradientJob) -> Gradient | GradientWithError:
         """Estimate the gradient that a job describes."""
@@ -75,7 +95,7 @@ def register_estimator(estimator: Estimator) -> Estimator:
     Raises
     ------
     ValueError
-        If the name is taken, or a part that it keeps is unknown.
+        If the name is taken, or a part that it keeps or an option that it reads is unknown.
 
     Examples
     --------
@@ -101,6 +121,11 @@ def register_estimator(estimator: Estimator) -> Estimator:
     unknown = set(estimator.keeps) - set(PARTS)
     if unknown:
         raise ValueError(f"keeps must name parts out of {', '.join(map(repr, PARTS))}, got {', '.join(map(repr, unknown))}")
+    unknown = set(estimator.options) - set(OPTIONS)
+    if unknown:
+        raise ValueError(
+            f"options must name options out of {', '.join(map(repr, OPTIONS))}, got {', '.join(map(repr, sorted(unknown)))}"
+        )
     _REGISTRY[estimator.name] = estimator
     return estimator
 
@@ -152,15 +177,28 @@ register_estimator(
         PARTS,
         "one backward pass, and a few coupled frames",
         needs_gradient=True,
+        options=("background_rule", "corrected_frames", "lattice"),
     )
 )
 register_estimator(
     Estimator(
-        "coupled", _HERE + "coupled:coupled", "D(y + α P(C_i)) − D(y) for every i, the same y", PARTS, "N local evaluations"
+        "coupled",
+        _HERE + "coupled:coupled",
+        "D(y + α P(C_i)) − D(y) for every i, the same y",
+        PARTS,
+        "N local evaluations",
+        options=("background_rule", "lattice"),
     )
 )
 register_estimator(
-    Estimator("photon", _HERE + "coupled:photon", "Ψᵀ E[D(y + α e_j) − D(y)]", ("mean", "detection"), "M local evaluations")
+    Estimator(
+        "photon",
+        _HERE + "coupled:photon",
+        "Ψᵀ E[D(y + α e_j) − D(y)]",
+        ("mean", "detection"),
+        "M local evaluations",
+        options=("background_rule",),
+    )
 )
 register_estimator(
     Estimator("linear", _HERE + "coupled:linear", "α Ψᵀ E[∇D]", ("mean",), "one backward pass", needs_gradient=True)
@@ -172,5 +210,6 @@ register_estimator(
         "independent frames for each b + C_i, eq. (12) literally",
         PARTS,
         "N critic runs, and very noisy",
+        options=("background_rule",),
     )
 )

@@ -163,7 +163,7 @@ def critic_gradient(
         (Unbiased with ``lattice=1``; between the nodes of a coarser lattice the values are interpolated.)
     background_rule : {"count", "rate"}
         For b: ``"count"`` adds one detected photon to pixel j, the exact derivative; ``"rate"`` raises its rate by one, as the
-        paper prints.  They differ by what several photons do together.
+        paper prints.  They differ by what several photons do together.  ``"linear"`` has no second rule.
     corrected_frames : int, optional
         Frames on which ``"corrected"`` evaluates its remainder; one in 32 by default, at least two.
     lattice : int or "auto"
@@ -187,8 +187,8 @@ def critic_gradient(
     Raises
     ------
     ValueError
-        For an unknown method, negative or misshaped x or b, fewer than one frame, or a critic whose score of a frame changes
-        from call to call or with the other frames of the batch.
+        For an unknown method, an option that the method does not use, negative or misshaped x or b, fewer than one frame, or a
+        critic whose score of a frame changes from call to call or with the other frames of the batch.
 
     Examples
     --------
@@ -204,6 +204,7 @@ def critic_gradient(
     """
     estimator = estimator_named(method)
     one_of(background_rule, "background_rule", ("count", "rate"))
+    estimator.refuse_unused(background_rule=background_rule, corrected_frames=corrected_frames, lattice=lattice)
     frames = whole_number(frames, "frames", low=2 if with_error else 1)
     random.check_counters(first_frame, frames, step)
     x, b = model.check(x, b)

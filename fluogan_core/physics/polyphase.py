@@ -250,6 +250,17 @@ class Tables:
         table = self.table * ahead(ahead(self.table, shift[0], 2), shift[1], 3)
         return Convolutions(self.backend, table, self.origin, self.shape)
 
+    def column(self, row: int, column: int) -> np.ndarray:
+        """The camera image of one emission in a fine pixel of the field, (M1, M2) float64: its entries cut at the border."""
+        patch = self.table[row % self.factor, column % self.factor]
+        image = np.zeros(self.shape)
+        inside = []
+        for n, low, taps, size in zip((row, column), self.origin, patch.shape, self.shape):
+            start = n // self.factor + low
+            inside.append((slice(max(start, 0), min(start + taps, size)), slice(max(-start, 0), min(taps, size - start))))
+        image[inside[0][0], inside[1][0]] = patch[inside[0][1], inside[1][1]]
+        return image
+
     def axis_matrices(self) -> tuple[np.ndarray, np.ndarray] | None:
         """The matrices R (M1, N1) and C (M2, N2) with Psi x = R x C^T, or None."""
         if self.lines is None:

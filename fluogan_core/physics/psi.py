@@ -9,21 +9,27 @@ therefore the whole operator:
 a sum of :math:`L^2` camera-sized convolutions.  Transforming the phases at camera size is spectral folding done before the
 transform instead of after it: the aliases of a fine spectrum are never computed, and no frequency needs special care.  Where
 the PSF is separable and the field small, two matrix products are faster than any FFT.
+
+One file because it is one class, most of which is the documentation of its methods.
 """
 
 from __future__ import annotations
 
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..backend.arrays import Backend, backend_of, get_backend
 from ..backend.checks import LARGEST, floating_dtype, image_shape, one_of, real_number, trailing_shape, whole_number
-from ..backend.typing import Array, ArrayLike
+from ..backend.typing import Array, ArrayLike, DTypeLike
 from .norm import spectral_norm
 from .polyphase import Convolutions, Products, Tables
 from .psf import cut_psf, scaled_psf, valid_psf
 from .value import OperatorValue, read_only
+
+if TYPE_CHECKING:
+    from scipy.sparse.linalg import LinearOperator
 
 __all__ = ["Psi"]
 
@@ -356,14 +362,38 @@ class Psi(OperatorValue):
         for n, size, axis in ((n1, self.fine_shape[0], "row"), (n2, self.fine_shape[1], "column")):
             if not 0 <= n < size:
                 raise IndexError(f"fine {axis} {n} is outside the field of {self.fine_shape[0]} x {self.fine_shape[1]}")
-        patch = self.table[n1 % self.factor, n2 % self.factor]
-        image = np.zeros(self.shape)
-        inside = []
-        for n, low, taps, size in zip((n1, n2), self.origin, patch.shape, self.shape):
-            start = n // self.factor + low
-            inside.append((slice(max(start, 0), min(start + taps, size)), slice(max(-start, 0), min(taps, size - start))))
-        image[inside[0][0], inside[1][0]] = patch[inside[0][1], inside[1][1]]
-        return self.backend.asarray(image)
+        return self.backend.asarray(self._tables.column(n1, n2))
+
+    def as_linear_operator(self, dtype: DTypeLike = "float32") -> LinearOperator:
+        """Return Psi as SciPy's sparse solvers take an operator: between flattened images.
+
+        Parameters
+        ----------
+        dtype : {"float32", "float64"}
+            In which products are computed and returned.
+
+        Returns
+        -------
+        operator : (M1 M2, N1 N2) scipy.sparse.linalg.LinearOperator
+            Takes and returns NumPy arrays.  All columns of a matrix are one batch, as in :meth:`forward`.
+
+        Raises
+        ------
+        ValueError
+            If ``dtype`` is another one.
+
+        Examples
+        --------
+        >>> import fluogan_core as fg
+        >>> from scipy.sparse.linalg import svds
+        >>> psi = fg.Psi(fg.gaussian_psf(318, 100, 2), (16, 16), 2, backend="numpy")
+        >>> largest = svds(psi.as_linear_operator("float64"), k=1, return_singular_vectors=False)[0]
+        >>> bool(abs(largest / psi.norm - 1) < 1e-9)
+        True
+        """
+        from .linear_operator import FlatOperator
+
+        return FlatOperator(self, dtype)
 
     @cached_property
     def column_sums(self) -> Array:

@@ -6,6 +6,7 @@ import numpy as np
 import pretend_card
 import pytest
 from conftest import tiny_psf
+from scenes import used_by
 
 import fluogan_core as fg
 from fluogan_core.backend import random
@@ -66,9 +67,8 @@ def test_gradients(backend, plain, method, rule, rng):
     def gradient(on):
         critic = fg.Critic((8, 8), channels=4, depth=2, seed=3).to(on.device)
         model = model_on(on, (8, 8))
-        parts = fg.critic_gradient(
-            critic, model, on.asarray(x), on.asarray(b), 3, 1, method, background_rule=rule, corrected_frames=2, lattice=1
-        )
+        options = used_by(method, background_rule=rule, corrected_frames=2, lattice=1)
+        parts = fg.critic_gradient(critic, model, on.asarray(x), on.asarray(b), 3, 1, **options)
         return [on.to_host(part) for part in parts]
 
     for got, expected in zip(gradient(backend), plain(gradient)):

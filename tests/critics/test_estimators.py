@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import tiny_psf
+from scenes import used_by
 
 import fluogan_core as fg
 from fluogan_core.backend.random import Stage
@@ -119,6 +120,15 @@ def test_a_name_that_is_taken_and_a_part_that_is_unknown_are_refused(name, keeps
     assert estimator_names() == before
 
 
+def test_an_estimator_says_which_options_it_reads():
+    with pytest.raises(ValueError, match=r"options must name options out of .*, got 'latice'"):
+        register_estimator(Estimator("mine", "nowhere:nothing", "", (), "", options=("latice",)))
+    entry = Estimator("mine", "nowhere:nothing", "", (), "", options=("lattice",))
+    entry.refuse_unused(background_rule="count", corrected_frames=None, lattice=3)
+    with pytest.raises(ValueError, match="background_rule='rate' changes nothing with method='mine'"):
+        entry.refuse_unused(background_rule="rate", corrected_frames=None, lattice=3)
+
+
 def test_a_name_is_free_again_after_its_estimator_was_removed():
     entry = Estimator("mine", "fluogan_core.critics.coupled:linear", "", ("mean",), "")
     for _ in range(2):
@@ -164,9 +174,8 @@ def test_pieces_equal_the_whole(case, method, rule):
     critic = Bent(rng, model.psi.shape)
 
     def gradient(first, frames):
-        return fg.critic_gradient(
-            critic, model, x, b, frames, 5, method, first_frame=first, corrected_frames=frames, background_rule=rule, step=2
-        )
+        options = used_by(method, corrected_frames=frames, background_rule=rule)
+        return fg.critic_gradient(critic, model, x, b, frames, 5, first_frame=first, step=2, **options)
 
     whole, pieces = gradient(3, 10), [(4, gradient(3, 4)), (6, gradient(7, 6))]
     for k in range(2):
@@ -251,7 +260,7 @@ def test_one_frame_at_a_time_gives_the_same(case, method, rule, monkeypatch):
         lambda model, x, b, frames, *a, **k: drawn.append(frames) or sample(model, x, b, frames, *a, **k),
     )
     critic = Bent(rng, model.psi.shape)
-    options = {"frames": 7, "seed": 3, "method": method, "corrected_frames": 3, "background_rule": rule, "with_error": True}
+    options = used_by(method, frames=7, seed=3, corrected_frames=3, background_rule=rule, with_error=True)
     small, large = (fg.critic_gradient(critic, model, x, b, memory_budget=m, **options) for m in (1, 10**9))
     assert drawn == [1] * 7 + [7]
     for a, e in zip(small, large, strict=True):
@@ -280,7 +289,7 @@ def test_stated_errors_are_those_of_many_repetitions(case, method):
     model, x, b, rng = case
     critic = Bent(rng, model.psi.shape)
     repeats = 60 if method == "direct" else 150
-    options = {"method": method, "with_error": True, "corrected_frames": 4, "frames": 4 if method == "direct" else 12}
+    options = used_by(method, with_error=True, corrected_frames=4, frames=4 if method == "direct" else 12)
     found = [fg.critic_gradient(critic, model, x, b, seed=seed, **options) for seed in range(repeats)]
     for k in range(2):
         spread = np.var([g[k] for g in found], axis=0, ddof=1).mean()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import tiny_psf
+from scenes import used_by
 from scipy.stats import poisson
 
 import fluogan_core as fg
@@ -102,9 +103,8 @@ def test_unbiased_estimators_reach_the_enumerated_gradient(method, rule):
     model = fg.ForwardModel(TINY, gain=GAIN, epsilon=0.0)
     gx, gb_rate = exact_gradients(X, B, Wavy())
     gb = gb_rate if rule == "rate" else central(lambda b: enumerated(X, b, Wavy()), B)
-    got = fg.critic_gradient(
-        Wavy(), model, X, B, frames=4000, seed=1, method=method, background_rule=rule, corrected_frames=2000, with_error=True
-    )
+    options = used_by(method, background_rule=rule, corrected_frames=2000)
+    got = fg.critic_gradient(Wavy(), model, X, B, frames=4000, seed=1, with_error=True, **options)
     for estimate, error, truth in ((got[0], got[2], gx), (got[1], got[3], gb)):
         assert np.abs((estimate.ravel() - truth) / error.ravel()).max() < 4
         assert error.max() < 0.2
@@ -140,7 +140,7 @@ def test_what_each_estimator_keeps_of_a_quadratic_critic(quadratic_case):
     }
     for method, truth in kept.items():
         gx, gb, gx_error, gb_error = fg.critic_gradient(
-            critic, model, x, b, frames=1500, seed=2, method=method, corrected_frames=700, with_error=True
+            critic, model, x, b, frames=1500, seed=2, with_error=True, **used_by(method, corrected_frames=700)
         )
         assert np.abs((gx.ravel() - truth) / gx_error.ravel()).max() < 4.2, method
         # and the errors are small beside the flicker: an estimator that dropped it, or kept it wrongly, would fail
@@ -170,7 +170,7 @@ def test_direct_coupled_and_corrected_agree_on_a_slim_critic(rng, kappa):
     y = model.sample(x, b, 200, seed=9)
     critic = fg.Critic(psi.shape, channels=4, depth=2, seed=4, input_mean=y.mean(), input_std=y.std())
     options = {"frames": 300, "seed": 0, "with_error": True, "corrected_frames": 150}
-    got = {m: fg.critic_gradient(critic, model, x, b, method=m, **options) for m in ("direct", "coupled", "corrected")}
+    got = {m: fg.critic_gradient(critic, model, x, b, **used_by(m, **options)) for m in ("direct", "coupled", "corrected")}
     # different frames, so that the errors of the two are independent
     again = fg.critic_gradient(critic, model, x, b, frames=600, seed=77, method="coupled", with_error=True)
     for method, (gx, gb, gx_error, gb_error) in got.items():
@@ -214,7 +214,7 @@ def test_the_lattice_is_left_alone_where_the_psf_is_narrow():
 def test_without_error_gives_the_same_gradient(quadratic_case):
     model, x, b, critic, _ = quadratic_case
     for method in ("linear", "photon", "coupled", "corrected", "direct"):
-        few = {"frames": 6, "method": method, "seed": 5, "corrected_frames": 2}
+        few = used_by(method, frames=6, seed=5, corrected_frames=2)
         plain = fg.critic_gradient(critic, model, x, b, **few)
         full = fg.critic_gradient(critic, model, x, b, with_error=True, **few)
         for a, e in zip(plain, full):
@@ -225,7 +225,7 @@ def test_without_error_gives_the_same_gradient(quadratic_case):
 def test_a_budget_changes_memory_not_the_result(quadratic_case, method):
     model, x, b, critic, _ = quadratic_case
     small, large = (
-        fg.critic_gradient(critic, model, x, b, frames=7, method=method, corrected_frames=3, memory_budget=m)
+        fg.critic_gradient(critic, model, x, b, frames=7, memory_budget=m, **used_by(method, corrected_frames=3))
         for m in (2000, 10**9)
     )
     for a, e in zip(small, large):
@@ -282,6 +282,34 @@ def test_bad_input_is_named(quadratic_case, change, message):
         fg.critic_gradient(critic, model, x, b, **change)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"method": "coupled", "corrected_frames": 3}, "corrected_frames=3 changes nothing with method='coupled'"),
+        ({"method": "direct", "corrected_frames": 3}, "leave it out, or take method='corrected'"),
+        ({"method": "photon", "corrected_frames": 3}, "corrected_frames=3 changes nothing"),
+        ({"method": "linear", "background_rule": "rate"}, "background_rule='rate' changes nothing with method='linear'"),
+        ({"method": "photon", "lattice": 2}, "lattice=2 changes nothing with method='photon'"),
+        ({"method": "linear", "lattice": 2}, "or take method='corrected' or 'coupled'"),
+        ({"method": "direct", "lattice": 2}, "lattice=2 changes nothing"),
+    ],
+)
+def test_an_option_that_the_method_does_not_use_is_refused(quadratic_case, change, message):
+    model, x, b, critic, _ = quadratic_case
+    with pytest.raises(ValueError, match=message):
+        fg.critic_gradient(critic, model, x, b, frames=4, **change)
+
+
+@pytest.mark.parametrize("method", ["coupled", "corrected", "photon", "direct"])
+def test_the_rule_of_the_background_is_read_by_all_methods_that_say_so(quadratic_case, method):
+    model, x, b, critic, _ = quadratic_case
+    count, rate = (
+        fg.critic_gradient(critic, model, x, b, frames=4, method=method, background_rule=rule) for rule in ("count", "rate")
+    )
+    np.testing.assert_array_equal(count.x, rate.x)
+    assert not np.allclose(count.b, rate.b)
+
+
 def test_frames_of_the_wrong_shape_are_named(rng):
     critic = fg.Critic((8, 8), channels=2)
     with pytest.raises(ValueError, match=r"y must be \(frames, rows, columns\)"):
@@ -313,5 +341,5 @@ def test_photons_are_drawn_for_as_many_frames_as_the_calls_own_budget_holds(quad
         return draw_photons(table, indices, numbers, **counters)
 
     monkeypatch.setattr(job, "draw_photons", draw)
-    fg.critic_gradient(critic, model, x, b, 8, method=method, corrected_frames=4, memory_budget=1)
+    fg.critic_gradient(critic, model, x, b, 8, memory_budget=1, **used_by(method, corrected_frames=4))
     assert set(drawn) == {1}

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from kernel_sets import CUDA_ON_CPU, NUMBA, KernelSet, kernel_set
+from scenes import used_by
 
 import fluogan_core as fg
 from fluogan_core.critics import reference
@@ -327,7 +328,7 @@ def test_the_estimators_use_the_kernels_and_agree_with_the_chunked_path(trained,
         return real_kernel(self, name)
 
     for method in ("photon", "coupled", "corrected"):
-        few = {"frames": 3, "method": method, "corrected_frames": 2}
+        few = used_by(method, frames=3, corrected_frames=2)
         monkeypatch.setattr(fg.Backend, "kernel", counted)
         calls.clear()
         fast = fg.critic_gradient(critic, model, x, b, **few)
