@@ -300,7 +300,7 @@ def _profile(
     across: str,
     band: tuple[int, int],
 ) -> None:
-    """Mean, x, and x as it was before the critic, along the band, each divided by its own maximum."""
+    """Mean, x, and x of the mean fit, along the band, each divided by its own maximum."""
     scale = 1.0 if pixel_size_nm is None else pixel_size_nm
 
     def along(image: np.ndarray, finer: int) -> tuple[np.ndarray, np.ndarray]:
@@ -311,7 +311,7 @@ def _profile(
 
     axes.plot(*along(mean, 1), color=_MEAN_COLOUR, lw=1.6, marker="o", ms=3, label="mean of the frames")
     if before is not None:
-        axes.plot(*along(before, factor), color="black", lw=0.9, ls=(0, (2, 2)), label="x before the critic")
+        axes.plot(*along(before, factor), color="black", lw=0.9, ls=(0, (2, 2)), label="x of the mean fit")
     axes.fill_between(*along(x, factor), step="mid", color=_X_COLOUR, alpha=0.18, lw=0)
     axes.plot(*along(x, factor), drawstyle="steps-mid", color=_X_COLOUR, lw=1.4, label="x")
     unit = "camera pixels" if pixel_size_nm is None else "nm"
@@ -333,7 +333,7 @@ def _losses(drawing: Figure, grid: Any, history: dict[str, np.ndarray]) -> None:
     if positive.any():
         fidelity.plot(steps[positive], values[positive], color=_X_COLOUR, lw=1.3)
         fidelity.set_yscale("log")
-    fidelity.set_title("Losses", fontsize=11)
+    fidelity.set_title("Course of the fit", fontsize=11)
     fidelity.set_ylabel("fidelity", fontsize=9)
     panels = [fidelity]
     if with_critic:
@@ -348,18 +348,18 @@ def _losses(drawing: Figure, grid: Any, history: dict[str, np.ndarray]) -> None:
             if known.any():
                 critic.plot(np.arange(1, series.size + 1)[known], series[known], color=colour, lw=1.3, label=label)
         critic.axhline(0, color="black", lw=0.6)
-        critic.set_ylabel("critic's W", fontsize=9)
+        critic.set_ylabel("frames told apart by", fontsize=9)
         critic.legend(loc="best", fontsize=8, frameon=False)
         panels.append(critic)
-        _mark_critic_phase(fidelity, history)
+        _mark_second_phase(fidelity, history)
     panels[-1].set_xlabel("step")
     for axes in panels:
         axes.margins(x=0.01)
         _tidy(axes)
 
 
-def _mark_critic_phase(axes: Axes, history: dict[str, np.ndarray]) -> None:
-    """Shade the steps taken with the critic."""
+def _mark_second_phase(axes: Axes, history: dict[str, np.ndarray]) -> None:
+    """Shade the steps of the second phase."""
     phase = np.asarray(history.get("phase", ()), dtype=np.float64)
     (steps,) = np.nonzero(phase == 1)
     if not steps.size:
@@ -367,7 +367,7 @@ def _mark_critic_phase(axes: Axes, history: dict[str, np.ndarray]) -> None:
     axes.axvspan(steps[0] + 0.5, steps[-1] + 1.5, color=_HELD_OUT_COLOUR, alpha=0.07, lw=0)
     late = steps[0] > 0.8 * phase.size
     axes.annotate(
-        "critic",
+        "second phase",
         (steps[0] + 0.5, 0.94),
         xycoords=axes.get_xaxis_transform(),
         xytext=(-3 if late else 3, 0),

@@ -65,7 +65,7 @@ def test_profile_runs_across_the_lines_and_is_normalised(result):
     mean = result.mean[first : first + count].mean(axis=0)
     np.testing.assert_allclose(drawn["mean of the frames"][:, 1], mean / mean.max(), rtol=1e-6)
     np.testing.assert_allclose(drawn["mean of the frames"][:, 0], (np.arange(10) + 0.5) * 100)
-    np.testing.assert_allclose(drawn["x before the critic"][:, 1], (band + 0.5) / (band + 0.5).max(), rtol=1e-6)
+    np.testing.assert_allclose(drawn["x of the mean fit"][:, 1], (band + 0.5) / (band + 0.5).max(), rtol=1e-6)
 
 
 def test_profile_turns_with_the_pattern(result):
@@ -90,9 +90,9 @@ def test_a_wrong_direction_is_refused(result):
 def test_losses_follow_the_history(result):
     titles = axes_by_title(plot.figure(result))
     np.testing.assert_allclose(
-        lines(titles["Losses"])["_child0"], np.column_stack([result.history["step"], result.history["fidelity"]])
+        lines(titles["Course of the fit"])["_child0"], np.column_stack([result.history["step"], result.history["fidelity"]])
     )
-    critic = next(a for a in plot.figure(result).axes if a.get_ylabel() == "critic's W")
+    critic = next(a for a in plot.figure(result).axes if a.get_ylabel() == "frames told apart by")
     drawn = lines(critic)
     np.testing.assert_allclose(drawn["training frames"], [[20 + k, k] for k in range(1, 11)])
     np.testing.assert_allclose(drawn["held-out frames"], [[20 + k, 0.5 * k] for k in range(1, 11)])
@@ -103,8 +103,8 @@ def test_without_a_critic_there_is_no_panel_for_it(result):
         result.history[name][:] = np.nan
     result.history["phase"][:] = 0
     panels = plot.figure(result).axes
-    assert "critic's W" not in [axes.get_ylabel() for axes in panels]
-    assert not any("x before the critic" in lines(axes) for axes in panels)
+    assert "frames told apart by" not in [axes.get_ylabel() for axes in panels]
+    assert not any("x of the mean fit" in lines(axes) for axes in panels)
     result.history = {}
     assert len([axes for axes in plot.figure(result).axes if axes.images]) == 3
 
