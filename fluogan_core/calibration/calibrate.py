@@ -13,7 +13,7 @@ from ..physics.psi import Psi
 from ..tuning import DEFAULT
 from ..tuning.calibration import CalibrationTuning
 from .bad_pixels import find_bad_pixels
-from .camera import Camera, CameraEstimate, camera_from, checked_values, contradictions
+from .camera import Camera, CameraEstimate, camera_from, checked_values, contradictions, displacements
 from .noise import StackNoise, noise_from, temporal_moments
 from .psf_width import PSFWidth, width_from
 from .stack_statistics import StackStatistics
@@ -130,7 +130,8 @@ def calibrate(
     width = width_from(statistics, psi, tuning) if width is None else width
     psi = psi.scaled(width.width)
     if len(given) == 4:
-        estimate = replace(_all_given(**given), notes=tuple(contradictions(statistics, psi, given, tuning)))
+        contradicted, displaced = contradictions(statistics, psi, given, tuning), displacements(statistics, psi, tuning)
+        estimate = replace(_all_given(**given), notes=(*statistics.notes, *contradicted, *displaced))
     else:
         estimate = camera_from(statistics, psi, given, tuning)
     psi = psi.replaced(photons_per_emitter=estimate.photons_per_emitter)

@@ -32,9 +32,11 @@ import numpy as np
 
 from ..backend.arrays import backend_of
 from ..backend.checks import real_number
+from ..physics.psf import FWHM_PER_SIGMA, psf_sigma
 from ..physics.psi import Psi
 from ..tuning import DEFAULT
 from ..tuning.calibration import CalibrationTuning, CameraTuning
+from .drift import drift_notes
 from .flicker import PairKernels, fit_flicker
 from .plain import plain
 from .regression import jackknife
@@ -48,7 +50,7 @@ from .remarks import (
 from .row_shift import row_shift_notes
 from .stack_statistics import StackStatistics
 
-__all__ = ["Camera", "CameraEstimate", "camera_from", "checked_values", "estimate_camera"]
+__all__ = ["Camera", "CameraEstimate", "camera_from", "checked_values", "displacements", "estimate_camera"]
 
 
 @dataclass(frozen=True)
@@ -238,8 +240,6 @@ def camera_from(
     statistics: StackStatistics, psi: Psi | None, given: dict[str, float], tuning: CalibrationTuning = DEFAULT.calibration
 ) -> CameraEstimate:
     """:func:`estimate_camera` from statistics that may be shared, and checked values."""
-    from scipy.ndimage import median_filter
-
     t = tuning.camera
     frames, rows, columns = statistics.frames.shape
     optics = None if psi is None else PairKernels(psi, tuning.flicker)
@@ -315,10 +315,7 @@ def camera_from(
         notes.append(remark)
     notes += camera_notes(moments, (slopes[2][0], found_gain, slopes[0][0]), float(error[0]), found_offset, given, t)
     notes += flicker_notes(flicker, table[0, 4:], error[4:], t) if flicker else neighbour_notes(moments, t)
-    notes += contradictions(statistics, psi, given, tuning)
-    notes += row_shift_notes(
-        np.where(live, mean, median_filter(mean, 3)), tuning.row_shift
-    )  # one hot pixel alternates more than any shift
+    notes += [*contradictions(statistics, psi, given, tuning), *displacements(statistics, psi, tuning)]
     for name in given:
         errors[name] = 0.0
     return CameraEstimate(
@@ -361,3 +358,13 @@ def contradictions(
     if abs(suggested - 1.0 / gain) <= t.contradicted_by * max(suggested, 1.0 / gain):
         note += f"; 1/{gain:g} = {1.0 / gain:.3g} is near it: was it given in electrons per count?"
     return [*notes, note]
+
+
+def displacements(statistics: StackStatistics, psi: Psi | None, tuning: CalibrationTuning = DEFAULT.calibration) -> list[str]:
+    """What to say of light that lies in the wrong place: a sample that moved, rows of a scan that are shifted."""
+    from scipy.ndimage import median_filter
+
+    mean, live = statistics.moments().mean, statistics.live[0]
+    width = tuning.drift.usual_width if psi is None else FWHM_PER_SIGMA * psf_sigma(psi.psf) / psi.factor
+    straight = np.where(live, mean, median_filter(mean, 3))  # one hot pixel alternates more than any shift of rows
+    return [*drift_notes(statistics.drift, width, tuning.drift), *row_shift_notes(straight, tuning.row_shift)]

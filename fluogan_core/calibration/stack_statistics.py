@@ -11,6 +11,7 @@ import numpy as np
 from ..stack import recorded_stack
 from ..tuning import DEFAULT
 from ..tuning.calibration import CalibrationTuning
+from .drift import Drift, estimate_drift
 from .odd_frames import find_odd_frames
 from .pixel_moments import PixelMoments, Shift, live_pixels, pixel_moments
 from .unlit import share_at_lowest, unlit_pixels
@@ -52,6 +53,7 @@ class StackStatistics:
             self.notes = (f"frames left out because they differ from all others: {odd.sentence()}",)
         self._moments: PixelMoments | None = None
         self._tuning = tuning.live_pixels
+        self._drift_tuning = tuning.drift
 
     def moments(self, shifts: Sequence[Shift] = ()) -> PixelMoments:
         """Return mean, variance and the covariances at these shifts (and at all that were asked for before)."""
@@ -82,3 +84,8 @@ class StackStatistics:
         moments = self.moments()
         live, notes = live_pixels(self.frames, moments.mean, moments.variance, self.unlit, self._tuning)
         return live, tuple(notes)
+
+    @cached_property
+    def drift(self) -> Drift:
+        """How far the sample moved from the first to the last third of the frames."""
+        return estimate_drift(self.frames, self.moments().variance, self.live[0], self._drift_tuning)

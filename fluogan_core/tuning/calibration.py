@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from .drift import DriftTuning
+
 __all__ = [
     "BadPixelTuning",
     "CalibrationTuning",
@@ -364,6 +366,7 @@ class CalibrationTuning:
     bad_pixels : BadPixelTuning
     odd_frames : OddFramesTuning
     row_shift : RowShiftTuning
+    drift : DriftTuning
     """
 
     camera: CameraTuning = field(default_factory=CameraTuning)
@@ -374,3 +377,4 @@ class CalibrationTuning:
     bad_pixels: BadPixelTuning = field(default_factory=BadPixelTuning)
     odd_frames: OddFramesTuning = field(default_factory=OddFramesTuning)
     row_shift: RowShiftTuning = field(default_factory=RowShiftTuning)
+    drift: DriftTuning = field(default_factory=DriftTuning)
