@@ -14,6 +14,7 @@ __all__ = [
     "BadPixelTuning",
     "CalibrationTuning",
     "CameraTuning",
+    "DriftTuning",
     "FlickerTuning",
     "LivePixelTuning",
     "NoiseTuning",

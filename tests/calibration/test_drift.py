@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.special import erf
@@ -9,6 +11,7 @@ from scipy.special import erf
 import fluogan_core as fg
 from fluogan_core.calibration.drift import Drift, drift_notes, estimate_drift
 from fluogan_core.calibration.stack_statistics import StackStatistics
+from fluogan_core.tuning import DEFAULT
 
 SHAPE, FRAMES, SIGMA = (36, 40), 90, 1.3
 
@@ -149,3 +152,13 @@ def test_a_calibration_says_that_the_sample_moved_whatever_is_given(given):
     moved, still = (fg.calibrate(recorded("blinking", 1, move), psi, psf_width=1, **given) for move in ((1.9, -1.3), (0, 0)))
     assert sum("the sample moved by about 2." in remark for remark in moved.remarks) == 1
     assert not any("the sample moved" in remark for remark in still.remarks)
+
+
+def test_numbers_by_trial_can_be_passed():
+    stack = recorded("steady", 5, (0.9, 0.0))
+    plain = DEFAULT.calibration.drift
+    for other in ({"clear": 100.0}, {"alike": 1e9}, {"fewest_frames": 1000}, {"fewest_blocks": 1e9}, {"block": 13}):
+        tuned = replace(DEFAULT.calibration, drift=replace(plain, **other))
+        assert StackStatistics(stack).drift.clear
+        assert not StackStatistics(stack, tuning=tuned).drift.clear
+    assert drift_notes(drift_of(stack), 3.0, replace(plain, least=0.5)) == []
