@@ -286,7 +286,7 @@ class QuadraticCritic:
         of_x = of_mean + np.float32(0.5) * (self.flicker * energy) ** 2
         largest = max(float(xp.diagonal(tile.weight).max()) for tile in self.tiles)
         of_b = float(self.trust) * float(self.mean_weight.max()) + 0.5 * largest**2
-        return xp.maximum(of_x, 1e-6 * of_x.max()), of_b
+        return xp.maximum(of_x, self.moments.tuning.least_curvature * of_x.max()), of_b
 
     def slope(self, x: Array, b: Array) -> tuple[Array, Array]:
         """Return the gradients of the value with respect to x and b.

@@ -13,20 +13,16 @@ pixels.
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
 import numpy as np
 
 from ..backend.arrays import Backend
+from ..tuning import DEFAULT, ObjectiveTuning
 
 __all__ = ["Bending"]
-
-#: The penalty of no frequency is more than this many times the fidelity: of that a ten-thousandth passes, and of a stiffer one
-#: the rounding errors of b would be all that is seen.
-_STIFFEST = 1e4
-#: Highest degree that is free.
-_DEGREE = 2
 
 
 class Bending:
@@ -43,20 +39,30 @@ class Bending:
         p.
     fidelity : float
         :math:`\gamma`, which bounds the penalty of the fastest cosines and sets the length scale.
+    tuning : ObjectiveTuning
     """
 
-    def __init__(self, shape: tuple[int, int], backend: Backend, *, smoothness: float, order: int, fidelity: float) -> None:
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        backend: Backend,
+        *,
+        smoothness: float,
+        order: int,
+        fidelity: float,
+        tuning: ObjectiveTuning = DEFAULT.objective,
+    ) -> None:
         self.backend = backend
         lines = [2 - 2 * np.cos(math.pi * np.arange(n) / n) for n in shape]
         bending = smoothness * (lines[0][:, None] + lines[1][None, :]) ** order
-        self.bending = np.minimum(bending, _STIFFEST * fidelity)
+        self.bending = np.minimum(bending, tuning.stiffest * fidelity)
         scale = (smoothness / fidelity) ** (0.5 / order)
         u, v = (2 * (np.arange(n) + 0.5) / n - 1 for n in shape)
+        powers = range(tuning.free_degree + 1)
         degrees = [
             (i, j)
-            for i in range(_DEGREE + 1)
-            for j in range(_DEGREE + 1)
-            if 0 < i + j < min(order, _DEGREE + 1) and scale * math.hypot(math.pi * i / shape[0], math.pi * j / shape[1]) < 1
+            for i, j in itertools.product(powers, powers)
+            if 0 < i + j < min(order, len(powers)) and scale * math.hypot(math.pi * i / shape[0], math.pi * j / shape[1]) < 1
         ]
         # Legendre polynomials: well apart from each other, and the same span
         free = [np.outer(np.polynomial.Legendre.basis(i)(u), np.polynomial.Legendre.basis(j)(v)) for i, j in degrees]

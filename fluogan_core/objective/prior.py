@@ -9,12 +9,10 @@ import numpy as np
 
 from ..backend.arrays import Backend, backend_of
 from ..backend.checks import real_number, trailing_shape
+from ..tuning import DEFAULT, ObjectiveTuning
 from .prox import ProxStep, prox_nonnegative, prox_step, prox_total_variation, total_variation
 
 __all__ = ["Prior", "SparseEdges"]
-
-#: Iterations on the dual of the total variation per step; the dual is handed on from step to step, so that few are enough.
-SWEEPS = 3
 
 
 class Prior(abc.ABC):
@@ -113,6 +111,7 @@ class SparseEdges(Prior):
         :math:`\lambda_3`.
     edges : (N1, N2) float32, optional
         e, above 0; 1 everywhere if not given.
+    tuning : ObjectiveTuning
 
     Attributes
     ----------
@@ -121,9 +120,16 @@ class SparseEdges(Prior):
     """
 
     def __init__(
-        self, shape: tuple[int, int], backend: Backend, *, sparsity: Any = 0.0, total_variation: float = 0.0, edges: Any = None
+        self,
+        shape: tuple[int, int],
+        backend: Backend,
+        *,
+        sparsity: Any = 0.0,
+        total_variation: float = 0.0,
+        edges: Any = None,
+        tuning: ObjectiveTuning = DEFAULT.objective,
     ) -> None:
-        self.shape, self.backend = shape, backend
+        self.shape, self.backend, self.tuning = shape, backend, tuning
         self.total_variation = real_number(total_variation, "total_variation", low=0)
         self.edges = edges
         self.sparsity: Any = 0.0
@@ -159,11 +165,12 @@ class SparseEdges(Prior):
         """The prox of the total variation and the bound."""
         if self.dual is None:
             return prox_nonnegative(v)
-        weight = step * self.total_variation
-        return prox_total_variation(v, weight, dual=self.dual, sweeps=SWEEPS, edges=self.edges)
+        weight, sweeps = step * self.total_variation, self.tuning.dual_iterations
+        return prox_total_variation(v, weight, dual=self.dual, sweeps=sweeps, edges=self.edges)
 
     def restarted(self, edges: Any = None) -> SparseEdges:
-        return SparseEdges(self.shape, self.backend, sparsity=self.sparsity, total_variation=self.total_variation, edges=edges)
+        weights: dict[str, Any] = {"sparsity": self.sparsity, "total_variation": self.total_variation}
+        return SparseEdges(self.shape, self.backend, **weights, edges=edges, tuning=self.tuning)
 
     def state_dict(self) -> dict[str, Any]:
         return {"sparsity": self.sparsity, "edges": self.edges, "dual": self.dual}

@@ -22,15 +22,11 @@ import numpy as np
 from ..backend.checks import real_number, trailing_shape, whole_number
 from ..physics.forward import ForwardModel
 from ..physics.psi import Psi
+from ..tuning import DEFAULT, ObjectiveTuning
 from .bending import Bending
 from .prior import Prior, SparseEdges
 
 __all__ = ["Objective", "WarmStart", "expected_squared_distance"]
-
-#: Turns of the alternation that keeps a background positive.
-_TURNS = 50
-#: As many of them where it goes on from the call before.
-_MORE_TURNS = 5
 
 
 def expected_squared_distance(model: ForwardModel, x: Any, b: Any, mean: Any) -> float:
@@ -75,6 +71,8 @@ class Objective:
         p, the order of the background's smoothness.
     prior : Prior, optional
         Of the image; :class:`~fluogan_core.objective.prior.SparseEdges` with ``sparsity`` and ``total_variation`` if not given.
+    tuning : ObjectiveTuning, optional
+        Numbers that were found by trial (:mod:`fluogan_core.tuning`).
 
     Attributes
     ----------
@@ -94,6 +92,7 @@ class Objective:
         total_variation: float = 0.0,
         order: int = 1,
         prior: Prior | None = None,
+        tuning: ObjectiveTuning = DEFAULT.objective,
     ) -> None:
         trailing_shape(mean, psi.shape, "mean", "the camera grid")
         self.psi, self.mean = psi, mean
@@ -104,8 +103,9 @@ class Objective:
                 "sparsity and total_variation are weights of the library's prior; leave them out where prior= is given"
             )
         if prior is None:
-            prior = SparseEdges(psi.fine_shape, psi.backend, sparsity=sparsity, total_variation=total_variation)
-        self.prior = prior
+            weights: dict[str, Any] = {"sparsity": sparsity, "total_variation": total_variation}
+            prior = SparseEdges(psi.fine_shape, psi.backend, **weights, tuning=tuning)
+        self.prior, self.tuning = prior, tuning
         self.step_x = 1.0 / (self.fidelity * psi.norm**2)
         self.order = whole_number(order, "order", low=1, high=8)
         self.step_b = 1.0 / self.fidelity
@@ -146,8 +146,8 @@ class Objective:
 
     @cached_property
     def _bending(self) -> Bending:
-        psi = self.psi
-        return Bending(psi.shape, psi.backend, smoothness=self.smoothness, order=self.order, fidelity=self.fidelity)
+        psi, weights = self.psi, {"smoothness": self.smoothness, "fidelity": self.fidelity}
+        return Bending(psi.shape, psi.backend, order=self.order, **weights, tuning=self.tuning)
 
     def _smooth(
         self, target: Any, weight: float, start: Any | None, free: Any | None = None, warm: WarmStart | None = None
@@ -161,9 +161,9 @@ class Objective:
         free = self._bending.lowpass(target, weight) if free is None else free
         if float(free.min()) >= 0:
             return free
-        xp, turns = self.psi.backend.xp, _TURNS
+        xp, turns = self.psi.backend.xp, self.tuning.bound_iterations
         if warm is not None and warm.dual is not None:
-            bounded, dual, turns = warm.bounded, warm.dual, _MORE_TURNS
+            bounded, dual, turns = warm.bounded, warm.dual, self.tuning.warm_bound_iterations
         else:
             bounded = xp.maximum(free if start is None else start, 0)
             dual = 0 * bounded

@@ -15,22 +15,17 @@ from ..physics.psf import gaussian_psf
 from ..physics.psi import Psi
 from ..solvers.options import SolverOptions
 from ..stack import frames_of, stack_of_field
+from ..tuning import DEFAULT, SweepTuning
 
 __all__ = ["MOST_SETTINGS", "PSF_WIDTH", "Plan", "Value", "parted", "plan_sweep", "spelled"]
 
 Value = float | int | str
 
+#: A limit that protects the user, not a number found by trial.
 #: Larger grids are refused: they take hours, and the best of hundreds is the luckiest.
 MOST_SETTINGS = 64
 #: The one name that may be varied beside the solver's options: the width of a Gaussian PSF.
 PSF_WIDTH = "fwhm_nm"
-
-#: Blocks that the frames are cut into, a multiple of four, and the fewest frames of a block.
-_BLOCKS, _LEAST_BLOCK = 20, 2
-#: Below this there are too few blocks for a standard error.
-_LEAST_FRAMES = 16
-#: Without names to vary: these options at these multiples of what the options say.
-_USUAL = {"detail": (0.5, 1.0, 1.5), "total_variation": (0.3, 1.0, 3.0)}
 
 
 class Plan(NamedTuple):
@@ -48,13 +43,13 @@ def spelled(values: Mapping[str, Value]) -> str:
     return ", ".join(f"{name}={value if isinstance(value, str) else f'{value:g}'}" for name, value in values.items())
 
 
-def parted(frames: int) -> tuple[np.ndarray, np.ndarray]:
+def parted(frames: int, tuning: SweepTuning = DEFAULT.sweep) -> tuple[np.ndarray, np.ndarray]:
     """Cut so many frames into blocks of nearly equal length, and those into halves A B B A: the block and half of each."""
-    if frames < _LEAST_FRAMES:
+    if frames < tuning.least_frames:
         raise ValueError(
-            f"a sweep needs at least {_LEAST_FRAMES} frames, to fit some and score others, got {frames}: take more frames"
+            f"a sweep needs at least {tuning.least_frames} frames, to fit some and score others, got {frames}: take more frames"
         )
-    count = min(_BLOCKS, 4 * (frames // (4 * _LEAST_BLOCK)))
+    count = min(tuning.blocks, 4 * (frames // (4 * tuning.least_block)))
     edges = np.linspace(0, frames, count + 1).round().astype(int)
     blocks = np.repeat(np.arange(count), np.diff(edges))
     return blocks, np.isin(blocks % 4, (1, 2)).astype(int)
@@ -67,11 +62,12 @@ def plan_sweep(
     options: SolverOptions | None = None,
     vary: Mapping[str, Sequence[Value]] | None = None,
     pixel_size_nm: float | None = None,
+    tuning: SweepTuning = DEFAULT.sweep,
 ) -> Plan:
     """Check what :func:`fluogan_core.sweep` is given; parameters and errors as there."""
     frames = frames_of(stack)
     options = SolverOptions(method="none") if options is None else options
-    vary = _usual_grid(options) if vary is None else _checked(vary, options)
+    vary = _usual_grid(options, tuning) if vary is None else _checked(vary, options)
     size = math.prod(len(values) for values in vary.values())
     if size > MOST_SETTINGS:
         sizes = " x ".join(str(len(values)) for values in vary.values())
@@ -80,7 +76,7 @@ def plan_sweep(
         )
     stack_of_field(frames, psi.shape)
     pixel_size_nm = getattr(stack, "pixel_size_nm", None) if pixel_size_nm is None else pixel_size_nm
-    blocks, halves = parted(len(frames))
+    blocks, halves = parted(len(frames), tuning)
     operators = {width: _of_width(psi, float(width), pixel_size_nm) for width in vary.get(PSF_WIDTH, ())}
     settings = []
     for combination in itertools.product(*vary.values()):
@@ -90,10 +86,10 @@ def plan_sweep(
     return Plan(vary, settings, blocks, halves, options)
 
 
-def _usual_grid(options: SolverOptions) -> dict[str, tuple[Value, ...]]:
+def _usual_grid(options: SolverOptions, tuning: SweepTuning) -> dict[str, tuple[Value, ...]]:
     """Around what the options say; the blur that the image is sought through is never wider than the PSF."""
     grid: dict[str, tuple[Value, ...]] = {}
-    for name, factors in _USUAL.items():
+    for name, factors in (("detail", tuning.detail), ("total_variation", tuning.total_variation)):
         base = getattr(options, name)
         most = 1.0 if name == "detail" else math.inf
         grid[name] = tuple(sorted({base if f == 1 else min(float(f"{f * base:.3g}"), most) for f in factors}))

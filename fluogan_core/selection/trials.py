@@ -36,13 +36,14 @@ from ..solvers.options import SolverOptions
 from ..solvers.problem import Problem, operator_given
 from ..solvers.progress import progress_reporter
 from ..solvers.solver import Solver
+from ..tuning import DEFAULT, Tuning
 from .grid import PSF_WIDTH, Value, plan_sweep, spelled
 
 __all__ = ["CrossFit", "ScoreGap", "Sweep", "Trial", "paired_difference", "sweep"]
 
 log = logging.getLogger("fluogan_core")
 
-#: Differences beyond so many standard errors count.
+#: Differences beyond so many standard errors count: the usual level of 95 %.
 _STANDARD_ERRORS = 2.0
 
 
@@ -230,6 +231,7 @@ def sweep(
     pixel_size_nm: float | None = None,
     callback: Callable[[Sweep], Any] | None = None,
     progress: bool | None = None,
+    tuning: Tuning = DEFAULT,
 ) -> Sweep:
     """Try a grid of options: fit each setting to one half of the frames, score it on the other, both ways round.
 
@@ -256,6 +258,8 @@ def sweep(
         Called as ``callback(sweep)`` after every setting with what there is so far; what it raises ends the sweep.
     progress : bool, optional
         Show a progress bar on standard error; by default if that is a terminal.
+    tuning : Tuning, optional
+        Numbers that were found by trial (:mod:`fluogan_core.tuning`), of the sweep and of its fits.
 
     Returns
     -------
@@ -270,13 +274,14 @@ def sweep(
         do not fit psi, a PSF is larger than the field, or neither ``psi`` nor ``calibration`` is given, or both.
     """
     described = operator_given(psi, camera, calibration)
-    plan = plan_sweep(stack, psi=described, options=options, vary=vary, pixel_size_nm=pixel_size_nm)
+    more: dict[str, Any] = {"options": options, "pixel_size_nm": pixel_size_nm, "tuning": tuning.sweep}
+    plan = plan_sweep(stack, psi=described, vary=vary, **more)
     said: set[str] = set()
     with _each_message_once(said):
         width = 1 if PSF_WIDTH in plan.vary else None
         problem = Problem.of(stack, psi=psi, camera=camera, calibration=calibration, psf_width=width)
     if problem.psi is not described:
-        plan = plan_sweep(stack, psi=problem.psi, options=options, vary=plan.vary, pixel_size_nm=pixel_size_nm)
+        plan = plan_sweep(stack, psi=problem.psi, vary=plan.vary, **more)
     made = Sweep(
         plan.vary,
         [],
@@ -294,7 +299,7 @@ def sweep(
             started, fit, failure = time.perf_counter(), None, ""
             try:
                 with _each_message_once(said):
-                    fit = _cross_fit(problem, plan.halves, operator, chosen)
+                    fit = _cross_fit(problem, plan.halves, operator, chosen, tuning)
             except Exception as error:
                 failure = f"{type(error).__name__}: {' '.join(str(error).split())}"
                 log.warning("%s failed: %s", spelled(values), failure)
@@ -306,12 +311,13 @@ def sweep(
     return made
 
 
-def _cross_fit(problem: Problem, halves: np.ndarray, psi: Psi, options: SolverOptions) -> CrossFit:
+def _cross_fit(problem: Problem, halves: np.ndarray, psi: Psi, options: SolverOptions, tuning: Tuning) -> CrossFit:
     """Fit each half of the frames and score the other."""
     density = np.empty(len(halves))
     images, scores, excess = [], [], 1.0
     for half in (0, 1):
-        solver = Solver(problem=problem.subset(np.flatnonzero(halves == half), psi=psi), options=options)
+        seen = problem.subset(np.flatnonzero(halves == half), psi=psi)
+        solver = Solver(problem=seen, options=options, tuning=tuning)
         while solver.current is not None:
             solver.step()
         result, model = solver.result(), solver.problem.model

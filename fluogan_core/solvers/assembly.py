@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
 
 from ..backend.checks import host_image
+from ..critics.quadratic import QuadraticCritic
 from ..objective.blur import GaussianKernel
 from ..objective.prior import Prior
 from ..objective.reweighting import ReweightedL1
 from ..objective.terms import Objective
-from ..tuning import Tuning
+from ..tuning import DEFAULT, ObjectiveTuning, Tuning
 from .covariance_fit import CovariancePhase
 from .mean_fit import MeanPhase
 from .network_fit import NetworkPhase
@@ -23,7 +25,9 @@ from .weights import Weights
 __all__ = ["build_objective", "given_images", "mean_phase", "second_phase"]
 
 
-def build_objective(problem: Problem, weights: Weights, prior: Prior | None = None) -> tuple[Objective, GaussianKernel]:
+def build_objective(
+    problem: Problem, weights: Weights, prior: Prior | None = None, tuning: ObjectiveTuning = DEFAULT.objective
+) -> tuple[Objective, GaussianKernel]:
     """Return the objective (11) with these weights, or with a prior of your own for the image, and the blur G."""
     of_image = {} if prior is not None else {"sparsity": weights.sparsity, "total_variation": weights.total_variation}
     objective = Objective(
@@ -33,6 +37,7 @@ def build_objective(problem: Problem, weights: Weights, prior: Prior | None = No
         smoothness=weights.smoothness,
         order=weights.order,
         prior=prior,
+        tuning=tuning,
         **of_image,
     )
     return objective, GaussianKernel(problem.psi, weights.detail)
@@ -65,9 +70,11 @@ def second_phase(
     if method == "none" or not options.steps:
         return None
     if method == "moments":
+        if quadratic_critic is QuadraticCritic:
+            quadratic_critic = functools.partial(QuadraticCritic, tuning=tuning.quadratic_critic)
         more = {"quadratic_critic": quadratic_critic, "tuning": tuning.covariance_phase}
         return CovariancePhase(problem, objective, options, kernel, **more)
-    return NetworkPhase(problem, objective, options, kernel, critic)
+    return NetworkPhase(problem, objective, options, kernel, critic, tuning.network_phase, tuning.estimators)
 
 
 def given_images(phase: MeanPhase, x0: Any, b0: Any) -> Images:

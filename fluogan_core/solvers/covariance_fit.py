@@ -164,7 +164,8 @@ class CovariancePhase:
         psi, mean = self.objective.psi, self.objective.mean
         variance = psi.forward(x) + b + self.read_variance
         variance = variance + np.float32(self.tuning.variance_floor) * variance.mean() + np.float32(1e-12)
-        return light_factor(x, b, psi=psi, mean=mean, weight=self.frames * self.good_pixels / variance)
+        weight = self.frames * self.good_pixels / variance
+        return light_factor(x, b, psi=psi, mean=mean, weight=weight, tuning=self.tuning)
 
     def step(self) -> dict[str, float]:
         """Update the critic's weights if it is time; then move the images."""

@@ -22,11 +22,9 @@ from ..backend.typing import Array
 from ..objective.blur import GaussianKernel
 from ..physics.psf import psf_sigma
 from ..physics.psi import Psi
+from ..tuning import DEFAULT, CovariancePhaseTuning
 
 __all__ = ["LightFactor", "light_factor"]
-
-#: Iterations: each takes the light of neighbours as the last one left it.
-_TURNS = 3
 
 
 class LightFactor(NamedTuple):
@@ -44,7 +42,9 @@ class LightFactor(NamedTuple):
     largest: float
 
 
-def light_factor(x: Array, b: Array, *, psi: Psi, mean: Array, weight: Array) -> LightFactor:
+def light_factor(
+    x: Array, b: Array, *, psi: Psi, mean: Array, weight: Array, tuning: CovariancePhaseTuning = DEFAULT.covariance_phase
+) -> LightFactor:
     """Return the factor by which x explains the light of the mean frame above b in every window.
 
     Parameters
@@ -58,6 +58,7 @@ def light_factor(x: Array, b: Array, *, psi: Psi, mean: Array, weight: Array) ->
         Mean frame, photons.
     weight : (M1, M2) float32
         One over the variance of the mean frame, photons^-2.
+    tuning : CovariancePhaseTuning, optional
 
     Returns
     -------
@@ -85,10 +86,10 @@ def light_factor(x: Array, b: Array, *, psi: Psi, mean: Array, weight: Array) ->
         return area * kernel(image)
 
     factor, above = xp.ones_like(x), weight * (mean - b)
-    for _ in range(_TURNS):
+    for _ in range(tuning.light_iterations):
         scaled = factor * x
         there = summed(scaled * psi.adjoint(weight * psi.forward(scaled)))
         wanted = summed(scaled * psi.adjoint(above))
         factor = factor * (xp.maximum(1 + wanted, 0) / (1 + there))
-    clear = (x > 0) & (there > 9.0)
+    clear = (x > 0) & (there > tuning.clear_light**2)
     return LightFactor(factor, float(xp.abs(factor[clear] - 1).max()) if clear.any() else 0.0)

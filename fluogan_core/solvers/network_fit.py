@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,20 +14,19 @@ from ..backend.random import Stage
 from ..critics.gradient import critic_gradient
 from ..objective.blur import GaussianKernel
 from ..objective.terms import Objective
+from ..tuning import DEFAULT, EstimatorTuning, NetworkPhaseTuning
 from .options import SolverOptions
 from .phase import Images, Stop, StopReason, record_of
 from .problem import Problem
 from .schema import ArrayOf, NumberOf, prior_schema
 from .splits import held_out_frames, seen_frames
 
+if TYPE_CHECKING:
+    from torch import nn
+
 __all__ = ["NetworkPhase"]
 
 log = logging.getLogger("fluogan_core")
-
-#: Counts per unit of the network's input at bad pixels: their input is next to nothing.
-_BAD_PIXEL_STD = 1e12
-#: A pixel's standard deviation counts as no less than this part of the typical one: a dead pixel must not be the loudest.
-_LEAST_STD = 0.1
 
 
 class NetworkPhase:
@@ -43,17 +42,27 @@ class NetworkPhase:
     critic : torch.nn.Module, optional
         Maps (S, M1, M2) counts above the offset to (S,); a :class:`fluogan_core.Critic` by default, whose input at bad pixels
         is next to nothing.  One that is given sees them standing still.
+    tuning : NetworkPhaseTuning
+    estimators : EstimatorTuning
     """
 
     name = "network"
 
     def __init__(
-        self, problem: Problem, objective: Objective, options: SolverOptions, kernel: GaussianKernel, critic: Any | None = None
+        self,
+        problem: Problem,
+        objective: Objective,
+        options: SolverOptions,
+        kernel: GaussianKernel,
+        critic: nn.Module | None = None,
+        tuning: NetworkPhaseTuning = DEFAULT.network_phase,
+        estimators: EstimatorTuning = DEFAULT.estimators,
     ) -> None:
         from ..backend.dlpack import on_torch_stream, to_tensor  # torch is loaded here, on first use
         from ..critics.training import CriticTrainer
 
         self.model, self.objective, self.options, self.kernel = problem.model, objective, options, kernel
+        self.tuning, self.estimators = tuning, estimators
         self.planned, self.taken = options.steps, 0
         self.stop: Stop | None = None
         frames, xp = problem.counts, self.model.backend.xp
@@ -61,7 +70,7 @@ class NetworkPhase:
         self.held_out = frames[xp.asarray(kept)]
         self.train = frames[xp.asarray(seen_frames(len(frames), kept))]
         std = frames.std(axis=0, dtype=np.float64)
-        std = self.model.backend.to_host(xp.maximum(std, _LEAST_STD * float(xp.sqrt((std * std).mean()))))
+        std = self.model.backend.to_host(xp.maximum(std, tuning.least_std * float(xp.sqrt((std * std).mean()))))
         critic = self._default_critic(problem, std) if critic is None else critic
         self.critic = critic.to(self.model.backend.device)
         self._check()
@@ -79,7 +88,7 @@ class NetworkPhase:
         if depth < o.depth:
             log.info("a field of %d x %d takes a critic of depth %d", *shape, depth)
         mean = problem.psi.backend.to_host(problem.counts.mean(axis=0, dtype=np.float64))
-        seen = np.where(problem.bad_pixels, _BAD_PIXEL_STD, std)
+        seen = np.where(problem.bad_pixels, self.tuning.bad_pixel_std, std)
         return Critic(shape, o.channels, depth, input_mean=mean, input_std=seen, seed=o.seed)
 
     def _check(self) -> None:
@@ -193,7 +202,17 @@ class NetworkPhase:
         o = self.options
         started = time.perf_counter()
         with self._on_torch_stream(self.model.backend):
-            gradient = critic_gradient(self.critic, self.model, x, b, o.gradient_frames, o.seed, o.method, step=2 * step + 1)
+            gradient = critic_gradient(
+                self.critic,
+                self.model,
+                x,
+                b,
+                o.gradient_frames,
+                o.seed,
+                o.method,
+                step=2 * step + 1,
+                tuning=self.estimators,
+            )
         self.timings["differences"] += time.perf_counter() - started
         return gradient[0], gradient[1]
 

@@ -12,7 +12,7 @@ __all__ = ["progress_reporter"]
 
 log = logging.getLogger("fluogan_core")
 
-#: Seconds between two log lines where there is no terminal.
+#: Seconds between two log lines where there is no terminal: a choice of the interface, it touches no result.
 _QUIET_INTERVAL = 20.0
 
 

@@ -101,8 +101,8 @@ class Solver:
                 raise TypeError("give a stack with its psi, or a problem that was made of them (Problem.of)")
             problem = Problem.of(stack, psi=psi, camera=camera)
         self.problem, self.options = problem, SolverOptions() if options is None else options
-        self.weights = weights_for(problem, self.options) if weights is None else weights
-        self.objective, kernel = build_objective(problem, self.weights, prior)
+        self.weights = weights_for(problem, self.options, tuning.mean_phase) if weights is None else weights
+        self.objective, kernel = build_objective(problem, self.weights, prior, tuning.objective)
         self.mean_phase = mean_phase(problem, self.objective, kernel, self.weights, self.options, tuning)
         if x0 is not None or b0 is not None:
             self.mean_phase.start(given_images(self.mean_phase, x0, b0))

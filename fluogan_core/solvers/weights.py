@@ -67,7 +67,7 @@ def detail_for_snr(detail: float, noise: StackNoise, tuning: MeanPhaseTuning = D
     return min(detail * math.sqrt(max(tuning.bright / max(noise.signal_to_noise, 1e-12), 1.0)), 1.0)
 
 
-def weights_for(problem: Problem, options: SolverOptions) -> Weights:
+def weights_for(problem: Problem, options: SolverOptions, tuning: MeanPhaseTuning = DEFAULT.mean_phase) -> Weights:
     """Return the weights that the options mean for a stack."""
     psi, noise, gain = problem.psi, problem.noise, problem.camera.gain
     fidelity = options.fidelity * math.sqrt(len(problem.counts) / (psi.shape[0] * psi.shape[1])) / (noise.variance / gain**2)
@@ -79,9 +79,9 @@ def weights_for(problem: Problem, options: SolverOptions) -> Weights:
         sparsity=options.sparsity * fidelity * of_mean * math.sqrt(float(psi.column_energies.max())),
         # what does not average out (unequal pixels, a PSF that is not quite the true one) is there at all frequencies, not
         # only where it is measured, and makes grains of what is flat
-        total_variation=options.total_variation * fidelity * of_mean * edge * noise.unexplained**3,
+        total_variation=options.total_variation * fidelity * of_mean * edge * noise.unexplained**tuning.unexplained_power,
         smoothness=fidelity * options.smoothness ** (2 * options.smoothness_order),
         order=options.smoothness_order,
-        detail=detail_for_snr(options.detail, noise),
-        iterations=iterations_for_snr(noise) if options.warm_steps is None else options.warm_steps,
+        detail=detail_for_snr(options.detail, noise, tuning),
+        iterations=iterations_for_snr(noise, tuning) if options.warm_steps is None else options.warm_steps,
     )

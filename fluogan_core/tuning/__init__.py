@@ -6,7 +6,7 @@ values and replaces nothing in a module.
 
 Where a docstring says *pairs and bars*, the number was chosen on simulated pairs of lines and on uniform bars of the same width
 and flux (``python -m benchmarks.paper``; figures in ``docs/results.md``); where it says *recorded stacks*, on the four of
-``docs/real.md``.
+``docs/real.md``; where it says *no record*, the trials were not kept.
 """
 
 from __future__ import annotations
@@ -23,8 +23,11 @@ __all__ = [
     "EstimatorTuning",
     "LatticeTuning",
     "MeanPhaseTuning",
+    "NetworkPhaseTuning",
+    "ObjectiveTuning",
     "QuadraticCriticTuning",
     "ReweightingTuning",
+    "SweepTuning",
     "Tuning",
 ]
 
@@ -66,11 +69,15 @@ class QuadraticCriticTuning:
     bad_pixel_variance : float
         The same of bad pixels: so large that their weight vanishes in float32, so small that the matrix can be inverted in
         float64.
+    least_curvature : float
+        The second derivative of a pixel of x counts as no less than this part of the largest, since steps are divided by it.
+        No record.
     """
 
     frames_per_chunk: int = 25
     variance_floor: float = 1e-3
     bad_pixel_variance: float = 1e9
+    least_curvature: float = 1e-6
 
 
 @dataclass(frozen=True)
@@ -103,6 +110,34 @@ class LatticeTuning:
 
     aliased: float = 1e-6
     spline_degree: int = 5
+
+
+@dataclass(frozen=True)
+class ObjectiveTuning:
+    """The terms of (11) and their proximal operators (:mod:`fluogan_core.objective`).
+
+    Attributes
+    ----------
+    dual_iterations : int
+        Iterations on the dual of the total variation per step of the image.  The dual is handed on from step to step, so that
+        few are enough.  No record.
+    bound_iterations : int
+        Iterations that make a background meet its bound and its penalty, from nothing.  No record.
+    warm_bound_iterations : int
+        The same where they go on from the step before.  No record.
+    stiffest : float
+        The penalty of no frequency of the background is more than this many times the fidelity.  Of that a ten-thousandth
+        passes; of a stiffer one the rounding errors of a float32 background would be all that is seen.  No record.
+    free_degree : int
+        Highest degree of the polynomials of the field's coordinates that the background's penalty does not see: slope and
+        vignetting are of degree 1 and 2.  With them fewer wide bars on a sloping background split.  No record of higher ones.
+    """
+
+    dual_iterations: int = 3
+    bound_iterations: int = 50
+    warm_bound_iterations: int = 5
+    stiffest: float = 1e4
+    free_degree: int = 2
 
 
 @dataclass(frozen=True)
@@ -146,12 +181,16 @@ class MeanPhaseTuning:
         Signal-to-noise ratio of the mean frame from which on the finest detail is looked for; the blur grows as the root of
         this over the ratio below it.  Pairs and bars at ratios of 80 and 230, and recorded stacks at 16 to 47; nothing between
         was measured.
+    unexplained_power : int
+        The total variation weighs more where the mean frame is noisier than its fluctuations explain: by this power of how
+        many times.  No record.
     """
 
     iterations_per_snr: float = 30.0
     fewest: int = 10
     most: int = 3000
     bright: float = 200.0
+    unexplained_power: int = 3
 
 
 @dataclass(frozen=True)
@@ -188,6 +227,10 @@ class CovariancePhaseTuning:
     variance_floor : float
         Added to every pixel's variance where the light of structures is compared with the mean frame, in units of the mean
         pixel's: as in the quadratic critic.
+    light_iterations : int
+        Of the factor that sets the light of structures; each takes the light of neighbours as the last one left it.  No record.
+    clear_light : float
+        The light of a window says how much was changed if it is so many of its standard errors.  No record.
     light_changed : float
         The log says so where the light of a structure had to be changed by more than this part.
     """
@@ -206,7 +249,50 @@ class CovariancePhaseTuning:
     hopeless: float = 5.0
     patience: int = 8
     variance_floor: float = 1e-3
+    light_iterations: int = 3
+    clear_light: float = 3.0
     light_changed: float = 0.1
+
+
+@dataclass(frozen=True)
+class NetworkPhaseTuning:
+    """The fit with a network as critic.
+
+    Attributes
+    ----------
+    bad_pixel_std : float
+        Counts per unit of the network's input at bad pixels: so many that the input is next to nothing.
+    least_std : float
+        A pixel's standard deviation counts as no less than this part of the typical one, so that a dead pixel is not the
+        loudest.  No record.
+    """
+
+    bad_pixel_std: float = 1e12
+    least_std: float = 0.1
+
+
+@dataclass(frozen=True)
+class SweepTuning:
+    """A sweep of options (:func:`fluogan_core.sweep`).
+
+    Attributes
+    ----------
+    blocks : int
+        Blocks that the frames are cut into, a multiple of four: enough for a standard error over blocks, and long enough that
+        frames of different blocks are nearly independent.  No record.
+    least_block : int
+        Fewest frames of a block.
+    least_frames : int
+        Fewer frames make fewer than eight blocks, too few for a standard error.
+    detail, total_variation : tuple of float
+        The usual grid: multiples of what the options say.  No record.
+    """
+
+    blocks: int = 20
+    least_block: int = 2
+    least_frames: int = 16
+    detail: tuple[float, ...] = (0.5, 1.0, 1.5)
+    total_variation: tuple[float, ...] = (0.3, 1.0, 3.0)
 
 
 @dataclass(frozen=True)
@@ -220,9 +306,21 @@ class Tuning:
     estimators : EstimatorTuning
     lattice : LatticeTuning
     quadratic_critic : QuadraticCriticTuning
+    objective : ObjectiveTuning
     reweighting : ReweightingTuning
     mean_phase : MeanPhaseTuning
     covariance_phase : CovariancePhaseTuning
+    network_phase : NetworkPhaseTuning
+    sweep : SweepTuning
+
+    Examples
+    --------
+    >>> import dataclasses
+    >>> import fluogan_core as fg
+    >>> usual = fg.Tuning()
+    >>> longer = dataclasses.replace(usual, mean_phase=dataclasses.replace(usual.mean_phase, most=5000))
+    >>> longer.mean_phase.most, usual.mean_phase.most
+    (5000, 3000)
     """
 
     calibration: CalibrationTuning = field(default_factory=CalibrationTuning)
@@ -230,9 +328,12 @@ class Tuning:
     estimators: EstimatorTuning = field(default_factory=EstimatorTuning)
     lattice: LatticeTuning = field(default_factory=LatticeTuning)
     quadratic_critic: QuadraticCriticTuning = field(default_factory=QuadraticCriticTuning)
+    objective: ObjectiveTuning = field(default_factory=ObjectiveTuning)
     reweighting: ReweightingTuning = field(default_factory=ReweightingTuning)
     mean_phase: MeanPhaseTuning = field(default_factory=MeanPhaseTuning)
     covariance_phase: CovariancePhaseTuning = field(default_factory=CovariancePhaseTuning)
+    network_phase: NetworkPhaseTuning = field(default_factory=NetworkPhaseTuning)
+    sweep: SweepTuning = field(default_factory=SweepTuning)
 
 
 DEFAULT = Tuning()

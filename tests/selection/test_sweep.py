@@ -268,10 +268,10 @@ def failing(monkeypatch) -> None:
     """Let settings of detail 0.5 fail."""
     fit = trials._cross_fit
 
-    def cross_fit(problem, halves, psi, options):
+    def cross_fit(problem, halves, psi, options, tuning):
         if options.detail == 0.5:
             raise FloatingPointError("not\nfinite")
-        return fit(problem, halves, psi, options)
+        return fit(problem, halves, psi, options, tuning)
 
     monkeypatch.setattr(trials, "_cross_fit", cross_fit)
 

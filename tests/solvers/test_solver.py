@@ -16,6 +16,7 @@ from fluogan_core.solvers.options import SolverOptions
 from fluogan_core.solvers.solver import Solver
 from fluogan_core.solvers.splits import held_out_frames
 from fluogan_core.solvers.weights import weights_for
+from fluogan_core.tuning import DEFAULT
 
 CAMERA = fg.Camera(gain=2.0, offset=100.0, noise_std=1.5)
 
@@ -440,3 +441,26 @@ def test_bad_input_is_named(change, message):
 def test_bad_options_are_named(change, message):
     with pytest.raises(ValueError, match=message):
         SolverOptions(**change)
+
+
+def test_numbers_by_trial_reach_every_phase_from_the_solver():
+    """A trial passes other numbers to Solver; none stays at its default on the way."""
+    psi, _, _, stack = simulate(frames=20)
+
+    def solver(method, **sections):
+        return Solver(
+            stack, psi=psi, camera=CAMERA, options=SolverOptions(method), tuning=dataclasses.replace(DEFAULT, **sections)
+        )
+
+    usual = solver("none")
+    few = solver("none", mean_phase=dataclasses.replace(DEFAULT.mean_phase, most=11))
+    assert usual.weights.iterations > few.weights.iterations == 11
+    objective = dataclasses.replace(DEFAULT.objective, dual_iterations=7)
+    assert solver("none", objective=objective).objective.tuning == objective
+    assert solver("none", objective=objective).objective.prior.restarted().tuning == objective
+    of_network = dataclasses.replace(DEFAULT.network_phase, least_std=0.5)
+    assert solver("corrected", network_phase=of_network).phases[1].tuning == of_network
+    of_estimators = dataclasses.replace(DEFAULT.estimators, frames_per_correction=5)
+    assert solver("corrected", estimators=of_estimators).phases[1].estimators == of_estimators
+    of_critic = dataclasses.replace(DEFAULT.quadratic_critic, frames_per_chunk=5)
+    assert solver("moments", quadratic_critic=of_critic).phases[1].critic.moments.tuning == of_critic
