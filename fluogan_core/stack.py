@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 
-__all__ = ["Stack", "UnreadableStack", "finite_stack", "frames_of", "recorded_stack", "stack_of_field"]
+from .backend.typing import Array, ArrayLike
+
+__all__ = ["Stack", "StackLike", "UnreadableStack", "finite_stack", "frames_of", "recorded_stack", "stack_of_field"]
 
 
-def finite_stack(frames: Any, name: str = "stack", *, low_frames: int = 2) -> None:
+def finite_stack(frames: Array, name: str = "stack", *, low_frames: int = 2) -> None:
     """Raise unless ``frames`` is a real, finite (frames, rows, columns) array with enough frames."""
     if isinstance(frames, np.ma.MaskedArray):
         raise TypeError(f"{name} is a masked array, and masks are not looked at: fill it, or cut out what is masked")
@@ -31,13 +33,13 @@ def finite_stack(frames: Any, name: str = "stack", *, low_frames: int = 2) -> No
             raise ValueError(f"{name} holds {bad} values that are NaN or infinite; replace them or cut them out first")
 
 
-def frames_of(stack: Any) -> Any:
+def frames_of(stack: StackLike) -> Array:
     """The frames of a stack or an array of them, on whatever device."""
     frames = getattr(stack, "frames", stack)
     return frames if hasattr(frames, "__cuda_array_interface__") else np.asanyarray(frames)
 
 
-def stack_of_field(frames: Any, shape: tuple[int, int]) -> None:
+def stack_of_field(frames: Array, shape: tuple[int, int]) -> None:
     """Raise unless ``frames`` is a finite stack of at least two frames of psi's field."""
     finite_stack(frames)
     if tuple(frames.shape[1:]) != tuple(shape):
@@ -47,7 +49,7 @@ def stack_of_field(frames: Any, shape: tuple[int, int]) -> None:
         )
 
 
-def recorded_stack(stack: Any, shape: tuple[int, int] | None = None) -> np.ndarray:
+def recorded_stack(stack: StackLike, shape: tuple[int, int] | None = None) -> np.ndarray:
     """Return the frames of a stack, or an array of them on any device, on the host; of psi's field if its shape is given."""
     frames = getattr(stack, "frames", stack)
     if not isinstance(frames, np.ndarray):
@@ -95,3 +97,7 @@ class Stack:
     taken: range | None = None
     notes: tuple[str, ...] = ()
     left_out: tuple[int, ...] = ()
+
+
+#: A stack, or an array of frames (T, M1, M2), counts, on the host or on a device.
+StackLike: TypeAlias = "Stack | ArrayLike"

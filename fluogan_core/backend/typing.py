@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import cupy
     import torch
 
-__all__ = ["Array", "ArrayLike", "CriticLike", "DTypeLike"]
+__all__ = ["Array", "ArrayLike", "CriticLike", "DTypeLike", "State"]
 
 #: An array of NumPy (on the host) or CuPy (on a CUDA device).
 Array: TypeAlias = "np.ndarray | cupy.ndarray"
@@ -23,6 +23,8 @@ Array: TypeAlias = "np.ndarray | cupy.ndarray"
 ArrayLike: TypeAlias = "npt.ArrayLike | cupy.ndarray"
 #: Something that names a NumPy dtype.
 DTypeLike: TypeAlias = npt.DTypeLike
+#: What a checkpoint holds of a part of a fit: numbers, words and arrays by name, or lists and dicts of them.
+State: TypeAlias = dict[str, Any]
 
 
 class CriticLike(Protocol):

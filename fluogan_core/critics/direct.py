@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from ..backend.random import Stage
+from ..backend.typing import Array
 from .job import Gradient, GradientJob, GradientWithError, RunningMean
 
 __all__ = ["direct"]
@@ -53,7 +52,7 @@ def direct(job: GradientJob) -> Gradient | GradientWithError:
     )
 
 
-def _frames(job: GradientJob, b: Any, numbers: np.ndarray) -> Any:
+def _frames(job: GradientJob, b: Array, numbers: np.ndarray) -> Array:
     """Frames of x and b with these numbers, from random streams that no other method uses."""
     z = job.model.emissions(job.x, numbers, job.seed, job.step, Stage.DIRECT_EMISSION)
     stages = (Stage.DIRECT_DETECTION, Stage.DIRECT_READ_NOISE)

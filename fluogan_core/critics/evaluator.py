@@ -153,14 +153,14 @@ class CriticEvaluator:
     def _kernel(self, name: str) -> Any:
         return self.backend.kernel(name)
 
-    def _in_chunks(self, call: Callable[[Any], Any], y: Any, size: int) -> Any:
+    def _in_chunks(self, call: Callable[[Array], Array], y: Array, size: int) -> Array:
         """What ``call`` makes of the frames, ``size`` at a time."""
         parts = [call(y[i : i + size]) for i in range(0, len(y), size)]
         if not parts:
             return self.backend.xp.zeros_like(y)
         return parts[0] if len(parts) == 1 else self.backend.xp.concatenate(parts)
 
-    def _owners(self, y: Any, sets: PhotonSets) -> Any:
+    def _owners(self, y: Array, sets: PhotonSets) -> Array:
         xp = self.backend.xp
         return xp.repeat(xp.arange(len(y)), len(sets) // len(y))
 

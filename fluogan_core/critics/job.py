@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -69,8 +69,8 @@ class RunningMean:
 
     squares: bool
     weight: int = 0
-    total: Any = 0.0
-    square: Any = 0.0
+    total: float | Array = 0.0
+    square: float | Array = 0.0
 
     def add(self, values: Array) -> None:
         """Add the contributions of n frames, (n, ...)."""
@@ -86,14 +86,15 @@ class RunningMean:
         self.total = self.total + total.astype(np.float64, copy=False)
 
     @property
-    def mean(self) -> Any:
+    def mean(self) -> Array:
         """The mean contribution."""
         return self.total / self.weight
 
     @property
-    def variance(self) -> Any:
+    def variance(self) -> Array:
         """Unbiased variance of one frame's contribution."""
-        return (self.square - self.total * self.total / self.weight).clip(0) / max(1, self.weight - 1)
+        total, square = cast("Array", self.total), cast("Array", self.square)
+        return (square - total * total / self.weight).clip(0) / max(1, self.weight - 1)
 
 
 @dataclass
@@ -130,8 +131,8 @@ class GradientJob:
 
     model: ForwardModel
     evaluator: CriticEvaluator
-    x: Any
-    b: Any
+    x: Array
+    b: Array
     frames: int
     first_frame: int
     seed: int
@@ -234,7 +235,7 @@ class GradientJob:
         return GradientWithError(x, b, x_variance**0.5, b_variance**0.5)
 
 
-def _sum(base: RunningMean, extra: RunningMean) -> tuple[Any, Any]:
+def _sum(base: RunningMean, extra: RunningMean) -> tuple[Array, Array]:
     """Mean, and squared standard error, of two parts together; the variances are zero where none are kept."""
     if not extra.weight:
         return base.mean, base.variance / base.weight if base.squares else 0.0

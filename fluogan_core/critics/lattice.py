@@ -8,12 +8,12 @@ PSF far more finely than needed, every second fine pixel determines all of them.
 from __future__ import annotations
 
 from functools import cache, cached_property
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from ..backend.checks import whole_number
+from ..backend.typing import Array
 from ..physics.psi import Psi
 from ..tuning import DEFAULT, LatticeTuning
 
@@ -104,10 +104,10 @@ class Lattice:
         self._sizes = psi.fine_shape
 
     @cached_property
-    def _weights(self) -> list[Any]:
+    def _weights(self) -> list[Array]:
         return [self._backend.asarray(_interpolation(n, self.spacing, self.tuning.spline_degree)) for n in self._sizes]
 
-    def fill(self, values: Any) -> Any:
+    def fill(self, values: Array) -> Array:
         """Return the values at every fine pixel, (N1, N2) float64, from those at the nodes, (P,)."""
         grid = values.reshape(len(self._nodes[0]), len(self._nodes[1])).astype(np.float64, copy=False)
         if self.spacing == 1:

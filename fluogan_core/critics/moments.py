@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
+from ..backend.typing import Array
 from ..physics.covariance import Part, Window, parts_of
 from ..physics.forward import ForwardModel
 from ..tuning import DEFAULT, QuadraticCriticTuning
@@ -31,8 +31,8 @@ class Tile:
     """
 
     camera: Window
-    recorded: Any
-    weight: Any
+    recorded: Array
+    weight: Array
 
 
 class TiledMoments:
@@ -77,7 +77,7 @@ class TiledMoments:
         self.parts = parts_of(model.psi, block) if parts is None else parts
         self.cameras: list[Window] = [camera for part in self.parts for camera in part.cameras]
 
-    def recorded(self, frames: Any) -> tuple[list[Tile], int]:
+    def recorded(self, frames: Array) -> tuple[list[Tile], int]:
         """Return the tiles with the covariances of recorded frames (T, M1, M2), counts, and their degrees of freedom.
 
         The mean of every chunk of frames is subtracted from it, because bleaching and drift are slower than a chunk.
@@ -93,11 +93,11 @@ class TiledMoments:
             found.append(Tile(camera, y.T @ y / np.float32(freedom), xp.eye(y.shape[1], dtype=np.float32)))
         return found, freedom
 
-    def predicted(self, x: Any, b: Any, flicker: np.float32) -> tuple[Any, Iterator[Any]]:
+    def predicted(self, x: Array, b: Array, flicker: np.float32) -> tuple[Array, Iterator[Array]]:
         """Return the mean (M1, M2), and an iterator over the tiles' covariances (n, n), in the order of ``cameras``."""
         light = self.model.psi.forward(x) + b
 
-        def covariances() -> Iterator[Any]:
+        def covariances() -> Iterator[Array]:
             for part in self.parts:
                 for camera, pairs in zip(part.cameras, part.pairs(x[part.fine])):
                     covariance = flicker * pairs
@@ -107,7 +107,7 @@ class TiledMoments:
 
         return light, covariances()
 
-    def pull(self, quadratics: list[Any]) -> Any:
+    def pull(self, quadratics: list[Array]) -> Array:
         """Return C_i^T Q C_i for every fine pixel i, (N1, N2), with a Q (n, n) for each tile."""
         image, start = self.model.backend.xp.zeros(self.model.psi.fine_shape, dtype=np.float32), 0
         for part in self.parts:
@@ -115,7 +115,7 @@ class TiledMoments:
             start += len(part.cameras)
         return image
 
-    def invertible(self, camera: Window, covariance: Any) -> Any:
+    def invertible(self, camera: Window, covariance: Array) -> Array:
         """Return a predicted covariance in float64 with a floor under its variances, so that no dark pixel dominates."""
         xp = self.model.backend.xp
         covariance = covariance.astype(np.float64)
@@ -126,7 +126,7 @@ class TiledMoments:
             covariance[diagonal, diagonal] += self.tuning.bad_pixel_variance * typical * self.bad_pixels[camera].ravel()
         return covariance
 
-    def detection_weight(self, light: Any) -> Any:
+    def detection_weight(self, light: Array) -> Array:
         """Return one over the variance of the detection noise at a mean of ``light``, (M1, M2) float32, with the same floor."""
         variance = light.astype(np.float64) + float(self.read_variance)
         typical = float(variance.mean())
@@ -135,7 +135,7 @@ class TiledMoments:
             variance = variance + self.tuning.bad_pixel_variance * typical * self.bad_pixels
         return (1.0 / variance).astype(np.float32)
 
-    def inverse(self, camera: Window, covariance: Any) -> Any:
+    def inverse(self, camera: Window, covariance: Array) -> Array:
         """Return W, the inverse of a predicted covariance, (n, n) float32."""
         backend = self.model.backend
         with backend.linalg_raises():

@@ -172,7 +172,7 @@ class Critic(nn.Module):
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
-def is_slim(critic: Any) -> bool:
+def is_slim(critic: object) -> bool:
     """Return whether a critic computes what :class:`Critic` does and nothing else, so that its weights say all of it.
 
     A subclass, a hook, an exchanged layer, or a ``forward`` that was set on the instance may compute something else.

@@ -33,7 +33,7 @@ the light: molecules whose flicker is not that of the others would lose light to
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
 
@@ -89,7 +89,7 @@ class QuadraticCriticLike(Protocol):
     def curvature(self, x: Array) -> tuple[Array, float]:
         """Return positive second derivatives, nearly: of each pixel of x, (N1, N2), and the largest one of b."""
 
-    def value(self, x: Array, b: Array, other: Any | None = None) -> CriticValue:
+    def value(self, x: Array, b: Array, other: Self | None = None) -> CriticValue:
         """Return the critic's value, or how this critic scores the frames of another one."""
 
     def log_density(self, frames: Array, x: Array, b: Array) -> Array:
@@ -204,7 +204,7 @@ class QuadraticCritic:
         """Variance of the read noise, photons^2."""
         return self.moments.read_variance
 
-    def _quadratic(self, tile: Tile, covariance: Any) -> Any:
+    def _quadratic(self, tile: Tile, covariance: Array) -> Array:
         """W E W / 2: minus the critic's weights of products of two pixels."""
         return np.float32(0.5) * (tile.weight @ (covariance - tile.recorded) @ tile.weight)
 

@@ -6,17 +6,17 @@ The kernels are tested against them.  A critic is here any function ``values`` f
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from ..backend.arrays import backend_of
+from ..backend.typing import Array
 from ..physics.photons import PhotonSets
 
 __all__ = ["critic_differences", "perturbation_differences"]
 
-Values = Callable[[Any], Any]
+Values = Callable[[Array], Array]
 
 
-def critic_differences(values: Values, y: Any, step: float, *, chunk: int) -> Any:
+def critic_differences(values: Values, y: Array, step: float, *, chunk: int) -> Array:
     """Return d[s, j] = D(y_s + step e_j) - D(y_s) by running the critic on every perturbed frame, ``chunk`` at a time.
 
     Parameters
@@ -45,7 +45,7 @@ def critic_differences(values: Values, y: Any, step: float, *, chunk: int) -> An
     return d.reshape(y.shape)
 
 
-def perturbation_differences(values: Values, y: Any, frame: Any, sets: PhotonSets, step: float, *, chunk: int) -> Any:
+def perturbation_differences(values: Values, y: Array, frame: Array, sets: PhotonSets, step: float, *, chunk: int) -> Array:
     """Return D(y + step * photons of set p) - D(y) for every set of photons, by running the critic on each.
 
     Parameters

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import nn
 from ..backend.arrays import Backend, backend_of, get_backend
 from ..backend.dlpack import home_of, to_array, to_tensor
 from ..backend.typing import Array, CriticLike
-from .network import is_slim
+from .network import Critic, is_slim
 from .settings import in_eval_mode, neutral
 
 __all__ = [
@@ -247,7 +247,7 @@ def same(a: torch.Tensor, b: torch.Tensor) -> bool:
     return a.shape == b.shape and torch.equal(a, b)
 
 
-def slim_arrays(critic: Any, backend: Backend | None = None) -> dict[str, Any] | None:
+def slim_arrays(critic: nn.Module, backend: Backend | None = None) -> dict[str, object] | None:
     """Return the weights of a float32 :class:`Critic` for the hand-written kernels, or None for any other critic.
 
     Parameters
@@ -261,15 +261,17 @@ def slim_arrays(critic: Any, backend: Backend | None = None) -> dict[str, Any] |
     return kernel_arrays(critic, backend) if in_kernels_family(critic, backend) else None
 
 
-def kernel_arrays(critic: Any, backend: Backend) -> dict[str, Any]:
+def kernel_arrays(critic: nn.Module, backend: Backend) -> dict[str, object]:
     """Return the weights of a :class:`Critic` as the arguments of the kernels' ``make_network``, in the critic's memory."""
 
-    def share(tensor: torch.Tensor) -> Any:
-        return to_array(tensor, backend)
+    def share(tensor: torch.Tensor | None) -> Array:
+        return to_array(cast(torch.Tensor, tensor), backend)
 
+    critic = cast(Critic, critic)
+    layers = [cast(nn.Conv2d, layer) for layer in critic.convolutions]
     return {
-        "weights": [share(layer.weight) for layer in critic.convolutions],
-        "biases": [share(layer.bias) for layer in critic.convolutions],
+        "weights": [share(layer.weight) for layer in layers],
+        "biases": [share(layer.bias) for layer in layers],
         "head": share(critic.head.weight)[0],
         "head_bias": float(critic.head.bias.detach()),
         "kernel_size": critic.kernel_size,

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import nn
 
 from ..backend.checks import real_number
-from ..backend.typing import ArrayLike
+from ..backend.typing import ArrayLike, State
 from .network import is_slim
 from .settings import neutral
 
@@ -110,11 +108,11 @@ class CriticTrainer:
         self.optimizer.step()
         return wasserstein.detach(), deviation.detach()
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Return the critic's and the optimiser's state, for :meth:`load_state_dict`."""
         return {"critic": self.critic.state_dict(), "optimizer": self.optimizer.state_dict()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Restore what :meth:`state_dict` gave."""
         self.critic.load_state_dict(state["critic"])
         self.optimizer.load_state_dict(state["optimizer"])

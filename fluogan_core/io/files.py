@@ -16,13 +16,14 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import tifffile
 
 from ..backend.checks import real_number
 from ..backend.replace import Write, replace_file, stage_file
+from ..backend.typing import ArrayLike
 
 __all__ = [
     "Placing",
@@ -160,7 +161,7 @@ def said(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def write_image(path: str | os.PathLike[str], images: Any, **description: Any) -> Path:
+def write_image(path: str | os.PathLike[str], images: ArrayLike, **description: Any) -> Path:
     """Write an image or a stack as an ImageJ TIFF, put in place at once; equal arrays give equal bytes.
 
     Parameters
@@ -179,7 +180,7 @@ def write_image(path: str | os.PathLike[str], images: Any, **description: Any) -
 
 
 def image_writer(
-    images: Any, *, pixel_size_nm: float | None = None, labels: Sequence[str] | None = None, info: str | None = None
+    images: ArrayLike, *, pixel_size_nm: float | None = None, labels: Sequence[str] | None = None, info: str | None = None
 ) -> Write:
     """What writes an image or a stack as an ImageJ TIFF to an open file.
 
@@ -228,7 +229,7 @@ def text_writer(text: str) -> Write:
     return lambda handle: handle.write(text.encode("utf-8"))
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """Turn ``value`` into what strict JSON can hold: arrays become lists, NaN and infinities null, paths strings."""
     if isinstance(value, enum.Enum):
         return plain(value.value)
@@ -258,10 +259,10 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-def dumps(report: Mapping[str, Any]) -> str:
+def dumps(report: Mapping[str, object]) -> str:
     """Spell a report as strict JSON: indented, but each series of the history on one line."""
     report = dict(report)
-    history = report.pop("history", None)
+    history = cast(Mapping[str, object] | None, report.pop("history", None))
     text = json.dumps(plain(report), indent=2, allow_nan=False, ensure_ascii=False)
     if history is None:
         return text + "\n"

@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 
@@ -47,10 +47,10 @@ def installed_versions() -> dict[str, str | None]:
     return found
 
 
-def threads() -> dict[str, Any]:
+def threads() -> dict[str, object]:
     """Cores of the machine, cores that this process may use, and what limits the libraries' threads."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    found: dict[str, Any] = {"cores": os.cpu_count(), "usable": usable}
+    found: dict[str, object] = {"cores": os.cpu_count(), "usable": usable}
     found.update({name: os.environ[name] for name in _THREAD_VARIABLES if name in os.environ})
     torch, numba = sys.modules.get("torch"), sys.modules.get("numba")
     if torch is not None:
@@ -70,7 +70,7 @@ def peak_memory_bytes() -> int | None:
     return int(peak if sys.platform == "darwin" else peak * 1024)
 
 
-def device_facts(backend: Backend) -> dict[str, Any]:
+def device_facts(backend: Backend) -> dict[str, object]:
     """Name, memory and driver of the device that ``backend`` computes on."""
     if backend.name != "cupy":
         return {"device": "cpu", "name": _processor()}
@@ -91,7 +91,7 @@ def device_facts(backend: Backend) -> dict[str, Any]:
     }
 
 
-def collect() -> dict[str, Any]:
+def collect() -> dict[str, object]:
     """Everything that ``fluogan info`` prints."""
     import torch  # it alone can say whether it sees the card
 
@@ -111,7 +111,7 @@ def collect() -> dict[str, Any]:
     return facts | {"threads": threads(), "versions": installed_versions()}
 
 
-def info_rows(facts: dict[str, Any]) -> list[tuple[str, ...]]:
+def info_rows(facts: dict[str, object]) -> list[tuple[str, ...]]:
     """What :func:`collect` found, as (name, value) for a table."""
     rows: list[tuple[str, ...]] = []
     for name, value in facts.items():
@@ -120,7 +120,7 @@ def info_rows(facts: dict[str, Any]) -> list[tuple[str, ...]]:
             rows += [(f"  {key}", "not installed" if entry is None else str(entry)) for key, entry in value.items()]
         elif value is not None:
             label = name.removesuffix("_bytes").replace("_", " ")
-            rows.append((label, f"{value / 2**30:.2f} GiB" if name.endswith("_bytes") else str(value)))
+            rows.append((label, f"{cast(int, value) / 2**30:.2f} GiB" if name.endswith("_bytes") else str(value)))
     return rows
 
 

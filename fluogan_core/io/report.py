@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from ..calibration.plain import plain
 from ..physics.psf import FWHM_PER_SIGMA, psf_sigma
-from ..stack import frames_of
+from ..stack import StackLike, frames_of
 from .provenance import device_facts, loaded_versions, peak_memory_bytes, threads
 
 if TYPE_CHECKING:
@@ -27,12 +27,12 @@ __all__ = ["build_report", "estimate_facts", "estimate_rows", "input_facts", "ma
 def build_report(
     result: Result,
     *,
-    stack: Any = None,
+    stack: StackLike | None = None,
     estimate: CameraEstimate | None = None,
     psf_width: PSFWidth | None = None,
     pixel_size_nm: float | None = None,
     command: list[str] | None = None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Gather the report of a reconstruction (see :func:`fluogan_core.write_result`)."""
     psi, history = result.psi, result.history
     return {
@@ -60,7 +60,7 @@ def build_report(
     }
 
 
-def input_facts(psi: Psi, stack: Any, pixel_size_nm: float | None) -> dict[str, Any]:
+def input_facts(psi: Psi, stack: StackLike | None, pixel_size_nm: float | None) -> dict[str, object]:
     """What was read: a stack, of which an array is only the frames, or nothing that is known of."""
     frames = None if stack is None else frames_of(stack)
     path, taken = (getattr(stack, name, None) for name in ("path", "taken"))
@@ -78,7 +78,7 @@ def input_facts(psi: Psi, stack: Any, pixel_size_nm: float | None) -> dict[str, 
     }
 
 
-def operator_facts(psi: Psi, pixel_size_nm: float | None) -> dict[str, Any]:
+def operator_facts(psi: Psi, pixel_size_nm: float | None) -> dict[str, object]:
     """What Psi was."""
     return {
         "fine_pixels": psi.fine_shape,
@@ -93,7 +93,7 @@ def operator_facts(psi: Psi, pixel_size_nm: float | None) -> dict[str, Any]:
     }
 
 
-def machine_facts(backend: Backend) -> dict[str, Any]:
+def machine_facts(backend: Backend) -> dict[str, object]:
     """Where it was computed, and with how much memory."""
     return {
         "device": {**device_facts(backend), **_device_peak(backend)},
@@ -110,9 +110,9 @@ _CAMERA_UNITS = {
 }
 
 
-def estimate_facts(estimate: CameraEstimate, with_psf: bool = True) -> dict[str, Any]:
+def estimate_facts(estimate: CameraEstimate, with_psf: bool = True) -> dict[str, object]:
     """A camera estimate as a flat dict; without a PSF nothing is known of the photons per emitter."""
-    facts: dict[str, Any] = {}
+    facts: dict[str, object] = {}
     for name in _CAMERA_UNITS:
         if name == "photons_per_emitter" and not with_psf and name not in estimate.given:
             continue
@@ -128,8 +128,10 @@ def estimate_rows(estimate: CameraEstimate, with_psf: bool = True) -> list[tuple
     for name, unit in _CAMERA_UNITS.items():
         given = name in estimate.given
         if name in facts:
-            error = "" if given else plain(facts[f"{name}_error"], 2)
-            rows.append((name.replace("_", " "), plain(facts[name], 4), error, unit, "given" if given else "estimated"))
+            error = "" if given else plain(cast(float, facts[f"{name}_error"]), 2)
+            rows.append(
+                (name.replace("_", " "), plain(cast(float, facts[name]), 4), error, unit, "given" if given else "estimated")
+            )
         else:
             rows.append((name.replace("_", " "), "", "", unit, "needs a PSF (--fwhm-nm)"))
     return rows

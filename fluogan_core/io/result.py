@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..calibration.camera import CameraEstimate
     from ..calibration.psf_width import PSFWidth
     from ..solvers.result import Result
+    from ..stack import StackLike
 
 __all__ = ["RESULT_FILES", "drawing_of", "write_result"]
 
@@ -33,12 +34,12 @@ def write_result(
     result: Result,
     directory: str | os.PathLike[str],
     *,
-    stack: Any = None,
+    stack: StackLike | None = None,
     estimate: CameraEstimate | None = None,
     psf_width: PSFWidth | None = None,
     pixel_size_nm: float | None = None,
     command: list[str] | None = None,
-    figure: bool | Mapping[str, Any] = True,
+    figure: bool | Mapping[str, object] = True,
 ) -> dict[str, Path]:
     """Write what a reconstruction found: ``x.tif``, ``b.tif``, ``report.json`` and ``figure.png``.
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..calibration.camera import CameraEstimate
     from ..calibration.psf_width import PSFWidth
     from ..selection.trials import Sweep, Trial
+    from ..stack import StackLike
 
 __all__ = ["SWEEP_FILES", "sweep_rows", "sweep_titles", "verdict", "write_sweep"]
 
@@ -64,7 +65,7 @@ def write_sweep(
     made: Sweep,
     directory: str | os.PathLike[str],
     *,
-    stack: Any = None,
+    stack: StackLike | None = None,
     estimate: CameraEstimate | None = None,
     psf_width: PSFWidth | None = None,
     pixel_size_nm: float | None = None,
@@ -141,7 +142,7 @@ def _images(made: Sweep, done: list[tuple[int, Trial]], pixel_size_nm: float | N
 
 def _facts(
     made: Sweep,
-    stack: Any,
+    stack: StackLike | None,
     estimate: CameraEstimate | None,
     psf_width: PSFWidth | None,
     pixel_size_nm: float | None,

@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Any
 
 import numpy as np
 
 from ..backend.arrays import Backend
+from ..backend.typing import Array
 from ..tuning import DEFAULT, ObjectiveTuning
 
 __all__ = ["Bending"]
@@ -67,12 +67,12 @@ class Bending:
         # Legendre polynomials: well apart from each other, and the same span
         free = [np.outer(np.polynomial.Legendre.basis(i)(u), np.polynomial.Legendre.basis(j)(v)) for i, j in degrees]
         self.free = np.array([self._spectrum(backend.asarray(image)) for image in free]) if smoothness and free else None
-        self._filters: dict[float, tuple[Any, Any, Any]] = {}
+        self._filters: dict[float, tuple[Array, Array | None, Array | None]] = {}
 
-    def _spectrum(self, image: Any) -> np.ndarray:
+    def _spectrum(self, image: Array) -> np.ndarray:
         return self.backend.to_host(self.backend.fft.dctn(image, norm="ortho"))
 
-    def _of_weight(self, weight: float) -> tuple[Any, Any, Any]:
+    def _of_weight(self, weight: float) -> tuple[Array, Array | None, Array | None]:
         """Gains of the cosines, and what projects a spectrum on the polynomials and adds them: (P, M1, M2) each."""
         if weight not in self._filters:
             asarray, gains = self.backend.asarray, weight / (weight + self.bending)
@@ -87,7 +87,7 @@ class Bending:
                 self._filters[weight] = asarray(gains), asarray(seen), asarray(added)
         return self._filters[weight]
 
-    def lowpass(self, target: Any, weight: float) -> Any:
+    def lowpass(self, target: Array, weight: float) -> Array:
         r"""Return :math:`\arg\min_b w/2 \|b - t\|^2 + \tfrac12 \min_P \|b - P\|_B^2`, (M1, M2)."""
         fft, xp = self.backend.fft, self.backend.xp
         gains, seen, added = self._of_weight(weight)
@@ -97,7 +97,7 @@ class Bending:
             passed = passed + xp.tensordot(xp.tensordot(seen, spectrum, axes=2), added, axes=1)
         return fft.idctn(passed, norm="ortho").astype(target.dtype)
 
-    def _bent(self, b: Any) -> tuple[Any, Any]:
+    def _bent(self, b: Array) -> tuple[Array, Array]:
         """Spectrum of b, and of the gradient of the penalty; in float64, since stiff frequencies magnify rounding errors."""
         spectrum = self.backend.fft.dctn(b.astype(np.float64), norm="ortho")
         xp, bending = self.backend.xp, self.backend.asarray(self.bending)
@@ -109,11 +109,11 @@ class Bending:
             bent = bent - xp.tensordot(inverse @ xp.tensordot(free, bent, axes=2), stiff, axes=1)
         return spectrum, bent
 
-    def gradient(self, b: Any) -> Any:
+    def gradient(self, b: Array) -> Array:
         """Return the gradient of the penalty, (M1, M2)."""
         return self.backend.fft.idctn(self._bent(b)[1], norm="ortho").astype(b.dtype)
 
-    def energy(self, b: Any) -> float:
+    def energy(self, b: Array) -> float:
         """Return the penalty of b."""
         spectrum, bent = self._bent(b)
         return 0.5 * float((spectrum * bent).sum())

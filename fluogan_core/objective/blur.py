@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from ..backend.checks import real_number
+from ..backend.typing import Array
 from ..physics.psf import cut_psf, psf_sigma
 from ..physics.psi import Psi
 
@@ -43,7 +43,7 @@ class GaussianKernel:
         self.taps = taps / (taps[0] + 2.0 * taps[1:].sum())
         self.psi = psi
 
-    def __call__(self, image: Any) -> Any:
+    def __call__(self, image: Array) -> Array:
         """Return G image; G is its own adjoint."""
         for _ in range(2):
             blurred = image * image.dtype.type(self.taps[0])

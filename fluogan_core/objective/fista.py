@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+
+from ..backend.typing import Array, State
 
 __all__ = ["Acceleration"]
 
@@ -42,7 +44,7 @@ class Acceleration:
     array([1., 1.])
     """
 
-    def __init__(self, *images: Any) -> None:
+    def __init__(self, *images: Array) -> None:
         self.current = self.ahead = images
         self.t = 1.0
 
@@ -50,7 +52,7 @@ class Acceleration:
         """Drop the momentum: what is minimised has changed."""
         self.t, self.ahead = 1.0, self.current
 
-    def advance(self, *new: Any, uphill: float) -> None:
+    def advance(self, *new: Array, uphill: float) -> None:
         """Take the images that the last step reached.
 
         Parameters
@@ -70,11 +72,11 @@ class Acceleration:
             self.t = t
         self.current = new
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Return what a resumed sequence needs."""
         return {"t": self.t, "current": list(self.current), "ahead": list(self.ahead)}
 
-    def load_state_dict(self, state: dict[str, Any], asarray: Any) -> None:
+    def load_state_dict(self, state: State, asarray: Callable[[Array], Array]) -> None:
         """Restore what :meth:`state_dict` gave; ``asarray`` brings an image to where it is computed."""
         self.t = float(state["t"])
         self.current = tuple(asarray(image) for image in state["current"])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import abc
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import numpy as np
 
 from ..backend.arrays import Backend, backend_of
 from ..backend.checks import real_number, trailing_shape
+from ..backend.typing import Array, State
 from ..tuning import DEFAULT, ObjectiveTuning
 from .prox import ProxStep, prox_nonnegative, prox_step, prox_total_variation, total_variation
 
@@ -39,11 +41,11 @@ class Prior(abc.ABC):
     """
 
     @abc.abstractmethod
-    def value(self, z: Any) -> float:
+    def value(self, z: Array) -> float:
         """Return the penalty of an image (N1, N2)."""
 
     @abc.abstractmethod
-    def prox(self, v: Any, step: Any) -> Any:
+    def prox(self, v: Array, step: float | Array) -> Array:
         r"""Return the minimum over :math:`u \ge 0` of :math:`\sum_i (u_i - v_i)^2 / 2\tau_i + \mathrm{value}(u)`.
 
         Parameters
@@ -57,7 +59,7 @@ class Prior(abc.ABC):
         u : (N1, N2) float32
         """
 
-    def step(self, z: Any, slope: Any, step: Any) -> ProxStep:
+    def step(self, z: Array, slope: Array, step: float | Array) -> ProxStep:
         """Take a proximal gradient step.
 
         Parameters
@@ -73,11 +75,11 @@ class Prior(abc.ABC):
         """
         return _measured(z, self.prox(z - step * slope, step).astype(z.dtype, copy=False))
 
-    def terms(self, z: Any) -> dict[str, float]:
+    def terms(self, z: Array) -> dict[str, float]:
         """Return the penalty by parts, under the names that the history has for them."""
         return {"prior": self.value(z)}
 
-    def restarted(self, edges: Any = None) -> Prior:
+    def restarted(self, edges: Array | None = None) -> Prior:
         """Return this prior for another phase: without memory of the last one, and with other weights of edges if it has any.
 
         Parameters
@@ -87,11 +89,11 @@ class Prior(abc.ABC):
         """
         return self
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Return what a resumed fit needs of the prior; nothing by default."""
         return {}
 
-    def load_state_dict(self, state: dict[str, Any], asarray: Any) -> None:  # noqa: B027
+    def load_state_dict(self, state: State, asarray: Callable[[Array], Array]) -> None:  # noqa: B027
         """Restore what :meth:`state_dict` gave; ``asarray`` brings an image to where it is computed."""
 
 
@@ -124,19 +126,19 @@ class SparseEdges(Prior):
         shape: tuple[int, int],
         backend: Backend,
         *,
-        sparsity: Any = 0.0,
+        sparsity: float | Array = 0.0,
         total_variation: float = 0.0,
-        edges: Any = None,
+        edges: Array | None = None,
         tuning: ObjectiveTuning = DEFAULT.objective,
     ) -> None:
         self.shape, self.backend, self.tuning = shape, backend, tuning
         self.total_variation = real_number(total_variation, "total_variation", low=0)
         self.edges = edges
-        self.sparsity: Any = 0.0
+        self.sparsity: float | Array = 0.0
         self.set_sparsity(sparsity)
         self.dual = backend.xp.zeros((2, *shape), dtype=np.float32) if self.total_variation else None
 
-    def set_sparsity(self, sparsity: Any) -> None:
+    def set_sparsity(self, sparsity: float | Array) -> None:
         r"""Change :math:`\lambda_1`: a number of at least 0, or (N1, N2) of them."""
         if getattr(sparsity, "ndim", 0):
             trailing_shape(sparsity, self.shape, "sparsity", "the fine grid")
@@ -144,43 +146,43 @@ class SparseEdges(Prior):
         else:
             self.sparsity = real_number(sparsity, "sparsity", low=0)
 
-    def value(self, z: Any) -> float:
+    def value(self, z: Array) -> float:
         return sum(self.terms(z).values())
 
-    def terms(self, z: Any) -> dict[str, float]:
+    def terms(self, z: Array) -> dict[str, float]:
         return {
             "sparsity": float((self.sparsity * abs(z)).sum(dtype=np.float64)),
             "total_variation": self.total_variation * total_variation(z, self.edges) if self.total_variation else 0.0,
         }
 
-    def prox(self, v: Any, step: Any) -> Any:
+    def prox(self, v: Array, step: float | Array) -> Array:
         return self._without_negatives(v - step * self.sparsity, step)
 
-    def step(self, z: Any, slope: Any, step: Any) -> ProxStep:
+    def step(self, z: Array, slope: Array, step: float | Array) -> ProxStep:
         if self.dual is None and not getattr(step, "ndim", 0):
-            return prox_step(z, slope + self.sparsity, step=step)
+            return prox_step(z, slope + self.sparsity, step=cast(float, step))
         return _measured(z, self._without_negatives(z - step * (slope + self.sparsity), step))
 
-    def _without_negatives(self, v: Any, step: Any) -> Any:
+    def _without_negatives(self, v: Array, step: float | Array) -> Array:
         """The prox of the total variation and the bound."""
         if self.dual is None:
             return prox_nonnegative(v)
         weight, sweeps = step * self.total_variation, self.tuning.dual_iterations
         return prox_total_variation(v, weight, dual=self.dual, sweeps=sweeps, edges=self.edges)
 
-    def restarted(self, edges: Any = None) -> SparseEdges:
+    def restarted(self, edges: Array | None = None) -> SparseEdges:
         weights: dict[str, Any] = {"sparsity": self.sparsity, "total_variation": self.total_variation}
         return SparseEdges(self.shape, self.backend, **weights, edges=edges, tuning=self.tuning)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         return {"sparsity": self.sparsity, "edges": self.edges, "dual": self.dual}
 
-    def load_state_dict(self, state: dict[str, Any], asarray: Any) -> None:
+    def load_state_dict(self, state: State, asarray: Callable[[Array], Array]) -> None:
         self.sparsity = asarray(state["sparsity"]) if getattr(state["sparsity"], "ndim", 0) else float(state["sparsity"])
         self.edges, self.dual = (None if state[name] is None else asarray(state[name]) for name in ("edges", "dual"))
 
 
-def _measured(z: Any, new: Any) -> ProxStep:
+def _measured(z: Array, new: Array) -> ProxStep:
     """The new image with the norms that a stopping rule needs."""
     norm = backend_of(z=z).xp.linalg.norm
     change, size = (float(norm(image.ravel())) for image in (new - z, new))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
 from ..backend.arrays import backend_of
 from ..backend.checks import real_number, whole_number
+from ..backend.typing import Array
 
 __all__ = [
     "ProxStep",
@@ -24,23 +25,23 @@ __all__ = [
 class ProxStep(NamedTuple):
     """What :func:`prox_step` returns: the new image and the norms that a stopping rule needs."""
 
-    x: Any
+    x: Array
     change: float
     size: float
     total: float
 
 
-def prox_nonnegative(v: Any) -> Any:
+def prox_nonnegative(v: Array) -> Array:
     """Return the projection of v on the non-negative orthant."""
     return backend_of(v=v).xp.maximum(v, 0)
 
 
-def prox_l1_nonnegative(v: Any, threshold: float) -> Any:
+def prox_l1_nonnegative(v: Array, threshold: float) -> Array:
     """Return argmin over x >= 0 of 1/2 ||x - v||^2 + threshold * ||x||_1, that is max(v - threshold, 0)."""
     return backend_of(v=v).xp.maximum(v - threshold, 0)
 
 
-def prox_step(x: Any, grad: Any, *, step: float, threshold: float = 0.0, out: Any = None) -> ProxStep:
+def prox_step(x: Array, grad: Array, *, step: float, threshold: float = 0.0, out: Array | None = None) -> ProxStep:
     """Take one proximal gradient step of an image, ``max(x - step * grad - step * threshold, 0)``.
 
     Parameters
@@ -79,7 +80,7 @@ def prox_step(x: Any, grad: Any, *, step: float, threshold: float = 0.0, out: An
     return ProxStep(new, change, size, total)
 
 
-def edge_lengths(x: Any) -> Any:
+def edge_lengths(x: Array) -> Array:
     r"""Return :math:`|(\nabla x)_i|` of an image (N1, N2): lengths of forward differences, nothing across the border."""
     xp = backend_of(x=x).xp
     square = xp.zeros_like(x)
@@ -88,13 +89,15 @@ def edge_lengths(x: Any) -> Any:
     return xp.sqrt(square)
 
 
-def total_variation(x: Any, edges: Any = None) -> float:
+def total_variation(x: Array, edges: Array | None = None) -> float:
     r"""Return :math:`\sum_i e_i |(\nabla x)_i|` of an image (N1, N2) in double precision, with e = 1 if not given."""
     lengths = edge_lengths(x.astype(np.float64))
     return float((lengths if edges is None else edges * lengths).sum())
 
 
-def prox_total_variation(v: Any, weight: Any, *, dual: Any, sweeps: int, edges: Any = None, out: Any = None) -> Any:
+def prox_total_variation(
+    v: Array, weight: float | Array, *, dual: Array, sweeps: int, edges: Array | None = None, out: Array | None = None
+) -> Array:
     r"""Return argmin over x >= 0 of 1/2 ||x - v||^2 + weight * TV(x), nearly: after some sweeps of its dual.
 
     With a weight for every pixel, argmin of :math:`\sum_i (x_i - v_i)^2 / 2 w_i + TV(x)`: the proximal operator in the metric
@@ -156,13 +159,14 @@ def prox_total_variation(v: Any, weight: Any, *, dual: Any, sweeps: int, edges: 
         rate_down = rate_across = scalar(0.125) / weight
     else:
         # each difference within what keeps the dual's second derivative diagonally dominated, by pixel
-        around = weight.copy()
-        around[:-1] = xp.maximum(around[:-1], weight[1:])
-        around[:, :-1] = xp.maximum(around[:, :-1], weight[:, 1:])
-        rate = scalar(0.25) / (weight + around)
+        weights = cast("Array", weight)
+        around = weights.copy()
+        around[:-1] = xp.maximum(around[:-1], weights[1:])
+        around[:, :-1] = xp.maximum(around[:, :-1], weights[:, 1:])
+        rate = scalar(0.25) / (weights + around)
         rate_down, rate_across = rate[:-1], rate[:, :-1]
 
-    def image() -> Any:
+    def image() -> Array:
         divergence = down + across
         divergence[1:] -= down[:-1]
         divergence[:, 1:] -= across[:, :-1]
@@ -180,7 +184,7 @@ def prox_total_variation(v: Any, weight: Any, *, dual: Any, sweeps: int, edges: 
     return out
 
 
-def _check_image(image: Any, v: Any, what: str) -> None:
+def _check_image(image: Array, v: Array, what: str) -> None:
     if image.shape != v.shape or image.dtype != v.dtype or not float(image.min()) > 0:
         raise ValueError(
             f"{what} {v.shape} of them of {v.dtype}, as v is, got {image.shape} of {image.dtype} from {float(image.min()):g} up"

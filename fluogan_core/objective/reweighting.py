@@ -10,10 +10,9 @@ that is then too low, and would fill the gaps between lines.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from ..backend.typing import Array
 from ..tuning import DEFAULT, ReweightingTuning
 from .blur import GaussianKernel
 from .prior import SparseEdges
@@ -22,7 +21,7 @@ from .terms import Objective
 __all__ = ["ReweightedL1", "darkness"]
 
 
-def darkness(x: Any, objective: Objective, noise: float, tuning: ReweightingTuning = DEFAULT.reweighting) -> Any:
+def darkness(x: Array, objective: Objective, noise: float, tuning: ReweightingTuning = DEFAULT.reweighting) -> Array:
     r"""Return :math:`1 / (1 + (\bar x / \bar x_0)^4)` with :math:`\bar x` the blurred image: 1 where it is dark, 0 where lit.
 
     The blur is a Gaussian of the PSF's width, :math:`\bar x = Gx / G1`: the gaps between the grains that noise makes of a
@@ -47,7 +46,7 @@ def darkness(x: Any, objective: Objective, noise: float, tuning: ReweightingTuni
     kernel = GaussianKernel(psi, 1.0)
     inside = kernel(xp.ones_like(x))
 
-    def blur(image: Any) -> Any:
+    def blur(image: Array) -> Array:
         return kernel(image) / inside  # a body that the border cuts has no skirt there
 
     seen = blur(x)
@@ -94,7 +93,7 @@ class ReweightedL1:
         if self.prior is not None:
             self.prior.set_sparsity(tuning.first * self.weight)
 
-    def update(self, x: Any) -> None:
+    def update(self, x: Array) -> None:
         """Set the weights for the image x (N1, N2): all of the penalty where it is dark."""
         if self.prior is not None:
             weights = darkness(x, self.objective, self.noise, self.tuning)

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from ..backend.checks import real_number, trailing_shape, whole_number
+from ..backend.typing import Array
 from ..physics.forward import ForwardModel
 from ..physics.psi import Psi
 from ..tuning import DEFAULT, ObjectiveTuning
@@ -29,7 +30,7 @@ from .prior import Prior, SparseEdges
 __all__ = ["Objective", "WarmStart", "expected_squared_distance"]
 
 
-def expected_squared_distance(model: ForwardModel, x: Any, b: Any, mean: Any) -> float:
+def expected_squared_distance(model: ForwardModel, x: Array, b: Array, mean: Array) -> float:
     r"""Return :math:`E\|Y - \bar y\|^2` by eq. (10).
 
     .. math:: \|\alpha(\Psi x + b) - \bar y\|^2 + \alpha^2\Big(\sum_i (\|\Psi_i\|_1 + \|\Psi_i\|_2^2) x_i + \|b\|_1\Big)
@@ -53,8 +54,8 @@ def expected_squared_distance(model: ForwardModel, x: Any, b: Any, mean: Any) ->
 class WarmStart:
     """Where :meth:`Objective.best_background` left off: the bounded background and its dual, None before a bound mattered."""
 
-    bounded: Any = None
-    dual: Any = None
+    bounded: Array | None = None
+    dual: Array | None = None
 
 
 class Objective:
@@ -84,7 +85,7 @@ class Objective:
     def __init__(
         self,
         psi: Psi,
-        mean: Any,
+        mean: Array,
         *,
         fidelity: float = 1.0,
         sparsity: float = 0.0,
@@ -110,19 +111,19 @@ class Objective:
         self.order = whole_number(order, "order", low=1, high=8)
         self.step_b = 1.0 / self.fidelity
 
-    def residual(self, x: Any, b: Any) -> Any:
+    def residual(self, x: Array, b: Array) -> Array:
         r"""Return :math:`\Psi x + b - \bar y`, photons."""
         return self.psi.forward(x) + b - self.mean
 
-    def gradient_x(self, residual: Any) -> Any:
+    def gradient_x(self, residual: Array) -> Array:
         r"""Return :math:`\gamma \Psi^T r`, the smooth part's gradient in x."""
         return self.fidelity * self.psi.adjoint(residual)
 
-    def gradient_b(self, residual: Any, b: Any) -> Any:
+    def gradient_b(self, residual: Array, b: Array) -> Array:
         r"""Return :math:`\gamma r + \lambda_2 (\nabla^T\nabla)^p b`, the smooth part's gradient in b."""
         return self.fidelity * residual + self._bending.gradient(b)
 
-    def terms(self, x: Any, b: Any, residual: Any | None = None) -> dict[str, float]:
+    def terms(self, x: Array, b: Array, residual: Array | None = None) -> dict[str, float]:
         """Return each term of (11) but the critic's.
 
         Parameters
@@ -140,7 +141,7 @@ class Objective:
         fidelity = 0.5 * self.fidelity * float((r * r).sum(dtype=np.float64))
         return {"fidelity": fidelity} | self.prior.terms(x) | {"smoothness": self.smoothness_of(b)}
 
-    def smoothness_of(self, b: Any) -> float:
+    def smoothness_of(self, b: Array) -> float:
         r"""Return the background's penalty :math:`\tfrac{\lambda_2}{2} \|\nabla^p b\|^2`."""
         return self._bending.energy(b)
 
@@ -150,8 +151,8 @@ class Objective:
         return Bending(psi.shape, psi.backend, order=self.order, **weights, tuning=self.tuning)
 
     def _smooth(
-        self, target: Any, weight: float, start: Any | None, free: Any | None = None, warm: WarmStart | None = None
-    ) -> Any:
+        self, target: Array, weight: float, start: Array | None, free: Array | None = None, warm: WarmStart | None = None
+    ) -> Array:
         r"""Return :math:`\arg\min_{b \ge 0} w/2 \|b - t\|^2 + \lambda_2/2 \|\nabla^p b\|^2`.
 
         Without the bound a cosine transform gives it exactly (``free``, if known).  Where that is negative somewhere, the
@@ -175,11 +176,11 @@ class Objective:
             warm.bounded, warm.dual = bounded, dual
         return bounded
 
-    def unbounded_background(self, light: Any) -> Any:
+    def unbounded_background(self, light: Array) -> Array:
         r"""Return the best background if it could be negative: affine in the light :math:`\Psi x`."""
         return self._bending.lowpass(self.mean - light, self.fidelity)
 
-    def best_background(self, light: Any, *, free: Any | None = None, warm: WarmStart | None = None) -> Any:
+    def best_background(self, light: Array, *, free: Array | None = None, warm: WarmStart | None = None) -> Array:
         r"""Return the b of the smallest (11), without the critic, for the light :math:`\Psi x` of the molecules.
 
         Parameters
@@ -193,7 +194,7 @@ class Objective:
         """
         return self._smooth(self.mean - light, self.fidelity, None, free, warm)
 
-    def background_step(self, b: Any, slope: Any, step: float) -> Any:
+    def background_step(self, b: Array, slope: Array, step: float) -> Array:
         r"""Return the proximal gradient step of b: ``slope`` is the gradient of all but the penalty and the bound.
 
         Taking the penalty in the proximal operator keeps the safe step at :math:`1/\gamma`, however stiff it is.

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..backend.typing import Array
 from ..tuning import DEFAULT, CovarianceTuning
 from .polyphase import ahead
 from .psi import Psi
@@ -37,10 +38,10 @@ class Part(Protocol):
     cameras: list[Window]
     fine: Window
 
-    def pairs(self, x: Any) -> list[Any]:
+    def pairs(self, x: Array) -> list[Array]:
         """Return Psi diag(x) Psi^T of each tile, (n, n) for its n pixels, given x on the part's fine window."""
 
-    def pull(self, quadratics: list[Any]) -> Any:
+    def pull(self, quadratics: list[Array]) -> Array:
         """Return the adjoint: C_i^T Q C_i, summed over the tiles, for every fine pixel i of the window."""
 
 
@@ -99,12 +100,12 @@ class _SeparableTile:
         self.products = products
         self.sides = (rows.stop - rows.start, columns.stop - columns.start)
 
-    def pairs(self, x: Any) -> list[Any]:
+    def pairs(self, x: Array) -> list[Array]:
         high, wide = self.sides
         both = (self.products[0] @ x @ self.products[1].T).reshape(high, high, wide, wide)
         return [both.swapaxes(1, 2).reshape(high * wide, high * wide)]
 
-    def pull(self, quadratics: list[Any]) -> Any:
+    def pull(self, quadratics: list[Array]) -> Array:
         high, wide = self.sides
         both = quadratics[0].reshape(high, wide, high, wide).swapaxes(1, 2).reshape(high * high, wide * wide)
         return self.products[0].T @ both @ self.products[1]
@@ -169,7 +170,7 @@ class _SpectralTiles:
         self.fine = (fine[0], fine[1])
         self.corners = [(rows.start - near[0].start, columns.start - near[1].start) for rows, columns in self.cameras]
 
-    def pairs(self, x: Any) -> list[Any]:
+    def pairs(self, x: Array) -> list[Array]:
         spectra, (high, wide), factor = self.spectra, self.seen, self.spectra.psi.factor
         xp, fft = spectra.psi.backend.xp, spectra.psi.backend.fft
         phases = x.reshape(high, factor, wide, factor).transpose(1, 3, 0, 2).reshape(factor**2, high, wide)
@@ -185,7 +186,7 @@ class _SpectralTiles:
             covariances.append(covariance)
         return covariances
 
-    def pull(self, quadratics: list[Any]) -> Any:
+    def pull(self, quadratics: list[Array]) -> Array:
         spectra, (high, wide), factor = self.spectra, self.seen, self.spectra.psi.factor
         xp, fft = spectra.psi.backend.xp, spectra.psi.backend.fft
         of_displacements = xp.zeros((len(spectra.displacements), high, wide), dtype=np.float32)

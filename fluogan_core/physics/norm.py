@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -23,7 +23,7 @@ class LinearOnImages(Protocol):
     backend: Backend
 
     @property
-    def axis_matrices(self) -> tuple[Any, Any] | None: ...
+    def axis_matrices(self) -> tuple[np.ndarray, np.ndarray] | None: ...
 
     def forward(self, x: Array) -> Array: ...
 

@@ -8,13 +8,13 @@ at the border.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from ..backend import random
 from ..backend.arrays import backend_of
 from ..backend.random import Stage
+from ..backend.typing import Array
 from .psi import Psi
 
 __all__ = ["PhotonSets", "PlacementTable", "draw_photons"]
@@ -31,13 +31,13 @@ class PhotonSets:
         Flat camera pixels ``m1 * M2 + m2``; a pixel may occur more than once.
     """
 
-    starts: Any
-    pixels: Any
+    starts: Array
+    pixels: Array
 
     def __len__(self) -> int:
         return len(self.starts) - 1
 
-    def dense(self, shape: tuple[int, int], first: int, last: int) -> Any:
+    def dense(self, shape: tuple[int, int], first: int, last: int) -> Array:
         """Return the sets ``first`` to ``last`` as (last - first, M1, M2) float64 photon counts."""
         xp, size = backend_of(starts=self.starts, pixels=self.pixels).xp, shape[0] * shape[1]
         start, stop = (int(self.starts[p]) for p in (first, last))
@@ -81,7 +81,7 @@ class PlacementTable:
         return phase, n1 // self.factor, n2 // self.factor
 
 
-def draw_photons(table: PlacementTable, indices: Any, frames: Any, *, seed: int, step: int) -> PhotonSets:
+def draw_photons(table: PlacementTable, indices: Array, frames: np.ndarray, *, seed: int, step: int) -> PhotonSets:
     """Draw P(C_i) for the fine pixels ``indices``, for each of ``frames``.
 
     Parameters

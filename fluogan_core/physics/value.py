@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -45,15 +44,15 @@ class OperatorValue:
     def _build(self) -> None:
         raise NotImplementedError
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         if self.__dict__.get("_fixed") and (name in _PARAMETERS or name in _DERIVED):
             raise AttributeError(f"{name} of an operator is fixed; make another one, with psi.replaced(...) or Psi(...)")
         super().__setattr__(name, value)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {name: getattr(self, name) for name in (*_PARAMETERS, "_asked_method", "memory_budget")}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
         self._build()
 
@@ -68,7 +67,7 @@ class OperatorValue:
         made_of = ("Psi", psf.shape, self.shape, self.factor, self.binning, self.photons_per_emitter.hex())
         return hashlib.sha256(repr(made_of).encode() + psf.tobytes()).hexdigest()
 
-    def _identity(self) -> tuple[Any, ...]:
+    def _identity(self) -> tuple[object, ...]:
         return type(self), self.method, self.backend, self.fingerprint
 
     def __eq__(self, other: object) -> bool:

@@ -14,7 +14,7 @@ from ..backend.checks import real_number, whole_number
 from ..physics.psf import gaussian_psf
 from ..physics.psi import Psi
 from ..solvers.options import SolverOptions
-from ..stack import frames_of, stack_of_field
+from ..stack import StackLike, frames_of, stack_of_field
 from ..tuning import DEFAULT, SweepTuning
 
 __all__ = ["MOST_SETTINGS", "PSF_WIDTH", "Plan", "Value", "parted", "plan_sweep", "spelled"]
@@ -56,7 +56,7 @@ def parted(frames: int, tuning: SweepTuning = DEFAULT.sweep) -> tuple[np.ndarray
 
 
 def plan_sweep(
-    stack: Any,
+    stack: StackLike,
     *,
     psi: Psi,
     options: SolverOptions | None = None,

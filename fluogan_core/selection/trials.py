@@ -36,6 +36,7 @@ from ..solvers.options import SolverOptions
 from ..solvers.problem import Problem, operator_given
 from ..solvers.progress import progress_reporter
 from ..solvers.solver import Solver
+from ..stack import StackLike
 from ..tuning import DEFAULT, Tuning
 from .grid import PSF_WIDTH, Value, plan_sweep, spelled
 
@@ -221,7 +222,7 @@ def paired_difference(a: np.ndarray, b: np.ndarray, blocks: np.ndarray) -> tuple
 
 
 def sweep(
-    stack: Any,
+    stack: StackLike,
     *,
     psi: Psi | None = None,
     camera: Camera | None = None,
@@ -229,7 +230,7 @@ def sweep(
     options: SolverOptions | None = None,
     vary: Mapping[str, Sequence[Value]] | None = None,
     pixel_size_nm: float | None = None,
-    callback: Callable[[Sweep], Any] | None = None,
+    callback: Callable[[Sweep], object] | None = None,
     progress: bool | None = None,
     tuning: Tuning = DEFAULT,
 ) -> Sweep:

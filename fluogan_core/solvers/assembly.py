@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..backend.checks import host_image
-from ..critics.quadratic import QuadraticCritic
+from ..backend.typing import ArrayLike
+from ..critics.quadratic import QuadraticCritic, QuadraticCriticLike
 from ..objective.blur import GaussianKernel
 from ..objective.prior import Prior
 from ..objective.reweighting import ReweightedL1
@@ -22,6 +24,9 @@ from .phase import Images, Phase
 from .problem import Problem
 from .weights import Weights
 
+if TYPE_CHECKING:
+    from torch import nn
+
 __all__ = ["build_objective", "given_images", "mean_phase", "second_phase"]
 
 
@@ -29,7 +34,9 @@ def build_objective(
     problem: Problem, weights: Weights, prior: Prior | None = None, tuning: ObjectiveTuning = DEFAULT.objective
 ) -> tuple[Objective, GaussianKernel]:
     """Return the objective (11) with these weights, or with a prior of your own for the image, and the blur G."""
-    of_image = {} if prior is not None else {"sparsity": weights.sparsity, "total_variation": weights.total_variation}
+    of_image: dict[str, Any] = (
+        {} if prior is not None else {"sparsity": weights.sparsity, "total_variation": weights.total_variation}
+    )
     objective = Objective(
         problem.psi,
         problem.mean,
@@ -56,8 +63,8 @@ def second_phase(
     objective: Objective,
     kernel: GaussianKernel,
     options: SolverOptions,
-    critic: Any,
-    quadratic_critic: Any,
+    critic: nn.Module | None,
+    quadratic_critic: Callable[..., QuadraticCriticLike],
     tuning: Tuning,
 ) -> Phase | None:
     """Return the phase that the method asks for after the fit of the mean; None for the mean alone."""
@@ -72,12 +79,13 @@ def second_phase(
     if method == "moments":
         if quadratic_critic is QuadraticCritic:
             quadratic_critic = functools.partial(QuadraticCritic, tuning=tuning.quadratic_critic)
-        more = {"quadratic_critic": quadratic_critic, "tuning": tuning.covariance_phase}
-        return CovariancePhase(problem, objective, options, kernel, **more)
+        return CovariancePhase(
+            problem, objective, options, kernel, quadratic_critic=quadratic_critic, tuning=tuning.covariance_phase
+        )
     return NetworkPhase(problem, objective, options, kernel, critic, tuning.network_phase, tuning.estimators)
 
 
-def given_images(phase: MeanPhase, x0: Any, b0: Any) -> Images:
+def given_images(phase: MeanPhase, x0: ArrayLike | None, b0: ArrayLike | None) -> Images:
     """Return the images to start from: those given, checked, and the phase's own for what is not given."""
     (z, _, b), psi, images = phase.images, phase.objective.psi, []
     for image, name, default, shape in ((x0, "x0", z, psi.fine_shape), (b0, "b0", b, psi.shape)):

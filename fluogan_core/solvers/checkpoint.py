@@ -5,12 +5,16 @@ from __future__ import annotations
 import hashlib
 import io
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 
 from ..backend.replace import replace_file
+from ..backend.typing import State
+
+if TYPE_CHECKING:
+    import cupy
 
 __all__ = ["read_state", "write_state"]
 
@@ -27,7 +31,7 @@ _ARRAY = "__array__"
 # -- files -------------------------------------------------------------------------------------------------------------
 
 
-def write_state(state: dict[str, Any], path: Path) -> None:
+def write_state(state: State, path: Path) -> None:
     """Write a nested dict of arrays, tensors, numbers and strings to ``path``, which is replaced in one move."""
     buffer = io.BytesIO()
     torch.save(_tensors(state), buffer)
@@ -36,7 +40,7 @@ def write_state(state: dict[str, Any], path: Path) -> None:
     replace_file(path, lambda handle: [handle.write(part) for part in (_MAGIC, digest, content)])
 
 
-def read_state(path: Path) -> dict[str, Any]:
+def read_state(path: Path) -> State:
     """Read what :func:`write_state` wrote; arrays come back as NumPy arrays, a critic's tensors as tensors.
 
     Parameters
@@ -69,7 +73,7 @@ def read_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def _tensors(value: Any) -> Any:
+def _tensors(value: object) -> object:
     if isinstance(value, dict):
         return {key: _tensors(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -77,7 +81,7 @@ def _tensors(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return {_ARRAY: torch.from_numpy(value.copy())}
     if hasattr(value, "__cuda_array_interface__") and not isinstance(value, torch.Tensor):
-        return {_ARRAY: torch.from_numpy(value.get())}
+        return {_ARRAY: torch.from_numpy(cast("cupy.ndarray", value).get())}
     return value
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import math
 import time
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 
-from ..critics.quadratic import QuadraticCritic
+from ..backend.typing import Array, State
+from ..critics.quadratic import QuadraticCritic, QuadraticCriticLike
 from ..objective.blur import GaussianKernel
 from ..objective.fista import Acceleration
 from ..objective.prior import SparseEdges
@@ -20,7 +21,7 @@ from .light import LightFactor, light_factor
 from .options import SolverOptions
 from .phase import Images, Stop, StopReason, record_of
 from .problem import Problem
-from .schema import ArrayOf, ListOf, NumberOf, acceleration_schema, prior_schema
+from .schema import ArrayOf, ListOf, NumberOf, Schema, acceleration_schema, prior_schema
 from .splits import held_out_frames, seen_frames
 
 __all__ = ["CovariancePhase"]
@@ -85,7 +86,7 @@ class CovariancePhase:
         options: SolverOptions,
         kernel: GaussianKernel,
         *,
-        quadratic_critic: Any = QuadraticCritic,
+        quadratic_critic: Callable[..., QuadraticCriticLike] = QuadraticCritic,
         tuning: CovariancePhaseTuning = DEFAULT.covariance_phase,
     ) -> None:
         started = time.perf_counter()
@@ -136,7 +137,7 @@ class CovariancePhase:
         self.timings["covariance fit"] += time.perf_counter() - started
 
     @property
-    def _critics(self) -> list[QuadraticCritic]:
+    def _critics(self) -> list[QuadraticCriticLike]:
         return [self.critic] + ([] if self.unseen is None else [self.unseen])
 
     @property
@@ -159,7 +160,7 @@ class CovariancePhase:
         """Whether the light of structures is set in the end: a prior of the user's own has the last word."""
         return isinstance(self.objective.prior, SparseEdges)
 
-    def _light_factor(self, x: Any, b: Any) -> LightFactor:
+    def _light_factor(self, x: Array, b: Array) -> LightFactor:
         """What sets the light of every structure to that of the mean frame."""
         psi, mean = self.objective.psi, self.objective.mean
         variance = psi.forward(x) + b + self.read_variance
@@ -221,7 +222,7 @@ class CovariancePhase:
             )
         return stop
 
-    def _terms(self, z: Any, b: Any) -> dict[str, float]:
+    def _terms(self, z: Array, b: Array) -> dict[str, float]:
         of_mean, of_covariance = (float(self.scale) * value for value in self.critic.value(self.x, b))
         smoothness = {"smoothness": self.objective.smoothness_of(b)}
         return {"fidelity": of_mean} | self.prior.terms(z) | smoothness | {"adversarial": of_covariance}
@@ -237,7 +238,7 @@ class CovariancePhase:
         held_out = math.nan if self.unseen is None else 2.0 * sum(self.critic.value(x, b, self.unseen))
         return 2.0 * sum(self.critic.value(x, b)), held_out
 
-    def gain_over(self, x: Any, b: Any) -> tuple[float, float]:
+    def gain_over(self, x: Array, b: Array) -> tuple[float, float]:
         """Return by how much the images predict unseen frames better than x and b do, and its standard error.
 
         Nats per pixel and frame; NaN where fewer than two frames were held out.
@@ -254,7 +255,7 @@ class CovariancePhase:
         gain, error = self.gain_over(self.first.x, self.first.b)
         return gain < -errors * error
 
-    def _edges(self) -> Any:
+    def _edges(self) -> Array:
         """Relative weight of an edge at every pixel, (N1, N2) float32; 1 as in the fit of the mean."""
         t, xp, x, share = self.tuning, self.xp, self.x, self.flicker_share
         if math.isnan(share):
@@ -264,7 +265,7 @@ class CovariancePhase:
         brightness = float((x * x).sum(dtype=np.float64)) / float(x.sum(dtype=np.float64))
         return xp.maximum(most / (1 + (edge_lengths(x) / np.float32(t.drawn * brightness)) ** 2), least)
 
-    def _update_weights(self, x: Any, b: Any) -> None:
+    def _update_weights(self, x: Array, b: Array) -> None:
         self.weights_at = (x, b)
         self.critic.update_weights(x, b)
 
@@ -301,7 +302,7 @@ class CovariancePhase:
         moved = record["change_x"] / max(_norm(self.acceleration.current[0]), 1e-30)
         return f"fit of mean and covariance, the image still moves by {100 * moved:.2g} % per step"
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         if not self.taken:
             return {"taken": 0}
         return {
@@ -316,7 +317,7 @@ class CovariancePhase:
             "flicker": [float(critic.flicker) for critic in self._critics],
         }
 
-    def schema(self, begun: bool) -> dict[str, Any]:
+    def schema(self, begun: bool) -> Schema:
         if not begun:
             return {"taken": NumberOf(0, whole=True)}
         psi = self.objective.psi
@@ -333,7 +334,7 @@ class CovariancePhase:
             "flicker": ListOf(tuple(NumberOf(0) for _ in self._critics)),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         self.taken = int(state["taken"])
         if not self.taken:
             return
@@ -351,5 +352,5 @@ class CovariancePhase:
         self._update_weights(x, b)
 
 
-def _norm(image: Any) -> float:
+def _norm(image: Array) -> float:
     return float((image * image).sum(dtype=np.float64)) ** 0.5

@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 import math
 import time
-from typing import Any
 
+from ..backend.typing import Array, State
 from ..objective.blur import GaussianKernel
 from ..objective.fista import Acceleration
 from ..objective.prox import ProxStep
 from ..objective.reweighting import ReweightedL1
 from ..objective.terms import Objective, WarmStart
 from .phase import Images, Stop, StopReason, record_of
-from .schema import ArrayOf, NumberOf, Optional, acceleration_schema, prior_schema
+from .schema import ArrayOf, NumberOf, Optional, Schema, acceleration_schema, prior_schema
 
 __all__ = ["MeanPhase"]
 
@@ -68,7 +68,7 @@ class MeanPhase:
         if self.stop is not None:  # no step is asked for: what comes is handed on as it came
             self.b = images.b
 
-    def _begin(self, z: Any) -> None:
+    def _begin(self, z: Array) -> None:
         light = self.operator.forward(z)
         # the light and the unbounded background are affine in z: at the point ahead they follow from those of the last images
         self.acceleration = Acceleration(z, light, self.objective.unbounded_background(light))
@@ -85,7 +85,7 @@ class MeanPhase:
         return self.images
 
     @property
-    def residual(self) -> Any:
+    def residual(self) -> Array:
         r""":math:`\Psi x + b - \bar y`, photons."""
         return self.acceleration.current[1] + self.b - self.objective.mean
 
@@ -132,7 +132,7 @@ class MeanPhase:
     def headline(self, record: dict[str, float]) -> str:
         return f"mean fit, {record['residual'] / math.sqrt(self.b.size):.3g} photons rms from the mean frame"
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         return {
             "taken": self.taken,
             "acceleration": self.acceleration.state_dict(),
@@ -142,7 +142,7 @@ class MeanPhase:
             "bound_dual": self.warm.dual,
         }
 
-    def schema(self, begun: bool) -> dict[str, Any]:
+    def schema(self, begun: bool) -> Schema:
         psi = self.objective.psi
         return {
             "taken": NumberOf(0, whole=True),
@@ -153,7 +153,7 @@ class MeanPhase:
             "bound_dual": Optional(ArrayOf(psi.shape)),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         asarray = self.objective.psi.backend.asarray
         self.taken = int(state["taken"])
         self.acceleration.load_state_dict(state["acceleration"], asarray)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import math
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..backend import random
 from ..backend.random import Stage
+from ..backend.typing import Array, State
 from ..critics.gradient import critic_gradient
 from ..objective.blur import GaussianKernel
 from ..objective.terms import Objective
@@ -18,7 +19,7 @@ from ..tuning import DEFAULT, EstimatorTuning, NetworkPhaseTuning
 from .options import SolverOptions
 from .phase import Images, Stop, StopReason, record_of
 from .problem import Problem
-from .schema import ArrayOf, NumberOf, prior_schema
+from .schema import ArrayOf, NumberOf, Schema, prior_schema
 from .splits import held_out_frames, seen_frames
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class NetworkPhase:
         self._train_tensor = to_tensor(self.train)
         self.timings = {"sampling": 0.0, "critic": 0.0, "differences": 0.0, "prox": 0.0}
 
-    def _default_critic(self, problem: Problem, std: np.ndarray) -> Any:
+    def _default_critic(self, problem: Problem, std: np.ndarray) -> nn.Module:
         """The slim network, of a depth that the field allows."""
         from ..critics.network import Critic
 
@@ -160,13 +161,13 @@ class NetworkPhase:
     def headline(self, record: dict[str, float]) -> str:
         return f"network fit, the critic tells recorded from simulated frames by {record['w_train']:.3g}"
 
-    def _simulate(self, x: Any, b: Any, frames: int, first: int, step: int) -> Any:
+    def _simulate(self, x: Array, b: Array, frames: int, first: int, step: int) -> Array:
         started = time.perf_counter()
         y = self.model.sample(x, b, frames, self.options.seed, first_frame=first, step=2 * step)
         self.timings["sampling"] += time.perf_counter() - started
         return y
 
-    def learn(self, x: Any, b: Any, step: int) -> tuple[float, float]:
+    def learn(self, x: Array, b: Array, step: int) -> tuple[float, float]:
         """Train the critic for one step of the images; return the last Wasserstein estimate and the gradient penalty."""
         o, xp = self.options, self.model.backend.xp
         with self._on_torch_stream(self.model.backend):
@@ -183,7 +184,7 @@ class NetworkPhase:
             self.timings["critic"] += time.perf_counter() - started
         return wasserstein, penalty
 
-    def judge(self, x: Any, b: Any, step: int) -> tuple[float, float]:
+    def judge(self, x: Array, b: Array, step: int) -> tuple[float, float]:
         """Return the Wasserstein estimate on held-out frames and E[D] on as many simulated ones."""
         from ..critics.scores import critic_values
 
@@ -197,7 +198,7 @@ class NetworkPhase:
             self.timings["critic"] += time.perf_counter() - started
         return mean_real - mean_simulated, mean_simulated
 
-    def gradient(self, x: Any, b: Any, step: int) -> tuple[Any, Any]:
+    def gradient(self, x: Array, b: Array, step: int) -> tuple[Array, Array]:
         """Return the gradient of E[D(Y)] with respect to x and b."""
         o = self.options
         started = time.perf_counter()
@@ -218,12 +219,12 @@ class NetworkPhase:
 
     _IMAGES = ("z", "x", "b", "x_average", "b_average")
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         images = {name: getattr(self, name) for name in self._IMAGES} if self.taken else {}
         prior = self.objective.prior.state_dict()
         return {"taken": self.taken, "images": images, "prior": prior, "trainer": self.trainer.state_dict()}
 
-    def schema(self, begun: bool) -> dict[str, Any]:
+    def schema(self, begun: bool) -> Schema:
         psi = self.objective.psi
         image, background = ArrayOf(psi.fine_shape, low=0), ArrayOf(psi.shape, low=0)
         images = {"z": image, "x": image, "b": background, "x_average": image, "b_average": background}
@@ -234,7 +235,7 @@ class NetworkPhase:
             "trainer": dict,
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         asarray = self.model.backend.asarray
         self.taken = int(state["taken"])
         for name, image in state["images"].items():

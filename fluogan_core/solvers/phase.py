@@ -8,6 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+from ..backend.typing import Array, State
+from .schema import Schema
+
 __all__ = ["Images", "Phase", "Stop", "StopReason", "record_of"]
 
 #: Terms of (11) that add up to the objective, by the names that the history has for them.
@@ -24,9 +27,9 @@ class Images(NamedTuple):
     b : (M1, M2) float32
     """
 
-    z: Any
-    x: Any
-    b: Any
+    z: Array
+    x: Array
+    b: Array
 
 
 class StopReason(enum.Enum):
@@ -71,11 +74,11 @@ class Stop:
         words = self.reason.value.format(steps=self.steps, detail=self.detail)
         return words + (", and rejected: the mean fit predicts unseen frames better" if self.rejected else "")
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         return {"reason": self.reason.name, "steps": self.steps, "detail": self.detail, "rejected": self.rejected}
 
     @classmethod
-    def from_state(cls, state: dict[str, Any]) -> Stop:
+    def from_state(cls, state: State) -> Stop:
         return cls(StopReason[state["reason"]], int(state["steps"]), str(state["detail"]), bool(state["rejected"]))
 
 
@@ -120,13 +123,13 @@ class Phase(Protocol):
     def headline(self, record: dict[str, float]) -> str:
         """Return what a progress line says besides the number of the step."""
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Return what a resumed phase needs; ``taken`` is part of it."""
 
-    def schema(self, begun: bool) -> dict[str, Any]:
+    def schema(self, begun: bool) -> Schema:
         """Return what such a state must hold (:mod:`fluogan_core.solvers.schema`), of a phase that has taken a step or not."""
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Restore what :meth:`state_dict` gave."""
 
 

@@ -7,18 +7,18 @@ import logging
 import zlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from ..backend.arrays import backend_of
+from ..backend.typing import Array, State
 from ..calibration.bad_pixels import fill_pixels, without_bad_pixels
 from ..calibration.calibrate import Calibration, calibrate
 from ..calibration.camera import Camera
 from ..calibration.noise import StackNoise, stack_noise
 from ..physics.forward import ForwardModel
 from ..physics.psi import Psi
-from ..stack import frames_of, stack_of_field
+from ..stack import StackLike, frames_of, stack_of_field
 
 __all__ = ["Problem", "operator_given", "without_frames"]
 
@@ -61,8 +61,8 @@ class Problem:
 
     psi: Psi
     camera: Camera
-    counts: Any
-    mean: Any
+    counts: Array
+    mean: Array
     noise: StackNoise
     bad_pixels: np.ndarray
     fingerprint: str
@@ -70,7 +70,7 @@ class Problem:
     @classmethod
     def of(
         cls,
-        stack: Any,
+        stack: StackLike,
         *,
         psi: Psi | None = None,
         camera: Camera | None = None,
@@ -126,7 +126,7 @@ class Problem:
 
     @classmethod
     def _measured(
-        cls, psi: Psi, camera: Camera, counts: Any, bad: np.ndarray, fingerprint: str, noise: StackNoise | None = None
+        cls, psi: Psi, camera: Camera, counts: Array, bad: np.ndarray, fingerprint: str, noise: StackNoise | None = None
     ) -> Problem:
         mean = (counts.mean(axis=0, dtype=np.float64) / camera.gain).astype(np.float32)
         if float(mean.max()) <= 0:
@@ -166,7 +166,7 @@ class Problem:
         name = f"{self.fingerprint}, {len(numbers)} frames crc32 {zlib.crc32(np.asarray(numbers).tobytes()):08x}"
         return self._measured(self.psi if psi is None else psi, self.camera, chosen, self.bad_pixels, name)
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> State:
         """Return what a checkpoint must agree on: frames, operator and camera, in words and checksums."""
         return {
             "fingerprint": self.fingerprint,
@@ -186,7 +186,7 @@ def operator_given(psi: Psi | None, camera: Camera | None, calibration: Calibrat
     return psi
 
 
-def without_frames(frames: Any, numbers: tuple[int, ...]) -> Any:
+def without_frames(frames: Array, numbers: tuple[int, ...]) -> Array:
     """Return the frames (T, M1, M2), of any device, without those of these numbers."""
     if not numbers:
         return frames

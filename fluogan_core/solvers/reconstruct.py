@@ -8,6 +8,7 @@ from typing import Any
 from ..calibration.calibrate import Calibration
 from ..calibration.camera import Camera
 from ..physics.psi import Psi
+from ..stack import StackLike
 from .options import SolverOptions
 from .phase import Callback
 from .problem import Problem
@@ -18,7 +19,7 @@ __all__ = ["reconstruct"]
 
 
 def reconstruct(
-    stack: Any,
+    stack: StackLike,
     *,
     psi: Psi | None = None,
     camera: Camera | None = None,

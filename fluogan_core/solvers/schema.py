@@ -5,13 +5,28 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias, TypeVar, cast
 
 import numpy as np
 
-from ..objective.prior import SparseEdges
+from ..objective.prior import Prior, SparseEdges
 
-__all__ = ["ArrayOf", "EachOf", "ListOf", "NumberOf", "Optional", "acceleration_schema", "check_state", "prior_schema"]
+__all__ = [
+    "ArrayOf",
+    "EachOf",
+    "ListOf",
+    "NumberOf",
+    "Optional",
+    "Schema",
+    "acceleration_schema",
+    "check_state",
+    "prior_schema",
+]
+
+T = TypeVar("T")
+
+#: What a dict must hold: a schema of this module, a type, or a dict of them, by name.
+Schema: TypeAlias = dict[str, object]
 
 
 @dataclass(frozen=True)
@@ -45,7 +60,7 @@ class NumberOf:
 class Optional:
     """What ``schema`` asks for, or None."""
 
-    schema: Any
+    schema: object
 
 
 @dataclass(frozen=True)
@@ -57,17 +72,17 @@ class OneOrArrayOf(ArrayOf):
 class ListOf:
     """A list with as many items as there are schemas, each as its own asks."""
 
-    schemas: tuple[Any, ...]
+    schemas: tuple[object, ...]
 
 
 @dataclass(frozen=True)
 class EachOf:
     """A dict with string keys of any name, each value as ``schema`` asks."""
 
-    schema: Any
+    schema: object
 
 
-def check_state(value: Any, schema: Any, name: str = "state") -> None:
+def check_state(value: object, schema: object, name: str = "state") -> None:
     """Raise unless a state is as expected, field by field.
 
     Parameters
@@ -97,23 +112,22 @@ def check_state(value: Any, schema: Any, name: str = "state") -> None:
         if value is not None:
             check_state(value, schema.schema, name)
     elif isinstance(schema, Mapping):
-        _is(value, dict, name)
-        missing, unknown = schema.keys() - value.keys(), value.keys() - schema.keys()
+        fields = _of_type(value, dict, name)
+        missing, unknown = schema.keys() - fields.keys(), fields.keys() - schema.keys()
         if missing or unknown:
             what = f"lacks {sorted(map(str, missing))}" if missing else f"has unknown fields {sorted(map(str, unknown))}"
             raise ValueError(f"{name} {what}")
         for key, inner in schema.items():
-            check_state(value[key], inner, f"{name}[{key!r}]")
+            check_state(fields[key], inner, f"{name}[{key!r}]")
     elif isinstance(schema, EachOf):
-        _is(value, dict, name)
-        for key, item in value.items():
-            _is(key, str, f"a key of {name}")
+        for key, item in _of_type(value, dict, name).items():
+            _of_type(key, str, f"a key of {name}")
             check_state(item, schema.schema, f"{name}[{key!r}]")
     elif isinstance(schema, ListOf):
-        _is(value, list, name)
-        if len(value) != len(schema.schemas):
-            raise ValueError(f"{name} must have {len(schema.schemas)} items, got {len(value)}")
-        for number, (item, inner) in enumerate(zip(value, schema.schemas)):
+        items = _of_type(value, list, name)
+        if len(items) != len(schema.schemas):
+            raise ValueError(f"{name} must have {len(schema.schemas)} items, got {len(items)}")
+        for number, (item, inner) in enumerate(zip(items, schema.schemas)):
             check_state(item, inner, f"{name}[{number}]")
     elif isinstance(schema, NumberOf):
         _check_number(value, schema, name)
@@ -122,15 +136,17 @@ def check_state(value: Any, schema: Any, name: str = "state") -> None:
     elif isinstance(schema, ArrayOf):
         _check_array(value, schema, name)
     else:
-        _is(value, schema, name)
+        _of_type(value, cast(type, schema), name)
 
 
-def _is(value: Any, kind: type, name: str) -> None:
+def _of_type(value: object, kind: type[T], name: str) -> T:
+    """Return the value; raise if it is of another type."""
     if not isinstance(value, kind):
         raise ValueError(f"{name} must be a {kind.__name__}, got {type(value).__name__}")
+    return value
 
 
-def _check_number(value: Any, schema: NumberOf, name: str) -> None:
+def _check_number(value: object, schema: NumberOf, name: str) -> None:
     if isinstance(value, bool) or not isinstance(value, int if schema.whole else int | float):
         raise ValueError(f"{name} must be a {'whole ' if schema.whole else ''}number, got {type(value).__name__}")
     if not math.isfinite(value):
@@ -139,7 +155,7 @@ def _check_number(value: Any, schema: NumberOf, name: str) -> None:
         raise ValueError(f"{name} must be at least {schema.low:g}, got {value:g}")
 
 
-def _check_array(value: Any, schema: ArrayOf, name: str) -> None:
+def _check_array(value: object, schema: ArrayOf, name: str) -> None:
     if not hasattr(value, "__array__") or isinstance(value, np.generic):  # of NumPy or torch
         raise ValueError(f"{name} must be an array, got {type(value).__name__}")
     array = np.asarray(value)
@@ -155,13 +171,13 @@ def _check_array(value: Any, schema: ArrayOf, name: str) -> None:
         raise ValueError(f"{name} must be at least {schema.low:g} everywhere, got {float(np.nanmin(array)):g}")
 
 
-def acceleration_schema(*shapes: tuple[int, int]) -> dict[str, Any]:
+def acceleration_schema(*shapes: tuple[int, int]) -> Schema:
     """Return the schema of an :class:`fluogan_core.objective.fista.Acceleration` of images of these shapes."""
     images = ListOf(tuple(ArrayOf(shape) for shape in shapes))
     return {"t": NumberOf(1), "current": images, "ahead": images}
 
 
-def prior_schema(prior: Any) -> Any:
+def prior_schema(prior: Prior) -> Schema | type:
     """Return the schema of a prior's state: field by field of the library's own, any dict of another's."""
     if not isinstance(prior, SparseEdges):
         return dict

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..backend.typing import ArrayLike, State
 from ..calibration.camera import Camera
-from ..critics.quadratic import QuadraticCritic
+from ..critics.quadratic import QuadraticCritic, QuadraticCriticLike
 from ..objective.prior import Prior
 from ..physics.psi import Psi
+from ..stack import StackLike
 from ..tuning import DEFAULT, Tuning
 from . import state
 from .assembly import build_objective, given_images, mean_phase, second_phase
@@ -23,6 +26,9 @@ from .problem import Problem
 from .result import Result
 from .run import run_all
 from .weights import Weights, weights_for
+
+if TYPE_CHECKING:
+    from torch import nn
 
 __all__ = ["Solver"]
 
@@ -82,18 +88,18 @@ class Solver:
 
     def __init__(
         self,
-        stack: Any = None,
+        stack: StackLike | None = None,
         *,
         psi: Psi | None = None,
         camera: Camera | None = None,
         options: SolverOptions | None = None,
-        critic: Any | None = None,
+        critic: nn.Module | None = None,
         problem: Problem | None = None,
         prior: Prior | None = None,
         weights: Weights | None = None,
-        x0: Any = None,
-        b0: Any = None,
-        quadratic_critic: Any = QuadraticCritic,
+        x0: ArrayLike | None = None,
+        b0: ArrayLike | None = None,
+        quadratic_critic: Callable[..., QuadraticCriticLike] = QuadraticCritic,
         tuning: Tuning = DEFAULT,
     ) -> None:
         if problem is None:
@@ -255,11 +261,11 @@ class Solver:
 
     # -- state ------------------------------------------------------------------------------------------------------------
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Return everything that a resumed run needs to equal an uninterrupted one: bit for bit on one machine's CPU."""
         return state.state_of(self)
 
-    def load_state_dict(self, saved: dict[str, Any]) -> None:
+    def load_state_dict(self, saved: State) -> None:
         """Continue from what :meth:`state_dict` gave; ``options.steps`` may differ, so that a finished run can go further.
 
         Raises

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Protocol
+from typing import Protocol
 
+from ..backend.typing import State
 from .history import QUANTITIES, History
 from .options import SolverOptions
 from .phase import Phase, Stop, StopReason
@@ -29,7 +30,7 @@ class Stateful(Protocol):
     seconds: float
 
 
-def state_of(solver: Stateful) -> dict[str, Any]:
+def state_of(solver: Stateful) -> State:
     """Return everything that a resumed run needs: arrays, numbers and strings."""
     return {
         "version": VERSION,
@@ -53,7 +54,7 @@ _COMMON = {
 }
 
 
-def _check(solver: Stateful, saved: dict[str, Any]) -> None:
+def _check(solver: Stateful, saved: State) -> None:
     """Raise ValueError where a field of a state is missing, of another kind or shape, not finite, or out of range."""
     length = saved.get("history", {}).get("step", ())
     columns = {name: ArrayOf((len(length),), finite=False) for name in QUANTITIES}
@@ -70,7 +71,7 @@ def _check(solver: Stateful, saved: dict[str, Any]) -> None:
                 raise ValueError(f"state['phases'][{phase.name!r}]['stop'] has an unknown reason, {state['stop']['reason']!r}")
 
 
-def restore(solver: Stateful, saved: dict[str, Any]) -> None:
+def restore(solver: Stateful, saved: State) -> None:
     """Bring every phase to where it was.
 
     Raises
