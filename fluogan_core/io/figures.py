@@ -351,15 +351,15 @@ def _losses(drawing: Figure, grid: Any, history: dict[str, np.ndarray]) -> None:
         critic.set_ylabel("frames told apart by", fontsize=9)
         critic.legend(loc="best", fontsize=8, frameon=False)
         panels.append(critic)
-        _mark_second_phase(fidelity, history)
+        _mark_last_fit(fidelity, history)
     panels[-1].set_xlabel("step")
     for axes in panels:
         axes.margins(x=0.01)
         _tidy(axes)
 
 
-def _mark_second_phase(axes: Axes, history: dict[str, np.ndarray]) -> None:
-    """Shade the steps of the second phase."""
+def _mark_last_fit(axes: Axes, history: dict[str, np.ndarray]) -> None:
+    """Shade the steps after the mean fit."""
     phase = np.asarray(history.get("phase", ()), dtype=np.float64)
     (steps,) = np.nonzero(phase == 1)
     if not steps.size:
@@ -367,7 +367,7 @@ def _mark_second_phase(axes: Axes, history: dict[str, np.ndarray]) -> None:
     axes.axvspan(steps[0] + 0.5, steps[-1] + 1.5, color=_HELD_OUT_COLOUR, alpha=0.07, lw=0)
     late = steps[0] > 0.8 * phase.size
     axes.annotate(
-        "second phase",
+        "after the mean fit",
         (steps[0] + 0.5, 0.94),
         xycoords=axes.get_xaxis_transform(),
         xytext=(-3 if late else 3, 0),
