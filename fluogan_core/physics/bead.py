@@ -23,6 +23,11 @@ _FLAT = 3
 #: At the border the image may be this part of its largest value; another maximum of this part is another bead, if the image
 #: falls to this part of it in between.
 _BORDER, _SECOND, _BETWEEN = 0.25, 0.2, 0.8
+#: A bead is this many standard deviations of its noise bright, in the mean of 3 x 3 pixels; of noise alone the brightest
+#: place of a large image has about 4.
+_BRIGHT = 6.0
+#: One pixel holds this part of a hot pixel's light; of a PSF that is as wide as a pixel 0.6.
+_ONE_PIXEL = 0.8
 
 
 def clean_bead(image: np.ndarray, background: float | None) -> tuple[np.ndarray, list[float]]:
@@ -48,7 +53,7 @@ def clean_bead(image: np.ndarray, background: float | None) -> tuple[np.ndarray,
     Raises
     ------
     ValueError
-        If the bead is saturated or reaches the image's border.
+        If the bead is saturated, reaches the image's border, is not brighter than noise, or is a single pixel.
     """
     from scipy.ndimage import uniform_filter
 
@@ -62,6 +67,12 @@ def clean_bead(image: np.ndarray, background: float | None) -> tuple[np.ndarray,
     smooth = uniform_filter(image, 3, mode="nearest") - level
     peak = np.unravel_index(int(smooth[1:-1, 1:-1].argmax()), (image.shape[0] - 2, image.shape[1] - 2))
     centre = [float(peak[0] + 1), float(peak[1] + 1)]
+    brightest = float(smooth[1:-1, 1:-1].max()) / (noise / 3.0)
+    if brightest < _BRIGHT:
+        raise ValueError(
+            f"the measured PSF shows no bead: its brightest 3 x 3 pixels are {brightest:.1f} standard deviations of noise "
+            f"above the background, at least {_BRIGHT:g} are needed; average more frames or several beads"
+        )
     radius = 0.0
     for _ in range(10):
         before = (*centre, radius)
@@ -79,7 +90,14 @@ def clean_bead(image: np.ndarray, background: float | None) -> tuple[np.ndarray,
     _name_border_and_second(uniform_filter(image, 3, mode="nearest") - level, centre, noise)
     ring, mean, _ = _rings(image - level, distance)
     bead = np.where(mean[ring] < _EVEN * noise, mean[ring], image - level)
-    return np.where(distance <= radius, np.maximum(bead, 0.0), 0.0), centre
+    bead = np.where(distance <= radius, np.maximum(bead, 0.0), 0.0)
+    if bead.max() > _ONE_PIXEL * bead.sum() > 0:
+        row, column = (int(at) for at in np.unravel_index(int(bead.argmax()), bead.shape))
+        raise ValueError(
+            f"the measured PSF has {bead.max() / bead.sum():.0%} of its light in one pixel, row {row}, column {column}: a hot "
+            "pixel, or pixels too large to show the PSF; take another image"
+        )
+    return bead, centre
 
 
 def _centroid(image: np.ndarray) -> list[float]:
@@ -129,19 +147,20 @@ def _name_border_and_second(smooth: np.ndarray, centre: list[float], noise: floa
     row, column = (min(max(round(at), 0), size - 1) for at, size in zip(centre, smooth.shape))
     top = float(smooth[row, column])
     rim = max(float(part.max()) for part in (smooth[0], smooth[-1], smooth[:, 0], smooth[:, -1]))
-    if rim > max(_BORDER * top, 6.0 * noise / 3.0):
+    if rim > max(_BORDER * top, _BRIGHT * noise / 3.0):
         raise ValueError(
             f"the measured PSF is {rim / top:.0%} as bright at the image's border as in its middle: the bead, or another one, "
             "lies at the border; cut the image out with one bead in its middle and space about it"
         )
-    maxima = (smooth == maximum_filter(smooth, 5)) & (smooth > max(_SECOND * top, 6.0 * noise / 3.0))
+    maxima = (smooth == maximum_filter(smooth, 5)) & (smooth > max(_SECOND * top, _BRIGHT * noise / 3.0))
     for place in np.argwhere(maxima):
         way = np.linspace(0, 1, 33)
         line = map_coordinates(smooth, [start + (end - start) * way for start, end in zip(centre, place)], order=1)
         if line.min() < _BETWEEN * smooth[tuple(place)]:
             log.warning(
-                "the measured PSF has a second maximum at row %d, column %d, %.0f %% as bright as the first: if that is "
-                "another bead, cut it out",
+                "the measured PSF has a second maximum at row %d, column %d, apart from its middle at row %d, column %d: if "
+                "that is another bead, cut the image out with one bead in its middle",
                 *place,
-                100 * smooth[tuple(place)] / top,
+                row,
+                column,
             )

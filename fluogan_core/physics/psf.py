@@ -155,8 +155,9 @@ def measured_psf(image: ArrayLike, *, background: float | None = None, zoom: flo
     TypeError
         If the image is a masked array or does not hold real numbers.
     ValueError
-        If the image is not 2-D, not finite, saturated, dark after the background is removed, or bright at its border; if the
-        zoom is out of range.  A second bead is named in the log.
+        If the image is not 2-D, not finite, saturated, no brighter than its noise, or bright at its border; if one pixel holds
+        nearly all of its light (a hot pixel), or it is dark after the background is removed; if the zoom is out of range.  A
+        second bead is named in the log.
 
     Examples
     --------

@@ -90,3 +90,20 @@ def test_rings_of_an_airy_pattern_are_not_other_beads(caplog):
         found = fg.measured_psf(image)
     assert not caplog.messages
     assert psf_sigma(found) == pytest.approx(psf_sigma(psf), rel=0.03)
+
+
+@pytest.mark.parametrize("window", [15, 31, 64])
+def test_noise_without_a_bead_is_refused(window):
+    for seed in range(8):
+        noise = 100 + np.random.default_rng(seed).normal(0, 4, (window, window))
+        with pytest.raises(ValueError, match="shows no bead"):
+            fg.measured_psf(noise)
+
+
+@pytest.mark.parametrize("bright", [150, 5000])
+def test_a_hot_pixel_is_no_bead(bright):
+    for seed in range(4):
+        image = 100 + np.random.default_rng(seed).normal(0, 4, (25, 25))
+        image[11, 13] += bright
+        with pytest.raises(ValueError, match="in one pixel, row 11, column 13"):
+            fg.measured_psf(image, zoom=4)
