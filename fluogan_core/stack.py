@@ -87,6 +87,14 @@ class Stack:
         What a user should know of how the file was read: parts joined, frames that its header promises and that are not there.
     left_out : tuple of int
         Of these, the frames that were left out afterwards because they stand apart (empty, dark, saturated, ...).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fluogan_core as fg
+    >>> stack = fg.Stack(np.zeros((20, 16, 16), np.uint16), pixel_size_nm=100.0)
+    >>> stack.frames.shape, stack.notes
+    ((20, 16, 16), ())
     """
 
     frames: np.ndarray

@@ -48,6 +48,16 @@ class Estimator:
         Whether it differentiates the critic.
     options : tuple of str
         Which of ``"background_rule"``, ``"corrected_frames"`` and ``"lattice"`` it reads.  Values of the others are refused.
+
+    See Also
+    --------
+    fluogan_core.register_estimator : makes it known, with an example.
+
+    Examples
+    --------
+    >>> from fluogan_core.critics.estimators import estimator_named
+    >>> estimator_named("photon").keeps, estimator_named("photon").options
+    (('mean', 'detection'), ('background_rule',))
     """
 
     name: str
@@ -59,7 +69,18 @@ class Estimator:
     options: tuple[str, ...] = ()
 
     def refuse_unused(self, **given: object) -> None:
-        """Raise a ValueError for a given option that this estimator does not read, unless its value is right all the same."""
+        """Raise where an option is given that this estimator does not read.
+
+        Parameters
+        ----------
+        **given
+            Values of options by their names, of ``"background_rule"``, ``"corrected_frames"`` and ``"lattice"``.
+
+        Raises
+        ------
+        ValueError
+            The message names the methods that read the option.  A default, and ``lattice=1``, are right for every estimator.
+        """
         for name, value in given.items():
             if name in self.options or value in OPTIONS[name]:
                 continue

@@ -106,14 +106,34 @@ class CriticEvaluator:
         return y
 
     def values(self, y: Array) -> Array:
-        """Return the scores of frames (S, M1, M2), (S,)."""
+        """Return the scores of frames.
+
+        Parameters
+        ----------
+        y : (S, M1, M2) array
+            Counts; cast to the critic's dtype, and not changed.
+
+        Returns
+        -------
+        (S,) array, in the critic's precision
+        """
         return self._torch.critic_values(self._critic, self._taken(y))
 
     def slope(self, y: Array) -> Array:
-        """Return the gradient of D with respect to each frame, (S, M1, M2).
+        """Return the gradient of D with respect to each frame.
 
         Of a critic of the kernels' family by the kernels, so that the linear term of :meth:`photon_remainders` is this one to
         the last digit.
+
+        Parameters
+        ----------
+        y : (S, M1, M2) array
+            Counts; cast to the critic's dtype, and not changed.
+
+        Returns
+        -------
+        (S, M1, M2) array, in the critic's precision
+            Score per count.
         """
         y, network = self._taken(y), self._prepared()
         if network is not None:
@@ -123,7 +143,19 @@ class CriticEvaluator:
         return self._in_chunks(lambda part: self._torch.critic_input_gradient(self._critic, part), y, max(1, self.chunk // 2))
 
     def pixel_differences(self, y: Array, step: float) -> Array:
-        """Return D(y + step e_j) - D(y) for each pixel j of each frame, (S, M1, M2)."""
+        """Return D(y + step e_j) - D(y) for each pixel j of each frame.
+
+        Parameters
+        ----------
+        y : (S, M1, M2) array
+            Counts; cast to the critic's dtype, and not changed.
+        step : float
+            Counts that are added to one pixel.
+
+        Returns
+        -------
+        (S, M1, M2) array, in the critic's precision
+        """
         y, network = self._taken(y), self._prepared()
         if network is not None:
             kernel = self._kernel("critic_differences")
@@ -131,14 +163,40 @@ class CriticEvaluator:
         return reference.critic_differences(self.values, y, step, chunk=self.chunk)
 
     def photon_differences(self, y: Array, sets: PhotonSets, step: float) -> Array:
-        """Return D(y + step * photons) - D(y) for equally many sets of photons per frame, (P,), frame by frame."""
+        """Return D(y + step * photons) - D(y) for equally many sets of photons per frame.
+
+        Parameters
+        ----------
+        y : (S, M1, M2) array
+            Counts; cast to the critic's dtype, and not changed.
+        sets : PhotonSets
+            P sets, as many for each frame, frame by frame.
+        step : float
+            Counts per photon.
+
+        Returns
+        -------
+        (P,) array, in the critic's precision
+        """
         y, network, frame = self._taken(y), self._prepared(), self._owners(y, sets)
         if network is not None:
             return self._kernel("perturbation_differences")(network, y, frame, sets.starts, sets.pixels, step)
         return reference.perturbation_differences(self.values, y, frame, sets, step, chunk=self.chunk)
 
     def photon_remainders(self, y: Array, slope: Array, sets: PhotonSets, step: float) -> Array:
-        """Return the same less the linear prediction, ``step * <grad D, photons>``, given the frames' :meth:`slope`."""
+        """Return :meth:`photon_differences` less their linear prediction, ``step * <grad D, photons>``.
+
+        Parameters
+        ----------
+        y, sets, step
+            As for :meth:`photon_differences`.
+        slope : (S, M1, M2) array
+            The frames' :meth:`slope`.
+
+        Returns
+        -------
+        (P,) array, in the critic's precision
+        """
         y, network, frame = self._taken(y), self._prepared(), self._owners(y, sets)
         if network is not None:
             kernel = self._kernel("perturbation_differences")

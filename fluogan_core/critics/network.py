@@ -113,7 +113,18 @@ class Critic(nn.Module):
         self.register_buffer("input_std", torch.empty(self.shape, **_PLAIN))
 
     def normalise(self, mean: ArrayLike, std: ArrayLike) -> None:
-        """Set the input normalisation, counts: scalars or (M1, M2) images; ``std`` must be positive."""
+        """Set the input normalisation.
+
+        Parameters
+        ----------
+        mean, std : float or (M1, M2) array_like
+            Counts.
+
+        Raises
+        ------
+        ValueError
+            If ``mean`` is not finite or ``std`` not above 0.
+        """
         mean, std = (torch.as_tensor(np.asarray(v, dtype=np.float32), device=self.input_mean.device) for v in (mean, std))
         if not bool(torch.isfinite(mean).all()) or not bool((std > 0).all()):
             raise ValueError("the input's mean must be finite and its standard deviation positive")
@@ -121,7 +132,22 @@ class Critic(nn.Module):
         self.input_std.copy_(std.expand(self.shape))
 
     def forward(self, y: torch.Tensor) -> torch.Tensor:
-        """Return the score of each frame: (S, M1, M2) counts to (S,)."""
+        """Return the score of each frame.
+
+        Parameters
+        ----------
+        y : (S, M1, M2) tensor
+            Counts.
+
+        Returns
+        -------
+        (S,) tensor
+
+        Raises
+        ------
+        ValueError
+            If the frames are of another shape than the critic's.
+        """
         h = self._normalised(y)
         for convolution in self.convolutions:
             # a monotone function may follow the maximum: the same values, fewer of them
@@ -134,10 +160,20 @@ class Critic(nn.Module):
         return ((y - self.input_mean) / self.input_std).unsqueeze(1)
 
     def slope(self, y: torch.Tensor) -> torch.Tensor:
-        """Return the gradient of the score with respect to each frame, (S, M1, M2), differentiable in the weights alone.
+        """Return the gradient of the score with respect to each frame, differentiable in the weights alone.
 
         The critic is piecewise linear: its slope depends on the weights, and on a pattern of signs and maxima which, where the
         slope exists, moves with neither weights nor frames.  Autograd would carry zeros back through that pattern.
+
+        Parameters
+        ----------
+        y : (S, M1, M2) tensor
+            Counts.
+
+        Returns
+        -------
+        (S, M1, M2) tensor
+            Score per count.
         """
         pattern = []
         with torch.no_grad():
@@ -164,7 +200,12 @@ class Critic(nn.Module):
         return nn.functional.max_unpool2d(values, winners, [self.pool] * 2, output_size=size)
 
     def extra_repr(self) -> str:
-        """The family's parameters, for repr."""
+        """Return the family's parameters, which torch puts into repr.
+
+        Returns
+        -------
+        str
+        """
         return f"shape={self.shape}, pool={self.pool}, negative_slope={self.negative_slope:g}"
 
 

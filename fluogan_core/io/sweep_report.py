@@ -108,6 +108,20 @@ def write_sweep(
         file that would be written.
     OSError
         If the disk is full, or the directory goes away meanwhile.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import fluogan_core as fg
+    >>> stack = np.random.default_rng(0).poisson(50.0, (20, 16, 16)) + 100
+    >>> psi = fg.Psi(fg.gaussian_psf(250, 100, 2), (16, 16), 2, backend="numpy")
+    >>> options = fg.SolverOptions(method="none", warm_steps=2)
+    >>> swept = fg.sweep(stack, psi=psi, camera=fg.Camera(offset=100.0), options=options, vary={"detail": (0.1, 0.5)})
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> [path.name for path in fg.write_sweep(swept, folder.name, figure=False).values()]
+    ['sweep.json', 'sweep.tif']
+    >>> folder.cleanup()
     """
     directory = prepare_directory(directory)
     if pixel_size_nm is None:

@@ -42,7 +42,16 @@ class Prior(abc.ABC):
 
     @abc.abstractmethod
     def value(self, z: Array) -> float:
-        """Return the penalty of an image (N1, N2)."""
+        """Return the penalty of an image.
+
+        Parameters
+        ----------
+        z : (N1, N2) float32
+
+        Returns
+        -------
+        float
+        """
 
     @abc.abstractmethod
     def prox(self, v: Array, step: float | Array) -> Array:
@@ -76,7 +85,17 @@ class Prior(abc.ABC):
         return _measured(z, self.prox(z - step * slope, step).astype(z.dtype, copy=False))
 
     def terms(self, z: Array) -> dict[str, float]:
-        """Return the penalty by parts, under the names that the history has for them."""
+        """Return the penalty by parts.
+
+        Parameters
+        ----------
+        z : (N1, N2) float32
+
+        Returns
+        -------
+        dict of str to float
+            Under the names that the history has for them.
+        """
         return {"prior": self.value(z)}
 
     def restarted(self, edges: Array | None = None) -> Prior:
@@ -86,15 +105,32 @@ class Prior(abc.ABC):
         ----------
         edges : (N1, N2) float32, optional
             Relative weight of an edge at every pixel.
+
+        Returns
+        -------
+        Prior
         """
         return self
 
     def state_dict(self) -> State:
-        """Return what a resumed fit needs of the prior; nothing by default."""
+        """Return what a resumed fit needs of the prior; nothing by default.
+
+        Returns
+        -------
+        dict
+            Numbers, words and arrays by name.
+        """
         return {}
 
     def load_state_dict(self, state: State, asarray: Callable[[Array], Array]) -> None:  # noqa: B027
-        """Restore what :meth:`state_dict` gave; ``asarray`` brings an image to where it is computed."""
+        """Restore what :meth:`state_dict` gave.
+
+        Parameters
+        ----------
+        state : dict
+        asarray : callable
+            Brings an image to where it is computed.
+        """
 
 
 class SparseEdges(Prior):

@@ -59,6 +59,19 @@ def prox_step(x: Array, grad: Array, *, step: float, threshold: float = 0.0, out
     -------
     ProxStep
         ``x`` the new image, ``change`` = ||new - old||, ``size`` = ||new||, ``total`` = sum of the new image.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If x and grad differ in shape, or x is not float32 or float64.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fluogan_core as fg
+    >>> taken = fg.prox_step(np.array([[2.0, 0.1]]), np.array([[1.0, 1.0]]), step=0.5, threshold=1.0)
+    >>> taken.x, taken.total
+    (array([[1., 0.]]), 1.0)
     """
     backend = backend_of(x=x, grad=grad, out=out)
     if x.shape != grad.shape:
@@ -131,6 +144,17 @@ def prox_total_variation(
     ------
     ValueError, TypeError
         If the weight or the edges are not above 0, the dual's shape or dtype are not v's, or v is not a real image.
+
+    Examples
+    --------
+    The two sides of an edge are two pixels wide, and each moves towards the other by half of the weight:
+
+    >>> import numpy as np
+    >>> import fluogan_core as fg
+    >>> v = np.repeat([[0.0, 0.0, 4.0, 4.0]], 2, axis=0)
+    >>> fg.prox_total_variation(v, 1.0, dual=np.zeros((2, *v.shape)), sweeps=500).round(3)
+    array([[0.5, 0.5, 3.5, 3.5],
+           [0.5, 0.5, 3.5, 3.5]])
     """
     uniform = not getattr(weight, "ndim", 0)
     backend = backend_of(v=v, weight=None if uniform else weight, dual=dual, edges=edges, out=out)

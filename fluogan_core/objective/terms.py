@@ -80,6 +80,23 @@ class Objective:
     prior : Prior
     step_x, step_b : float
         Safe steps :math:`1 / (\gamma \|\Psi\|^2)` and, for :meth:`background_step`, :math:`1 / \gamma`.
+
+    Raises
+    ------
+    ValueError
+        If the mean frame is not of psi's field, a weight is out of its range, or weights of the library's prior are given
+        beside another prior.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fluogan_core as fg
+    >>> psi = fg.Psi(fg.gaussian_psf(300, 100, 2), (16, 16), 2, backend="numpy")
+    >>> x, b = np.zeros(psi.fine_shape, np.float32), np.full(psi.shape, 3, np.float32)
+    >>> x[16, 16] = 100
+    >>> objective = fg.Objective(psi, psi.forward(x) + b, sparsity=0.5, smoothness=10.0)
+    >>> {name: round(value, 3) for name, value in objective.terms(x, b).items()}
+    {'fidelity': 0.0, 'sparsity': 50.0, 'total_variation': 0.0, 'smoothness': 0.0}
     """
 
     def __init__(
@@ -112,15 +129,46 @@ class Objective:
         self.step_b = 1.0 / self.fidelity
 
     def residual(self, x: Array, b: Array) -> Array:
-        r"""Return :math:`\Psi x + b - \bar y`, photons."""
+        r"""Return :math:`\Psi x + b - \bar y`.
+
+        Parameters
+        ----------
+        x, b : (N1, N2), (M1, M2) array
+            Emissions and photons.
+
+        Returns
+        -------
+        (M1, M2) array
+            Photons.
+        """
         return self.psi.forward(x) + b - self.mean
 
     def gradient_x(self, residual: Array) -> Array:
-        r"""Return :math:`\gamma \Psi^T r`, the smooth part's gradient in x."""
+        r"""Return :math:`\gamma \Psi^T r`, the smooth part's gradient in x.
+
+        Parameters
+        ----------
+        residual : (M1, M2) array
+            r, photons.
+
+        Returns
+        -------
+        (N1, N2) array
+        """
         return self.fidelity * self.psi.adjoint(residual)
 
     def gradient_b(self, residual: Array, b: Array) -> Array:
-        r"""Return :math:`\gamma r + \lambda_2 (\nabla^T\nabla)^p b`, the smooth part's gradient in b."""
+        r"""Return :math:`\gamma r + \lambda_2 (\nabla^T\nabla)^p b`, the smooth part's gradient in b.
+
+        Parameters
+        ----------
+        residual, b : (M1, M2) array
+            r and b, photons.
+
+        Returns
+        -------
+        (M1, M2) array
+        """
         return self.fidelity * residual + self._bending.gradient(b)
 
     def terms(self, x: Array, b: Array, residual: Array | None = None) -> dict[str, float]:
@@ -142,7 +190,17 @@ class Objective:
         return {"fidelity": fidelity} | self.prior.terms(x) | {"smoothness": self.smoothness_of(b)}
 
     def smoothness_of(self, b: Array) -> float:
-        r"""Return the background's penalty :math:`\tfrac{\lambda_2}{2} \|\nabla^p b\|^2`."""
+        r"""Return the background's penalty :math:`\tfrac{\lambda_2}{2} \|\nabla^p b\|^2`.
+
+        Parameters
+        ----------
+        b : (M1, M2) array
+            Photons.
+
+        Returns
+        -------
+        float
+        """
         return self._bending.energy(b)
 
     @cached_property
@@ -177,7 +235,18 @@ class Objective:
         return bounded
 
     def unbounded_background(self, light: Array) -> Array:
-        r"""Return the best background if it could be negative: affine in the light :math:`\Psi x`."""
+        r"""Return the best background if it could be negative: affine in the light :math:`\Psi x`.
+
+        Parameters
+        ----------
+        light : (M1, M2) array
+            :math:`\Psi x`, photons.
+
+        Returns
+        -------
+        (M1, M2) array
+            Photons.
+        """
         return self._bending.lowpass(self.mean - light, self.fidelity)
 
     def best_background(self, light: Array, *, free: Array | None = None, warm: WarmStart | None = None) -> Array:
@@ -191,12 +260,30 @@ class Objective:
             :meth:`unbounded_background` of this light, if known.
         warm : WarmStart, optional
             Handed from call to call where the light changes little: where the bound matters a few turns are then enough.
+
+        Returns
+        -------
+        (M1, M2) array
+            Photons, 0 or more.
         """
         return self._smooth(self.mean - light, self.fidelity, None, free, warm)
 
     def background_step(self, b: Array, slope: Array, step: float) -> Array:
-        r"""Return the proximal gradient step of b: ``slope`` is the gradient of all but the penalty and the bound.
+        r"""Return the proximal gradient step of b.
 
         Taking the penalty in the proximal operator keeps the safe step at :math:`1/\gamma`, however stiff it is.
+
+        Parameters
+        ----------
+        b : (M1, M2) array
+            Photons.
+        slope : (M1, M2) array
+            The gradient of all but the penalty and the bound.
+        step : float
+
+        Returns
+        -------
+        (M1, M2) array
+            Photons, 0 or more.
         """
         return self._smooth(b - step * slope, 1.0 / step, b)

@@ -16,12 +16,10 @@ apart are alike to the data, not to the eye.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -39,6 +37,7 @@ from ..solvers.solver import Solver
 from ..stack import StackLike
 from ..tuning import DEFAULT, Tuning
 from .grid import PSF_WIDTH, Value, plan_sweep, spelled
+from .messages import each_message_once
 
 __all__ = ["CrossFit", "ScoreGap", "Sweep", "Trial", "paired_difference", "sweep"]
 
@@ -95,6 +94,12 @@ class Trial:
         None if the setting failed.
     failure : str
         Why it failed; empty if it did not.
+
+    Examples
+    --------
+    >>> import fluogan_core as fg
+    >>> fg.Trial({"detail": 0.13}, fg.SolverOptions(detail=0.13), 2.5, None, "not finite").label
+    'detail=0.13'
     """
 
     values: dict[str, Value]
@@ -157,6 +162,17 @@ class Sweep:
         What all settings share, what was varied apart.
     bad_pixels : (M1, M2) bool
         Hot, dead or stuck pixels, left out of all fits and scored as the others predict them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fluogan_core as fg
+    >>> stack = np.random.default_rng(0).poisson(50.0, (20, 16, 16)) + 100
+    >>> psi = fg.Psi(fg.gaussian_psf(250, 100, 2), (16, 16), 2, backend="numpy")
+    >>> options = fg.SolverOptions(method="none", warm_steps=2)
+    >>> swept = fg.sweep(stack, psi=psi, camera=fg.Camera(offset=100.0), options=options, vary={"detail": (0.1, 0.5)})
+    >>> [float(swept.behind(k).difference) >= 0 for k in range(swept.planned)]
+    [True, True]
     """
 
     vary: dict[str, tuple[Value, ...]]
@@ -176,7 +192,18 @@ class Sweep:
         return None if max(scores, default=-math.inf) == -math.inf else int(np.argmax(scores))
 
     def behind(self, index: int) -> ScoreGap | None:
-        """How far trial ``index`` is behind the best; None if it failed."""
+        """Return how far a trial is behind the best one.
+
+        Parameters
+        ----------
+        index : int
+            Of :attr:`trials`.
+
+        Returns
+        -------
+        ScoreGap or None
+            None if the trial failed.
+        """
         best, fit = self.best, self.trials[index].fit
         if best is None or fit is None:
             return None
@@ -273,12 +300,23 @@ def sweep(
         Before any work: if a name cannot be varied, a value is not of its kind or range or comes twice, a list is empty, the
         grid is larger than 64, an option is varied that only the critic has while there is none, the frames are too few or
         do not fit psi, a PSF is larger than the field, or neither ``psi`` nor ``calibration`` is given, or both.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fluogan_core as fg
+    >>> stack = np.random.default_rng(0).poisson(50.0, (20, 16, 16)) + 100
+    >>> psi = fg.Psi(fg.gaussian_psf(250, 100, 2), (16, 16), 2, backend="numpy")
+    >>> options = fg.SolverOptions(method="none", warm_steps=2)
+    >>> swept = fg.sweep(stack, psi=psi, camera=fg.Camera(offset=100.0), options=options, vary={"detail": (0.1, 0.5)})
+    >>> [trial.values for trial in swept.trials], swept.best in (0, 1)
+    ([{'detail': 0.1}, {'detail': 0.5}], True)
     """
     described = operator_given(psi, camera, calibration)
     more: dict[str, Any] = {"options": options, "pixel_size_nm": pixel_size_nm, "tuning": tuning.sweep}
     plan = plan_sweep(stack, psi=described, vary=vary, **more)
     said: set[str] = set()
-    with _each_message_once(said):
+    with each_message_once(said):
         width = 1 if PSF_WIDTH in plan.vary else None
         problem = Problem.of(stack, psi=psi, camera=camera, calibration=calibration, psf_width=width)
     if problem.psi is not described:
@@ -299,7 +337,7 @@ def sweep(
             report(len(made.trials), made.planned, spelled(values))
             started, fit, failure = time.perf_counter(), None, ""
             try:
-                with _each_message_once(said):
+                with each_message_once(said):
                     fit = _cross_fit(problem, plan.halves, operator, chosen, tuning)
             except Exception as error:
                 failure = f"{type(error).__name__}: {' '.join(str(error).split())}"
@@ -344,23 +382,3 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> float | None:
     a, b = (image.astype(np.float64) - image.mean(dtype=np.float64) for image in (a, b))
     scale = math.sqrt(float((a**2).sum()) * float((b**2).sum()))
     return float((a * b).sum()) / scale if scale > 0 else None
-
-
-@contextlib.contextmanager
-def _each_message_once(said: set[str]) -> Iterator[None]:
-    """Let the log say a thing once, not again for every fit."""
-
-    here = threading.get_ident()
-
-    def first(record: logging.LogRecord) -> bool:
-        if record.thread != here:  # what others log meanwhile is theirs
-            return True
-        new = record.msg not in said
-        said.add(record.msg)
-        return new
-
-    log.addFilter(first)
-    try:
-        yield
-    finally:
-        log.removeFilter(first)

@@ -50,6 +50,13 @@ class Pattern:
         Super-resolution factor L.
     control : bool
         True if a uniform bar of the same flux stands in place of every middle pair.
+
+    Examples
+    --------
+    >>> import fluogan_core as fg
+    >>> pattern = fg.argolight_pattern((180,), pixel_size_nm=100, factor=4, shape=(32, 32))
+    >>> pattern.x.shape, pattern.separations_nm, pattern.control
+    ((128, 128), (180.0,), False)
     """
 
     x: np.ndarray

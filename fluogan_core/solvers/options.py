@@ -81,6 +81,21 @@ class SolverOptions:
         The mean fit ends earlier when the relative change of x per step falls below it.
     seed : int
         Seed of everything random.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an option is out of its range or of another kind, or differs from its default though the method does not use it.
+
+    Examples
+    --------
+    >>> import fluogan_core as fg
+    >>> fg.SolverOptions(method="none", warm_steps=500).phases
+    ('mean',)
+    >>> fg.SolverOptions(method="none", batch=16)
+    Traceback (most recent call last):
+    ...
+    ValueError: method='none' does not use batch; leave it out, or take a method with a network phase
     """
 
     method: str = "moments"
@@ -138,6 +153,14 @@ class SolverOptions:
     def for_method(self, method: str) -> SolverOptions:
         """Return these options with another method; what it does not use has its default value.
 
+        Parameters
+        ----------
+        method : str
+
+        Returns
+        -------
+        SolverOptions
+
         Examples
         --------
         >>> SolverOptions(steps=10, detail=0.1).for_method("none")
@@ -163,6 +186,16 @@ class SolverOptions:
         object.__setattr__(self, name, number)
 
     def differences_from(self, other: dict[str, object]) -> list[str]:
-        """Name the options, ``steps`` apart, in which ``other`` (a dict of options) differs."""
+        """Name the options, ``steps`` apart, in which other ones differ.
+
+        Parameters
+        ----------
+        other : dict
+            Options by their names.
+
+        Returns
+        -------
+        list of str
+        """
         mine = dataclasses.asdict(self)
         return [name for name, value in mine.items() if name != "steps" and other.get(name) != value]

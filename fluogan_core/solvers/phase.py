@@ -25,6 +25,14 @@ class Images(NamedTuple):
     z, x : (N1, N2) float32
         :math:`x = G z` (:class:`fluogan_core.objective.blur.GaussianKernel`).
     b : (M1, M2) float32
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fluogan_core as fg
+    >>> z, x, b = fg.Images(np.zeros((4, 4)), np.zeros((4, 4)), np.ones((2, 2)))
+    >>> b.sum()
+    np.float64(4.0)
     """
 
     z: Array
@@ -33,7 +41,14 @@ class Images(NamedTuple):
 
 
 class StopReason(enum.Enum):
-    """Why a phase ended; the value says it in words."""
+    """Why a phase ended; the value says it in words.
+
+    Examples
+    --------
+    >>> import fluogan_core as fg
+    >>> fg.StopReason.STEPS.open, fg.StopReason.CONVERGED.open
+    (True, False)
+    """
 
     STEPS = "all {steps} steps taken"
     CONVERGED = "converged after {steps} steps"
@@ -63,6 +78,12 @@ class Stop:
         What the reason needs to be understood.
     rejected : bool
         Whether its images were given up for those of the phase before, since they predict unseen frames better.
+
+    Examples
+    --------
+    >>> import fluogan_core as fg
+    >>> str(fg.Stop(fg.StopReason.CONVERGED, 120))
+    'converged after 120 steps'
     """
 
     reason: StopReason
@@ -75,10 +96,17 @@ class Stop:
         return words + (", and rejected: the mean fit predicts unseen frames better" if self.rejected else "")
 
     def state_dict(self) -> State:
+        """Return what :meth:`from_state` makes it of again.
+
+        Returns
+        -------
+        dict
+        """
         return {"reason": self.reason.name, "steps": self.steps, "detail": self.detail, "rejected": self.rejected}
 
     @classmethod
     def from_state(cls, state: State) -> Stop:
+        """Return what :meth:`state_dict` was made of."""
         return cls(StopReason[state["reason"]], int(state["steps"]), str(state["detail"]), bool(state["rejected"]))
 
 

@@ -161,13 +161,22 @@ class Problem:
             Of the frames.
         psi : Psi, optional
             Another operator of the same field.
+
+        Returns
+        -------
+        Problem
         """
         chosen = self.counts[self.psi.backend.xp.asarray(numbers)]
         name = f"{self.fingerprint}, {len(numbers)} frames crc32 {zlib.crc32(np.asarray(numbers).tobytes()):08x}"
         return self._measured(self.psi if psi is None else psi, self.camera, chosen, self.bad_pixels, name)
 
     def identity(self) -> State:
-        """Return what a checkpoint must agree on: frames, operator and camera, in words and checksums."""
+        """Return what a checkpoint must agree on: frames, operator and camera, in words and checksums.
+
+        Returns
+        -------
+        dict
+        """
         return {
             "fingerprint": self.fingerprint,
             "psi": f"{self.psi!r} crc32 {zlib.crc32(self.psi.table.tobytes()):08x}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 from ..calibration.calibrate import Calibration
 from ..calibration.camera import Camera
@@ -13,7 +13,7 @@ from .options import SolverOptions
 from .phase import Callback
 from .problem import Problem
 from .result import Result
-from .solver import Solver
+from .solver import Solver, SolverArguments
 
 __all__ = ["reconstruct"]
 
@@ -29,7 +29,7 @@ def reconstruct(
     progress: bool | None = None,
     checkpoint: str | Path | None = None,
     resume: bool = False,
-    **solver_arguments: Any,
+    **solver_arguments: Unpack[SolverArguments],
 ) -> Result:
     """Reconstruct x and b from a stack: calibrate where nothing is given, then everything that :class:`Solver` does.
 

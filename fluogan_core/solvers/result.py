@@ -44,6 +44,17 @@ class Result:
         Why each phase ended, in words.
     stops : dict of str to Stop
         The same by the name of the phase, to be tested: ``result.stops["mean"].reason is StopReason.CONVERGED``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fluogan_core as fg
+    >>> stack = np.random.default_rng(0).poisson(50.0, (20, 16, 16)) + 100
+    >>> psi = fg.Psi(fg.gaussian_psf(250, 100, 2), (16, 16), 2, backend="numpy")
+    >>> options = fg.SolverOptions(method="none", warm_steps=3)
+    >>> result = fg.reconstruct(stack, psi=psi, camera=fg.Camera(offset=100.0), options=options)
+    >>> result.stops["mean"].reason is fg.StopReason.STEPS, len(result.history["objective"])
+    (True, 3)
     """
 
     x: np.ndarray

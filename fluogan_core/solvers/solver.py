@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
@@ -30,7 +30,7 @@ from .weights import Weights, weights_for
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Solver"]
+__all__ = ["Solver", "SolverArguments"]
 
 log = logging.getLogger("fluogan_core")
 
@@ -38,6 +38,18 @@ NO_LIGHT = (
     "no light is left in x: the background has taken all of it (smoothness %g camera pixels: raise it) or the prior all that "
     "noise left (sparsity %g, total_variation %g: lower them)"
 )
+
+
+class SolverArguments(TypedDict, total=False):
+    """Arguments of :class:`Solver` that :func:`fluogan_core.reconstruct` hands on."""
+
+    critic: nn.Module | None
+    prior: Prior | None
+    weights: Weights | None
+    x0: ArrayLike | None
+    b0: ArrayLike | None
+    quadratic_critic: Callable[..., QuadraticCriticLike]
+    tuning: Tuning
 
 
 class Solver:
@@ -84,6 +96,19 @@ class Solver:
     ValueError
         If the stack is not (T, M1, M2) with psi's field, has fewer than two frames, or holds NaN; if a critic is given to a
         method that trains none, or ``held_out`` leaves the default method fewer than two frames.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fluogan_core as fg
+    >>> stack = np.random.default_rng(0).poisson(50.0, (20, 16, 16)) + 100
+    >>> psi = fg.Psi(fg.gaussian_psf(250, 100, 2), (16, 16), 2, backend="numpy")
+    >>> options = fg.SolverOptions(method="none", warm_steps=3)
+    >>> solver = fg.Solver(stack, psi=psi, camera=fg.Camera(offset=100.0), options=options)
+    >>> while solver.current is not None:
+    ...     record = solver.step()
+    >>> solver.stop_reason, solver.result().x.shape
+    ('mean fit: all 3 steps taken', (32, 32))
     """
 
     def __init__(
@@ -166,6 +191,11 @@ class Solver:
     def step(self) -> dict[str, float]:
         """Take one step of the current phase and return its record.
 
+        Returns
+        -------
+        dict of str to float
+            One entry for each of :data:`fluogan_core.solvers.history.QUANTITIES`; NaN where the phase has none.
+
         Raises
         ------
         FloatingPointError
@@ -236,7 +266,12 @@ class Solver:
             self._number = len(self.phases)
 
     def result(self) -> Result:
-        """Return the images as they stand: the outcome of the last phase that took a step."""
+        """Return the images as they stand: the outcome of the last phase that took a step.
+
+        Returns
+        -------
+        Result
+        """
         psi = self.problem.psi
         host, outcome, of_mean = psi.backend.to_host, self.outcome, self.mean_phase.outcome
         timings = {"total": self.seconds}
@@ -262,11 +297,21 @@ class Solver:
     # -- state ------------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> State:
-        """Return everything that a resumed run needs to equal an uninterrupted one: bit for bit on one machine's CPU."""
+        """Return everything that a resumed run needs to equal an uninterrupted one: bit for bit on one machine's CPU.
+
+        Returns
+        -------
+        dict
+            Numbers, words and arrays by name, or lists and dicts of them.
+        """
         return state.state_of(self)
 
     def load_state_dict(self, saved: State) -> None:
         """Continue from what :meth:`state_dict` gave; ``options.steps`` may differ, so that a finished run can go further.
+
+        Parameters
+        ----------
+        saved : dict
 
         Raises
         ------
@@ -279,7 +324,12 @@ class Solver:
         self._advance()
 
     def save(self, path: str | Path) -> None:
-        """Write the state to ``path``: to a temporary file first, then renamed."""
+        """Write the state to a file: to a temporary one first, which is then renamed.
+
+        Parameters
+        ----------
+        path : path
+        """
         from .checkpoint import write_state  # loads torch
 
         write_state(self.state_dict(), Path(path))
@@ -287,6 +337,10 @@ class Solver:
 
     def load(self, path: str | Path) -> None:
         """Continue from the file that :meth:`save` wrote.
+
+        Parameters
+        ----------
+        path : path
 
         Raises
         ------

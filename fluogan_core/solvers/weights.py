@@ -31,6 +31,25 @@ class Weights:
         Standard deviation of the blur G that the image is sought through, as a fraction of the PSF's.
     iterations : int
         Of the fit of the mean.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a weight is out of its range.
+
+    Examples
+    --------
+    A solver takes the weights of another one's field:
+
+    >>> import dataclasses
+    >>> import numpy as np
+    >>> import fluogan_core as fg
+    >>> stack = np.random.default_rng(0).poisson(50.0, (20, 16, 16)) + 100
+    >>> psi = fg.Psi(fg.gaussian_psf(250, 100, 2), (16, 16), 2, backend="numpy")
+    >>> given = {"psi": psi, "camera": fg.Camera(offset=100.0), "options": fg.SolverOptions(method="none")}
+    >>> weights = dataclasses.replace(fg.Solver(stack, **given).weights, iterations=3)
+    >>> fg.Solver(stack, **given, weights=weights).total_steps
+    3
     """
 
     fidelity: float
