@@ -76,6 +76,7 @@ class CriticEvaluator:
         scores.refuse_half_precision(self._critic)
         budget = self.backend.memory_budget() if memory_budget is None else memory_budget
         self.memory_budget = whole_number(budget, "memory_budget", low=1)
+        # no result depends on this bound; it matters for a critic of next to no activations
         self.chunk = max(1, min(65536, self.memory_budget // scores.activation_bytes(self._critic, self.shape)))
         self._weights: Any = None
         self._network: Any = None

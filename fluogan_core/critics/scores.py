@@ -181,6 +181,8 @@ def check_scores(critic: CriticLike, frames: Array) -> None:
         other = first + (1 + abs(first)) * pattern
     alone, again = (float(critic_values(critic, first)[0]) for _ in range(2))
     far, beside = critic_values(critic, xp.concatenate([other, first])).tolist()
+    # limits of a check, which no result depends on: a score is a sum of many numbers, so that it is rounded by more than its
+    # last digit
     precision = 100 * float(np.finfo(frames_dtype(critic, first)).eps)
     allowed = 0.01 * abs(far - alone) + precision * max(abs(alone), abs(far))
     if abs(again - alone) > allowed:

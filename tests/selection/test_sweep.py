@@ -17,6 +17,7 @@ from fluogan_core.metrics.prediction import held_out_score
 from fluogan_core.selection import trials
 from fluogan_core.selection.grid import MOST_SETTINGS, parted, plan_sweep
 from fluogan_core.selection.trials import ScoreGap, paired_difference
+from fluogan_core.tuning import DEFAULT
 
 # -- the halves, and what is scored on them -----------------------------------------------------------------------------
 
@@ -337,3 +338,19 @@ def test_a_best_value_at_the_end_of_those_tried_is_remarked(finished_sweep):
     assert tried(record(), {"detail": (0.2,)}).notes == ()
     best = dataclasses.replace(finished_sweep.trials[0], values={"sparsity": 0.0})
     assert dataclasses.replace(finished_sweep, vary={"sparsity": (0.0, 1.0)}, trials=[best]).notes == ()
+
+
+def test_numbers_by_trial_reach_the_plan_and_the_fits():
+    tuning = dataclasses.replace(
+        DEFAULT,
+        sweep=dataclasses.replace(DEFAULT.sweep, blocks=8, detail=(1.0, 2.0), total_variation=(1.0,)),
+        mean_phase=dataclasses.replace(DEFAULT.mean_phase, most=11),
+    )
+    options = fg.SolverOptions(method="none")
+    stack, camera = record(), fg.Camera()
+    swept = fg.sweep(stack, psi=operator(), camera=camera, options=options, tuning=tuning)
+    assert [trial.values["detail"] for trial in swept.trials] == [options.detail, 2 * options.detail]
+    assert swept.blocks.max() == 7
+    few = dataclasses.replace(options, warm_steps=11)
+    expected = fg.sweep(stack, psi=operator(), camera=camera, options=few, vary=swept.vary, tuning=tuning)
+    np.testing.assert_array_equal(swept.trials[0].fit.x, expected.trials[0].fit.x)
