@@ -285,11 +285,8 @@ def camera_from(
     doubt = flicker.disagreement if flicker else 0.0
     uncorrected = _resolve(mean[used], moments.variance[used], 1.0 / fit[used], darkest, given, t)
     gain_error, offset_error = (math.hypot(error[k], bend[k], doubt * abs(uncorrected[k] - table[0, k])) for k in (0, 1))
-    # What one brightness per emission leaves unexplained of the flicker may be in the slope too.  Where it describes the flicker,
-    # the rest is that of single places and averages out: its share of the power counts, not of the amplitude.
-    misfit = flicker.misfit if flicker else 0.0
-    share = misfit if misfit > t.described else misfit**2
-    unexplained = share * abs(uncorrected[0] - found_gain)
+    # what one brightness per emission leaves unexplained of the flicker may be in the slope too
+    unexplained = flicker.misfit * abs(uncorrected[0] - found_gain) if flicker else 0.0
     if "gain" not in given:
         if not found_gain > t.clear_gain * math.hypot(gain_error, unexplained):
             raise ValueError(gain_refusal(moments, found_gain, gain_error, unexplained, t))

@@ -47,9 +47,6 @@ class CameraTuning:
         No camera but a photon counter has less noise, photons rms; 10 counts at 120 per photon is an EM register at full gain.
     clear_gain : float
         A gain is refused unless it is this many of its standard errors.  No record.
-    described : float
-        Misfit of the flicker below which one brightness per emission describes it.  By trial: lines of many blinking molecules
-        in 60 to 300 frames have 0.09 to 0.20, few bright molecules in 50 frames 0.36 to 0.61.
     least_shot : float
         Part of the variance that is left to photons where flicker seems to explain all of it and the gain is given.  No record.
     contradicted, contradicted_by : float
@@ -87,7 +84,6 @@ class CameraTuning:
     most_read_noise: float = 2.5
     least_noise: float = 0.07
     clear_gain: float = 2.0
-    described: float = 0.28
     least_shot: float = 0.01
     contradicted: float = 4.0
     contradicted_by: float = 0.25
