@@ -126,8 +126,12 @@ class ComparesFrames(Layered):
 
 
 BROKEN = {
-    "noise": (Noisy, "at one call and .* at the next"),
-    "dropout that is always on": (lambda: Layered(AlwaysDropping()), "at one call and .* at the next"),
+    # two draws may agree by chance, and the frame beside another one then shows it
+    "noise": (Noisy, "at one call and .* at the next|alone and .* beside another frame"),
+    "dropout that is always on": (
+        lambda: Layered(AlwaysDropping()),
+        "at one call and .* at the next|alone and .* beside another frame",
+    ),
     "batch statistics": (lambda: Layered(nn.BatchNorm2d(4, track_running_stats=False)), "alone and .* beside another frame"),
     "minibatch discrimination": (ComparesFrames, "alone and .* beside another frame"),
 }
@@ -141,6 +145,7 @@ class AlwaysDropping(nn.Module):
 @pytest.mark.parametrize("broken", BROKEN)
 def test_a_score_that_depends_on_chance_or_on_other_frames_is_refused(rng, broken):
     make, message = BROKEN[broken]
+    torch.manual_seed(3)  # of what depends on chance, always the same draws
     y = frames_of(rng)
     for method in ("exact", "linear"):
         with pytest.raises(ValueError, match=message):
