@@ -319,8 +319,11 @@ def sweep(
     with each_message_once(said):
         width = 1 if PSF_WIDTH in plan.vary else None
         problem = Problem.of(stack, psi=psi, camera=camera, calibration=calibration, psf_width=width)
-    if problem.psi is not described:
-        plan = plan_sweep(stack, psi=problem.psi, vary=plan.vary, **more)
+    if problem.psi is not described or len(problem.counts) != len(plan.halves):
+        # the halves are of the frames that are fitted: those that stand apart are left out
+        if pixel_size_nm is None:
+            more["pixel_size_nm"] = getattr(stack, "pixel_size_nm", None)
+        plan = plan_sweep(problem.counts, psi=problem.psi, vary=plan.vary, **more)
     made = Sweep(
         plan.vary,
         [],

@@ -84,6 +84,7 @@ def test_a_folder_that_goes_while_it_is_locked_costs_nothing(tmp_path):
             shutil.rmtree(folder)
             if made:
                 folder.write_text("")
+        assert folder.exists() == made  # and no error, nothing made anew
         folder.unlink(missing_ok=True)
 
 

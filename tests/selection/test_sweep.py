@@ -240,6 +240,23 @@ def test_without_a_camera_the_whole_stack_is_calibrated_once():
     assert again.psi is found.psi
 
 
+def test_frames_that_stand_apart_are_no_part_of_the_halves():
+    counts = np.clip(np.rint(record(60)), 0, 65535).astype(np.uint16)
+    spoiled = np.insert(counts, [7, 40], 0, axis=0)
+    found = fg.calibrate(spoiled, operator(), camera=CAMERA, photons_per_emitter=6, psf_width=1)
+    assert found.left_out == (7, 41)
+    vary = {"detail": (0.2, 0.5)}
+    clean, swept = (
+        tried(frames, vary, psi=None, camera=None, calibration=calibration)
+        for frames, calibration in ((counts, dataclasses.replace(found, left_out=())), (spoiled, found))
+    )
+    assert [trial.failure for trial in swept.trials] == ["", ""]
+    assert len(swept.halves) == len(swept.blocks) == 60
+    for one, other in zip(clean.trials, swept.trials):
+        np.testing.assert_array_equal(one.fit.x, other.fit.x)
+        assert one.fit.log_density == other.fit.log_density
+
+
 def test_a_width_that_is_varied_is_not_measured(monkeypatch):
     def measure(statistics, psi, tuning):
         pytest.fail("the width was measured")
