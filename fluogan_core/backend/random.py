@@ -48,6 +48,7 @@ class Stage(enum.IntEnum):
     DIRECT_READ_NOISE = 7
     BATCH = 8
     BACKGROUND = 10
+    CHAINS = 11
 
 
 def seed_words(seed: int) -> tuple[int, int]:

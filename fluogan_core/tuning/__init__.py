@@ -20,6 +20,7 @@ __all__ = [
     "CalibrationTuning",
     "CovariancePhaseTuning",
     "CovarianceTuning",
+    "EmissionTuning",
     "EstimatorTuning",
     "LatticeTuning",
     "MeanPhaseTuning",
@@ -255,6 +256,35 @@ class CovariancePhaseTuning:
 
 
 @dataclass(frozen=True)
+class EmissionTuning:
+    """The moves of the chains of emissions (:mod:`fluogan_core.physics.emissions`).
+
+    They touch the time that a chain needs to forget where it began, not what it visits in the end.  No record.
+
+    Attributes
+    ----------
+    births, places, brightness, splits, pairs : float
+        Parts of the proposals: births and as many deaths; new places; new brightnesses; splits and as many mergers; exchanges
+        between two neighbours.
+    steps : (float, float, float)
+        Farthest new place, by three scales, standard deviations of the PSF.
+    reach : float
+        Neighbours, and the two parts of a split, lie within so many standard deviations of the PSF.
+    turns : (float, float, float)
+        Largest change of the logarithm of a brightness, by three scales.
+    """
+
+    births: float = 0.12
+    places: float = 0.4
+    brightness: float = 0.12
+    splits: float = 0.07
+    pairs: float = 0.1
+    steps: tuple[float, float, float] = (0.2, 0.6, 1.5)
+    reach: float = 1.5
+    turns: tuple[float, float, float] = (0.05, 0.2, 0.8)
+
+
+@dataclass(frozen=True)
 class NetworkPhaseTuning:
     """The fit with a network as critic.
 
@@ -310,6 +340,7 @@ class Tuning:
     reweighting : ReweightingTuning
     mean_phase : MeanPhaseTuning
     covariance_phase : CovariancePhaseTuning
+    emissions : EmissionTuning
     network_phase : NetworkPhaseTuning
     sweep : SweepTuning
 
@@ -332,6 +363,7 @@ class Tuning:
     reweighting: ReweightingTuning = field(default_factory=ReweightingTuning)
     mean_phase: MeanPhaseTuning = field(default_factory=MeanPhaseTuning)
     covariance_phase: CovariancePhaseTuning = field(default_factory=CovariancePhaseTuning)
+    emissions: EmissionTuning = field(default_factory=EmissionTuning)
     network_phase: NetworkPhaseTuning = field(default_factory=NetworkPhaseTuning)
     sweep: SweepTuning = field(default_factory=SweepTuning)
 

@@ -16,6 +16,7 @@ TABLE = {
     "emissions": "double_poisson",
     "detect": "double_poisson",
     "draw_photons": "photons",
+    "move_emissions": "emission_chains",
     "prox_step": "prox_step",
     "prox_total_variation": "total_variation",
     "make_network": "network",
