@@ -27,7 +27,7 @@ from fluogan_core.io.provenance import device_facts, loaded_versions, threads
 
 from . import QUESTIONS, STUDIES
 
-__all__ = ["Alternative", "Options", "Report", "check_document", "main", "sampled", "switches", "write"]
+__all__ = ["Alternative", "Options", "Report", "check_document", "main", "revision", "sampled", "switches", "write"]
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -244,7 +244,7 @@ def _environment(backend: Backend) -> dict[str, Any]:
     device = {k: v for k, v in device_facts(backend).items() if not k.startswith("free")}
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "revision": _revision(),
+        "revision": revision(),
         "device": device,
         "threads": threads(),
         "versions": loaded_versions(),
@@ -252,7 +252,7 @@ def _environment(backend: Backend) -> dict[str, Any]:
 
 
 @functools.cache
-def _revision() -> str | None:
+def revision() -> str | None:
     """The checkout's revision, with ``+`` where files differ from it; None outside a repository."""
     folder = Path(__file__).parent
     found = []

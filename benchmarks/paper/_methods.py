@@ -24,7 +24,7 @@ import fluogan_core as fg
 
 from . import _nanopyx
 
-__all__ = ["FOR_WRONG_PSF", "METHODS", "Image", "Job", "Recording", "left_out", "peer_versions", "warm_up"]
+__all__ = ["FOR_WRONG_PSF", "METHODS", "Image", "Job", "Recording", "left_out", "peer_versions", "spread", "warm_up"]
 
 _BY_SKIMAGE = ("Richardson-Lucy (scikit-image)", "second-order SOFI, Richardson-Lucy")
 _BY_NANOPYX = ("SRRF (nanopyx)", "eSRRF (nanopyx)")
@@ -123,23 +123,23 @@ Method = Callable[[Job], np.ndarray]
 
 def temporal_mean(job: Job) -> np.ndarray:
     """The mean frame, spread over the fine pixels."""
-    return _spread(np.maximum(job.mean - np.quantile(job.mean, 0.05), 0.0), job.psi.factor)
+    return spread(np.maximum(job.mean - np.quantile(job.mean, 0.05), 0.0), job.psi.factor)
 
 
 def sofi2(job: Job) -> np.ndarray:
     """Second-order SOFI: the covariance of consecutive frames, averaged over both directions of time."""
-    return _lit(job, _spread(_cumulant(job), job.psi.factor))
+    return _lit(job, spread(_cumulant(job), job.psi.factor))
 
 
 def sofi2_richardson_lucy(job: Job, steps: int = 200) -> np.ndarray:
     """Second-order SOFI, then Richardson-Lucy with the square of the PSF, which is the PSF of a second-order cumulant."""
     square = job.psi.psf.astype(np.float64) ** 2
-    return _lit(job, _richardson_lucy(_spread(_cumulant(job), job.psi.factor), square / square.sum(), steps))
+    return _lit(job, _richardson_lucy(spread(_cumulant(job), job.psi.factor), square / square.sum(), steps))
 
 
 def richardson_lucy(job: Job, steps: int = 200) -> np.ndarray:
     """Richardson-Lucy of scikit-image on the mean above the background."""
-    return _richardson_lucy(_spread(job.lit, job.psi.factor), job.psi.psf, steps)
+    return _richardson_lucy(spread(job.lit, job.psi.factor), job.psi.psf, steps)
 
 
 def srrf(job: Job) -> np.ndarray:
@@ -254,7 +254,7 @@ def _lit(job: Job, image: np.ndarray) -> np.ndarray:
     return image * (float(job.lit.sum()) / total) if total > 0 else image
 
 
-def _spread(image: np.ndarray, factor: int) -> np.ndarray:
+def spread(image: np.ndarray, factor: int) -> np.ndarray:
     """A camera image on the fine grid by cubic splines, the light of a camera pixel shared by its fine pixels."""
     rows, columns = ((np.arange(n * factor) + 0.5) / factor - 0.5 for n in image.shape)
     grid = np.meshgrid(rows, columns, indexing="ij")
