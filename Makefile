@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 DOCS   := $(VENV)/.ready-docs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fuzz bench peers paper real gpu-check docs clean
+.PHONY: help demo test lint fuzz bench peers paper zoo real gpu-check docs clean
 
 help:
 	@echo "make demo    simulate a blinking pattern, reconstruct it, write demo/"
@@ -17,6 +17,7 @@ help:
 	@echo "make fuzz    read damaged TIFF files (MUTANTS=20000, SEED=1): nothing hangs, escapes or loses frames in silence"
 	@echo "make bench   measure, write benchmarks/results/ and the tables of docs/"
 	@echo "make paper   repeat the paper's experiment, write benchmarks/results/ and docs/tables/ (JOBS=2 processes)"
+	@echo "make zoo     reconstruct 200 scenes drawn at random (SEED=1, PART=1/1), write benchmarks/results/zoo.json and docs/zoo.md"
 	@echo "make real    reconstruct recorded stacks (DATA=folder), write benchmarks/results/real.json and docs/real.md"
 	@echo "make gpu-check RESULTS=folder    all that needs a CUDA card, with the packages that are there"
 	@echo "make docs    build the documentation into docs/_build/html"
@@ -71,6 +72,10 @@ paper: peers
 	$(BIN)/python -m benchmarks.paper.reference
 
 # the stacks are not part of the repository: DATA says where they lie
+# two runs on two processes share the scenes: make zoo PART=1/2, make zoo PART=2/2; the last one writes the report
+zoo: peers
+	$(BIN)/python -m benchmarks.zoo --seed $(or $(SEED),1) --part $(or $(PART),1/1)
+
 real: peers
 	$(BIN)/python -m benchmarks.real $(if $(DATA),--data '$(DATA)')
 

@@ -22,5 +22,7 @@ STUDIES = {
     "widths": "What does a PSF that is too narrow or too wide do, and what do covariances say of its width?",
     "evidence": "Do a pair's frames hold that there are two lines, whatever the method?",
     "reference": "What are second moments worth on small fields, and how much of it does the critic win?",
+    "zoo": "Does the library hold on scenes drawn at random over what users vary, beside what one would do otherwise?",
+    "zoo-2": "The same on scenes by which no number of the library was chosen",
     "real": "What does the library make of recorded stacks, beside what one would do otherwise?",
 }

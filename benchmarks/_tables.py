@@ -18,7 +18,7 @@ from . import QUESTIONS, STUDIES
 __all__ = ["plain", "render", "rendered"]
 
 _BLOCK = re.compile(r"(<!-- table: (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-_MISSING = "*No figures yet: `make bench` (or `make paper`, `make real`) writes them.*"
+_MISSING = "*No figures yet: `make bench` (or `make paper`, `make zoo`, `make real`) writes them.*"
 
 Documents = dict[str, dict[str, Any]]
 

@@ -1,4 +1,4 @@
-"""Spots: what a point source leaves in each camera pixel.  PSFs come from a pupil or are Gaussian; pixels are integrated over."""
+"""Spots: what a point source leaves in each camera pixel.  PSFs come from a pupil or are Gaussian; pixels integrate."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """What one would do otherwise: images on the fine grid from the same frames and the same described PSF.
 
 Every peer gets the frames in photons by the *true* camera, which the library is given in half of the scenes only.  A peer
-returns one image per setting.  One setting, named here, is what its authors publish or what its programs preset; the others show
-what the best stop could reach, which nobody can know without the truth.
+returns one image per setting.  One setting, named here, is what its authors publish or what its programs preset.  The others
+show what the best stop could reach, which nobody can know without the truth.
 """
 
 from __future__ import annotations

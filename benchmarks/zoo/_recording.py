@@ -120,7 +120,7 @@ def _table(scene: Scene, molecules: Molecules, spots: Spots) -> np.ndarray:
     at = molecules.at / scene.pixel_nm
     table = spots.table(at, scene.size)
     if scene.row_shift:
-        shifted = [spots.table(at + [0.0, sign * scene.row_shift], scene.size) for sign in (-1.0, 1.0)]
+        shifted = [spots.table(at + np.array([0.0, sign * scene.row_shift]), scene.size) for sign in (-1.0, 1.0)]
         table = shifted[0]
         table[:, 1::2] = shifted[1][:, 1::2]
     return table

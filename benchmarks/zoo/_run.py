@@ -46,7 +46,7 @@ def run_scenes(
     options: fg.SolverOptions | None = None,
     renew: bool = False,
 ) -> None:
-    """Run the scenes that have no file in ``folder`` yet; with ``renew`` the library alone, again, on those of another revision."""
+    """Run the scenes that have no file in ``folder`` yet; ``renew`` also runs the library on those of another revision."""
     folder.mkdir(parents=True, exist_ok=True)
     todo = [number for number in numbers if not _done(folder, seed, number, renew)]
     started = time.perf_counter()
