@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from .backend.arrays import backend_of, device_of
+from .backend.kinds import as_array
 from .backend.typing import Array, ArrayLike
 
 __all__ = ["Stack", "StackLike", "UnreadableStack", "finite_stack", "frames_of", "recorded_stack", "stack_of_field"]
@@ -34,9 +36,11 @@ def finite_stack(frames: Array, name: str = "stack", *, low_frames: int = 2) -> 
 
 
 def frames_of(stack: StackLike) -> Array:
-    """The frames of a stack or an array of them, on whatever device."""
-    frames = getattr(stack, "frames", stack)
-    return frames if hasattr(frames, "__cuda_array_interface__") else np.asanyarray(frames)
+    """The frames of a stack, or an array of them of any kind, as an array of NumPy or CuPy."""
+    frames: Any = getattr(stack, "frames", stack)
+    if device_of(frames) is None:
+        frames = as_array(frames, "stack")
+    return frames if device_of(frames) is not None else np.asanyarray(frames)
 
 
 def stack_of_field(frames: Array, shape: tuple[int, int]) -> None:
@@ -51,9 +55,9 @@ def stack_of_field(frames: Array, shape: tuple[int, int]) -> None:
 
 def recorded_stack(stack: StackLike, shape: tuple[int, int] | None = None) -> np.ndarray:
     """Return the frames of a stack, or an array of them on any device, on the host; of psi's field if its shape is given."""
-    frames = getattr(stack, "frames", stack)
+    frames = frames_of(stack)
     if not isinstance(frames, np.ndarray):
-        frames = np.asarray(frames.get() if hasattr(frames, "get") else frames)
+        frames = backend_of(stack=frames).to_host(frames)
     if shape is None:
         finite_stack(frames)
     else:

@@ -24,7 +24,7 @@ from .typing import Array, ArrayLike, DTypeLike
 if TYPE_CHECKING:
     from ..kernels.cuda.device import Device
 
-__all__ = ["Backend", "backend_of", "default_memory_budget", "get_backend", "why_no_gpu"]
+__all__ = ["Backend", "backend_of", "backend_on", "default_memory_budget", "device_of", "get_backend", "why_no_gpu"]
 
 log = logging.getLogger("fluogan_core")
 
@@ -325,12 +325,17 @@ def get_backend(name: str | Backend = "auto", device: int | None = None) -> Back
     return _numpy_backend()
 
 
-def _device_of(array: Any) -> str | None:
-    """``"cpu"``, ``"cuda:N"``, or None for something that is not an array of ours."""
+def backend_on(device: str) -> Backend:
+    """Return the backend of a device, ``"cpu"`` or ``"cuda:N"``; the calling thread's current card stays what it is."""
+    return _numpy_backend() if device == "cpu" else _cupy_backend(int(device.split(":")[1]))
+
+
+def device_of(array: object) -> str | None:
+    """Return ``"cpu"``, ``"cuda:N"``, or None for something that is not an array of NumPy or CuPy."""
     if isinstance(array, np.ndarray | np.generic):
         return "cpu"
     if type(array).__module__.split(".")[0] == "cupy":
-        return f"cuda:{array.device.id}"
+        return f"cuda:{array.device.id}"  # type: ignore[attr-defined]
     return None
 
 
@@ -365,9 +370,9 @@ def backend_of(**arrays: Array | None) -> Backend:
         if array is None:
             continue
         refuse_masked(array, name)
-        place = _device_of(array)
+        place = device_of(array)
         if place is None:
-            raise TypeError(f"{name} must be a NumPy or CuPy array, got {type(array).__name__}")
+            raise TypeError(f"{name} must be a NumPy or CuPy array, got {type(array).__name__}; convert it with numpy.asarray")
         places[name] = place
     if not places:
         raise TypeError("at least one array is needed to choose a backend")
@@ -379,4 +384,4 @@ def backend_of(**arrays: Array | None) -> Backend:
                 f"{first} is {where.get(home, 'on ' + home)} but {name} is {where.get(place, 'on ' + place)}; "
                 "move one with backend.asarray"
             )
-    return _numpy_backend() if home == "cpu" else _cupy_backend(int(home.split(":")[1]))
+    return backend_on(home)

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..backend.arrays import Backend, get_backend
 from ..backend.checks import image_shape, whole_number
+from ..backend.kinds import any_kind
 from ..backend.typing import Array, CriticLike
 from ..physics.photons import PhotonSets
 from . import reference
@@ -106,6 +107,7 @@ class CriticEvaluator:
             self._checked = True
         return y
 
+    @any_kind("y")
     def values(self, y: Array) -> Array:
         """Return the scores of frames.
 
@@ -120,6 +122,7 @@ class CriticEvaluator:
         """
         return self._torch.critic_values(self._critic, self._taken(y))
 
+    @any_kind("y")
     def slope(self, y: Array) -> Array:
         """Return the gradient of D with respect to each frame.
 
@@ -143,6 +146,7 @@ class CriticEvaluator:
         # the backward pass keeps every activation and its gradient
         return self._in_chunks(lambda part: self._torch.critic_input_gradient(self._critic, part), y, max(1, self.chunk // 2))
 
+    @any_kind("y")
     def pixel_differences(self, y: Array, step: float) -> Array:
         """Return D(y + step e_j) - D(y) for each pixel j of each frame.
 

@@ -14,6 +14,7 @@ import numpy as np
 from ..backend import random
 from ..backend.arrays import backend_of
 from ..backend.checks import one_of, real_number, whole_number
+from ..backend.kinds import any_kind
 from ..backend.typing import Array, CriticLike
 from ..physics.forward import ForwardModel
 from ..stack import finite_stack
@@ -32,6 +33,7 @@ def __getattr__(name: str) -> tuple[str, ...]:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
+@any_kind("y")
 @np.errstate(under="ignore")
 def critic_differences(
     critic: CriticLike | CriticEvaluator, y: Array, step: float, method: str = "exact", *, memory_budget: int | None = None
@@ -119,6 +121,7 @@ def critic_gradient(
     with_error: Literal[True],
     tuning: EstimatorTuning = ...,
 ) -> GradientWithError: ...
+@any_kind("x", "b")
 @np.errstate(under="ignore")
 def critic_gradient(
     critic: CriticLike | CriticEvaluator,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from ..backend.checks import real_number, whole_number
+from ..backend.kinds import as_array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,7 +74,10 @@ def figure(
     if pixel_size_nm is not None:
         pixel_size_nm = real_number(pixel_size_nm, "pixel_size_nm", low=0, open_low=True)
     to_host = result.psi.backend.to_host
-    mean, x, b = (np.asarray(to_host(image), dtype=np.float64) for image in (result.mean, result.x, result.b))
+    mean, x, b = (
+        np.asarray(to_host(as_array(image, name)), dtype=np.float64)
+        for image, name in ((result.mean, "mean"), (result.x, "x"), (result.b, "b"))
+    )
     factor = result.psi.factor
     across, band = profile_band(x, factor, band=band, across=across)
 
@@ -93,7 +97,7 @@ def figure(
             (axes.axhline if across == "columns" else axes.axvline)(edge, color="white", lw=0.8, ls=(0, (4, 4)), alpha=0.7)
 
     with_critic = bool((np.asarray(result.history.get("phase", ())) == 1).any())
-    before = np.asarray(to_host(result.x_mean_fit), dtype=np.float64) if with_critic else None
+    before = np.asarray(to_host(as_array(result.x_mean_fit, "x_mean_fit")), dtype=np.float64) if with_critic else None
     _profile(drawing.add_subplot(grid[1, 0:3]), mean, x, before, factor, pixel_size_nm, across, band)
     _losses(drawing, grid, result.history)
     return drawing

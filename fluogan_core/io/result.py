@@ -93,6 +93,7 @@ def write_result(
     ['x.tif', 'b.tif', 'report.json']
     >>> folder.cleanup()
     """
+    result = result.on_host()
     directory = prepare_directory(directory)
     if pixel_size_nm is None:
         pixel_size_nm = getattr(stack, "pixel_size_nm", None)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..backend.checks import host_image
+from ..backend.kinds import any_kind
 from ..backend.typing import ArrayLike
 from ..physics.psi import Psi
 
@@ -24,6 +25,7 @@ def _compared(x: ArrayLike, truth: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     return x * (truth.sum() / x.sum()), truth
 
 
+@any_kind("x", "truth", answers=False)
 def nrmse(x: ArrayLike, truth: ArrayLike) -> float:
     """Return the root-mean-square error relative to the truth, ||s x - truth|| / ||truth||, s matching the sums.
 
@@ -58,6 +60,7 @@ def nrmse(x: ArrayLike, truth: ArrayLike) -> float:
     return float(np.linalg.norm(scaled - truth) / np.linalg.norm(truth))
 
 
+@any_kind("x", "truth", answers=False)
 def psnr(x: ArrayLike, truth: ArrayLike) -> float:
     """Return the peak signal-to-noise ratio, the peak being that of the truth, after matching sums.
 
@@ -112,6 +115,7 @@ class BlurredAgreement:
     reason: str
 
 
+@any_kind("x", "mean", answers=False)
 def blurred_agreement(x: ArrayLike, mean: ArrayLike, psi: Psi) -> BlurredAgreement:
     r"""Compare :math:`\Psi x` with the mean frame, up to a linear change of brightness.
 

@@ -19,6 +19,7 @@ from itertools import pairwise
 import numpy as np
 
 from ..backend.checks import host_image, length_or_time, real_number, whole_number
+from ..backend.kinds import any_kind
 from ..backend.typing import ArrayLike
 from ..simulation.phantom import Pattern
 
@@ -28,6 +29,7 @@ __all__ = ["RAYLEIGH_DIP", "LineReport", "PairReport", "find_lines", "line_fluxe
 RAYLEIGH_DIP = 0.265
 
 
+@any_kind("x")
 def line_profile(
     x: ArrayLike, *, fine_nm: float | None = None, span_nm: tuple[float, float] | None = None, axis: int = 0
 ) -> np.ndarray:
@@ -166,6 +168,7 @@ class PairReport:
         return None if self.distance_nm is None else self.distance_nm - self.separation_nm
 
 
+@any_kind("x", answers=False)
 def pair_report(x: ArrayLike, pattern: Pattern, group: int = 0, *, prominence: float = 0.05) -> PairReport:
     """Judge one pair of lines of a reconstruction against the pattern it was made from.
 
@@ -256,6 +259,7 @@ def pair_report(x: ArrayLike, pattern: Pattern, group: int = 0, *, prominence: f
     return report(peaks, _middles(inner, fine_nm, peaks - first * fine_nm) + first * fine_nm, dip, "; ".join(reasons))
 
 
+@any_kind("x")
 def line_fluxes(x: ArrayLike, pattern: Pattern, group: int = 0) -> np.ndarray:
     """Return the light of the four lines of a group, left to right, in the unit of ``x.sum()``.
 
@@ -329,6 +333,7 @@ class LineReport:
     reason: str
 
 
+@any_kind("x", answers=False)
 def find_lines(x: ArrayLike, pixel_size_nm: float, factor: int, *, axis: int = 0, prominence: float = 0.1) -> LineReport:
     """Find parallel lines in an image and their distances, without knowing the truth.
 

@@ -19,6 +19,7 @@ from itertools import product
 import numpy as np
 
 from ..backend.checks import squarable, whole_number
+from ..backend.kinds import any_kind
 from ..backend.typing import Array
 from ..physics.covariance import tiles
 from ..physics.forward import ForwardModel
@@ -55,6 +56,7 @@ class HeldOutScore:
     frame_log_density: np.ndarray = field(repr=False, compare=False)
 
 
+@any_kind("frames", "x", "b", answers=False)
 def held_out_score(frames: Array, model: ForwardModel, x: Array, b: Array, *, block: int = 16) -> HeldOutScore:
     """Score frames under the moments that x and b predict.
 

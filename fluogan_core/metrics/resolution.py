@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..backend.checks import host_image, length_or_time, real_number
+from ..backend.kinds import any_kind
 from ..backend.typing import ArrayLike
 
 __all__ = ["RingCorrelation", "fourier_ring_correlation"]
@@ -34,6 +35,7 @@ class RingCorrelation:
     reason: str
 
 
+@any_kind("a", "b", answers=False)
 def fourier_ring_correlation(
     a: ArrayLike, b: ArrayLike, pixel_size_nm: float, *, threshold: float = 1.0 / 7.0
 ) -> RingCorrelation:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..backend.arrays import backend_of
 from ..backend.checks import real_number, whole_number
+from ..backend.kinds import any_kind
 from ..backend.typing import Array
 
 __all__ = [
@@ -31,16 +32,19 @@ class ProxStep(NamedTuple):
     total: float
 
 
+@any_kind("v")
 def prox_nonnegative(v: Array) -> Array:
     """Return the projection of v on the non-negative orthant."""
     return backend_of(v=v).xp.maximum(v, 0)
 
 
+@any_kind("v")
 def prox_l1_nonnegative(v: Array, threshold: float) -> Array:
     """Return argmin over x >= 0 of 1/2 ||x - v||^2 + threshold * ||x||_1, that is max(v - threshold, 0)."""
     return backend_of(v=v).xp.maximum(v - threshold, 0)
 
 
+@any_kind("x", "grad", "out", writes=("out",))
 def prox_step(x: Array, grad: Array, *, step: float, threshold: float = 0.0, out: Array | None = None) -> ProxStep:
     """Take one proximal gradient step of an image, ``max(x - step * grad - step * threshold, 0)``.
 
@@ -93,6 +97,7 @@ def prox_step(x: Array, grad: Array, *, step: float, threshold: float = 0.0, out
     return ProxStep(new, change, size, total)
 
 
+@any_kind("x")
 def edge_lengths(x: Array) -> Array:
     r"""Return :math:`|(\nabla x)_i|` of an image (N1, N2): lengths of forward differences, nothing across the border."""
     xp = backend_of(x=x).xp
@@ -102,12 +107,14 @@ def edge_lengths(x: Array) -> Array:
     return xp.sqrt(square)
 
 
+@any_kind("x", "edges")
 def total_variation(x: Array, edges: Array | None = None) -> float:
     r"""Return :math:`\sum_i e_i |(\nabla x)_i|` of an image (N1, N2) in double precision, with e = 1 if not given."""
     lengths = edge_lengths(x.astype(np.float64))
     return float((lengths if edges is None else edges * lengths).sum())
 
 
+@any_kind("v", "weight", "dual", "edges", "out", writes=("dual", "out"))
 def prox_total_variation(
     v: Array, weight: float | Array, *, dual: Array, sweeps: int, edges: Array | None = None, out: Array | None = None
 ) -> Array:

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from ..backend.checks import real_number, trailing_shape, whole_number
+from ..backend.kinds import any_kind
 from ..backend.typing import Array
 from ..physics.forward import ForwardModel
 from ..physics.psi import Psi
@@ -30,6 +31,7 @@ from .prior import Prior, SparseEdges
 __all__ = ["Objective", "WarmStart", "expected_squared_distance"]
 
 
+@any_kind("x", "b", "mean")
 def expected_squared_distance(model: ForwardModel, x: Array, b: Array, mean: Array) -> float:
     r"""Return :math:`E\|Y - \bar y\|^2` by eq. (10).
 
@@ -99,6 +101,7 @@ class Objective:
     {'fidelity': 0.0, 'sparsity': 50.0, 'total_variation': 0.0, 'smoothness': 0.0}
     """
 
+    @any_kind("mean")
     def __init__(
         self,
         psi: Psi,
@@ -128,6 +131,7 @@ class Objective:
         self.order = whole_number(order, "order", low=1, high=8)
         self.step_b = 1.0 / self.fidelity
 
+    @any_kind("x", "b")
     def residual(self, x: Array, b: Array) -> Array:
         r"""Return :math:`\Psi x + b - \bar y`.
 
@@ -143,6 +147,7 @@ class Objective:
         """
         return self.psi.forward(x) + b - self.mean
 
+    @any_kind("residual")
     def gradient_x(self, residual: Array) -> Array:
         r"""Return :math:`\gamma \Psi^T r`, the smooth part's gradient in x.
 
@@ -157,6 +162,7 @@ class Objective:
         """
         return self.fidelity * self.psi.adjoint(residual)
 
+    @any_kind("residual", "b")
     def gradient_b(self, residual: Array, b: Array) -> Array:
         r"""Return :math:`\gamma r + \lambda_2 (\nabla^T\nabla)^p b`, the smooth part's gradient in b.
 
@@ -171,6 +177,7 @@ class Objective:
         """
         return self.fidelity * residual + self._bending.gradient(b)
 
+    @any_kind("x", "b", "residual")
     def terms(self, x: Array, b: Array, residual: Array | None = None) -> dict[str, float]:
         """Return each term of (11) but the critic's.
 
@@ -189,6 +196,7 @@ class Objective:
         fidelity = 0.5 * self.fidelity * float((r * r).sum(dtype=np.float64))
         return {"fidelity": fidelity} | self.prior.terms(x) | {"smoothness": self.smoothness_of(b)}
 
+    @any_kind("b")
     def smoothness_of(self, b: Array) -> float:
         r"""Return the background's penalty :math:`\tfrac{\lambda_2}{2} \|\nabla^p b\|^2`.
 
@@ -234,6 +242,7 @@ class Objective:
             warm.bounded, warm.dual = bounded, dual
         return bounded
 
+    @any_kind("light")
     def unbounded_background(self, light: Array) -> Array:
         r"""Return the best background if it could be negative: affine in the light :math:`\Psi x`.
 
@@ -249,6 +258,7 @@ class Objective:
         """
         return self._bending.lowpass(self.mean - light, self.fidelity)
 
+    @any_kind("light", "free")
     def best_background(self, light: Array, *, free: Array | None = None, warm: WarmStart | None = None) -> Array:
         r"""Return the b of the smallest (11), without the critic, for the light :math:`\Psi x` of the molecules.
 
@@ -268,6 +278,7 @@ class Objective:
         """
         return self._smooth(self.mean - light, self.fidelity, None, free, warm)
 
+    @any_kind("b", "slope")
     def background_step(self, b: Array, slope: Array, step: float) -> Array:
         r"""Return the proximal gradient step of b.
 

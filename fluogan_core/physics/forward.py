@@ -7,6 +7,7 @@ import numpy as np
 from ..backend import random
 from ..backend.arrays import backend_of
 from ..backend.checks import LARGEST, floating_dtype, real_number, trailing_shape, whole_number
+from ..backend.kinds import any_kind
 from ..backend.random import Stage
 from ..backend.typing import Array
 from .psi import Psi
@@ -65,6 +66,7 @@ class ForwardModel:
     def __repr__(self) -> str:
         return f"ForwardModel({self.psi!r}, gain={self.gain:g}, noise_std={self.noise_std:g})"
 
+    @any_kind("x", "b")
     def check(self, x: Array, b: Array) -> tuple[Array, Array]:
         """Return x and b in the dtype of the computation, or say why they are not images of rates.
 
@@ -87,16 +89,29 @@ class ForwardModel:
         ValueError
             If one is of another shape, negative, not finite, or on another device.
         """
+        for image, name in ((x, "x"), (b, "b")):
+            if getattr(image, "ndim", 2) != 2:
+                raise ValueError(f"{name} must be one image, got shape {tuple(image.shape)}; take one of them at a time")
+        return self._rates(x, b)
+
+    def _rates(self, x: Array, b: Array) -> tuple[Array, Array]:
+        """Images or batches of them, checked."""
         if backend_of(x=x, b=b) != self.backend:
             raise ValueError(f"x and b are not on {self.backend.device}, where psi lives; move them with psi.backend.asarray")
-        return self._rates(x, self.psi.fine_shape, "x", "the fine grid"), self._rates(b, self.psi.shape, "b", "the camera grid")
+        checked = (
+            self._rate(x, self.psi.fine_shape, "x", "the fine grid"),
+            self._rate(b, self.psi.shape, "b", "the camera grid"),
+        )
+        lead = x.shape[:-2], b.shape[:-2]
+        try:
+            np.broadcast_shapes(*lead)
+        except ValueError:
+            raise ValueError(f"the leading axes of x and b must fit each other, got {lead[0]} and {lead[1]}") from None
+        return checked
 
-    def _rates(self, array: Array, shape: tuple[int, int], name: str, meaning: str) -> Array:
-        """One of the two images, checked."""
+    def _rate(self, array: Array, shape: tuple[int, int], name: str, meaning: str) -> Array:
         dtype = floating_dtype(array, name)
         trailing_shape(array, shape, name, meaning)
-        if array.ndim != 2:
-            raise ValueError(f"{name} must be one image of shape {shape}, got {tuple(array.shape)}")
         low, high = self.backend.bounds(array)
         if not (low >= 0 and np.isfinite(high)):
             raise ValueError(
@@ -116,30 +131,32 @@ class ForwardModel:
             )
         return counts
 
+    @any_kind("x", "b")
     def mean(self, x: Array, b: Array) -> Array:
         """Return E[Y] = gain * (Psi x + b + epsilon).
 
         Parameters
         ----------
-        x : (N1, N2) array
+        x : (..., N1, N2) array
             Expected emissions per fine pixel per frame.
-        b : (M1, M2) array
-            Background, photons per camera pixel per frame.
+        b : (..., M1, M2) array
+            Background, photons per camera pixel per frame.  Leading axes of x and b are broadcast against each other.
 
         Returns
         -------
-        mean : (M1, M2) float32 or float64, counts
+        mean : (..., M1, M2) float32 or float64, counts
 
         Raises
         ------
         TypeError, ValueError
             As in :meth:`check`; if a number exceeds what the dtype can hold.
         """
-        x, b = self.check(x, b)
+        x, b = self._rates(x, b)
         with np.errstate(over="ignore", invalid="ignore"):
             mean = self.gain * (self.psi.forward(x) + b + self.epsilon)
         return self._in_range(mean, "the mean", x, b)
 
+    @any_kind("x", "b")
     def variance(self, x: Array, b: Array) -> Array:
         r"""Return Var[Y] = gain^2 * (Psi x + b + epsilon + (Psi^2) x) + noise_std^2 per pixel.
 
@@ -147,26 +164,27 @@ class ForwardModel:
 
         Parameters
         ----------
-        x : (N1, N2) array
+        x : (..., N1, N2) array
             Expected emissions per fine pixel per frame.
-        b : (M1, M2) array
-            Background, photons per camera pixel per frame.
+        b : (..., M1, M2) array
+            Background, photons per camera pixel per frame.  Leading axes of x and b are broadcast against each other.
 
         Returns
         -------
-        variance : (M1, M2) float32 or float64, counts^2
+        variance : (..., M1, M2) float32 or float64, counts^2
 
         Raises
         ------
         TypeError, ValueError
             As in :meth:`mean`.
         """
-        x, b = self.check(x, b)
+        x, b = self._rates(x, b)
         with np.errstate(over="ignore", invalid="ignore"):
             rate = self.psi.forward(x) + b + self.epsilon
             variance = self.gain**2 * (rate + self.psi.squared_forward(x)) + self.noise_std**2
         return self._in_range(variance, "the variance", x, b)
 
+    @any_kind("x", "b")
     def sample(self, x: Array, b: Array, frames: int, seed: int = 0, *, first_frame: int = 0, step: int = 0) -> Array:
         """Draw frames of eq. (1).
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..backend.checks import host_array, host_image, length_or_time, real_number, squarable, whole_number
+from ..backend.kinds import any_kind
 from ..backend.typing import ArrayLike
 from .bead import clean_bead
 
@@ -129,6 +130,7 @@ def airy_psf(
     return psf / psf.sum()
 
 
+@any_kind("image")
 def measured_psf(image: ArrayLike, *, background: float | None = None, zoom: float = 1.0) -> np.ndarray:
     """Make a PSF on the fine grid of a measured image (an averaged bead, say).
 

@@ -22,6 +22,7 @@ import numpy as np
 
 from ..backend.arrays import Backend, backend_of, get_backend
 from ..backend.checks import LARGEST, floating_dtype, image_shape, one_of, real_number, trailing_shape, whole_number
+from ..backend.kinds import any_kind
 from ..backend.typing import Array, ArrayLike, DTypeLike
 from .norm import spectral_norm
 from .polyphase import Convolutions, Products, Tables
@@ -105,6 +106,7 @@ class Psi(OperatorValue):
     ((32, 32), 'float32', 100.0)
     """
 
+    @any_kind("psf", answers=False)
     def __init__(
         self,
         psf: ArrayLike,
@@ -227,6 +229,7 @@ class Psi(OperatorValue):
     def _squared_engine(self) -> Convolutions | Products:
         return self._tables.paired_engine((0, 0))
 
+    @any_kind("x")
     def forward(self, x: Array) -> Array:
         """Return Psi x.
 
@@ -251,6 +254,7 @@ class Psi(OperatorValue):
         flat, lead = self._checked(x, self.fine_shape, "x", "the fine grid")
         return self._engine.forward(flat, self.memory_budget).reshape(*lead, *self.shape)
 
+    @any_kind("y")
     def adjoint(self, y: Array) -> Array:
         """Return Psi^T y.
 
@@ -271,6 +275,7 @@ class Psi(OperatorValue):
         flat, lead = self._checked(y, self.shape, "y", "the camera grid")
         return self._engine.adjoint(flat, self.memory_budget).reshape(*lead, *self.fine_shape)
 
+    @any_kind("x")
     def squared_forward(self, x: Array) -> Array:
         r"""Return :math:`\sum_i \Psi_{ji}^2 x_i`, the variance that the emission adds per pixel (for eq. 10).
 
@@ -292,6 +297,7 @@ class Psi(OperatorValue):
         flat, lead = self._checked(x, self.fine_shape, "x", "the fine grid")
         return self._squared_engine.forward(flat, self.memory_budget).reshape(*lead, *self.shape)
 
+    @any_kind("y")
     def squared_adjoint(self, y: Array) -> Array:
         r"""Return :math:`\sum_j \Psi_{ji}^2 y_j`, the adjoint of :meth:`squared_forward`.
 
@@ -312,6 +318,7 @@ class Psi(OperatorValue):
         flat, lead = self._checked(y, self.shape, "y", "the camera grid")
         return self._squared_engine.adjoint(flat, self.memory_budget).reshape(*lead, *self.fine_shape)
 
+    @any_kind("x")
     def paired_forward(self, x: Array, shift: tuple[int, int]) -> Array:
         r"""Return :math:`\sum_i \Psi_{ji} \Psi_{ki} x_i`, the covariance that the emission gives pixels j and k = j + shift.
 

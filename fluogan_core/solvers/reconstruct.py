@@ -36,7 +36,7 @@ def reconstruct(
     Parameters
     ----------
     stack : (T, M1, M2) array or Stack
-        Recorded frames, counts.
+        Recorded frames, counts: of NumPy, CuPy, torch, JAX or another library with DLPack.
     psi : Psi
         The operator.  Without ``camera`` its PSF width and photons per emission are measured
         (:func:`fluogan_core.calibrate`); the result's ``psi`` is the corrected one.
@@ -55,6 +55,7 @@ def reconstruct(
     Returns
     -------
     Result
+        Its images are of the kind of the stack, on the stack's device.
 
     Raises
     ------
@@ -80,4 +81,5 @@ def reconstruct(
     solver = Solver(problem=problem, options=options, **solver_arguments)
     if resume:
         solver.load(Path(str(checkpoint)))
-    return solver.run(callback=callback, progress=progress, checkpoint=checkpoint)
+    found = solver.run(callback=callback, progress=progress, checkpoint=checkpoint)
+    return found.like(getattr(stack, "frames", stack))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
+from ..backend.arrays import Backend, backend_of
+from ..backend.kinds import Kind, as_array, kind_of
 from ..calibration.camera import Camera
 from ..physics.psi import Psi
 from .options import SolverOptions
@@ -13,10 +17,16 @@ from .phase import Stop
 
 __all__ = ["Result"]
 
+#: Attributes that are images, of the kind of the stack.
+_IMAGES = ("x", "b", "x_mean_fit", "b_mean_fit", "mean", "bad_pixels")
+
 
 @dataclass
 class Result:
-    """What a reconstruction found, on the host.
+    """What a reconstruction found.
+
+    Its images are NumPy arrays on the host.  Of :func:`fluogan_core.reconstruct` with a stack of another kind (CuPy, torch,
+    JAX, ...) they are of that kind and on the stack's device; :meth:`on_host` gives the same result in NumPy.
 
     Attributes
     ----------
@@ -71,3 +81,56 @@ class Result:
     device: str = "cpu"
     stop_reason: str = ""
     stops: dict[str, Stop] = field(default_factory=dict)
+
+    def on_host(self) -> Result:
+        """Return the same result with images of NumPy, which need no copy on the CPU; itself if they are.
+
+        Returns
+        -------
+        Result
+        """
+        if all(isinstance(getattr(self, name), np.ndarray) for name in _IMAGES):
+            return self
+        taken = {name: as_array(getattr(self, name), name) for name in _IMAGES}
+        images: dict[str, Any] = {name: backend_of(array=image).to_host(image) for name, image in taken.items()}
+        return dataclasses.replace(self, **images)
+
+    def like(self, array: object) -> Result:
+        """Return the same result with images of the kind of ``array``, on its device.
+
+        Parameters
+        ----------
+        array : array of NumPy, CuPy, torch, JAX or another library with DLPack
+            What is none of these, a list or a file's array, stands for NumPy.
+
+        Returns
+        -------
+        Result
+
+        Raises
+        ------
+        TypeError
+            If the array is masked, or cannot be shared.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import torch
+        >>> import fluogan_core as fg
+        >>> stack = torch.from_numpy(np.random.default_rng(0).poisson(50.0, (20, 16, 16)) + 100)
+        >>> psi = fg.Psi(fg.gaussian_psf(250, 100, 2), (16, 16), 2, backend="numpy")
+        >>> options = fg.SolverOptions(method="none", warm_steps=3)
+        >>> result = fg.reconstruct(stack, psi=psi, camera=fg.Camera(offset=100.0), options=options)
+        >>> type(result.x).__name__, type(result.on_host().x).__name__
+        ('Tensor', 'ndarray')
+        """
+        kind, host = kind_of(array), self.on_host()
+        if kind is None or isinstance(array, np.ndarray):
+            return host
+        home = backend_of(array=as_array(array, "array"))
+        return dataclasses.replace(host, **{name: _sent(getattr(host, name), kind, home) for name in _IMAGES})
+
+
+def _sent(image: np.ndarray, kind: Kind, home: Backend) -> Any:
+    """An image on another device and of another kind."""
+    return kind.given(home.asarray(image))

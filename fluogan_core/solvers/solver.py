@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
+from ..backend.kinds import any_kind
 from ..backend.typing import ArrayLike, State
 from ..calibration.camera import Camera
 from ..critics.quadratic import QuadraticCritic, QuadraticCriticLike
@@ -111,6 +112,7 @@ class Solver:
     ('mean fit: all 3 steps taken', (32, 32))
     """
 
+    @any_kind("x0", "b0", answers=False)
     def __init__(
         self,
         stack: StackLike | None = None,
