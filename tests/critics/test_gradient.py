@@ -321,7 +321,7 @@ def test_frames_of_the_wrong_shape_are_named(rng):
         frames[1, 2, 3] = np.nan
         with pytest.raises(ValueError, match="y holds 1 values that are NaN"):
             fg.critic_differences(critic, frames, 1.0, method=method)
-        with pytest.raises(TypeError, match="y must hold integers or floats"):
+        with pytest.raises(TypeError, match="y must hold real numbers"):
             fg.critic_differences(critic, np.zeros((1, 8, 8), complex), 1.0, method=method)
         with pytest.raises(ValueError, match=r"step must be .*at most 3\.40282e\+38, got 1e\+39"):
             fg.critic_differences(critic, np.zeros((1, 8, 8), np.float32), 1e39, method=method)
