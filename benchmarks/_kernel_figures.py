@@ -77,7 +77,7 @@ def _cases(backend: Backend, *, quick: bool) -> list[tuple[str, str, Callable[[]
     few = numbers[: max(1, frames // 25)]
     photons = len(draw_photons(table, emitters, few, seed=0, step=0).pixels)
     large = xp.asarray(np.random.default_rng(0).random((64, 64) if quick else (2048, 2048)), dtype=np.float32)
-    out, dual = xp.empty_like(large), xp.zeros((2, *large.shape), dtype=np.float32)
+    out, dual = xp.empty_like(large), xp.zeros((4, *large.shape), dtype=np.float32)
     shape = f"{frames} frames, {size}x{size} camera pixels, factor {FACTOR}"
     return [
         ("emissions", f"{shape}, lines", lambda: model.emissions(x, numbers, 0, 0), 4.0 * fine * frames),
@@ -87,7 +87,7 @@ def _cases(backend: Backend, *, quick: bool) -> list[tuple[str, str, Callable[[]
          lambda: draw_photons(table, emitters, few, seed=0, step=0), 8.0 * 3 * fine * len(few) + 4.0 * photons),
         ("prox_step", "x".join(map(str, large.shape)), lambda: prox_step(large, large, step=0.1, out=out), 12.0 * large.size),
         ("prox_total_variation", "x".join(map(str, large.shape)) + ", 3 sweeps",
-         lambda: prox_total_variation(large, 0.1, dual=dual, sweeps=3, out=out), 4.0 * (3 * 5 + 4) * large.size),
+         lambda: prox_total_variation(large, 0.1, dual=dual, sweeps=3, out=out), 4.0 * (3 * 9 + 6) * large.size),
         ("Psi.forward", shape, lambda: psi.forward(z), 4.0 * (fine + camera) * frames),
         ("Psi.adjoint", shape, lambda: psi.adjoint(blurred), 4.0 * (fine + camera) * frames),
         ("ForwardModel.sample", shape, lambda: model.sample(x, b, frames), 4.0 * (2 * fine + 3 * camera) * frames),

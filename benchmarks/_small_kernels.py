@@ -26,7 +26,7 @@ def run(device: Any, dtypes: Sequence[Any] = (np.float32, np.float64)) -> None:
         cuda.find("emissions", device)(x, numbers, *key, 0, 1, z)
         cuda.find("detect", device)(z, x, 1e-6, numbers, *key, 1, 2, 1, 2.0, 1.0, y)
         cuda.find("prox_step", device)(x, x, 0.1, 0.2, xp.empty_like(x))
-        cuda.find("prox_total_variation", device)(x, 0.3, xp.zeros((2, *x.shape), dtype=dtype), 3, xp.empty_like(x))
+        cuda.find("prox_total_variation", device)(x, 0.3, xp.zeros((4, *x.shape), dtype=dtype), 3, xp.empty_like(x))
     cumulative = np.cumsum(rng.random((4, 9)), axis=1)
     table = (np.full(4, 2.5), cumulative / cumulative[:, -1:], *(a.ravel().astype(np.int32) for a in np.mgrid[-1:2, -1:2]))
     emitters, few = np.arange(0, 18 * 20, 5), numbers[:2]

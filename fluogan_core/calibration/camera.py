@@ -247,8 +247,9 @@ def camera_from(
     mean = moments.mean
     live, remarks = statistics.live
     notes = [*statistics.notes, *remarks]
-    blocks = (np.arange(rows) * t.blocks // rows)[:, None] * t.blocks + np.arange(columns) * t.blocks // columns
-    blocks = np.unique(blocks, return_inverse=True)[1].reshape(rows, columns)
+    # by the middles of pixels, so that a mirrored field has the mirrored blocks (an odd number of blocks divides no pixel)
+    down, across = ((2 * np.arange(n) + 1) * t.blocks // (2 * n) for n in (rows, columns))
+    blocks = np.unique(down[:, None] * t.blocks + across, return_inverse=True)[1].reshape(rows, columns)
 
     flicker, shot = None, moments.variance
     fit, used = _expected(mean, shot, live, frames, t)

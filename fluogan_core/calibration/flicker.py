@@ -28,8 +28,8 @@ class PairKernels:
     Emission is taken as uniform inside a camera pixel; then the mean image and the covariance at a shift are convolutions
     of the same emission.
 
-    ``near`` shifts see the flicker, the strongest first, and consist of ``closer`` and ``wider`` ones; ``far`` shifts see only
-    what camera and lamp have in common.
+    ``near`` shifts see the flicker, the strongest first, and consist of ``closer`` and ``wider`` ones, of which ``closest`` are
+    the first; ``far`` shifts see only what camera and lamp have in common.
     """
 
     def __init__(self, psi: Psi, tuning: FlickerTuning = DEFAULT.calibration.flicker) -> None:
@@ -47,6 +47,7 @@ class PairKernels:
         self.closer = [shift for tied in _first(groups, sum(map(len, groups)) // 2) for shift in tied]
         self.near = [shift for tied in groups for shift in tied]
         self.wider = self.near[len(self.closer) :]
+        self.closest = [shift for tied in _first(groups, tuning.closest) for shift in tied]
         beyond = [
             1 + max((abs(s[axis]) for s in half_plane if self.strength[s] > tuning.far * at_zero), default=0) for axis in (0, 1)
         ]
@@ -157,11 +158,7 @@ def fit_flicker(
     y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
     surface = np.stack([np.ones(shape), y, x, y * y, x * y, x * x])
 
-    near = optics.near[
-        : optics.tuning.neighbours
-    ]  # the cut goes through a tie: whole, it would move gains by 0.05 %, and images with them
-    half = (len(near) + 1) // 2
-    groups = near[:half], near[half:], optics.far
+    groups = optics.closer, optics.wider, optics.far
     normal, right = np.zeros((3, count, total, total)), np.zeros((3, count, total, 2))
     for group, shifts in enumerate(groups):
         for shift in shifts:
@@ -174,11 +171,14 @@ def fit_flicker(
             design[SHAPED:] = spread_terms(light, shift, taken)
             targets = np.stack([moments.fast[shift][taken], moments.whole[shift][taken]])
             scaled = design * np.sqrt(weight[first] * weight[second])[taken]
-            label = blocks[first][taken]
+            # a pair belongs to the blocks of both its pixels, by halves: it has no first one when the field is mirrored
+            labels = blocks[first][taken], blocks[second][taken]
             for block in range(count):
-                inside = label == block
-                normal[group, block] += scaled[:, inside] @ design[:, inside].T
-                right[group, block] += scaled[:, inside] @ targets[:, inside].T
+                share = 0.5 * ((labels[0] == block).astype(float) + (labels[1] == block))
+                inside = share > 0
+                mine = share[inside] * scaled[:, inside]
+                normal[group, block] += mine @ design[:, inside].T
+                right[group, block] += mine @ targets[:, inside].T
 
     whole_field = np.concatenate([normal.sum(axis=1)[None], normal.sum(axis=1) - normal.swapaxes(0, 1)])
     whole_right = np.concatenate([right.sum(axis=1)[None], right.sum(axis=1) - right.swapaxes(0, 1)])
@@ -197,7 +197,7 @@ def fit_flicker(
     terms = np.concatenate([predict((0, 0))[None], optics.strength[0, 0] * surface, light[None] ** 2])
     flicker = np.tensordot(fast[0, : len(terms)], terms, axes=1)
     left = power = 0.0
-    for shift in optics.near[: optics.tuning.closest]:
+    for shift in optics.closest:
         first, second = windows(shift, shape)
         taken = used[first] & used[second]
         shaped = np.concatenate([predict(shift)[first][None], optics.strength[shift] * surface[:, *first]])

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -42,7 +42,7 @@ class PSFWidth:
     Attributes
     ----------
     width : float
-        What to take: as measured where that is clear, else 1.
+        What to take: as measured where that is clear, 1 where it is not, and between the two in between.
     measured, error : float
         The width that covariances fit and its standard error; NaN and infinity where the stack does not determine it.
     note : str
@@ -73,10 +73,11 @@ def estimate_psf_width(stack: Any, psi: Psi, *, tuning: CalibrationTuning = DEFA
     Returns
     -------
     PSFWidth
-        Take ``psi.scaled(found.width)`` from there on.  The width is the measured one if its error is below 2 % and it is two
-        standard errors and 1 % from the one that was assumed.  More than 20 % is not attributed to the PSF, nor a width
-        that consecutive frames, closer and wider pairs, or rows and columns do not agree on: samples that move, flicker out of
-        focus and cameras whose pixels leak into each other widen covariances too.
+        Take ``psi.scaled(found.width)`` from there on.  The width is the measured one if its error is below 2 % and it is three
+        standard errors and 1.5 % from the one that was assumed; below two standard errors or 1 % it is 1, and it goes from one
+        to the other by degrees, as at the other bounds: no hair's breadth decides.  More than 20 % is not attributed to the
+        PSF, nor a width that consecutive frames, closer and wider pairs, or rows and columns do not agree on: samples that
+        move, flicker out of focus and cameras whose pixels leak into each other widen covariances too.
 
     Raises
     ------
@@ -114,16 +115,20 @@ def width_from(statistics: StackStatistics, psi: Psi, tuning: CalibrationTuning 
     best = _best(targets, widths, curves, t)
     measured, error = _with_error(best, t)
     doubts = [
-        f"{one} and {other} give different widths ({why})"
-        for one, other, why, first, second in _parts(optics)
-        if _differ(
-            _best(targets[:, first], widths, curves[:, first], t), _best(targets[:, second], widths, curves[:, second], t), t
+        Doubt(
+            f"{one} and {other} give different widths ({why})",
+            _disagreement(
+                _best(targets[:, first], widths, curves[:, first], t),
+                _best(targets[:, second], widths, curves[:, second], t),
+                t,
+            ),
         )
+        for one, other, why, first, second in _parts(optics)
     ]
     of_changes, error_of_changes = _with_error(_best(changes, widths, curves, t), t)
     joint = t.differs * math.hypot(error, error_of_changes)
-    if not abs(of_changes - measured) <= joint < math.inf:
-        doubts.append("consecutive frames do not confirm it (a sample that moves, or flickers slowly)")
+    unconfirmed = abs(of_changes - measured) / joint if joint < math.inf else math.nan
+    doubts.append(Doubt("consecutive frames do not confirm it (a sample that moves, or flickers slowly)", unconfirmed))
     return _judged(measured, error, doubts, t)
 
 
@@ -131,15 +136,31 @@ def _unknown(why: str) -> PSFWidth:
     return PSFWidth(1.0, math.nan, math.inf, f"{_WHAT}the flicker does not determine it ({why}); the PSF is used as described")
 
 
+class Doubt(NamedTuple):
+    """A reason not to take a width for that of the PSF.
+
+    ``ratio`` is what was seen over what is still within the errors: no doubt up to 1; NaN, all doubt, where nothing is known.
+    """
+
+    reason: str
+    ratio: float
+
+
+def _beyond(ratio: float, soft: float) -> float:
+    """By how much a bound is crossed: 0 up to it, 1 from ``1 + soft`` times the bound on, and where nothing is known."""
+    return 1.0 if math.isnan(ratio) else min(max((ratio - 1.0) / soft, 0.0), 1.0)
+
+
 def _judged(
-    measured: float, error: float, doubts: list[str], tuning: PSFWidthTuning = DEFAULT.calibration.psf_width
+    measured: float, error: float, doubts: list[Doubt], tuning: PSFWidthTuning = DEFAULT.calibration.psf_width
 ) -> PSFWidth:
     """The width to use, given the measured one and the reasons that it may not be that of the PSF."""
     if not tuning.narrowest < measured < tuning.widest and not math.isnan(measured):
         return _unknown(
             f"covariances of neighbours fit no PSF {tuning.narrowest:g} to {tuning.widest:g} times as wide as described"
         )
-    if not error < tuning.vague:
+    vague = _beyond(error / tuning.vague, tuning.soft)
+    if vague == 1.0:
         seen = (
             "hardly any flicker is seen"
             if math.isinf(error)
@@ -148,16 +169,22 @@ def _judged(
         return PSFWidth(1.0, measured, error, _unknown(seen).note)
     deviation = abs(measured - 1.0)
     found = f"covariances of neighbours fit a PSF {measured:.3f} +- {error:.3f} times as wide as described"
-    if deviation <= max(tuning.least, tuning.clear * error):
+    clear = _beyond(deviation / max(tuning.least, tuning.clear * error), tuning.soft)
+    if clear == 0.0:
         return PSFWidth(1.0, measured, error, f"{_WHAT}as described ({found})")
-    if deviation > tuning.most:
-        doubts = [
-            f"that is more than {tuning.most:.0%} off (flicker out of focus, or a sample that moves)",
-            *doubts,
-        ]
-    if doubts:
-        return PSFWidth(1.0, measured, error, f"{_WHAT}{found}; the PSF is used as described, because {'; '.join(doubts)}")
-    return PSFWidth(measured, measured, error, f"{_WHAT}{found}; this width is used")
+    far = Doubt(
+        f"that is more than {tuning.most:.0%} off (flicker out of focus, or a sample that moves)", deviation / tuning.most
+    )
+    doubtful = [(doubt.reason, _beyond(doubt.ratio, tuning.soft)) for doubt in (far, *doubts)]
+    reasons = "; ".join(reason for reason, beyond in doubtful if beyond)
+    taken = clear * (1.0 - vague) * math.prod(1.0 - beyond for _, beyond in doubtful)
+    if taken == 0.0:
+        return PSFWidth(1.0, measured, error, f"{_WHAT}{found}; the PSF is used as described, because {reasons}")
+    if taken == 1.0:
+        return PSFWidth(measured, measured, error, f"{_WHAT}{found}; this width is used")
+    width = 1.0 + taken * (measured - 1.0)
+    why = reasons or "that is hardly more than its error"
+    return PSFWidth(width, measured, error, f"{_WHAT}{found}; {width:.3f} is used, between the two, because {why}")
 
 
 def _with_error(replicates: np.ndarray, tuning: PSFWidthTuning = DEFAULT.calibration.psf_width) -> tuple[float, float]:
@@ -169,10 +196,10 @@ def _with_error(replicates: np.ndarray, tuning: PSFWidthTuning = DEFAULT.calibra
     return float(replicates[0]), math.inf if math.isnan(error) else error
 
 
-def _differ(one: np.ndarray, other: np.ndarray, tuning: PSFWidthTuning = DEFAULT.calibration.psf_width) -> bool:
-    """Whether two parts of the pairs clearly give different widths, or one of them gives none."""
+def _disagreement(one: np.ndarray, other: np.ndarray, tuning: PSFWidthTuning = DEFAULT.calibration.psf_width) -> float:
+    """How far apart two parts of the pairs find the widths, over what their errors allow; NaN if one of them finds none."""
     difference, error = _with_error(one - other, tuning)
-    return not (abs(difference) <= tuning.differs * error + tuning.grid and error < math.inf)
+    return abs(difference) / (tuning.differs * error + tuning.grid) if error < math.inf else math.nan
 
 
 def _parts(optics: PairKernels) -> list[tuple[str, str, str, list[int], list[int]]]:

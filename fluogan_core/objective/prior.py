@@ -153,7 +153,7 @@ class SparseEdges(Prior):
 
     Attributes
     ----------
-    dual : (2, N1, N2) float32
+    dual : (4, N1, N2) float32
         The dual variable of the total variation, kept from step to step; None where its weight is 0.
     """
 
@@ -172,7 +172,7 @@ class SparseEdges(Prior):
         self.edges = edges
         self.sparsity: float | Array = 0.0
         self.set_sparsity(sparsity)
-        self.dual = backend.xp.zeros((2, *shape), dtype=np.float32) if self.total_variation else None
+        self.dual = backend.xp.zeros((4, *shape), dtype=np.float32) if self.total_variation else None
 
     def set_sparsity(self, sparsity: float | Array) -> None:
         r"""Change :math:`\lambda_1`: a number of at least 0, or (N1, N2) of them."""

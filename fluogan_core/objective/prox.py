@@ -99,17 +99,27 @@ def prox_step(x: Array, grad: Array, *, step: float, threshold: float = 0.0, out
 
 @any_kind("x")
 def edge_lengths(x: Array) -> Array:
-    r"""Return :math:`|(\nabla x)_i|` of an image (N1, N2): lengths of forward differences, nothing across the border."""
+    r"""Return :math:`|(\nabla x)_c|`, the steepness of an image (N1, N2) in each of its cells.
+
+    A cell is the square between four pixels.  Its steepness is the root of half the sum of the squared differences along its
+    four sides.  No corner is preferred: the lengths of a flipped or transposed image are the flipped or transposed lengths.
+
+    Returns
+    -------
+    (N1, N2) array
+        Entry (i, j) is of the cell between rows i and i + 1 and columns j and j + 1; the last row and column, which have no
+        cell, are 0.
+    """
     xp = backend_of(x=x).xp
-    square = xp.zeros_like(x)
-    square[:-1] += (x[1:] - x[:-1]) ** 2
-    square[:, :-1] += (x[:, 1:] - x[:, :-1]) ** 2
-    return xp.sqrt(square)
+    lengths = xp.zeros_like(x)
+    across, down = ((difference * difference) for difference in (x[:, 1:] - x[:, :-1], x[1:] - x[:-1]))
+    lengths[:-1, :-1] = xp.sqrt(x.dtype.type(0.5) * ((across[:-1] + across[1:]) + (down[:, :-1] + down[:, 1:])))
+    return lengths
 
 
 @any_kind("x", "edges")
 def total_variation(x: Array, edges: Array | None = None) -> float:
-    r"""Return :math:`\sum_i e_i |(\nabla x)_i|` of an image (N1, N2) in double precision, with e = 1 if not given."""
+    r"""Return :math:`\sum_c e_c |(\nabla x)_c|` over the cells of an image (N1, N2) in double precision; e = 1 if not given."""
     lengths = edge_lengths(x.astype(np.float64))
     return float((lengths if edges is None else edges * lengths).sum())
 
@@ -121,25 +131,27 @@ def prox_total_variation(
     r"""Return argmin over x >= 0 of 1/2 ||x - v||^2 + weight * TV(x), nearly: after some sweeps of its dual.
 
     With a weight for every pixel, argmin of :math:`\sum_i (x_i - v_i)^2 / 2 w_i + TV(x)`: the proximal operator in the metric
-    of steps that differ from pixel to pixel.  With ``edges``, the total variation is :math:`\sum_i e_i |(\nabla x)_i|`.
+    of steps that differ from pixel to pixel.  With ``edges``, the total variation is :math:`\sum_c e_c |(\nabla x)_c|`.
+    :func:`edge_lengths` says what a cell's :math:`|(\nabla x)_c|` is.
 
-    The dual of this problem (Chambolle 2004; with the bound, Beck and Teboulle 2009) is smooth over vector fields p that are
-    nowhere longer than 1 (than :math:`e_i`), and its solution gives :math:`x = \max(v + w\,\mathrm{div}\,p, 0)`.  A sweep is a
-    projected gradient step, :math:`p \leftarrow \Pi(p + \nabla x / 8 w)`, safe since :math:`\|\nabla\|^2 \le 8`; with a weight
-    for every pixel, :math:`8 w` becomes four times the sum of its own and its neighbours' largest.  Within an iteration that
-    calls this again and again, a dual that is handed on makes a few sweeps enough.
+    The dual of this problem (Chambolle 2004; with the bound, Beck and Teboulle 2009) is smooth over fields of four numbers a
+    cell, one for each side, that are nowhere longer than 1 (than :math:`e_c`).  Its solution gives
+    :math:`x = \max(v - w \nabla^T p, 0)`.  A sweep is a projected gradient step,
+    :math:`p \leftarrow \Pi(p + \nabla x / 8 w)`, safe since :math:`\|\nabla\|^2 \le 8`; with a weight for every pixel,
+    :math:`8 w` becomes four times the largest sum of two neighbours' weights in the cell.  Within an iteration that calls this
+    again and again, a dual that is handed on makes a few sweeps enough.
 
     Parameters
     ----------
     v : (N1, N2) float32 or float64
     weight : float or (N1, N2) of v's dtype
         Above 0.
-    dual : (2, N1, N2), of v's dtype
-        Where to start, zeros if nothing is known; overwritten with where the sweeps ended.  The differences across the border,
-        ``dual[0, -1]`` and ``dual[1, :, -1]``, are 0 and stay so.
+    dual : (4, N1, N2), of v's dtype
+        :math:`p / \sqrt 2` of the upper, lower, left and right side of every cell.  Where to start, zeros if nothing is known;
+        overwritten with where the sweeps ended.  The last row and column, which have no cell, are 0 and stay so.
     sweeps : int
     edges : (N1, N2) of v's dtype, optional
-        What the difference to the next pixels costs at each pixel, above 0; 1 if not given.
+        e, above 0: what steepness costs in each cell, placed as in :func:`edge_lengths`; 1 if not given.
     out : array like v, optional
         Receives the image.
 
@@ -159,7 +171,7 @@ def prox_total_variation(
     >>> import numpy as np
     >>> import fluogan_core as fg
     >>> v = np.repeat([[0.0, 0.0, 4.0, 4.0]], 2, axis=0)
-    >>> fg.prox_total_variation(v, 1.0, dual=np.zeros((2, *v.shape)), sweeps=500).round(3)
+    >>> fg.prox_total_variation(v, 1.0, dual=np.zeros((4, *v.shape)), sweeps=500).round(3)
     array([[0.5, 0.5, 3.5, 3.5],
            [0.5, 0.5, 3.5, 3.5]])
     """
@@ -174,40 +186,45 @@ def prox_total_variation(
         _check_image(weight, v, "weight must be one number above 0 or")
     if edges is not None:
         _check_image(edges, v, "edges must be numbers above 0,")
-    if dual.shape != (2, *v.shape) or dual.dtype != v.dtype:
-        raise ValueError(f"dual must be {(2, *v.shape)} of {v.dtype}, as v is, got {dual.shape} of {dual.dtype}")
+    if dual.shape != (4, *v.shape) or dual.dtype != v.dtype:
+        raise ValueError(f"dual must be {(4, *v.shape)} of {v.dtype}, as v is, got {dual.shape} of {dual.dtype}")
     xp, kernel = backend.xp, backend.kernel("prox_total_variation")
-    plain = all(a is None or (a.flags.c_contiguous and a.dtype == v.dtype) for a in (v, dual, out))
-    if kernel is not None and plain and uniform and edges is None:
+    plain = all(a is None or a.flags.c_contiguous for a in (v, dual, out, edges, None if uniform else weight))
+    if kernel is not None and plain and (out is None or out.dtype == v.dtype):
         x = xp.empty_like(v) if out is None else out
-        kernel(v, weight, dual, sweeps, x)
+        kernel(v, weight, dual, sweeps, x, edges)
         return x
     scalar = v.dtype.type
     longest = scalar(1) if edges is None else edges
-    down, across = dual
+    upper, lower, left, right = dual
     if uniform:
         weight = scalar(weight)
-        rate_down = rate_across = scalar(0.125) / weight
+        rate = scalar(0.0625) / weight
     else:
-        # each difference within what keeps the dual's second derivative diagonally dominated, by pixel
+        # what keeps the dual's second derivative diagonally dominated in every cell
         weights = cast("Array", weight)
-        around = weights.copy()
-        around[:-1] = xp.maximum(around[:-1], weights[1:])
-        around[:, :-1] = xp.maximum(around[:, :-1], weights[:, 1:])
-        rate = scalar(0.25) / (weights + around)
-        rate_down, rate_across = rate[:-1], rate[:, :-1]
+        across, down = weights[:, 1:] + weights[:, :-1], weights[1:] + weights[:-1]
+        most = xp.maximum(xp.maximum(across[1:], across[:-1]), xp.maximum(down[:, 1:], down[:, :-1]))
+        rate = scalar(0.125) / most
 
     def image() -> Array:
-        divergence = down + across
-        divergence[1:] -= down[:-1]
+        across, down = upper.copy(), left.copy()
+        across[1:] += lower[:-1]
+        down[:, 1:] += right[:, :-1]
+        divergence = across + down
         divergence[:, 1:] -= across[:, :-1]
+        divergence[1:] -= down[:-1]
         return xp.maximum(v + weight * divergence, scalar(0))
 
     for _ in range(sweeps):
         x = image()
-        down[:-1] += rate_down * (x[1:] - x[:-1])
-        across[:, :-1] += rate_across * (x[:, 1:] - x[:, :-1])
-        dual /= xp.maximum(xp.sqrt(down * down + across * across) / longest, scalar(1))
+        across, down = x[:, 1:] - x[:, :-1], x[1:] - x[:-1]
+        upper[:-1, :-1] += rate * across[:-1]
+        lower[:-1, :-1] += rate * across[1:]
+        left[:-1, :-1] += rate * down[:, :-1]
+        right[:-1, :-1] += rate * down[:, 1:]
+        square = (upper * upper + lower * lower) + (left * left + right * right)
+        dual *= longest / xp.maximum(xp.sqrt(scalar(2) * square), longest)
     x = image()
     if out is None:
         return x

@@ -1,14 +1,15 @@
 r"""The terms of the objective (11) but for the critic's, their gradients and safe steps, and the identity (10).
 
-.. math:: \frac{\gamma}{2}\|\Psi x + b - \bar y\|^2 + \lambda_1 \|x\|_1 + \lambda_3 \sum_i |(\nabla x)_i|
+.. math:: \frac{\gamma}{2}\|\Psi x + b - \bar y\|^2 + \lambda_1 \|x\|_1 + \lambda_3 \sum_c |(\nabla x)_c|
           + \frac{\lambda_2}{2}\|\nabla^p b\|^2, \qquad x, b \ge 0,
 
-with :math:`\bar y` the mean frame in photons and :math:`\|\nabla^p b\|^2 = \langle b, (\nabla^T\nabla)^p b\rangle`, forward
-differences and nothing across the border; from p = 2 on slow polynomials are free
-(:mod:`fluogan_core.objective.bending`).  The paper has p = 1 and :math:`\lambda_3 = 0`: the total variation keeps a wide bar
-from being split into two ridges, which an l1 norm alone prefers.  For given x the best background is a low-pass of what x
-leaves, a Butterworth filter of order p: the higher p, the less it dims of what varies slowly, and the less it lets pass of what
-varies fast.
+with :math:`\bar y` the mean frame in photons, :math:`|(\nabla x)_c|` the steepness of a cell between four pixels
+(:func:`fluogan_core.objective.prox.edge_lengths`) and
+:math:`\|\nabla^p b\|^2 = \langle b, (\nabla^T\nabla)^p b\rangle`, forward differences and nothing across the border;
+from p = 2 on slow polynomials are free (:mod:`fluogan_core.objective.bending`). The paper has p = 1 and :math:`\lambda_3 =
+0`: the total variation keeps a wide bar from being split into two ridges, which an l1 norm alone prefers. For given x the
+best background is a low-pass of what x leaves, a Butterworth filter of order p: the higher p, the less it dims of what varies
+slowly, and the less it lets pass of what varies fast.
 """
 
 from __future__ import annotations

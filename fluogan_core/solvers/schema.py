@@ -184,5 +184,5 @@ def prior_schema(prior: Prior) -> Schema | type:
     return {
         "sparsity": OneOrArrayOf(prior.shape, low=0),
         "edges": Optional(ArrayOf(prior.shape, low=0)),
-        "dual": Optional(ArrayOf((2, *prior.shape))),
+        "dual": Optional(ArrayOf((4, *prior.shape))),
     }

@@ -16,7 +16,7 @@ from .weights import Weights
 __all__ = ["VERSION", "Stateful", "restore", "state_of"]
 
 #: Of the layout of :func:`state_of`.
-VERSION = 4
+VERSION = 5
 
 
 class Stateful(Protocol):

@@ -66,7 +66,7 @@ def warm_up(backend: str | Backend = "auto") -> float:
         image = home.asarray(x, dtype=dtype)
         y = model.sample(image, home.asarray(b, dtype=dtype), 2)
         prox_step(image, image, step=0.1)
-        prox_total_variation(image, 0.1, dual=home.xp.zeros((2, *image.shape), dtype=dtype), sweeps=1)
+        prox_total_variation(image, 0.1, dual=home.xp.zeros((4, *image.shape), dtype=dtype), sweeps=1)
     critic = Critic(shape, channels=4, depth=2).to(home.device)
     critic_differences(critic, y, model.gain)
     critic_gradient(critic, model, home.asarray(x, dtype=np.float32), home.asarray(b, dtype=np.float32), 2, method="corrected")

@@ -115,8 +115,7 @@ class FlickerTuning:
     wiener : float
         Regularisation of the sharpening filter, relative to the squared transfer of the PSF at zero frequency.  No record.
     neighbours : int
-        About this many near shifts take part: so many of the strongest.  No record; a group of 16 that is not cut through a
-        tie moves gains by 0.05 %.
+        At least this many near shifts take part, the strongest; those of equal strength together.  No record.
     strong : float
         A near shift has at least this part of the strength at shift zero.  No record.
     fewest_neighbours : int
@@ -126,7 +125,7 @@ class FlickerTuning:
     distances : tuple of float
         Far shifts lie at these multiples of the distance from which on shifts are far.  No record.
     closest : int
-        The misfit is read from this many of the closest shifts, which flicker makes largest.  No record.
+        The misfit is read from at least this many of the closest shifts, which flicker makes largest.  No record.
     disagreement_errors : float
         Closer and wider pairs disagree from this many standard errors on.  No record.
     """
@@ -189,6 +188,9 @@ class PSFWidthTuning:
     differs : float
         Standard errors by which consecutive frames may differ from the whole stack, closer pairs from wider ones, rows from
         columns.  No record.
+    soft : float
+        Each of these bounds is crossed by degrees, over this part of it: a stack that is mirrored, or cut by a frame, changes
+        the width a little, not from one side of a bound to the other.  No record.
     least_rate, steady : float
         Rates at which curves of unit length change, per unit of width: the least rate, and the least part of the largest one.
         For smooth PSFs 0.2 to 1.1, evenly; for those of few fine pixels nothing, then a step.
@@ -209,6 +211,7 @@ class PSFWidthTuning:
     most: float = 0.2
     vague: float = 0.02
     differs: float = 3.0
+    soft: float = 0.5
     least_rate: float = 0.01
     steady: float = 0.1
     blocks: int = 5

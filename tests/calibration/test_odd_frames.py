@@ -70,7 +70,7 @@ def test_half_of_the_frames_do_not_stand_apart():
 
 
 def test_the_camera_is_that_of_the_other_frames():
-    stack = camera(molecules(7, count=500, photons=60.0, background=20.0), 7)
+    stack = camera(molecules(7, count=500, photons=60.0, background=20.0, frames=240), 7)
     spoiled = np.insert(stack, (40, 40, 80), 0, axis=0)
     psi = fg.Psi(fg.gaussian_psf(316, 100, 2), SHAPE, 2, backend="numpy")
     clean, found = fg.estimate_camera(stack, psi), fg.estimate_camera(spoiled, psi)

@@ -19,7 +19,7 @@ CEILINGS = {
     "count_photons": (64, 0),
     "place_photons": (48, 0),
     "prox_step": (48, 256 * 24 + 64),
-    "sweep": (40, 0),
+    "sweep": (64, 0),
     "primal": (40, 0),
     "forward_first": (64, 0),
     "forward_layer": (128, 0),

@@ -218,21 +218,24 @@ def test_the_prox_step_refuses_what_it_cannot_write(kernels):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (37, 53)])
-def test_the_prox_of_the_total_variation_is_equal(kernels, dtype, shape, rng, array_path):
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (2, 3), (37, 53)])
+@pytest.mark.parametrize("unequal", [False, True], ids=["one weight", "weights and edges of their own"])
+def test_the_prox_of_the_total_variation_is_equal(kernels, dtype, shape, unequal, rng, array_path):
     v = rng.normal(0.3, 1.0, shape).astype(dtype)
-    dual = np.zeros((2, *shape), dtype)
+    weight, edges = (np.exp(rng.uniform(-2, 1, shape)).astype(dtype) for _ in range(2)) if unequal else (0.7, None)
+    dual = np.zeros((4, *shape), dtype)
     prox, held, new = kernels.find("prox_total_variation"), kernels.put(dual), kernels.empty(shape, dtype)
+    more = [kernels.put(weight), kernels.put(edges)] if unequal else [weight, None]
     for sweeps in (0, 1, 4):  # each from where the last one ended
-        expected = prox_total_variation(v, 0.7, dual=dual, sweeps=sweeps)
-        prox(kernels.put(v), 0.7, held, sweeps, new)
+        expected = prox_total_variation(v, weight, dual=dual, sweeps=sweeps, edges=edges)
+        prox(kernels.put(v), more[0], held, sweeps, new, more[1])
         np.testing.assert_array_equal(kernels.get(new), expected)
         np.testing.assert_array_equal(kernels.get(held), dual)
     assert v.size < 100 or (expected == 0).any()
 
 
 def test_the_prox_of_the_total_variation_may_overwrite_its_image(kernels, rng):
-    v, duals = kernels.put(rng.random((40, 40))), [kernels.put(np.zeros((2, 40, 40))) for _ in range(2)]
+    v, duals = kernels.put(rng.random((40, 40))), [kernels.put(np.zeros((4, 40, 40))) for _ in range(2)]
     out, prox = kernels.empty((40, 40), np.float64), kernels.find("prox_total_variation")
     prox(v, 0.3, duals[0], 3, out)
     prox(v, 0.3, duals[1], 3, v)
@@ -241,7 +244,7 @@ def test_the_prox_of_the_total_variation_may_overwrite_its_image(kernels, rng):
 
 def test_the_prox_of_the_total_variation_refuses_what_it_cannot_write(kernels):
     v, prox = kernels.put(np.ones((4, 4), dtype=np.float32)), kernels.find("prox_total_variation")
-    with pytest.raises(ValueError, match=r"dual must be a C-contiguous float32 array of shape \(2, 4, 4\)"):
-        prox(v, 0.1, kernels.put(np.zeros((2, 4, 5), dtype=np.float32)), 1, kernels.empty((4, 4), np.float32))
+    with pytest.raises(ValueError, match=r"dual must be a C-contiguous float32 array of shape \(4, 4, 4\)"):
+        prox(v, 0.1, kernels.put(np.zeros((4, 4, 5), dtype=np.float32)), 1, kernels.empty((4, 4), np.float32))
     with pytest.raises(ValueError, match="v must be float32 or float64"):
         prox(v.astype(int), 0.1, v, 1, v)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fluogan_core.objective.prox import (
+    edge_lengths,
     prox_l1_nonnegative,
     prox_nonnegative,
     prox_step,
@@ -40,33 +41,103 @@ def test_prox_step_is_the_prox_of_the_gradient_step(backend, rng, dtype):
     np.testing.assert_array_equal(host(x), host(taken.x))
 
 
-def test_the_total_variation_is_the_length_of_all_edges():
+def cells(x):
+    """The four differences of each cell, (4, N1, N2), upper, lower, left, right, over the root of 2: written out one by one."""
+    p = np.zeros((4, *x.shape))
+    for i in range(x.shape[0] - 1):
+        for j in range(x.shape[1] - 1):
+            p[:, i, j] = (
+                x[i, j + 1] - x[i, j],
+                x[i + 1, j + 1] - x[i + 1, j],
+                x[i + 1, j] - x[i, j],
+                x[i + 1, j + 1] - x[i, j + 1],
+            )
+    return p / np.sqrt(2)
+
+
+def divergence_of(dual):
+    """Minus the adjoint of :func:`cells`, times what the dual is divided by: (N1, N2)."""
+    out = np.zeros(dual.shape[1:])
+    for i in range(out.shape[0] - 1):
+        for j in range(out.shape[1] - 1):
+            for p, first, second in zip(dual[:, i, j], ((0, 0), (1, 0), (0, 0), (0, 1)), ((0, 1), (1, 1), (1, 0), (1, 1))):
+                out[i + first[0], j + first[1]] += p
+                out[i + second[0], j + second[1]] -= p
+    return out
+
+
+def lengths_of(dual):
+    return np.sqrt(2 * (dual**2).sum(axis=0))
+
+
+TURNS = {
+    "up-down": lambda a: a[::-1],
+    "left-right": lambda a: a[:, ::-1],
+    "transposed": lambda a: a.T,
+    "a quarter turn": np.rot90,
+}
+
+
+def test_the_total_variation_is_the_length_of_all_edges(rng):
     disc = np.zeros((6, 8))
     disc[2:4, 3:6] = 2.0
-    # 3 + 3 + 2 + 2 pixels of edge, less what the lower right corner saves: there both differences are of one pixel
-    assert total_variation(disc) == pytest.approx(2.0 * (10 - 2 + np.sqrt(2)))
+    # 3 + 3 + 2 + 2 pixels of edge: a corner's cell holds a half of each of its two edges, and is as steep as one
+    assert total_variation(disc) == pytest.approx(2.0 * 10)
     assert total_variation(np.full((5, 5), 7.0)) == 0.0
+    x = rng.random((5, 7))
+    assert total_variation(x) == pytest.approx(np.sqrt((cells(x) ** 2).sum(axis=0)).sum(), rel=1e-12)
+    np.testing.assert_allclose(edge_lengths(x), np.sqrt((cells(x) ** 2).sum(axis=0)), rtol=1e-12)
+
+
+def test_no_grain_is_free(rng):
+    """Only a constant image costs nothing: a chessboard, which sums of diagonal differences would not see, costs the most."""
+    board = (np.indices((8, 8)).sum(axis=0) % 2).astype(float)
+    assert total_variation(board) == pytest.approx(49 * np.sqrt(2))
+    along = np.linspace(0, 1, 9)[:, None] * np.ones(9)
+    slanted = (along + along.T) / np.sqrt(2)
+    assert total_variation(slanted) == pytest.approx(total_variation(along))  # a slope costs the same in all directions
+
+
+@pytest.mark.parametrize("turn", TURNS.values(), ids=TURNS.keys())
+def test_the_total_variation_has_no_preferred_corner(backend, rng, turn):
+    """Value and prox of a turned image, with weights and edges of their own for each pixel, are the turned ones."""
+    v, xp = rng.gamma(1.0, 2.0, (9, 12)), backend.xp
+    assert total_variation(turn(v)) == pytest.approx(total_variation(v), rel=1e-13)
+    w, e = np.exp(rng.uniform(-3, 1, v.shape)), np.exp(rng.uniform(-1, 1, (8, 11)))
+
+    def padded(edges, shape):
+        out = np.ones(shape)
+        out[:-1, :-1] = edges
+        return out
+
+    for weight, edges in ((lambda t: 0.4, None), (lambda t: backend.asarray(np.ascontiguousarray(t(w)), dtype=np.float64), e)):
+        images = []
+        for how in (lambda a: a, turn):
+            image = np.ascontiguousarray(how(v))
+            given = None if edges is None else backend.asarray(padded(how(edges), image.shape), dtype=np.float64)
+            dual = xp.zeros((4, *image.shape))
+            x = prox_total_variation(backend.asarray(image, dtype=np.float64), weight(how), dual=dual, sweeps=5, edges=given)
+            images.append(backend.to_host(x))
+        np.testing.assert_allclose(images[1], turn(images[0]), rtol=0, atol=1e-13 * v.max())
 
 
 @pytest.mark.parametrize("weight", [0.05, 0.4, 3.0])
 def test_the_prox_of_the_total_variation_is_optimal(rng, weight):
     """The dual that comes with it is a certificate: primal and dual value meet at the optimum and nowhere else."""
     v = rng.normal(0.5, 1.0, (11, 14))
-    dual = np.zeros((2, *v.shape))
+    dual = np.zeros((4, *v.shape))
     gaps = []
     for sweeps in (0, 30, 3000):
         x = prox_total_variation(v, weight, dual=dual, sweeps=sweeps)
-        assert np.hypot(*dual).max() <= 1 + 1e-12
-        divergence = dual.sum(axis=0)
-        divergence[1:] -= dual[0, :-1]
-        divergence[:, 1:] -= dual[1, :, :-1]
+        assert lengths_of(dual).max() <= 1 + 1e-12
+        divergence = divergence_of(dual)
         primal = 0.5 * ((x - v) ** 2).sum() + weight * total_variation(x)
         # min over x >= 0 of 1/2 ||x - v||^2 - w <x, div p>
         lower = 0.5 * (v**2).sum() - 0.5 * (np.maximum(v + weight * divergence, 0) ** 2).sum()
         gaps.append(primal - lower)
     assert gaps[0] > gaps[1] > gaps[2] >= -1e-12
     assert gaps[2] < 1e-3 * gaps[0]
-    assert_prox(lambda u: prox_total_variation(u, weight, dual=np.zeros((2, *u.shape)), sweeps=20000),
+    assert_prox(lambda u: prox_total_variation(u, weight, dual=np.zeros((4, *u.shape)), sweeps=20000),
                 lambda u: weight * total_variation(u), v[:4, :5])  # fmt: skip
 
 
@@ -75,15 +146,12 @@ def test_the_prox_of_the_total_variation_in_another_metric_is_optimal(rng, unequ
     """Steps that differ by a factor of a thousand from pixel to pixel, edges by a hundred: the dual is a certificate there."""
     v, w = rng.normal(0.5, 1.0, (11, 14)), 10 ** rng.uniform(-2, 1, (11, 14))
     edges = 10 ** rng.uniform(-1, 1, v.shape) if unequal else np.ones(v.shape)
-    dual, gaps = np.zeros((2, *v.shape)), []
+    dual, gaps = np.zeros((4, *v.shape)), []
     for sweeps in (0, 30, 20000):
         x = prox_total_variation(v, w, dual=dual, sweeps=sweeps, edges=edges if unequal else None)
-        assert (np.hypot(*dual) / edges).max() <= 1 + 1e-12
-        divergence = dual.sum(axis=0)
-        divergence[1:] -= dual[0, :-1]
-        divergence[:, 1:] -= dual[1, :, :-1]
-        down, across = np.diff(x, axis=0, append=x[-1:]), np.diff(x, axis=1, append=x[:, -1:])
-        primal = (0.5 * (x - v) ** 2 / w).sum() + (edges * np.hypot(down, across)).sum()
+        assert (lengths_of(dual) / edges).max() <= 1 + 1e-12
+        divergence = divergence_of(dual)
+        primal = (0.5 * (x - v) ** 2 / w).sum() + total_variation(x, edges)
         lower = (0.5 * (v**2 - np.maximum(v + w * divergence, 0) ** 2) / w).sum()
         gaps.append(primal - lower)
     assert gaps[0] > gaps[1] > gaps[2] >= -1e-12
@@ -92,7 +160,7 @@ def test_the_prox_of_the_total_variation_in_another_metric_is_optimal(rng, unequ
 
 def test_a_metric_that_is_the_same_everywhere_is_a_number(backend, rng):
     v, dtype = backend.asarray(rng.normal(size=(9, 7)), dtype=np.float32), np.float32
-    duals = [backend.asarray(np.zeros((2, 9, 7)), dtype=dtype) for _ in range(2)]
+    duals = [backend.asarray(np.zeros((4, 9, 7)), dtype=dtype) for _ in range(2)]
     same = backend.asarray(np.full((9, 7), 0.3), dtype=dtype)
     number, image = (prox_total_variation(v, w, dual=d, sweeps=7) for w, d in zip((0.3, same), duals))
     np.testing.assert_allclose(backend.to_host(image), backend.to_host(number), rtol=1e-5, atol=1e-6)
@@ -100,7 +168,7 @@ def test_a_metric_that_is_the_same_everywhere_is_a_number(backend, rng):
 
 def test_edges_that_cost_twice_as_much_are_twice_the_weight(backend, rng):
     v, dtype = backend.asarray(rng.normal(size=(9, 7)), dtype=np.float64), np.float64
-    twice, alike = (backend.asarray(np.zeros((2, 9, 7)), dtype=dtype) for _ in range(2))
+    twice, alike = (backend.asarray(np.zeros((4, 9, 7)), dtype=dtype) for _ in range(2))
     edges = backend.asarray(np.full((9, 7), 2.0), dtype=dtype)
     image = prox_total_variation(v, 0.15, dual=twice, sweeps=3000, edges=edges)
     number = prox_total_variation(v, 0.3, dual=alike, sweeps=3000)
@@ -109,20 +177,21 @@ def test_edges_that_cost_twice_as_much_are_twice_the_weight(backend, rng):
 
 def test_the_prox_of_the_total_variation_keeps_light_and_flattens(rng):
     v = 5 + rng.normal(size=(12, 9))
-    x = prox_total_variation(v, 100.0, dual=np.zeros((2, *v.shape)), sweeps=20000)
+    x = prox_total_variation(v, 100.0, dual=np.zeros((4, *v.shape)), sweeps=20000)
     # where edges cost more than they can gain, the mean is the answer
     np.testing.assert_allclose(x, v.mean(), rtol=1e-3)
-    bar = np.zeros((3, 20))
+    bar = np.zeros((6, 20))
     bar[:, 5:15] = 4.0
-    flat = prox_total_variation(bar, 0.5, dual=np.zeros((2, *bar.shape)), sweeps=20000)
-    # a step of height h and width n comes out lower by 2 w / n inside, and w / m higher on either side of m pixels
-    np.testing.assert_allclose(flat[:, 5:15], 4.0 - 2 * 0.5 / 10, rtol=1e-4)
-    np.testing.assert_allclose(flat[:, :5], 0.5 / 5, rtol=1e-3)
+    flat = prox_total_variation(bar, 0.5, dual=np.zeros((4, *bar.shape)), sweeps=20000)
+    # a step of height h and width n comes out lower by 2 w / n inside, and w / m higher on either side of m pixels, times the
+    # cells of a column for its pixels: 5 of 6
+    np.testing.assert_allclose(flat[:, 5:15], 4.0 - 2 * 0.5 / 10 * 5 / 6, rtol=1e-4)
+    np.testing.assert_allclose(flat[:, :5], 0.5 / 5 * 5 / 6, rtol=1e-3)
 
 
 def test_a_dual_that_is_handed_on_goes_on_where_it_was(backend, rng):
     v = backend.asarray(rng.normal(size=(9, 7)), dtype=np.float32)
-    once, parts = (backend.asarray(np.zeros((2, 9, 7)), dtype=np.float32) for _ in range(2))
+    once, parts = (backend.asarray(np.zeros((4, 9, 7)), dtype=np.float32) for _ in range(2))
     whole = prox_total_variation(v, 0.3, dual=once, sweeps=7)
     for sweeps in (3, 4):
         x = prox_total_variation(v, 0.3, dual=parts, sweeps=sweeps, out=backend.xp.empty_like(v))
@@ -135,7 +204,7 @@ def test_bad_input_is_named(rng):
         prox_step(b, b[1:], step=1.0)
     with pytest.raises(TypeError, match="float32 or float64"):
         prox_step(b.astype(int), b, step=1.0)
-    dual = np.zeros((2, *b.shape), dtype=b.dtype)
+    dual = np.zeros((4, *b.shape), dtype=b.dtype)
     with pytest.raises(ValueError, match="weight must be greater than 0"):
         prox_total_variation(b, 0.0, dual=dual, sweeps=1)
     for wrong in (np.ones(3, b.dtype), np.zeros(b.shape, b.dtype), np.ones(b.shape, int)):
@@ -143,7 +212,7 @@ def test_bad_input_is_named(rng):
             prox_total_variation(b, wrong, dual=dual, sweeps=1)
         with pytest.raises(ValueError, match=r"edges must be numbers above 0, \(.*\) of them of float64"):
             prox_total_variation(b, 1.0, dual=dual, sweeps=1, edges=wrong)
-    with pytest.raises(ValueError, match=r"dual must be \(2, "):
+    with pytest.raises(ValueError, match=r"dual must be \(4, "):
         prox_total_variation(b, 1.0, dual=dual[:, 1:], sweeps=1)
     with pytest.raises(TypeError, match=r"v must be an image \(N1, N2\) of float32 or float64"):
         prox_total_variation(dual, 1.0, dual=dual, sweeps=1)
