@@ -189,7 +189,7 @@ def prox_total_variation(
     if dual.shape != (4, *v.shape) or dual.dtype != v.dtype:
         raise ValueError(f"dual must be {(4, *v.shape)} of {v.dtype}, as v is, got {dual.shape} of {dual.dtype}")
     xp, kernel = backend.xp, backend.kernel("prox_total_variation")
-    plain = all(a is None or a.flags.c_contiguous for a in (v, dual, out, edges, None if uniform else weight))
+    plain = all(a is None or a.flags.c_contiguous for a in (v, dual, out, edges, None if uniform else cast("Array", weight)))
     if kernel is not None and plain and (out is None or out.dtype == v.dtype):
         x = xp.empty_like(v) if out is None else out
         kernel(v, weight, dual, sweeps, x, edges)
