@@ -4,11 +4,13 @@ For the model ``Y = gain * P(Psi P(x) + b) + offset + N`` a pixel of mean m (cou
 
 .. math:: v_j = g\,(m_j - o) + \sigma^2 + q \sum_i \Psi_{ji}^2 u_i, \qquad q = g \kappa,
 
-with g the gain, o the offset, :math:`\Psi` of unit sums and u the emission in counts.  Its last term is the flicker.  Shot
-noise and read noise do not reach the covariance of two *different* pixels, the flicker does:
-:math:`C_{jk} = q \sum_i \Psi_{ji} \Psi_{ki} u_i`.  So q is measured on neighbours, the flicker is subtracted from the variance,
-and the rest is regressed on the mean.  u need not be known: the mean image and its blur by :math:`\Psi_{ji} \Psi_{ki}` are
-two convolutions of it, and a filter leads from one to the other.
+with g the gain, o the offset, :math:`\Psi` of unit sums and u the emission in counts.  Its last term is the flicker.  Two
+things tell it from noise.  The PSF passes none of it at high spatial frequencies: behind a high-pass the noise alone is
+regressed on the mean (:mod:`fluogan_core.calibration.high_pass`).  And shot noise and read noise do not reach the covariance of two *different*
+pixels, the flicker does: :math:`C_{jk} = q \sum_i \Psi_{ji} \Psi_{ki} u_i`.  So q is measured on neighbours, and what a filter
+passes of the flicker is subtracted.  u need not be known: the mean image and its blur by :math:`\Psi_{ji} \Psi_{ki}` are two
+convolutions of it, and a filter leads from one to the other.  Of several filters, and none, that with the smallest stated error
+of the gain is used (:mod:`fluogan_core.calibration.gain`).
 
 What can be known, and what cannot:
 
@@ -35,9 +37,10 @@ from ..backend.checks import real_number
 from ..physics.psf import FWHM_PER_SIGMA, psf_sigma
 from ..physics.psi import Psi
 from ..tuning import DEFAULT
-from ..tuning.calibration import CalibrationTuning, CameraTuning
+from ..tuning.calibration import CalibrationTuning
 from .drift import drift_notes
 from .flicker import PairKernels, fit_flicker
+from .gain import best_line
 from .plain import plain
 from .regression import jackknife
 from .remarks import (
@@ -49,6 +52,7 @@ from .remarks import (
 )
 from .row_shift import row_shift_notes
 from .stack_statistics import StackStatistics
+from .variance_line import expected_variance, quietest, resolve
 
 __all__ = ["Camera", "CameraEstimate", "camera_from", "checked_values", "displacements", "estimate_camera"]
 
@@ -110,72 +114,6 @@ class CameraEstimate:
     given: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     diagnostics: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
-
-
-# -- the variance against the mean ------------------------------------------------------------------------------------
-
-
-def _line(mean: np.ndarray, variance: np.ndarray, weight: np.ndarray) -> tuple[float, float]:
-    """Slope and intercept by weighted least squares; slope 0 where all means are equal."""
-    share = weight / weight.sum()
-    centre, level = (share * mean).sum(), (share * variance).sum()
-    spread = (share * (mean - centre) ** 2).sum()
-    slope = float((share * (mean - centre) * (variance - level)).sum() / spread) if spread > 0 else 0.0
-    return slope, float(level - slope * centre)
-
-
-def _expected(
-    mean: np.ndarray, variance: np.ndarray, live: np.ndarray, frames: int, tuning: CameraTuning
-) -> tuple[np.ndarray, np.ndarray]:
-    """Fit variance = slope * mean + intercept robustly; return the fitted variance and the pixels that agree with it.
-
-    Weights are 1 / variance.  The square would be best were sampling the only error; but every pixel of a real camera has a
-    read noise of its own, which spoils the dark end, and the sharpened mean image is least certain there.
-    """
-    floor = tuning.least_variance * float(np.median(variance[live]))
-    fit, used = np.full(mean.shape, max(float(variance[live].mean()), floor)), live
-    # Half mean squared differences scatter like chi-square over this many degrees of freedom; its cube root is normal.
-    bias = 2.0 * (3.0 * frames - 4.0) / (2.0 * (frames - 1.0) ** 2) / 9.0
-    for _ in range(tuning.line_passes):
-        slope, intercept = _line(mean[used], variance[used], 1.0 / fit[used])
-        fit = np.maximum(slope * mean + intercept, floor)
-        z = (np.cbrt(np.maximum(variance, 0.0) / fit) - 1.0 + bias) / math.sqrt(bias)
-        scatter = max(1.0, 1.4826 * float(np.median(np.abs(z[live] - np.median(z[live])))))
-        used = live & (np.abs(z) <= tuning.outlier * scatter)
-    return fit, used
-
-
-def _resolve(
-    mean: np.ndarray, variance: np.ndarray, weight: np.ndarray, darkest: float, given: dict[str, float], tuning: CameraTuning
-) -> tuple[float, float, float, float]:
-    """Gain, offset, noise_std, and how far noise_std**2 stays open (a standard deviation), honouring what is given."""
-    gain, offset, noise = given.get("gain"), given.get("offset"), given.get("noise_std")
-    if gain is None and offset is not None and noise is not None:
-        light = mean - offset
-        return float((weight * light * (variance - noise**2)).sum() / (weight * light**2).sum()), offset, noise, 0.0
-    if gain is None:
-        gain, intercept = _line(mean, variance, weight)
-    else:
-        intercept = float((weight * (variance - gain * mean)).sum() / weight.sum())
-    if noise is not None:
-        return gain, (noise**2 - intercept) / gain if offset is None and gain else offset or 0.0, noise, 0.0
-    if offset is not None:
-        square = intercept + gain * offset
-        if square < 0 and "gain" not in given:  # no read noise at all: the line goes through the offset
-            return _resolve(mean, variance, weight, darkest, {"offset": offset, "noise_std": 0.0}, tuning)
-        return gain, offset, math.sqrt(max(square, 0.0)), 0.0
-    if gain <= 0:
-        return gain, 0.0, 0.0, 0.0
-    # A noise_std uniform between nothing and its largest value: mean and standard deviation of its square.
-    largest = min((tuning.most_read_noise * gain) ** 2, max(0.0, gain * darkest + intercept))
-    return gain, (largest / 3.0 - intercept) / gain, math.sqrt(largest / 3.0), math.sqrt(4.0 / 45.0) * largest
-
-
-def _quietest(frames: np.ndarray, variance: np.ndarray, used: np.ndarray) -> float:
-    """Noise of the pixels that vary least, counts, from the middle half of their changes: 0 where most do not change."""
-    order = np.flatnonzero(used)[np.argsort(variance[used], kind="stable")[: max(16, min(256, int(used.sum()) // 10))]]
-    counts = frames.reshape(len(frames), -1)[:, np.sort(order)].astype(np.float64)
-    return float(1.4826 * np.median(np.abs(np.diff(counts, axis=0))) / math.sqrt(2.0))
 
 
 # -- the estimate -----------------------------------------------------------------------------------------------------
@@ -252,51 +190,40 @@ def camera_from(
     blocks = np.unique(down[:, None] * t.blocks + across, return_inverse=True)[1].reshape(rows, columns)
 
     flicker, shot = None, moments.variance
-    fit, used = _expected(mean, shot, live, frames, t)
+    fit, used = expected_variance(mean, shot, live, frames, t)
     if optics is not None:
         for _ in range(t.flicker_passes):  # the weights, and the offset under the lamp, improve once the flicker is known
-            dark = _resolve(mean[used], shot[used], 1.0 / fit[used], math.inf, given, t)[1]
+            dark = resolve(mean[used], shot[used], 1.0 / fit[used], math.inf, given, t)[1]
             flicker = fit_flicker(moments, optics, used, 1.0 / fit, dark, blocks)
             shot = moments.variance - flicker.variance(0)
             if not np.median(shot[live]) > 0:
-                if "gain" not in given:
-                    raise ValueError(
-                        "the gain cannot be read from this stack: the flicker seen through this PSF explains all variance and "
-                        "leaves none to the photons; either few bright molecules or few frames were recorded (give the gain if "
-                        "you have a calibration), or so narrow a PSF cannot tell the two apart (pass the width that the "
-                        "microscope has)"
-                    )
                 shot = np.maximum(shot, t.least_shot * moments.variance)
-            fit, used = _expected(mean, shot, live, frames, t)
+            fit, used = expected_variance(mean, shot, live, frames, t)
 
-    darkest = float(np.quantile(mean[used], t.darkest))
-    replicates = []
-    for replicate in range(int(blocks.max()) + 2):
-        keep = used & (blocks != replicate - 1)
-        clean = moments.variance - flicker.variance(replicate) if flicker else moments.variance
-        values = _resolve(mean[keep], clean[keep], 1.0 / fit[keep], darkest, given, t)
-        q = (flicker.whole[replicate, 0], flicker.fast[replicate, 0]) if flicker else (math.nan, math.nan)
-        replicates.append([*values, *(part / values[0] if values[0] else math.nan for part in q)])
-    table = np.array(replicates)
+    found = best_line(statistics, psi, flicker, used, blocks, given, t)
+    if not found.usable and "gain" not in given:
+        raise ValueError(
+            "the gain cannot be read from this stack: the flicker seen through this PSF explains all variance and "
+            "leaves none to the photons; either few bright molecules or few frames were recorded (give the gain if "
+            "you have a calibration), or so narrow a PSF cannot tell the two apart (pass the width that the "
+            "microscope has)"
+        )
+    gains = found.table[:, :1]
+    q = np.column_stack([flicker.whole[:, 0], flicker.fast[:, 0]]) if flicker else np.full((len(gains), 2), math.nan)
+    table = np.column_stack([found.table, np.divide(q, gains, out=np.full(q.shape, math.nan), where=gains != 0)])
     error = jackknife(table)
     found_gain, found_offset, found_noise, still_open, kappa, _ = (float(value) for value in table[0])
-
-    slopes = [_resolve(mean[used], shot[used], fit[used] ** -power, darkest, given, t)[:2] for power in (0, 1, 2)]
-    bend = np.ptp(slopes, axis=0) / 2
+    gain_error, offset_error = found.gain_error, found.offset_error
     doubt = flicker.disagreement if flicker else 0.0
-    uncorrected = _resolve(mean[used], moments.variance[used], 1.0 / fit[used], darkest, given, t)
-    gain_error, offset_error = (math.hypot(error[k], bend[k], doubt * abs(uncorrected[k] - table[0, k])) for k in (0, 1))
-    # what one brightness per emission leaves unexplained of the flicker may be in the slope too
-    unexplained = flicker.misfit * abs(uncorrected[0] - found_gain) if flicker else 0.0
     if "gain" not in given:
-        if not found_gain > t.clear_gain * math.hypot(gain_error, unexplained):
-            raise ValueError(gain_refusal(moments, found_gain, gain_error, unexplained, t))
-        quietest = _quietest(statistics.frames, moments.variance, used)
-        if 0 < quietest < t.least_noise * found_gain:
+        if not found_gain > t.clear_gain * found.doubt:
+            raise ValueError(gain_refusal(moments, found_gain, gain_error, found.unexplained, t))
+        quiet = quietest(statistics.frames, moments.variance, used)
+        if 0 < quiet < t.least_noise * found_gain:
             raise ValueError(
                 f"the gain cannot be read from this stack: the slope of variance on mean is {plain(found_gain)}, but counts of "
-                f"the darkest pixels vary by {plain(quietest, 2)} only, {plain(quietest / found_gain, 2)} photons, and no "
-                "camera is so quiet; flicker makes that slope, give the gain if you have a calibration"
+                f"the darkest pixels vary by {plain(quiet, 2)} only, {plain(quiet / found_gain, 2)} photons, and "
+                "no camera is so quiet; flicker makes that slope, give the gain if you have a calibration"
             )
     offset_error = math.hypot(offset_error, still_open / found_gain)
     if found_noise > 0:
@@ -314,7 +241,9 @@ def camera_from(
     brightness, remark = usable_brightness(kappa, kappa_error, t)
     if remark and "photons_per_emitter" not in given:
         notes.append(remark)
-    notes += camera_notes(moments, (slopes[2][0], found_gain, slopes[0][0]), float(error[0]), found_offset, given, t)
+    notes += camera_notes(
+        moments, (found.slopes[2][0], found_gain, found.slopes[0][0]), float(error[0]), found_offset, given, t
+    )
     notes += flicker_notes(flicker, table[0, 4:], error[4:], t) if flicker else neighbour_notes(moments, t)
     notes += [*contradictions(statistics, psi, given, tuning), *displacements(statistics, psi, tuning)]
     for name in given:

@@ -12,6 +12,7 @@ from ..stack import recorded_stack
 from ..tuning import DEFAULT
 from ..tuning.calibration import CalibrationTuning
 from .drift import Drift, estimate_drift
+from .high_pass import filtered_variances
 from .odd_frames import find_odd_frames
 from .pixel_moments import PixelMoments, Shift, live_pixels, pixel_moments
 from .unlit import share_at_lowest, unlit_pixels
@@ -52,6 +53,7 @@ class StackStatistics:
         if odd.numbers:
             self.notes = (f"frames left out because they differ from all others: {odd.sentence()}",)
         self._moments: PixelMoments | None = None
+        self._filtered: dict[int, np.ndarray] = {}
         self._tuning = tuning.live_pixels
         self._drift_tuning = tuning.drift
 
@@ -66,6 +68,12 @@ class StackStatistics:
             self._moments.fast.update(further.fast)
             self._moments.whole.update(further.whole)
         return self._moments
+
+    def filtered(self, orders: tuple[int, ...]) -> dict[int, np.ndarray]:
+        """Return the variances behind the high-pass filters of these orders, by order."""
+        if not set(orders) <= self._filtered.keys():
+            self._filtered = filtered_variances(self.frames, orders)
+        return self._filtered
 
     @cached_property
     def unlit(self) -> np.ndarray:

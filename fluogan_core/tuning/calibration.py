@@ -45,6 +45,13 @@ class CameraTuning:
         Largest read noise expected of a camera, electrons rms; a rolling-shutter sCMOS has about 1.5.
     least_noise : float
         No camera but a photon counter has less noise, photons rms; 10 counts at 120 per photon is an EM register at full gain.
+    orders : tuple of int
+        Orders of the high-pass filters behind which the noise is compared with the light, besides none.  What an order of 8
+        leaves of flicker through a PSF two pixels wide is a thousandth; higher ones leave too little noise.
+    room : int
+        A filter is used where the field is at least this many times as wide as its order.  No record.
+    narrower : float
+        A PSF this many times as wide as described may be the true one: what the filters pass of its flicker is an error.
     clear_gain : float
         A gain is refused unless it is this many of its standard errors.  No record.
     least_shot : float
@@ -83,6 +90,9 @@ class CameraTuning:
     darkest: float = 0.005
     most_read_noise: float = 2.5
     least_noise: float = 0.07
+    orders: tuple[int, ...] = (1, 2, 3, 4, 6, 8)
+    room: int = 3
+    narrower: float = 0.95
     clear_gain: float = 2.0
     least_shot: float = 0.01
     contradicted: float = 4.0

@@ -12,6 +12,8 @@ from fluogan_core.calibration import camera, flicker
 from fluogan_core.tuning import DEFAULT
 
 SHAPE = (20, 30)
+#: Without high-pass filters, so that flicker is subtracted and not filtered out.
+UNFILTERED = replace(DEFAULT.calibration, camera=replace(DEFAULT.calibration.camera, orders=()))
 #: Blocks of a fifth of the rows and columns, as the jackknife leaves them out.
 BLOCKS = np.kron(np.arange(25).reshape(5, 5), np.ones((4, 6), dtype=int))
 
@@ -108,7 +110,7 @@ def with_flicker(monkeypatch, change) -> fg.CameraEstimate:
     fit = flicker.fit_flicker
     with monkeypatch.context() as patch:
         patch.setattr(camera, "fit_flicker", lambda *arguments: change(fit(*arguments)))
-        return fg.estimate_camera(*flickering(1, 12.0))
+        return fg.estimate_camera(*flickering(1, 12.0), tuning=UNFILTERED)
 
 
 @pytest.mark.parametrize("disagreement", [0.1, 0.3])
