@@ -7,8 +7,8 @@ For the model ``Y = gain * P(Psi P(x) + b) + offset + N`` a pixel of mean m (cou
 with g the gain, o the offset, :math:`\Psi` of unit sums and u the emission in counts.  Its last term is the flicker.  Two
 things tell it from noise.  The PSF passes none of it at high spatial frequencies: behind a high-pass the noise alone is
 regressed on the mean (:mod:`fluogan_core.calibration.high_pass`).  And shot noise and read noise do not reach the covariance of
-two *different* pixels, the flicker does: :math:`C_{jk} = q \sum_i \Psi_{ji} \Psi_{ki} u_i`.  So q is measured on neighbours, and
-what a filter passes of the flicker is subtracted.  u need not be known: the mean image and its blur by
+two *different* pixels, the flicker does: :math:`C_{jk} = q \sum_i \Psi_{ji} \Psi_{ki} u_i`.  So q is measured on neighbours,
+and what a filter passes of the flicker is subtracted.  u need not be known: the mean image and its blur by
 :math:`\Psi_{ji} \Psi_{ki}` are two convolutions of it, and a filter leads from one to the other.  Of several filters, and none,
 that with the smallest stated error of the gain is used (:mod:`fluogan_core.calibration.gain`).
 
