@@ -8,11 +8,12 @@ READY  := $(VENV)/.ready
 DOCS   := $(VENV)/.ready-docs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fuzz bench peers paper zoo real gpu-check docs clean
+.PHONY: help demo test test-interop lint fuzz bench peers paper zoo real gpu-check docs clean
 
 help:
 	@echo "make demo    simulate a blinking pattern, reconstruct it, write demo/"
 	@echo "make test    ruff, mypy, the documentation, pytest (JOBS=2 processes)"
+	@echo "make test-interop   the adapters to hosts that need an environment of their own (deepinv), in .venv-interop"
 	@echo "make lint    ruff and mypy alone"
 	@echo "make fuzz    read damaged TIFF files (MUTANTS=20000, SEED=1): nothing hangs, escapes or loses frames in silence"
 	@echo "make bench   measure, write benchmarks/results/ and the tables of docs/"
@@ -31,7 +32,7 @@ $(READY): pyproject.toml constraints.txt
 	  echo "fluogan_core needs Python 3.11 or newer, but '$(PYTHON)' is $$($(PYTHON) --version 2>&1);" \
 	       "say which to use: make PYTHON=python3.12 ..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,plot,cuda-check]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,plot,cuda-check,interop,napari]'
 	@touch $@
 
 $(DOCS): $(READY)
@@ -50,6 +51,20 @@ lint: $(READY)
 test: lint docs
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 	@echo "make test: ruff, mypy, the documentation and pytest passed ($$($(BIN)/python --version), $(VENV), $(JOBS) processes)"
+
+# torchvision from the registry needs the torch that it was built with.  Three equal signs refuse builds with a local version, as
+# in 2.13.0+cpu, beside which it does not load.
+TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
+TORCHVISION := $(shell sed -n 's/^torchvision==//p' constraints.txt)
+$(VENV)-interop/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)-interop
+	$(VENV)-interop/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	  'torch===$(TORCH)' 'torchvision===$(TORCHVISION)' -e '.[test,deepinv]'
+	@touch $@
+
+test-interop: $(VENV)-interop/.ready
+	$(VENV)-interop/bin/python -m pytest -q -p no:xdist tests/interop/test_deepinv.py \
+	  'tests/house/test_docs.py::test_the_python_of_a_page_runs[docs/gallery/deepinv.md]'
 
 fuzz: $(READY)
 	$(BIN)/python tests/io/fuzz_tiff.py $(or $(MUTANTS),20000) $(or $(SEED),1)
@@ -88,6 +103,6 @@ docs: $(DOCS)
 	$(BIN)/python -m sphinx -W --keep-going --quiet -b html docs docs/_build/html
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info docs/_build demo out
+	rm -rf $(VENV) $(VENV)-interop build dist *.egg-info docs/_build demo out
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find fluogan_core kernels tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -26,6 +26,7 @@ _EXPORTS = {
     "Critic": "critics.network",
     "critic_differences": "critics.gradient",
     "critic_gradient": "critics.gradient",
+    "expected_score": "critics.expected",
     "CriticEvaluator": "critics.evaluator",
     "QuadraticCritic": "critics.quadratic",
     "Estimator": "critics.estimators",
@@ -73,6 +74,7 @@ _ROOMS = {
     "calibration",
     "cli",
     "critics",
+    "interop",
     "io",
     "metrics",
     "objective",
@@ -118,6 +120,7 @@ if TYPE_CHECKING:
     from .critics.estimators import Estimator as Estimator
     from .critics.estimators import register_estimator as register_estimator
     from .critics.evaluator import CriticEvaluator as CriticEvaluator
+    from .critics.expected import expected_score as expected_score
     from .critics.gradient import critic_differences as critic_differences
     from .critics.gradient import critic_gradient as critic_gradient
     from .critics.network import Critic as Critic

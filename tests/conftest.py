@@ -15,6 +15,7 @@ from typing import Any
 # another where other processes use the same cores: calibration, solvers and critics took 39 s on one thread, 287 s on two.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")  # widgets of napari are made without a display
 
 import cuda_on_cpu
 import numpy as np

@@ -21,7 +21,7 @@ def direct(job: GradientJob) -> Gradient | GradientWithError:
             f"method='direct' would need {job.frames * (n + m)} frames, more than 32-bit counters tell apart; "
             "use 'coupled', which has the same expectation"
         )
-    base = RunningMean(job.with_error)
+    base = RunningMean(job.with_error) if job.score is None else job.score
     y = model.sample(job.x, job.b, job.frames, job.seed, first_frame=job.first_frame, step=job.step)
     for start in range(0, job.frames, evaluator.chunk):
         base.add(evaluator.values(y[start : start + evaluator.chunk]))

@@ -7,7 +7,7 @@ of the exact gradient, what it costs, and when to use it.
 
 from __future__ import annotations
 
-from typing import Literal, overload
+from typing import Literal, TypedDict, Unpack, overload
 
 import numpy as np
 
@@ -19,12 +19,12 @@ from ..backend.typing import Array, CriticLike
 from ..physics.forward import ForwardModel
 from ..stack import finite_stack
 from ..tuning import DEFAULT, EstimatorTuning
-from .estimators import estimator_named, estimator_names
+from .estimators import Estimator, estimator_named, estimator_names
 from .evaluator import CriticEvaluator, evaluator_for
-from .job import Gradient, GradientJob, GradientWithError
+from .job import Gradient, GradientJob, GradientWithError, RunningMean
 from .lattice import Lattice
 
-__all__ = ["Gradient", "GradientWithError", "critic_differences", "critic_gradient"]
+__all__ = ["Gradient", "GradientWithError", "JobOptions", "critic_differences", "critic_gradient", "gradient_job"]
 
 
 def __getattr__(name: str) -> tuple[str, ...]:
@@ -205,12 +205,62 @@ def critic_gradient(
     >>> round(float(gradient.x[8, 8]), 3), float(gradient.b[4, 4])
     (4.0, 1.0)
     """
+    estimator, job = gradient_job(
+        critic,
+        model,
+        x,
+        b,
+        frames=frames,
+        seed=seed,
+        method=method,
+        background_rule=background_rule,
+        corrected_frames=corrected_frames,
+        lattice=lattice,
+        first_frame=first_frame,
+        step=step,
+        memory_budget=memory_budget,
+        with_error=with_error,
+        tuning=tuning,
+    )
+    return estimator(job)
+
+
+class JobOptions(TypedDict, total=False):
+    """Options of :func:`critic_gradient` and :func:`expected_score`, as they are described there."""
+
+    background_rule: str
+    corrected_frames: int | None
+    lattice: int | str
+    first_frame: int
+    step: int
+    memory_budget: int | None
+    with_error: bool
+    tuning: EstimatorTuning
+    score: RunningMean | None
+
+
+def gradient_job(
+    critic: CriticLike | CriticEvaluator,
+    model: ForwardModel,
+    x: Array,
+    b: Array,
+    *,
+    frames: int,
+    seed: int,
+    method: str,
+    **options: Unpack[JobOptions],
+) -> tuple[Estimator, GradientJob]:
+    """Return the estimator and what it is given; everything that the caller says is checked."""
     estimator = estimator_named(method)
+    background_rule, with_error = options.get("background_rule", "count"), options.get("with_error", False)
+    corrected_frames, lattice = options.get("corrected_frames"), options.get("lattice", "auto")
+    first_frame, step = options.get("first_frame", 0), options.get("step", 0)
     one_of(background_rule, "background_rule", ("count", "rate"))
     estimator.refuse_unused(background_rule=background_rule, corrected_frames=corrected_frames, lattice=lattice)
     frames = whole_number(frames, "frames", low=2 if with_error else 1)
     random.check_counters(first_frame, frames, step)
     x, b = model.check(x, b)
+    memory_budget = options.get("memory_budget")
     if memory_budget is not None:
         memory_budget = whole_number(memory_budget, "memory_budget", low=1)
     elif not isinstance(critic, CriticEvaluator):
@@ -230,6 +280,7 @@ def critic_gradient(
         corrected_frames=corrected_frames,
         with_error=with_error,
         memory_budget=evaluator.memory_budget,
-        tuning=tuning,
+        tuning=options.get("tuning", DEFAULT.estimators),
+        score=options.get("score"),
     )
-    return estimator(job)
+    return estimator, job

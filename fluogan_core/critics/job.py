@@ -127,6 +127,8 @@ class GradientJob:
     memory_budget : int
         Bytes for photons.
     tuning : EstimatorTuning
+    score : RunningMean or None
+        Takes the scores D(y) of the simulated frames, where E[D] is wanted beside its gradient.
     """
 
     model: ForwardModel
@@ -143,6 +145,7 @@ class GradientJob:
     with_error: bool
     memory_budget: int
     tuning: EstimatorTuning = field(default=DEFAULT.estimators)
+    score: RunningMean | None = None
 
     def means(self) -> Means:
         """Return empty means, to which frames are added."""
@@ -165,7 +168,10 @@ class GradientJob:
         for start in range(0, self.frames, chunk):
             part = numbers[start : start + chunk]
             first = int(part[0])
-            yield part, self.model.sample(self.x, self.b, len(part), self.seed, first_frame=first, step=self.step)
+            y = self.model.sample(self.x, self.b, len(part), self.seed, first_frame=first, step=self.step)
+            if self.score is not None:
+                self.score.add(self.evaluator.values(y))
+            yield part, y
 
     @cached_property
     def _table(self) -> PlacementTable:

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from ..backend.arrays import Backend, backend_of
+from ..backend.checks import length_or_time
 from ..backend.kinds import Kind, as_array, kind_of
 from ..calibration.camera import Camera
+from ..physics.grid import placement
 from ..physics.psi import Psi
 from .options import SolverOptions
 from .phase import Stop
@@ -27,6 +29,9 @@ class Result:
 
     Its images are NumPy arrays on the host.  Of :func:`fluogan_core.reconstruct` with a stack of another kind (CuPy, torch,
     JAX, ...) they are of that kind and on the stack's device; :meth:`on_host` gives the same result in NumPy.
+
+    The fine pixel (n1, n2) of ``x`` lies at ``translate + scale * (n1, n2)`` on the camera's grid, on which the centre of pixel
+    (0, 0) is the origin.  Viewers that align layers (napari) take the two as they are.
 
     Attributes
     ----------
@@ -65,6 +70,8 @@ class Result:
     >>> result = fg.reconstruct(stack, psi=psi, camera=fg.Camera(offset=100.0), options=options)
     >>> result.stops["mean"].reason is fg.StopReason.STEPS, len(result.history["objective"])
     (True, 3)
+    >>> result.scale, result.translate, result.translate_nm(100)
+    ((0.5, 0.5), (-0.25, -0.25), (-25.0, -25.0))
     """
 
     x: np.ndarray
@@ -81,6 +88,63 @@ class Result:
     device: str = "cpu"
     stop_reason: str = ""
     stops: dict[str, Stop] = field(default_factory=dict)
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Spacing of the fine pixels of ``x``, (rows, columns), camera pixels: 1 / L."""
+        spacing, _ = placement(self.psi.factor, self.psi.binning)
+        return spacing, spacing
+
+    @property
+    def translate(self) -> tuple[float, float]:
+        """Centre of the first fine pixel of ``x``, (row, column), camera pixels: -1/2 + 1/2L.
+
+        The origin is the centre of the first camera pixel.  With ``binning="point"`` it is ``-(L // 2) / L``.
+        """
+        _, first = placement(self.psi.factor, self.psi.binning)
+        return first, first
+
+    def scale_nm(self, pixel_size_nm: float) -> tuple[float, float]:
+        """Return the spacing of the fine pixels of ``x`` in nm.
+
+        Parameters
+        ----------
+        pixel_size_nm : float
+            Camera pixel in the object plane, nm.
+
+        Returns
+        -------
+        rows, columns : float
+            nm.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the pixel size is not a length.
+        """
+        pixel = length_or_time(pixel_size_nm, "pixel_size_nm")
+        return self.scale[0] * pixel, self.scale[1] * pixel
+
+    def translate_nm(self, pixel_size_nm: float) -> tuple[float, float]:
+        """Return the centre of the first fine pixel of ``x`` in nm, from the centre of the first camera pixel.
+
+        Parameters
+        ----------
+        pixel_size_nm : float
+            Camera pixel in the object plane, nm.
+
+        Returns
+        -------
+        row, column : float
+            nm.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the pixel size is not a length.
+        """
+        pixel = length_or_time(pixel_size_nm, "pixel_size_nm")
+        return self.translate[0] * pixel, self.translate[1] * pixel
 
     def on_host(self) -> Result:
         """Return the same result with images of NumPy, which need no copy on the CPU; itself if they are.

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from hosts import need
 
 import fluogan_core as fg
 from fluogan_core.cli.commands import commands
@@ -25,6 +26,13 @@ PAGES = {
     path.relative_to(ROOT).as_posix(): path
     for path in [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "kernels" / "README.md", *sorted(DOCS.rglob("*.md"))]
     if "_build" not in path.parts
+}
+#: Packages that a page of the gallery needs, where they are not called as it is.
+GALLERY = {
+    "scikit-image": ("skimage",),
+    "napari": ("napari", "qtpy"),
+    "dask": ("dask.array",),
+    "pyproximal": ("pylops", "pyproximal"),
 }
 #: Folders that are made when the commands run.
 MADE = ("result", "demo", "simulated", "pair")
@@ -88,6 +96,8 @@ def reader(recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
 @pytest.mark.parametrize("page", [page for page in PAGES if snippets(page).strip()])
 def test_the_python_of_a_page_runs(page, reader):
     """In the order in which it stands there, one namespace for the whole page."""
+    if page.startswith("docs/gallery/") and (host := Path(page).stem) != "index":
+        need(*GALLERY.get(host, (host,)))
     names: dict[str, object] = {"__name__": "snippets"}
     exec(compile(snippets(page), page, "exec"), names)
 

@@ -1,0 +1,54 @@
+"""Psi as a function of jax."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import tiny_psf
+from hosts import need
+
+import fluogan_core as fg
+
+need("jax")
+
+import jax  # noqa: E402
+from jax.test_util import check_grads  # noqa: E402
+
+from fluogan_core.interop import jax as interop  # noqa: E402
+
+
+@pytest.fixture
+def psi() -> fg.Psi:
+    return fg.Psi(tiny_psf(skew=0.1), (4, 3), 2, photons_per_emitter=3.0, backend="numpy")
+
+
+def test_the_operator_is_that_of_arrays_and_of_their_kind(psi, rng):
+    x, y = rng.random((2, 5, *psi.fine_shape), np.float32), rng.random((5, *psi.shape), np.float32)
+    for found, wanted in (
+        (interop.forward(psi, jax.numpy.asarray(x)), psi.forward(x)),
+        (jax.jit(lambda v: interop.adjoint(psi, v))(jax.numpy.asarray(y)), psi.adjoint(y)),
+    ):
+        assert isinstance(found, jax.Array)
+        assert found.dtype == np.float32
+        assert np.array_equal(found, wanted)
+
+
+def test_gradients_pass_the_check_of_jax(psi, rng):
+    """Twice backward, and mapped."""
+    with jax.enable_x64(True):
+        x = jax.numpy.asarray(rng.random(psi.fine_shape))
+        check_grads(lambda v: (interop.forward(psi, v) ** 2).sum(), (x,), order=2, modes=("rev",))
+        y = jax.numpy.asarray(rng.random((2, *psi.shape)))
+        check_grads(lambda v: (interop.adjoint(psi, v) ** 3).sum(), (y,), order=1, modes=("rev",))
+        batch = jax.numpy.asarray(rng.random((*psi.fine_shape, 4)))
+        found = jax.vmap(jax.grad(lambda v: 0.5 * (interop.forward(psi, v) ** 2).sum()), in_axes=2)(batch)
+        np.testing.assert_allclose(found, psi.adjoint(psi.forward(np.moveaxis(np.asarray(batch), 2, 0))), rtol=1e-12)
+
+
+def test_what_it_cannot_take_is_refused(psi, pretended_card):
+    with pytest.raises(TypeError, match="float32 or float64, got int32"):
+        interop.forward(psi, jax.numpy.zeros(psi.fine_shape, int))
+    with pytest.raises(ValueError, match=r"x must be \(..., 8, 6\), got shape \(3, 3\)"):
+        interop.forward(psi, jax.numpy.zeros((3, 3)))
+    with pytest.raises(ValueError, match="on the host"):
+        interop.forward(fg.Psi(tiny_psf(), (4, 3), 2, backend=pretended_card), jax.numpy.zeros((8, 6)))
