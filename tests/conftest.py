@@ -129,6 +129,22 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def counts() -> np.ndarray:
+    """A recording of 20 frames, 12 x 10 camera pixels, with a bright bar."""
+    light = np.full((12, 10), 5.0)
+    light[3:9, 4] = 60.0
+    return (np.random.default_rng(0).poisson(light, (20, 12, 10)) + 100).astype(np.uint16)
+
+
+@pytest.fixture(scope="session")
+def result(counts: np.ndarray) -> fg.Result:
+    """What five steps make of it."""
+    psi = fg.Psi(fg.gaussian_psf(150, 100, 2, truncate=2), (12, 10), 2, backend="numpy")
+    options = fg.SolverOptions(method="none", warm_steps=5)
+    return fg.reconstruct(counts, psi=psi, camera=fg.Camera(offset=100.0), options=options)
+
+
+@pytest.fixture(scope="session")
 def finished_sweep() -> fg.Sweep:
     """Two by two settings, of which a weight far too large leaves no image."""
     return sweeps.tried(sweeps.record(), {"detail": (0.2, 0.5), "sparsity": (0.5, 1e4)})
