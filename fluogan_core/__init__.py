@@ -54,6 +54,7 @@ _EXPORTS = {
     "Camera": "calibration.camera",
     "CameraEstimate": "calibration.camera",
     "estimate_camera": "calibration.camera",
+    "corrected_counts": "calibration.pixel_maps",
     "PSFWidth": "calibration.psf_width",
     "estimate_psf_width": "calibration.psf_width",
     "Pattern": "simulation.phantom",
@@ -115,6 +116,7 @@ if TYPE_CHECKING:
     from .calibration.camera import Camera as Camera
     from .calibration.camera import CameraEstimate as CameraEstimate
     from .calibration.camera import estimate_camera as estimate_camera
+    from .calibration.pixel_maps import corrected_counts as corrected_counts
     from .calibration.psf_width import PSFWidth as PSFWidth
     from .calibration.psf_width import estimate_psf_width as estimate_psf_width
     from .critics.estimators import Estimator as Estimator

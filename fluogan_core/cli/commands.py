@@ -15,6 +15,7 @@ import click
 from .._version import __version__
 from .options import (
     SOLVER_OPTIONS,
+    background_from,
     calibration_from,
     camera_options,
     device_options,
@@ -198,11 +199,23 @@ def estimate_command(stack_path: Path, as_json: bool, **settings: Any) -> None:
 @camera_options
 @solver_options
 @device_options
+@click.option(
+    "--background", metavar="NUMBER|FILE",
+    help="Background that is known, and not fitted: a number, or an image of a place without sample "
+    "[counts as recorded, offset included].",
+)  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on from DIR/checkpoint.pt; more --steps take a finished run further.")
 @click.option("--no-figure", is_flag=True, help="Leave figure.png out.")
 @verbose_option
 def reconstruct(
-    stack_path: Path, output: Path, backend: str, device: int | None, resume: bool, no_figure: bool, **settings: Any
+    stack_path: Path,
+    output: Path,
+    backend: str,
+    device: int | None,
+    background: str | None,
+    resume: bool,
+    no_figure: bool,
+    **settings: Any,
 ) -> None:
     """Reconstruct x and b from a stack.
 
@@ -219,13 +232,14 @@ def reconstruct(
     with writing_to(output) as directory:
         with checking_input(*COMPLAINTS):
             checkpoint = directory / "checkpoint.pt"
-            spare_inputs(directory, (*RESULT_FILES, checkpoint.name), stack_path, settings["psf_path"])
+            spare_inputs(directory, (*RESULT_FILES, checkpoint.name), stack_path, settings["psf_path"], background)
             if resume and not checkpoint.is_file():
                 raise ValueError(f"there is no {checkpoint} to resume from; leave --resume out to start")
             options = SolverOptions(**given(settings, *SOLVER_OPTIONS))
             stack = stack_from(stack_path, settings)
             psi, pixel_size_nm = operator_for(stack, settings, get_backend(backend, device))
             found = calibration_from(stack, psi, settings)
+            known = background_from(background, found.camera, settings)
         print_estimate(found.estimate, found.remarks)
         running: list[Solver] = []
         former = version_of(checkpoint)
@@ -240,6 +254,7 @@ def reconstruct(
                     stack,
                     calibration=found,
                     options=options,
+                    background=known,
                     callback=after_step,
                     checkpoint=checkpoint,
                     resume=resume,

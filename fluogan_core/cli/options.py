@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ..backend.arrays import Backend
     from ..calibration.calibrate import Calibration
-    from ..calibration.camera import CameraEstimate
+    from ..calibration.camera import Camera, CameraEstimate
     from ..physics.psi import Psi
     from ..stack import Stack
 
@@ -25,6 +25,7 @@ __all__ = [
     "FILE",
     "METHODS",
     "SOLVER_OPTIONS",
+    "background_from",
     "calibration_from",
     "camera_options",
     "device_options",
@@ -169,6 +170,8 @@ camera_options = _together(
     _number("--offset", "Camera counts without light [counts]; estimated if not given."),
     _number("--noise-std", "Standard deviation of the read noise [counts]; estimated if not given."),
     _number("--photons-per-emitter", "Detected photons of one emission [photons]; estimated if not given."),
+    click.option("--offset-map", type=FILE, help="Image of the offset of every pixel, in place of --offset [counts]."),
+    click.option("--gain-map", type=FILE, help="Image of the gain of every pixel, in place of --gain [counts]."),
 )
 
 device_options = _together(
@@ -264,7 +267,27 @@ def stack_from(path: Path, settings: dict[str, Any]) -> Stack:
     stack, note = without_odd_frames(read_stack(path, roi=settings["roi"], frames=settings["frames"]))
     if note:
         log.warning("%s", note)
-    return stack
+    return _with_equal_pixels(stack, settings)
+
+
+def _with_equal_pixels(stack: Stack, settings: dict[str, Any]) -> Stack:
+    """The stack as a camera with equal pixels would have written it, if there are maps; settings then hold gain and offset."""
+    from dataclasses import replace
+
+    from ..calibration.pixel_maps import corrected_counts
+
+    paths = given(settings, "offset_map", "gain_map")
+    if not paths:
+        return stack
+    twice = [name for name in ("gain", "offset") if f"{name}_map" in paths and settings[name] is not None]
+    if twice:
+        raise ValueError(f"--{twice[0]} and --{twice[0]}-map are both given: leave one of the two out")
+    if "offset_map" not in paths:
+        raise ValueError("--gain-map needs --offset-map: the gain applies to counts above each pixel's offset")
+    maps = {name: _image_of_field(path, settings["roi"]) for name, path in paths.items()}
+    frames, camera = corrected_counts(stack, **maps)
+    settings |= camera
+    return replace(stack, frames=frames)
 
 
 def operator_for(stack: Stack, settings: dict[str, Any], backend: Backend) -> tuple[Psi, float]:
@@ -322,6 +345,37 @@ def calibration_from(stack: Stack, psi: Psi, settings: dict[str, Any]) -> Calibr
     from ..calibration.calibrate import calibrate
 
     return calibrate(stack, psi, **given(settings, *CALIBRATION_OPTIONS))
+
+
+def background_from(value: str | None, camera: Camera, settings: dict[str, Any]) -> np.ndarray | float | None:
+    """A background that is given in counts, a number or the name of an image file, in photons above the offset."""
+    import numpy as np
+
+    from ..backend.checks import real_number
+
+    if value is None:
+        return None
+    try:
+        counts = float(value)
+    except ValueError:
+        return np.maximum(camera.to_photons(_image_of_field(Path(value), settings["roi"])), 0)
+    if real_number(counts, "--background") < camera.offset:
+        raise ValueError(
+            f"--background {counts:g} is below the camera's offset of {camera.offset:.6g} counts: give it in counts as "
+            "recorded, the offset included"
+        )
+    return (counts - camera.offset) / camera.gain
+
+
+def _image_of_field(path: Path, roi: tuple[int, int, int, int] | None) -> np.ndarray:
+    """An image of the stack's region: as it is if it has its size, else cut out of one of the whole field."""
+    from ..io.stack import read_image
+
+    image, _ = read_image(path)
+    if roi is None or image.shape == tuple(roi[2:]):
+        return image
+    top, left, rows, columns = roi
+    return image[top : top + rows, left : left + columns]
 
 
 def estimate_from(stack: Stack, settings: dict[str, Any]) -> CameraEstimate:

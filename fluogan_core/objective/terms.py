@@ -75,6 +75,8 @@ class Objective:
         p, the order of the background's smoothness.
     prior : Prior, optional
         Of the image; :class:`~fluogan_core.objective.prior.SparseEdges` with ``sparsity`` and ``total_variation`` if not given.
+    background : (M1, M2), optional
+        A background that is known, photons: b is this and nothing else.
     tuning : ObjectiveTuning, optional
         Numbers that were found by trial (:mod:`fluogan_core.tuning`).
 
@@ -114,9 +116,13 @@ class Objective:
         total_variation: float = 0.0,
         order: int = 1,
         prior: Prior | None = None,
+        background: Array | None = None,
         tuning: ObjectiveTuning = DEFAULT.objective,
     ) -> None:
         trailing_shape(mean, psi.shape, "mean", "the camera grid")
+        if background is not None:
+            trailing_shape(background, psi.shape, "background", "the camera grid")
+        self.background = background
         self.psi, self.mean = psi, mean
         self.fidelity = real_number(fidelity, "fidelity", low=0, open_low=True)
         self.smoothness = real_number(smoothness, "smoothness", low=0)
@@ -199,7 +205,7 @@ class Objective:
 
     @any_kind("b")
     def smoothness_of(self, b: Array) -> float:
-        r"""Return the background's penalty :math:`\tfrac{\lambda_2}{2} \|\nabla^p b\|^2`.
+        r"""Return the background's penalty :math:`\tfrac{\lambda_2}{2} \|\nabla^p b\|^2`; 0 of one that is given.
 
         Parameters
         ----------
@@ -210,7 +216,7 @@ class Objective:
         -------
         float
         """
-        return self._bending.energy(b)
+        return 0.0 if self.background is not None else self._bending.energy(b)
 
     @cached_property
     def _bending(self) -> Bending:
@@ -257,6 +263,8 @@ class Objective:
         (M1, M2) array
             Photons.
         """
+        if self.background is not None:
+            return self.background
         return self._bending.lowpass(self.mean - light, self.fidelity)
 
     @any_kind("light", "free")
@@ -277,6 +285,8 @@ class Objective:
         (M1, M2) array
             Photons, 0 or more.
         """
+        if self.background is not None:
+            return self.background
         return self._smooth(self.mean - light, self.fidelity, None, free, warm)
 
     @any_kind("b", "slope")
@@ -298,4 +308,6 @@ class Objective:
         (M1, M2) array
             Photons, 0 or more.
         """
+        if self.background is not None:
+            return self.background
         return self._smooth(b - step * slope, 1.0 / step, b)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import numbers
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..backend.checks import host_image
-from ..backend.typing import ArrayLike
+from ..backend.checks import host_image, real_number
+from ..backend.typing import Array, ArrayLike
 from ..critics.quadratic import QuadraticCritic, QuadraticCriticLike
 from ..objective.blur import GaussianKernel
 from ..objective.prior import Prior
@@ -31,9 +32,14 @@ __all__ = ["build_objective", "given_images", "mean_phase", "second_phase"]
 
 
 def build_objective(
-    problem: Problem, weights: Weights, prior: Prior | None = None, tuning: ObjectiveTuning = DEFAULT.objective
+    problem: Problem,
+    weights: Weights,
+    prior: Prior | None = None,
+    tuning: ObjectiveTuning = DEFAULT.objective,
+    *,
+    background: ArrayLike | float | None = None,
 ) -> tuple[Objective, GaussianKernel]:
-    """Return the objective (11) with these weights, or with a prior of your own for the image, and the blur G."""
+    """Return the objective (11) with these weights, or with a prior or a background of your own, and the blur G."""
     of_image: dict[str, Any] = (
         {} if prior is not None else {"sparsity": weights.sparsity, "total_variation": weights.total_variation}
     )
@@ -44,10 +50,31 @@ def build_objective(
         smoothness=weights.smoothness,
         order=weights.order,
         prior=prior,
+        background=None if background is None else _given_background(problem, background),
         tuning=tuning,
         **of_image,
     )
     return objective, GaussianKernel(problem.psi, weights.detail)
+
+
+def _given_background(problem: Problem, background: ArrayLike | float) -> Array:
+    """A background that is given, checked, on the solver's backend: (M1, M2) float32, photons."""
+    shape, backend = problem.psi.shape, problem.psi.backend
+    if isinstance(background, numbers.Real):
+        background = np.full(shape, real_number(background, "background", low=0), dtype=np.float32)
+    host = host_image(background, "background")
+    if host.shape != tuple(shape) or host.min() < 0:
+        raise ValueError(
+            f"background must be a number of photons or an image of shape {tuple(shape)}, without negative values; got shape "
+            f"{host.shape} with minimum {host.min():g} (subtract the camera's offset, divide by its gain, cut at zero)"
+        )
+    brightest = float(problem.mean.max())
+    if float(host.min()) >= brightest:
+        raise ValueError(
+            f"background is {host.min():g} photons or more everywhere, but the brightest pixel of the mean frame has "
+            f"{brightest:g}: nothing would be left for x; give it in photons per pixel and frame, above the offset"
+        )
+    return backend.asarray(host, dtype=np.float32)
 
 
 def mean_phase(

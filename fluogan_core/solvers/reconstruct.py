@@ -50,7 +50,8 @@ def reconstruct(
     resume : bool
         Continue from ``checkpoint``, which must exist.
     **solver_arguments
-        ``critic``, ``prior``, ``weights``, ``x0``, ``b0``, ``quadratic_critic``, ``tuning``, as for :class:`Solver`.
+        ``critic``, ``prior``, ``weights``, ``x0``, ``b0``, ``background``, ``quadratic_critic``, ``tuning``, as for
+        :class:`Solver`.
 
     Returns
     -------

@@ -49,6 +49,7 @@ class SolverArguments(TypedDict, total=False):
     weights: Weights | None
     x0: ArrayLike | None
     b0: ArrayLike | None
+    background: ArrayLike | float | None
     quadratic_critic: Callable[..., QuadraticCriticLike]
     tuning: Tuning
 
@@ -78,6 +79,9 @@ class Solver:
     x0, b0 : (N1, N2) and (M1, M2), optional
         Images to start from, emissions and photons; no light by default.  While the mean is fitted b follows from x, so that
         ``b0`` counts only with ``SolverOptions(warm_steps=0)``.
+    background : (M1, M2) or float, optional
+        A background that is known, photons per camera pixel and frame above the offset: b is this image, or this number
+        everywhere, and is not fitted.
     quadratic_critic : callable, optional
         In place of :class:`fluogan_core.critics.quadratic.QuadraticCritic`, with its arguments and methods.
     tuning : Tuning
@@ -126,6 +130,7 @@ class Solver:
         weights: Weights | None = None,
         x0: ArrayLike | None = None,
         b0: ArrayLike | None = None,
+        background: ArrayLike | float | None = None,
         quadratic_critic: Callable[..., QuadraticCriticLike] = QuadraticCritic,
         tuning: Tuning = DEFAULT,
     ) -> None:
@@ -135,7 +140,9 @@ class Solver:
             problem = Problem.of(stack, psi=psi, camera=camera)
         self.problem, self.options = problem, SolverOptions() if options is None else options
         self.weights = weights_for(problem, self.options, tuning.mean_phase) if weights is None else weights
-        self.objective, kernel = build_objective(problem, self.weights, prior, tuning.objective)
+        if background is not None and b0 is not None:
+            raise TypeError("b0= is a background to start from and background= one that is kept: give one of the two")
+        self.objective, kernel = build_objective(problem, self.weights, prior, tuning.objective, background=background)
         self.mean_phase = mean_phase(problem, self.objective, kernel, self.weights, self.options, tuning)
         if x0 is not None or b0 is not None:
             self.mean_phase.start(given_images(self.mean_phase, x0, b0))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import zlib
 from typing import Protocol
 
 from ..backend.typing import State
+from ..objective.terms import Objective
 from .history import QUANTITIES, History
 from .options import SolverOptions
 from .phase import Phase, Stop, StopReason
@@ -16,7 +18,7 @@ from .weights import Weights
 __all__ = ["VERSION", "Stateful", "restore", "state_of"]
 
 #: Of the layout of :func:`state_of`.
-VERSION = 5
+VERSION = 6
 
 
 class Stateful(Protocol):
@@ -25,6 +27,7 @@ class Stateful(Protocol):
     problem: Problem
     options: SolverOptions
     weights: Weights
+    objective: Objective
     phases: tuple[Phase, ...]
     history: History
     seconds: float
@@ -34,7 +37,7 @@ def state_of(solver: Stateful) -> State:
     """Return everything that a resumed run needs: arrays, numbers and strings."""
     return {
         "version": VERSION,
-        **solver.problem.identity(),
+        **_identity(solver),
         "options": dataclasses.asdict(solver.options),
         "weights": dataclasses.asdict(solver.weights),
         "seconds": solver.seconds,
@@ -45,6 +48,15 @@ def state_of(solver: Stateful) -> State:
         },
         "history": solver.history.arrays(),
     }
+
+
+def _identity(solver: Stateful) -> State:
+    """What a checkpoint must agree on besides options and weights."""
+    given = solver.objective.background
+    known = "fitted"
+    if given is not None:
+        known = f"given, crc32 {zlib.crc32(solver.problem.psi.backend.to_host(given).tobytes()):08x}"
+    return solver.problem.identity() | {"background": known}
 
 
 #: Of every phase, besides what it asks for itself.
@@ -80,7 +92,7 @@ def restore(solver: Stateful, saved: State) -> None:
         If the state belongs to another stack, operator, camera, other options, weights or version, or a field of it is not
         what it must be; the message names what differs.
     """
-    mine = {"version": VERSION, **solver.problem.identity()}
+    mine = {"version": VERSION, **_identity(solver)}
     differing = [f"{name} ({saved.get(name)} there, {value} here)" for name, value in mine.items() if saved.get(name) != value]
     differing += [f"option {name}" for name in solver.options.differences_from(saved.get("options", {}))]
     if not differing and saved["weights"] != dataclasses.asdict(solver.weights):
