@@ -84,6 +84,7 @@ paper: peers
 	$(BIN)/python -m benchmarks.paper --jobs $(JOBS)
 	$(BIN)/python -m benchmarks.paper.widths --jobs $(JOBS)
 	$(BIN)/python -m benchmarks.paper.evidence
+	$(BIN)/python -m benchmarks.paper.planned
 	$(BIN)/python -m benchmarks.paper.reference
 
 # the stacks are not part of the repository: DATA says where they lie

@@ -20,6 +20,7 @@ QUESTIONS = {
 STUDIES = {
     "paper": "What does the library resolve, how faithfully, and beside what one would do otherwise?",
     "widths": "What does a PSF that is too narrow or too wide do, and what do covariances say of its width?",
+    "planned": "What does the plan of a recording promise, and what do the methods resolve?",
     "evidence": "Do a pair's frames hold that there are two lines, whatever the method?",
     "reference": "What are second moments worth on small fields, and how much of it does the critic win?",
     "zoo": "Does the library hold on scenes drawn at random over what users vary, beside what one would do otherwise?",

@@ -63,6 +63,9 @@ _EXPORTS = {
     "Blinking": "simulation.blinking",
     "Detector": "simulation.detector",
     "simulate_sofi": "simulation.photokinetics",
+    "plan": "planning.plan",
+    "plan_from": "planning.plan",
+    "Plan": "planning.plan",
     "read_stack": "io.stack",
     "Stack": "stack",
     "UnreadableStack": "stack",
@@ -80,6 +83,7 @@ _ROOMS = {
     "metrics",
     "objective",
     "physics",
+    "planning",
     "selection",
     "simulation",
     "solvers",
@@ -139,6 +143,9 @@ if TYPE_CHECKING:
     from .physics.psf import gaussian_psf as gaussian_psf
     from .physics.psf import measured_psf as measured_psf
     from .physics.psi import Psi as Psi
+    from .planning.plan import Plan as Plan
+    from .planning.plan import plan as plan
+    from .planning.plan import plan_from as plan_from
     from .selection.trials import Sweep as Sweep
     from .selection.trials import Trial as Trial
     from .selection.trials import sweep as sweep

@@ -1,4 +1,4 @@
-"""The command line, ``fluogan demo | simulate | estimate | reconstruct | sweep | info``, over the library's functions.
+"""The command line, ``fluogan demo | simulate | estimate | reconstruct | sweep | plan | info``, over the library's functions.
 
 Exit status: 0 done, 1 failed while working, 2 bad usage or input, 130 interrupted.  An error is one line on standard error.
 """
@@ -35,6 +35,7 @@ from .options import (
     verbose_option,
 )
 from .output import place_result, version_of, writing_to
+from .planning import plan_command
 from .shell import (
     BAD_INPUT,
     COMPLAINTS,
@@ -374,6 +375,9 @@ def sweep(
             raise Interrupted(f"interrupted after {len(made.trials)} of {planned} settings; {directory} holds them")
         if made.best is None:
             raise RuntimeError(f"every setting failed, the first with {made.trials[0].failure}")
+
+
+commands.add_command(plan_command)
 
 
 @commands.command(short_help="Say what this machine and installation offer.")

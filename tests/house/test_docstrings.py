@@ -20,6 +20,7 @@ FINISHED = (
     "metrics",
     "objective",
     "physics",
+    "planning",
     "selection",
     "simulation",
     "solvers",

@@ -22,7 +22,7 @@ FLOORS = (
     ("stack", "tuning"),
     ("physics",),
     ("calibration", "objective", "critics", "simulation"),
-    ("solvers", "metrics"),
+    ("solvers", "metrics", "planning"),
     ("selection",),
     ("io",),
     ("testing", "interop"),

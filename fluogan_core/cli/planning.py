@@ -1,0 +1,141 @@
+"""``fluogan plan``: what a recording can show, before it is made."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import (
+    FILE,
+    calibration_from,
+    camera_options,
+    given,
+    json_option,
+    operator_for,
+    optics_options,
+    region_options,
+    stack_from,
+    verbose_option,
+)
+from .shell import COMPLAINTS, checking_input
+from .tables import print_table
+
+if TYPE_CHECKING:
+    from ..planning.plan import Plan
+
+__all__ = ["plan_command"]
+
+_OF_STACKS = ("roi", "frames", "psf_path", "psf_width", "gain", "offset", "noise_std")
+_LIGHT = ("photons", "background", "photons_per_emitter", "read_noise")
+
+
+@click.command("plan", short_help="Say what a recording can show, before it is made.")
+@click.option("--pilot", "stack_path", metavar="STACK.tif", type=FILE, help="Pilot stack, for light, flicker and noise.")
+@region_options
+@optics_options
+@camera_options
+@click.option("--photons", type=float, help="Brightest camera pixel, background apart [detected photons per frame].")
+@click.option("--background", type=float, help="Background of a camera pixel [detected photons per frame]; 0 if not given.")
+@click.option("--read-noise", type=float, help="Standard deviation of the read noise [photons]; 1.5 if not given.")
+@click.option("--planned-frames", type=int, default=500, show_default=True, help="Independent frames to plan for.")
+@click.option("--length-nm", type=float, default=1000.0, show_default=True, help="Length of the two lines [nm].")
+@click.option(
+    "--significance", type=float, default=3.0, show_default=True, help="A gap that counts as seen [standard deviations]."
+)
+@click.option("--separation-nm", type=float, help="Say how many frames this separation needs [nm].")
+@click.option("--figure", "figure_path", metavar="PLAN.png", type=FILE, help="Draw the plan.")
+@json_option
+@verbose_option
+def plan_command(
+    stack_path: Path | None, as_json: bool, figure_path: Path | None, separation_nm: float | None, **settings: Any
+) -> None:
+    """Say what a recording can show, before it is made: the finest separation of two lines, and what more light buys.
+
+    The frames of two lines are compared with those of every image without a gap between them.  Optics, light and camera are
+    given, or come from a pilot stack with --pilot.  No method that uses mean and covariance can do better.
+    """
+    from ..io.files import dumps
+
+    with checking_input(*COMPLAINTS):
+        found = _from_pilot(stack_path, settings) if stack_path is not None else _from_settings(settings)
+        needed = found.frames_for(separation_nm) if separation_nm is not None else None
+    if as_json:
+        facts = {
+            "mean_nm": found.mean_nm,
+            "both_nm": found.both_nm,
+            "significance": found.significance,
+            "conditions": found.conditions,
+            "separations_nm": found.separations_nm.tolist(),
+            "by_mean": found.by_mean.tolist(),
+            "by_both": found.by_both.tolist(),
+            "changes": [vars(change) for change in found.changes],
+        }
+        if needed is not None:
+            facts["frames_needed"] = {"separation_nm": separation_nm, "by_mean": needed[0], "by_both": needed[1]}
+        click.echo(dumps(facts), nl=False)
+    else:
+        _say(found)
+        if needed is not None:
+            by_mean, by_both = (_frames(count) for count in needed)
+            click.echo(f"{separation_nm:g} nm need {by_mean} frames by the mean, {by_both} by mean and covariance")
+    if figure_path is not None:
+        from ..io.figures import save
+        from ..io.plan_figure import plan_figure
+
+        save(plan_figure(found), figure_path)
+        click.echo(f"wrote {figure_path}", err=as_json)
+
+
+def _from_settings(settings: dict[str, Any]) -> Plan:
+    from ..planning.plan import plan
+
+    missing = [name for name in ("pixel_size_nm", "photons", "photons_per_emitter") if settings[name] is None]
+    if missing:
+        switches = ", ".join(f"--{name.replace('_', '-')}" for name in missing)
+        raise ValueError(f"give {switches}, or a pilot stack with --pilot")
+    unused = [name for name in _OF_STACKS if settings[name] is not None]
+    if unused:
+        raise ValueError(f"--{unused[0].replace('_', '-').replace('-path', '')} is used with --pilot only; leave it out")
+    return plan(
+        frames=settings["planned_frames"],
+        **given(settings, "pixel_size_nm", "fwhm_nm", "wavelength_nm", "na", *_LIGHT, "length_nm", "significance"),
+    )
+
+
+def _from_pilot(path: Path, settings: dict[str, Any]) -> Plan:
+    from ..backend.arrays import get_backend
+    from ..planning.plan import plan_from
+
+    unused = [name for name in ("photons", "background", "read_noise") if settings[name] is not None]
+    if unused:
+        raise ValueError(f"--{unused[0].replace('_', '-')} comes from the pilot stack; leave it or --pilot out")
+    stack = stack_from(path, settings)
+    psi, pixel_size_nm = operator_for(stack, settings, get_backend("numpy"))
+    calibration = calibration_from(stack, psi, settings)
+    return plan_from(
+        calibration, pixel_size_nm, frames=settings["planned_frames"], **given(settings, "length_nm", "significance")
+    )
+
+
+def _say(found: Plan) -> None:
+    c = found.conditions
+    for line in (
+        f"PSF {c['fwhm_nm']:.0f} nm wide on pixels of {c['pixel_size_nm']:g} nm, read noise {c['read_noise']:.2g} photons",
+        f"{c['photons']:.3g} photons in the brightest pixel, background {c['background']:.3g}, {c['photons_per_emitter']:.3g} "
+        f"per emission; {c['frames']:g} independent frames, lines {c['length_nm']:g} nm long",
+    ):
+        click.echo(line)
+    rows: list[tuple[str, ...]] = [("as planned", _nm(found.mean_nm), _nm(found.both_nm))]
+    rows += [(change.name, _nm(change.mean_nm), _nm(change.both_nm)) for change in found.changes]
+    print_table((f"finest separation at {found.significance:g} s.d.", "by the mean", "by mean and covariance"), rows)
+
+
+def _nm(value: float) -> str:
+    return f"{value:.0f} nm" if math.isfinite(value) else "none"
+
+
+def _frames(count: float) -> str:
+    return f"{max(2, math.ceil(count))}" if count < 1e7 else "more than 10 million"

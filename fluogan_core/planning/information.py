@@ -1,0 +1,252 @@
+r"""By how many standard deviations frames tell two parallel lines from every image that has no gap between them.
+
+The lines are long beside the PSF, so that nothing changes along them but the noise.  The frames are then independent at each
+spatial frequency k along the lines, and a frequency needs only matrices of one row of camera pixels.  With p the expected
+photons per fine pixel across the lines, :math:`C_q` the operator from p to a row of the camera at frequency q of the fine
+rows, L the super-resolution factor and :math:`B_q` the transfer function of binning L rows, eq. (1) has
+
+.. math::
+
+    \mu(p, b) = L\,C_0\,p + b, \qquad
+    \Sigma_k(p, b) = \mathrm{diag}(\mu + \sigma^2) +
+    \frac{\kappa}{L} \sum_{q \equiv k} |B_q|^2\, C_q\,\mathrm{diag}(p)\,C_q^H .
+
+Both are linear in p and b.  For T frames of m rows and small differences, the squared distance of two images in standard
+deviations is
+
+.. math:: d'^2 = T m\,\Delta\mu^T \Sigma_0^{-1} \Delta\mu + \frac{T m}{2}
+   \langle \mathrm{tr}(\Sigma_k^{-1} \Delta\Sigma_k\,\Sigma_k^{-1} \Delta\Sigma_k) \rangle_k ,
+
+the Fisher information of a Gaussian with this mean and covariance (S. M. Kay, *Estimation Theory*, 1993, section 3.9).  The
+first term alone is what the mean frame holds.  The image without a gap that is nearest to the pair is found by non-negative
+least squares: any mixture of bars about the middle of the pair, of all widths, on a smooth background that is free.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..physics.psf import FWHM_PER_SIGMA, psf_sigma
+
+__all__ = ["Optics", "Separability", "Sight", "separability"]
+
+#: Width of the field across the lines, in widths of the PSF.
+_FIELD = 6.0
+#: A free background is a constant and so many cosines across the field: periods of four widths of the PSF and more.
+_ORDERS = 3
+#: Camera rows whose frequencies are averaged over: more than the PSF's correlation length.
+_ROWS = 24
+#: Frequencies of the fine rows that pass less than this share of the light are left out.
+_NEGLIGIBLE = 1e-7
+
+
+@dataclass(frozen=True)
+class Optics:
+    """A PSF on fine pixels of a given size.
+
+    Attributes
+    ----------
+    psf : (K, K) float array, K odd, sum 1
+    pixel_size_nm : float
+        Camera pixel.
+    factor : int
+        Fine pixels per camera pixel.
+    """
+
+    psf: np.ndarray
+    pixel_size_nm: float
+    factor: int
+
+    @property
+    def fine_nm(self) -> float:
+        """Size of a fine pixel, nm."""
+        return self.pixel_size_nm / self.factor
+
+    @property
+    def fwhm_nm(self) -> float:
+        """Width at half maximum of the Gaussian with the PSF's energy, nm."""
+        return FWHM_PER_SIGMA * psf_sigma(self.psf) * self.fine_nm
+
+
+@dataclass(frozen=True)
+class Sight:
+    """Light and camera of one recording, in detected photons.
+
+    Attributes
+    ----------
+    photons : float
+        Expected per frame in the brightest camera pixel, background apart.
+    background : float
+        Per camera pixel and frame.
+    photons_per_emitter : float
+        kappa, of one emission.
+    read_noise : float
+        Standard deviation, photons.
+    frames : float
+        Number of independent frames.
+    length_nm : float
+        Length of the two lines.
+    """
+
+    photons: float
+    background: float
+    photons_per_emitter: float
+    read_noise: float
+    frames: float
+    length_nm: float
+
+
+@dataclass(frozen=True)
+class Separability:
+    """Standard deviations by which the frames of a pair differ from those of the nearest image without a gap.
+
+    Attributes
+    ----------
+    mean : float
+        By the mean frame alone.
+    both : float
+        By mean and covariance.
+    """
+
+    mean: float
+    both: float
+
+
+def separability(separation_nm: float, optics: Optics, sight: Sight) -> Separability:
+    """How far the frames of two lines are from those of every image without a gap.
+
+    Parameters
+    ----------
+    separation_nm : float
+        Distance of the lines' middles; each is one fine pixel wide.
+    optics : Optics
+    sight : Sight
+
+    Returns
+    -------
+    Separability
+
+    Examples
+    --------
+    >>> import fluogan_core as fg
+    >>> from fluogan_core.planning.information import Optics, Sight, separability
+    >>> optics = Optics(fg.gaussian_psf(318, 100, 8), 100.0, 8)
+    >>> sight = Sight(160, 10, 20, 1.4, frames=500, length_nm=1000)
+    >>> near, far = (separability(d, optics, sight) for d in (120, 240))
+    >>> bool(near.mean < near.both < far.both)
+    True
+    """
+    model = _Model(optics)
+    pair, bars = _profiles(model, separation_nm, optics)
+    pair = pair * sight.photons / float(model.mean(pair).max())
+    distances = _Distances(model, pair, sight)
+    return Separability(distances.nearest(bars, by_mean=True)[0], distances.nearest(bars, by_mean=False)[0])
+
+
+class _Model:
+    """Mean and covariances of a row of camera pixels, linear in the profile across the lines."""
+
+    def __init__(self, optics: Optics) -> None:
+        factor, psf = optics.factor, optics.psf
+        self.pixel_size_nm = optics.pixel_size_nm
+        self.field_nm = _FIELD * optics.fwhm_nm
+        self.columns = 2 * math.ceil(self.field_nm / optics.pixel_size_nm / 2) + 1
+        self.fine = self.columns * factor
+        self.factor = factor
+        rows = max(_ROWS, 2 * math.ceil(psf.shape[0] / factor))
+        transforms = np.fft.fft(psf, rows * factor, axis=0)
+        binned = np.fft.fft(np.ones(factor), rows * factor)
+        frequencies = np.arange(rows // 2 + 1)
+        self.share = np.where((frequencies == 0) | (2 * frequencies == rows), 1.0, 2.0) / rows
+        # most frequencies of the fine rows lie beyond what the PSF and the pixel pass
+        passed = np.abs(binned) * np.abs(transforms).sum(axis=1)
+        kept = [q for q in range(rows * factor) if q % rows in frequencies and passed[q] > _NEGLIGIBLE * passed.max()]
+        self._aliased_to = np.array(kept) % rows
+        strengths = np.abs(binned[kept]) / math.sqrt(factor)
+        self._operators = np.stack([self._across(transforms[q]) * s for q, s in zip(kept, strengths)])
+        self._mean = factor * self._across(transforms[0]).real
+
+    def _across(self, line: np.ndarray) -> np.ndarray:
+        """(columns, fine): light of each fine column in each camera column, at one frequency along the lines."""
+        middle = len(line) // 2
+        distance = np.arange(self.fine)[:, None] - np.arange(self.fine)[None]
+        inside = np.abs(distance) <= middle
+        spread = np.where(inside, line[np.clip(distance + middle, 0, len(line) - 1)], 0.0)
+        return np.asarray(spread.reshape(self.columns, self.factor, self.fine).sum(axis=1))
+
+    def mean(self, profiles: np.ndarray) -> np.ndarray:
+        """(..., columns) of profiles (..., fine)."""
+        return profiles @ self._mean.T
+
+    def flicker(self, profile: np.ndarray) -> np.ndarray:
+        """(frequencies, columns, columns): covariance of one emission per unit of light, at each frequency."""
+        lit = np.flatnonzero(profile)
+        seen = self._operators[..., lit]
+        covariance = np.zeros((len(self.share), self.columns, self.columns), dtype=seen.dtype)
+        np.add.at(covariance, self._aliased_to, (seen * profile[lit]) @ seen.conj().swapaxes(1, 2))
+        return covariance
+
+
+def _profiles(model: _Model, separation_nm: float, optics: Optics) -> tuple[np.ndarray, np.ndarray]:
+    """The pair, (fine,), and bars about its middle of all half widths, (bars, fine)."""
+    edges = (np.arange(model.fine + 1) - model.fine / 2) * optics.fine_nm
+    half_line = optics.fine_nm / 2
+
+    def covered(low: float, high: float) -> np.ndarray:
+        return np.diff(np.clip(edges, low, high)) / optics.fine_nm
+
+    at = separation_nm / 2
+    pair = covered(-at - half_line, -at + half_line) + covered(at - half_line, at + half_line)
+    halves = np.arange(half_line, at + optics.fwhm_nm, optics.fine_nm)
+    return pair, np.stack([covered(-h, h) for h in halves])
+
+
+class _Distances:
+    """Distances from one pair, in standard deviations of its frames."""
+
+    def __init__(self, model: _Model, pair: np.ndarray, sight: Sight) -> None:
+        self.model, self.sight = model, sight
+        self.samples = sight.frames * sight.length_nm / model.pixel_size_nm
+        b = np.full(model.columns, sight.background)
+        mean = model.mean(pair) + b
+        self.target = (mean, self._covariance(pair, mean))
+        noise = np.zeros_like(self.target[1])
+        np.einsum("kcc->kc", noise)[:] = sight.read_noise**2
+        self.whitening = np.linalg.inv(np.linalg.cholesky(self.target[1] + noise))
+
+    def _covariance(self, profile: np.ndarray, mean: np.ndarray) -> np.ndarray:
+        """(frequencies, columns, columns), read noise apart: it is the same for every image."""
+        covariance = self.sight.photons_per_emitter * self.model.flicker(profile)
+        np.einsum("kcc->kc", covariance)[:] += mean
+        return covariance
+
+    def features(self, mean: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Whitened mean and covariance of one row and frame, each a real vector."""
+        half = self.whitening @ covariance @ self.whitening.conj().swapaxes(1, 2)
+        half = half * np.sqrt(self.model.share / 2)[:, None, None]
+        return (self.whitening[0] @ mean).real, np.concatenate([half.real.ravel(), half.imag.ravel()])
+
+    def nearest(self, bars: np.ndarray, by_mean: bool) -> tuple[float, np.ndarray, np.ndarray]:
+        """Distance to the nearest mixture of bars and smooth background, its profile and its background."""
+        from scipy.optimize import nnls
+
+        from_middle = (np.arange(self.model.columns) - self.model.columns // 2) * self.model.pixel_size_nm
+        phase = np.pi * (from_middle / self.model.field_nm + 0.5)
+        waves = np.cos(np.arange(_ORDERS + 1)[:, None] * phase)
+        waves = np.concatenate([waves, -waves])
+        parts = [self.features(mean, self._covariance(bar, mean)) for bar, mean in zip(bars, self.model.mean(bars))]
+        nothing = np.zeros(self.model.fine)
+        parts += [self.features(wave, self._covariance(nothing, wave)) for wave in waves]
+        target = self.features(*self.target)
+        count = 1 if by_mean else 2
+        design = np.stack([np.concatenate(part[:count]) for part in parts], axis=1)
+        scale = np.linalg.norm(design, axis=0)
+        # an orthogonal transform keeps distances, and leaves as many rows as there are columns
+        both = np.column_stack([design / scale, np.concatenate(target[:count])])
+        small = np.asarray(np.linalg.qr(both, mode="r"))
+        weights, distance = nnls(small[:, :-1], small[:, -1], maxiter=50 * len(parts))
+        weights = weights / scale
+        return math.sqrt(self.samples) * float(distance), weights[: len(bars)] @ bars, weights[len(bars) :] @ waves
