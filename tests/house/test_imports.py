@@ -126,7 +126,7 @@ def test_every_module_is_in_a_room():
     placed = [name for floor in FLOORS for name in floor]
     assert len(placed) == len(set(placed))
     assert {room(dotted(path)) for path in MODULES} == set(placed)
-    assert len([name for name in placed if not name.startswith("_")]) <= 16
+    assert len([name for name in placed if not name.startswith("_")]) <= 17
     assert len(MODULES) > 60, "the walk goes through the folders"
 
 
