@@ -67,6 +67,16 @@ class Plan:
         What more frames, more light, less background, a smaller pixel and half the length would do.
     conditions : dict of str to float
         What was planned for.
+
+    Examples
+    --------
+    >>> import fluogan_core as fg
+    >>> found = fg.plan(pixel_size_nm=100, fwhm_nm=318, photons=20, background=2, photons_per_emitter=5, frames=200)
+    >>> [change.name for change in found.changes][:2]
+    ['twice the frames', 'twice the light per frame']
+    >>> by_mean, by_both = found.frames_for(150)
+    >>> bool(by_both < by_mean)
+    True
     """
 
     mean_nm: float
