@@ -24,7 +24,9 @@ __all__ = ["PEERS", "Peer", "Seen", "left_out"]
 
 Images = dict[str, np.ndarray]
 _STOPS = (5, 10, 20, 50, 100, 200, 500, 1000)
-#: Nodes of the peers' background along each side: it may have a slope and a bend.
+#: The peers' background is an opening of the mean frame: what is narrower than this many FWHM stands above it.
+_OPENING = 4.0
+#: Nodes along each side of the factor by which MLEM corrects that background.
 _NODES = 3
 #: Weights of total variation, in units of the noise that the mean frame's own leaves in the gradient.
 _WEIGHTS = (10.0, 3.0, 1.0, 0.3, 0.1)
@@ -66,9 +68,20 @@ class Seen:
         return float((steps**2).mean()) / 2 / len(self.photons)
 
     @cached_property
-    def dark(self) -> float:
-        """A constant background: nearly the darkest of the mean frame."""
-        return max(float(np.quantile(self.mean, 0.05)), 0.0)
+    def dark(self) -> np.ndarray:
+        """A background as one subtracts it before a deconvolution: what no structure of a few FWHM stands out of, (M1, M2)."""
+        width = _width(self.psi.psf) / self.psi.factor
+        radius = max(2, round(0.5 * _OPENING * width))
+        disc = np.hypot(*np.mgrid[-radius : radius + 1, -radius : radius + 1]) <= radius
+        # the darkest of many noisy pixels would be too dark
+        smooth = ndimage.gaussian_filter(self.mean, 0.5 * width, mode="nearest")
+        opened = ndimage.grey_opening(smooth, footprint=disc, mode="nearest")
+        return np.maximum(ndimage.gaussian_filter(opened, width, mode="nearest"), 0.0)
+
+    @cached_property
+    def above(self) -> np.ndarray:
+        """The mean frame above that background, not below zero, (M1, M2)."""
+        return np.maximum(self.mean - self.dark, 0.0)
 
     @cached_property
     def likelihood(self) -> tuple[Images, np.ndarray]:
@@ -86,13 +99,13 @@ class Peer:
 
 
 def temporal_mean(seen: Seen) -> Images:
-    """The mean frame above its darkest, by cubic splines."""
-    return {"": spread(np.maximum(seen.mean - seen.dark, 0.0), seen.psi.factor)}
+    """The mean frame above its background, by cubic splines."""
+    return {"": spread(seen.above, seen.psi.factor)}
 
 
 def richardson_lucy(seen: Seen) -> Images:
-    """Richardson-Lucy through Psi on the mean frame less a constant background."""
-    psi, target = seen.psi, np.maximum(seen.mean - seen.dark, 0.0).astype(np.float32)
+    """Richardson-Lucy through Psi on the mean frame less its background."""
+    psi, target = seen.psi, seen.above.astype(np.float32)
     sums = psi.column_sums.astype(np.float32)
     x, made = np.full(psi.fine_shape, max(float(target.mean()), 1e-6) / psi.factor**2, np.float32), {}
     for step in range(1, _STOPS[-1] + 1):
@@ -103,12 +116,12 @@ def richardson_lucy(seen: Seen) -> Images:
 
 
 def mlem(seen: Seen) -> Images:
-    """Maximum likelihood of Poisson counts by expectation maximisation, with a smooth background that is fitted along."""
+    """Maximum likelihood of Poisson counts by expectation maximisation; a smooth factor of the background is fitted along."""
     return seen.likelihood[0]
 
 
 def _tents(shape: tuple[int, ...]) -> np.ndarray:
-    """Functions that add up to smooth backgrounds, (K, M1, M2)."""
+    """Functions that add up to 1, (K, M1, M2)."""
     nodes = np.linspace(0, 1, _NODES)
     sides = [np.maximum(1 - np.abs((np.arange(n) + 0.5) / n - nodes[:, None]) * (_NODES - 1), 0) for n in shape]
     return np.einsum("ia,jb->ijab", *sides).reshape(_NODES**2, *shape).astype(np.float32)
@@ -116,12 +129,12 @@ def _tents(shape: tuple[int, ...]) -> np.ndarray:
 
 def _likelihood(seen: Seen) -> tuple[Images, np.ndarray]:
     psi, target = seen.psi, np.maximum(seen.mean, 0.0).astype(np.float32)
-    sums, tents = psi.column_sums.astype(np.float32), _tents(psi.shape)
-    # from what is nearly the darkest around each node: the iteration hardly moves smooth light from x to the background
-    levels = np.array([max(float(np.quantile(seen.mean[tent > 0.1], 0.05)), 1e-3) for tent in tents], np.float32)
-    tent_sums = tents.sum(axis=(1, 2))
-    background = published = np.tensordot(levels, tents, 1)
-    x = np.full(psi.fine_shape, max(float((target - background).mean()), 1e-3) / psi.factor**2, np.float32)
+    sums = psi.column_sums.astype(np.float32)
+    # the iteration hardly moves smooth light between x and the background: it starts from what one would subtract
+    tents = _tents(psi.shape) * np.maximum(seen.dark, 1e-3).astype(np.float32)
+    tent_sums, levels = tents.sum(axis=(1, 2)), np.ones(len(tents), np.float32)
+    background = published = tents.sum(axis=0)
+    x = np.full(psi.fine_shape, max(float(seen.above.mean()), 1e-3) / psi.factor**2, np.float32)
     made = {}
     for step in range(1, _STOPS[-1] + 1):
         ratio = target / np.maximum(psi.forward(x) + background, 1e-9)
@@ -240,7 +253,7 @@ def sacd(seen: Seen) -> Images:
     Richardson-Lucy with the squared PSF.
     """
     psi = seen.psi
-    above = np.maximum(seen.photons - np.float32(seen.dark), 0)
+    above = np.maximum(seen.photons - seen.dark.astype(np.float32), 0)
     sharp = _lucy(above, _binned(psi.psf, psi.factor), (_SACD["before"],))[_SACD["before"]]
     fine = np.maximum(_twice(sharp), 0)
     cumulant = ((fine - _SACD["share"] * fine.mean(axis=0)) ** 2).mean(axis=0, dtype=np.float64)
@@ -320,7 +333,7 @@ def mean_shift(seen: Seen) -> Images:
     The magnitude of the mean shift in a neighbourhood of half the PSF's width; a higher order subtracts the image from the one
     before it, takes the complement, and weighs it by the image.
     """
-    image = spread(np.maximum(seen.mean - seen.dark, 0.0), seen.psi.factor)
+    image = spread(seen.above, seen.psi.factor)
     radius = max(1, round(0.5 * _width(seen.psi.psf)))
     before, made = _scaled(image), {}
     found = _scaled(np.maximum(_shift(before, radius), 0))

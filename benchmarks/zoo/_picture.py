@@ -16,7 +16,7 @@ from ._recording import record
 from ._report import best_single, worst
 from ._run import FULL, MEAN_FIT, Document
 
-__all__ = ["draw"]
+__all__ = ["draw", "sheet"]
 
 #: The truth is points: it is shown through the finer of the two blurs that are judged.
 _BLUR_NM = 60.0
@@ -24,26 +24,34 @@ _BLUR_NM = 60.0
 
 def draw(folder: Path, name: str, done: Sequence[Document], work: Path) -> Path:
     """Draw the worst of the scenes whose images lie in ``work``; return the file, ``NAME.png``."""
+    shown = [one for one in worst(done) if (work / f"{Scene.of(one['scene']).name}.npz").is_file()]
+    images = []
+    for one in shown:
+        with np.load(work / f"{Scene.of(one['scene']).name}.npz") as kept:
+            images.append({name: kept[name] for name in (FULL, MEAN_FIT)})
+    folder.mkdir(parents=True, exist_ok=True)
+    return sheet(shown, images, folder / f"{name}.png")
+
+
+def sheet(shown: Sequence[Document], found: Sequence[dict[str, np.ndarray]], path: Path) -> Path:
+    """Draw scenes, one a row, with the library's images of each; return the file."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    shown = [one for one in worst(done) if (work / f"{Scene.of(one['scene']).name}.npz").is_file()]
     drawing = Figure(figsize=(11.5, 2.4 * max(len(shown), 1) + 0.4), layout="constrained")
     FigureCanvasAgg(drawing)
     axes = drawing.subplots(max(len(shown), 1), 5, squeeze=False)
-    for row, one in zip(axes, shown):
+    for row, one, library in zip(axes, shown, found):
         scene = Scene.of(one["scene"])
         recording = record(scene)
         other, who = best_single(one)
         peer = PEERS[who].images(Seen(recording.photons, recording.psi(), scene.seed))[PEERS[who].published]
-        with np.load(work / f"{scene.name}.npz") as kept:
-            full, fit = kept[FULL], kept[MEAN_FIT]
         ours, mean_fit = (one["library"]["verdicts"][which]["nrmse"]["60"] for which in (FULL, MEAN_FIT))
         images = {
             f"{scene.frames} frames, mean": recording.photons.mean(axis=0),
             f"molecules, {_BLUR_NM:g} nm": _through(recording.light, scene),
-            f"full method, {ours:.2f}": _through(full, scene),
-            f"mean fit, {mean_fit:.2f}": _through(fit, scene),
+            f"full method, {ours:.2f}": _through(library[FULL], scene),
+            f"mean fit, {mean_fit:.2f}": _through(library[MEAN_FIT], scene),
             f"{who}, {other:.2f}": _through(peer, scene),
         }
         for place, (title, image) in zip(row, images.items()):
@@ -51,8 +59,6 @@ def draw(folder: Path, name: str, done: Sequence[Document], work: Path) -> Path:
             place.set(xticks=[], yticks=[])
             place.set_title(title, fontsize=8)
         row[0].set_ylabel(f"{scene.name}\n{scene.structure}, {scene.kinetics}\n{scene.camera}", fontsize=7)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.png"
     save(drawing, path)
     return path
 

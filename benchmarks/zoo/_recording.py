@@ -168,7 +168,7 @@ def _background(scene: Scene, rng: np.random.Generator) -> np.ndarray:
         "flat": np.ones_like(x),
         "gradient": 1.0 + 1.2 * ((x - 0.5) * np.cos(angle) + (y - 0.5) * np.sin(angle)),
         "vignetting": np.exp(-1.6 * ((x - at[1]) ** 2 + (y - at[0]) ** 2)),
-        "bump": 0.5 + np.exp(-((x - at[1]) ** 2 + (y - at[0]) ** 2) / (2 * rng.uniform(0.25, 0.4) ** 2)),
+        "bump": 0.5 + np.exp(-((x - at[1]) ** 2 + (y - at[0]) ** 2) / (2 * rng.uniform(0.3, 0.45) ** 2)),
         "corner": 0.5 + 2.0 * np.exp(-(x**2 + y**2) / (2 * 0.35**2)),
     }[scene.background]
     return scene.level * shape / shape.mean()

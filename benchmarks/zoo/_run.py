@@ -25,6 +25,8 @@ __all__ = ["FULL", "MEAN_FIT", "Document", "kept", "part_of", "run_scene", "run_
 
 Document = dict[str, Any]
 FULL, MEAN_FIT = "full method", "mean fit"
+#: Raised when recordings, peers or judgements change: scenes of another number do not join.
+EDITION = 2
 
 
 def part_of(count: int, part: str) -> list[int]:
@@ -70,7 +72,7 @@ def _done(folder: Path, seed: int, number: int, renew: bool) -> bool:
     found = _read(folder / f"{scene.name}.json")
     if found is None:
         return False
-    if found["scene"] != scene.document():
+    if (found["edition"], found["scene"]) != (EDITION, scene.document()):
         raise ValueError(
             f"{folder / scene.name}.json is of another plan of scenes: remove the files of that run, or give another --work"
         )
@@ -117,6 +119,7 @@ def run_scene(
         peers = _others(recording, judge)
     document = {
         "scene": scene.document(),
+        "edition": EDITION,
         "revision": revision(),
         "brightest": float(recording.mean_light.max()),
         "signal_to_noise": float((recording.mean_light / np.sqrt(recording.variance_of_mean)).max()),
