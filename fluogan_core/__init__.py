@@ -22,6 +22,7 @@ _EXPORTS = {
     "airy_psf": "physics.psf",
     "measured_psf": "physics.psf",
     "Psi": "physics.psi",
+    "Operator": "physics.operator",
     "ForwardModel": "physics.forward",
     "Critic": "critics.network",
     "critic_differences": "critics.gradient",
@@ -139,6 +140,7 @@ if TYPE_CHECKING:
     from .objective.prox import prox_total_variation as prox_total_variation
     from .objective.terms import Objective as Objective
     from .physics.forward import ForwardModel as ForwardModel
+    from .physics.operator import Operator as Operator
     from .physics.psf import airy_psf as airy_psf
     from .physics.psf import gaussian_psf as gaussian_psf
     from .physics.psf import measured_psf as measured_psf

@@ -1,4 +1,4 @@
-"""Checks for users who embed this library, or write an operator, a term or a backend of their own.
+"""Checks for users who embed this library, or write an operator, a term or an estimator of their own.
 
 Each function returns None, or raises AssertionError and says how far apart two numbers are.
 """
@@ -12,8 +12,10 @@ import numpy as np
 
 from .backend.arrays import Backend, get_backend
 from .backend.typing import Array, ArrayLike, DTypeLike
+from .physics.agreement import faults_of
+from .physics.requirements import OperatorLike, require
 
-__all__ = ["assert_adjoint", "assert_backends_agree", "assert_gradient", "assert_prox"]
+__all__ = ["assert_adjoint", "assert_backends_agree", "assert_gradient", "assert_operator", "assert_prox"]
 
 #: Relative tolerance of one accumulated operation per precision.
 TOLERANCES = {np.dtype(np.float32): 1e-6, np.dtype(np.float64): 1e-12}
@@ -74,6 +76,48 @@ def assert_adjoint(
     if not abs(left - right) <= allowed * scale:
         gap = abs(left - right) / scale
         raise AssertionError(f"<Ax, y> = {left!r} but <x, A*y> = {right!r}: {gap:.2e} apart, {allowed:g} allowed")
+
+
+def assert_operator(psi: OperatorLike, *, seed: int = 0) -> None:
+    """Check that an operator of your own has what the forward model and the objective read, and agrees with itself.
+
+    Forward and adjoint are linear and adjoint to each other, take batches, keep the dtype, and change no argument.  Columns are
+    not negative.  ``column``, ``column_sums``, ``column_energies``, ``squared_forward``, ``squared_adjoint``, ``table``,
+    ``axis_matrices`` and ``norm`` agree with forward, where they are there.
+
+    Parameters
+    ----------
+    psi : Operator or another object
+        See :data:`fluogan_core.physics.requirements.READS`.
+    seed : int
+        Of the random images.
+
+    Raises
+    ------
+    AssertionError
+        If names are missing, or what they compute does not agree; the message says which.
+
+    Examples
+    --------
+    >>> import fluogan_core as fg
+    >>> from fluogan_core.testing import assert_operator
+    >>> class Dimmed(fg.Operator):
+    ...     def forward(self, x):
+    ...         return self.nominal.forward(x) / 2
+    ...     def adjoint(self, y):
+    ...         return self.nominal.adjoint(y)
+    >>> assert_operator(Dimmed(fg.Psi(fg.gaussian_psf(300, 100, 2), (16, 16), 2, backend="numpy")))
+    Traceback (most recent call last):
+    AssertionError: Dimmed: adjoint is not that of forward: ...
+    """
+    try:
+        require(psi, "forward model")
+        require(psi, "objective")
+    except TypeError as error:
+        raise AssertionError(str(error)) from None
+    faults = faults_of(psi, seed)
+    if faults:
+        raise AssertionError(f"{type(psi).__name__}: {'; '.join(faults)}")
 
 
 def assert_gradient(

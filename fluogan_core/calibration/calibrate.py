@@ -10,6 +10,7 @@ import numpy as np
 
 from ..backend.checks import real_number
 from ..physics.psi import Psi
+from ..physics.requirements import NOMINAL, require
 from ..tuning import DEFAULT
 from ..tuning.calibration import CalibrationTuning
 from .bad_pixels import find_bad_pixels
@@ -118,6 +119,7 @@ def calibrate(
     >>> found.camera.gain, found.psf_width.width, int(found.bad_pixels.sum())
     (2.0, 1.0, 0)
     """
+    require(psi, "calibration", NOMINAL)
     given = checked_values(gain, offset, noise_std, photons_per_emitter)
     if camera is not None:
         twice = [name for name in ("gain", "offset", "noise_std") if name in given]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..physics.psi import Psi
+from ..physics.requirements import NOMINAL, require
 from ..tuning import DEFAULT
 from ..tuning.calibration import FlickerTuning
 from .pixel_moments import PixelMoments, Shift, windows
@@ -33,6 +34,7 @@ class PairKernels:
     """
 
     def __init__(self, psi: Psi, tuning: FlickerTuning = DEFAULT.calibration.flicker) -> None:
+        require(psi, "calibration", NOMINAL)
         self.tuning = tuning
         self.table, self.origin, self.shape = psi.table / psi.photons_per_emitter, psi.origin, psi.shape
         reach = [min(t, m - 1) for t, m in zip(self.table.shape[2:], self.shape)]

@@ -6,6 +6,7 @@ import numpy as np
 
 from ..backend.random import Stage
 from ..backend.typing import Array
+from ..physics.requirements import require
 from .job import Gradient, GradientJob, GradientWithError, RunningMean
 
 __all__ = ["direct"]
@@ -13,6 +14,7 @@ __all__ = ["direct"]
 
 def direct(job: GradientJob) -> Gradient | GradientWithError:
     """Return E[D(Y(x, b + C_i))] - E[D(Y(x, b))] from independent frames for every i."""
+    require(job.model.psi, "estimator of independent frames")
     model, evaluator, xp = job.model, job.evaluator, job.model.backend.xp
     camera, fine = model.psi.shape, model.psi.fine_shape
     n, m = fine[0] * fine[1], camera[0] * camera[1]

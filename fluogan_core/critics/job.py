@@ -14,7 +14,7 @@ from ..backend.checks import whole_number
 from ..backend.random import Stage
 from ..backend.typing import Array
 from ..physics.forward import ForwardModel
-from ..physics.photons import PhotonSets, PlacementTable, draw_photons
+from ..physics.photons import ColumnTable, PhotonSets, PlacementTable, draw_photons, placement_of
 from ..tuning import DEFAULT, EstimatorTuning
 from .evaluator import CriticEvaluator
 from .lattice import Lattice
@@ -174,8 +174,8 @@ class GradientJob:
             yield part, y
 
     @cached_property
-    def _table(self) -> PlacementTable:
-        return PlacementTable(self.model.psi)
+    def _table(self) -> PlacementTable | ColumnTable:
+        return placement_of(self.model.psi)
 
     def photons(self, numbers: np.ndarray) -> PhotonSets:
         """Draw P(C_i) for every node i of the lattice and each of these frames, frame by frame."""

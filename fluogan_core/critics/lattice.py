@@ -55,6 +55,8 @@ _SPACINGS: WeakKeyDictionary[Psi, dict[LatticeTuning, int]] = WeakKeyDictionary(
 
 
 def _spacing_of(psi: Psi, tuning: LatticeTuning) -> int:
+    if not hasattr(psi, "table"):  # the PSF may differ from place to place
+        return 1
     known = _SPACINGS.setdefault(psi, {})
     if tuning not in known:
         known[tuning] = safe_spacing(psi.psf, tuning)

@@ -24,7 +24,7 @@ from ..backend.checks import real_number, trailing_shape, whole_number
 from ..backend.kinds import any_kind
 from ..backend.typing import Array
 from ..physics.forward import ForwardModel
-from ..physics.psi import Psi
+from ..physics.requirements import OperatorLike, usable
 from ..tuning import DEFAULT, ObjectiveTuning
 from .bending import Bending
 from .prior import Prior, SparseEdges
@@ -66,7 +66,7 @@ class Objective:
 
     Parameters
     ----------
-    psi : Psi
+    psi : Psi or Operator
     mean : (M1, M2)
         Mean frame in photons.
     fidelity, sparsity, smoothness, total_variation : float
@@ -104,10 +104,10 @@ class Objective:
     {'fidelity': 0.0, 'sparsity': 50.0, 'total_variation': 0.0, 'smoothness': 0.0}
     """
 
-    @any_kind("mean")
+    @any_kind("mean", "background")
     def __init__(
         self,
-        psi: Psi,
+        psi: OperatorLike,
         mean: Array,
         *,
         fidelity: float = 1.0,
@@ -119,11 +119,12 @@ class Objective:
         background: Array | None = None,
         tuning: ObjectiveTuning = DEFAULT.objective,
     ) -> None:
+        self.psi = psi = usable(psi, "objective")
         trailing_shape(mean, psi.shape, "mean", "the camera grid")
         if background is not None:
             trailing_shape(background, psi.shape, "background", "the camera grid")
         self.background = background
-        self.psi, self.mean = psi, mean
+        self.mean = mean
         self.fidelity = real_number(fidelity, "fidelity", low=0, open_low=True)
         self.smoothness = real_number(smoothness, "smoothness", low=0)
         if prior is not None and (sparsity or total_variation):

@@ -10,7 +10,7 @@ from ..backend.checks import LARGEST, floating_dtype, real_number, trailing_shap
 from ..backend.kinds import any_kind
 from ..backend.random import Stage
 from ..backend.typing import Array
-from .psi import Psi
+from .requirements import OperatorLike, require, usable
 
 __all__ = ["ForwardModel"]
 
@@ -23,8 +23,8 @@ class ForwardModel:
 
     Parameters
     ----------
-    psi : Psi
-        The operator; its backend is the model's.
+    psi : Psi or Operator
+        The operator; its backend is the model's.  One of your own is checked first (:class:`fluogan_core.Operator`).
     gain : float
         alpha, counts per detected photon; above 0, at most 1e15.
     noise_std : float
@@ -35,7 +35,7 @@ class ForwardModel:
     Raises
     ------
     TypeError, ValueError
-        If a number is not one, or is out of its range.
+        If a number is not one, or is out of its range; if an operator of your own lacks a name or does not agree with itself.
 
     Notes
     -----
@@ -56,12 +56,12 @@ class ForwardModel:
     22.0
     """
 
-    def __init__(self, psi: Psi, *, gain: float = 1.0, noise_std: float = 0.0, epsilon: float = EPSILON) -> None:
-        self.psi = psi
+    def __init__(self, psi: OperatorLike, *, gain: float = 1.0, noise_std: float = 0.0, epsilon: float = EPSILON) -> None:
+        self.psi = usable(psi, "forward model")
         self.gain = real_number(gain, "gain", low=0, high=LARGEST, open_low=True)
         self.noise_std = real_number(noise_std, "noise_std", low=0, high=LARGEST)
         self.epsilon = real_number(epsilon, "epsilon", low=0, high=LARGEST)
-        self.backend = psi.backend
+        self.backend = self.psi.backend
 
     def __repr__(self) -> str:
         return f"ForwardModel({self.psi!r}, gain={self.gain:g}, noise_std={self.noise_std:g})"
@@ -178,6 +178,7 @@ class ForwardModel:
         TypeError, ValueError
             As in :meth:`mean`.
         """
+        require(self.psi, "variance of the forward model")
         x, b = self._rates(x, b)
         with np.errstate(over="ignore", invalid="ignore"):
             rate = self.psi.forward(x) + b + self.epsilon

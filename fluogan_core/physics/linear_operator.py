@@ -19,7 +19,9 @@ class OnImages(Protocol):
 
     shape: tuple[int, int]
     fine_shape: tuple[int, int]
-    backend: Backend
+
+    @property
+    def backend(self) -> Backend: ...
 
     def forward(self, x: Array) -> Array: ...
 

@@ -20,7 +20,9 @@ class LinearOnImages(Protocol):
     """What the norm needs of an operator: :class:`fluogan_core.Psi`, for one."""
 
     shape: tuple[int, int]
-    backend: Backend
+
+    @property
+    def backend(self) -> Backend: ...
 
     @property
     def axis_matrices(self) -> tuple[np.ndarray, np.ndarray] | None: ...
@@ -46,7 +48,7 @@ def spectral_norm(psi: LinearOnImages) -> float:
     norm : float
         Photons per emission.
     """
-    matrices = psi.axis_matrices
+    matrices = getattr(psi, "axis_matrices", None)
     if matrices is not None:
         down, across = (_largest_of_gram(matrix) for matrix in matrices)
         return math.sqrt(down * across)

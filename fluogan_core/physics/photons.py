@@ -16,8 +16,9 @@ from ..backend.arrays import backend_of
 from ..backend.random import Stage
 from ..backend.typing import Array
 from .psi import Psi
+from .requirements import require
 
-__all__ = ["PhotonSets", "PlacementTable", "draw_photons"]
+__all__ = ["ColumnTable", "PhotonSets", "PlacementTable", "draw_photons", "placement_of"]
 
 
 @dataclass(frozen=True)
@@ -81,12 +82,65 @@ class PlacementTable:
         return phase, n1 // self.factor, n2 // self.factor
 
 
-def draw_photons(table: PlacementTable, indices: Array, frames: np.ndarray, *, seed: int, step: int) -> PhotonSets:
+class ColumnTable:
+    """The columns of an operator that has no table for all fine pixels, from which P(C_i) is drawn pixel by pixel.
+
+    Attributes
+    ----------
+    backend : Backend
+    starts : (N + 1,) int64
+    rows : (K,) int64
+        Camera pixels of the entries of each column.
+    means : (K,) float64
+        Expected photons there.
+    """
+
+    def __init__(self, psi: Psi) -> None:
+        columns = psi.matrix.tocsc()  # type: ignore[attr-defined]
+        self.backend, self.pixels = psi.backend, psi.shape[0] * psi.shape[1]
+        self.starts, self.rows = columns.indptr.astype(np.int64), columns.indices.astype(np.int64)
+        self.means = np.maximum(columns.data, 0)  # what is below zero is rounding
+
+    def draw(self, indices: np.ndarray, frames: np.ndarray, seed: int, step: int) -> PhotonSets:
+        """Draw a Poisson number of photons for each entry: its counters are the frame and its place among all entries."""
+        sizes = np.diff(self.starts)[indices]
+        entry = np.repeat(self.starts[indices] - (np.cumsum(sizes) - sizes), sizes) + np.arange(int(sizes.sum()))
+        counts, ends = [], []
+        for frame in frames:
+            drawn = random.poisson(self.means[entry], seed, Stage.COUPLED_COUNT, step, frame, entry).astype(np.int64)
+            ends.append(np.add.reduceat(np.append(drawn, 0), np.cumsum(sizes) - sizes) * (sizes > 0))
+            counts.append(np.repeat(self.rows[entry], drawn))
+        starts = np.concatenate([[0], np.cumsum(np.concatenate(ends))]).astype(np.int64)
+        put = self.backend.asarray
+        return PhotonSets(put(starts), put(np.concatenate(counts).astype(np.int32)))
+
+
+def placement_of(psi: Psi) -> PlacementTable | ColumnTable:
+    """Return what P(C_i) is drawn from: the table of phases, or the columns of an operator of the user's own.
+
+    Raises
+    ------
+    TypeError
+        If an operator has neither.
+    """
+    if hasattr(psi, "table"):
+        return PlacementTable(psi)
+    require(
+        psi,
+        "estimator of coupled frames",
+        "take method='linear', 'photon' or 'direct', or derive it from fluogan_core.Operator",
+    )
+    return ColumnTable(psi)
+
+
+def draw_photons(
+    table: PlacementTable | ColumnTable, indices: Array, frames: np.ndarray, *, seed: int, step: int
+) -> PhotonSets:
     """Draw P(C_i) for the fine pixels ``indices``, for each of ``frames``.
 
     Parameters
     ----------
-    table : PlacementTable
+    table : PlacementTable or ColumnTable
     indices : (P,) integers, on the host or on the table's backend
         Flat fine pixels ``n1 * N2 + n2``.
     frames : (F,) integers, on the host or on the table's backend
@@ -109,6 +163,8 @@ def draw_photons(table: PlacementTable, indices: Array, frames: np.ndarray, *, s
     >>> len(sets), sets.dense(psi.shape, 0, 6).shape
     (6, (6, 8, 8))
     """
+    if isinstance(table, ColumnTable):
+        return table.draw(np.asarray(indices, dtype=np.int64), np.asarray(frames, dtype=np.int64), seed, step)
     kernel = table.backend.kernel("draw_photons")
     if kernel is None:
         indices, frames = (np.asarray(a, dtype=np.int64) for a in (indices, frames))

@@ -16,7 +16,7 @@ One file because it is one class, most of which is the documentation of its meth
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self, cast
 
 import numpy as np
 
@@ -152,7 +152,7 @@ class Psi(OperatorValue):
 
     def replaced(
         self, *, psf: ArrayLike | None = None, photons_per_emitter: float | None = None, method: str | None = None
-    ) -> Psi:
+    ) -> Self:
         """Return the operator with some parameters replaced and all others alike.
 
         Parameters
@@ -181,7 +181,7 @@ class Psi(OperatorValue):
         >>> psi.replaced(photons_per_emitter=30).photons_per_emitter
         30.0
         """
-        return Psi(
+        made = Psi(
             self.psf if psf is None else psf,
             self.shape,
             self.factor,
@@ -191,8 +191,9 @@ class Psi(OperatorValue):
             method=self._asked_method if method is None else method,
             memory_budget=self.memory_budget,
         )
+        return cast(Self, made) if type(self) is Psi else self._of_kind(made)  # a subclass keeps its class and attributes
 
-    def scaled(self, width: float) -> Psi:
+    def scaled(self, width: float) -> Self:
         """Return the operator whose PSF is ``width`` times as wide, cut to the field where it would outgrow it.
 
         Parameters

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 
@@ -16,6 +18,8 @@ __all__ = ["OperatorValue", "read_only"]
 _PARAMETERS = ("psf", "shape", "factor", "binning", "photons_per_emitter", "backend")
 #: What follows from that and is fixed as well.
 _DERIVED = ("fine_shape", "table", "origin", "method")
+#: What is kept beside both, without being part of what an operator is.
+_KEPT = ("_asked_method", "memory_budget", "_tables", "_engine", "_fixed", "_agrees")
 
 
 def read_only(array: Array) -> Array:
@@ -50,7 +54,24 @@ class OperatorValue:
         super().__setattr__(name, value)
 
     def __getstate__(self) -> dict[str, object]:
-        return {name: getattr(self, name) for name in (*_PARAMETERS, "_asked_method", "memory_budget")}
+        return {name: getattr(self, name) for name in (*_PARAMETERS, "_asked_method", "memory_budget")} | self._added()
+
+    def _added(self) -> dict[str, object]:
+        """What a subclass of the user keeps beside the parameters, without cached values."""
+        known = {*_PARAMETERS, *_DERIVED, *_KEPT}
+        names = (name for name in self.__dict__ if name not in known)
+        return {name: getattr(self, name) for name in names if not isinstance(getattr(type(self), name, None), cached_property)}
+
+    def _of_kind(self, other: OperatorValue) -> Self:
+        """Another operator's parameters with the class and the attributes of this one."""
+        made = object.__new__(type(self))
+        made.__setstate__(self._added() | other.__getstate__())
+        return made
+
+    @property
+    def nominal(self) -> Self:
+        """The operator with one PSF for the whole field that this one departs from: itself."""
+        return self
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
@@ -65,7 +86,9 @@ class OperatorValue:
         """
         psf = np.ascontiguousarray(self.psf, dtype="<f8")
         made_of = ("Psi", psf.shape, self.shape, self.factor, self.binning, self.photons_per_emitter.hex())
-        return hashlib.sha256(repr(made_of).encode() + psf.tobytes()).hexdigest()
+        added = self._added()
+        of_subclass = pickle.dumps((type(self).__qualname__, sorted(added.items())), protocol=4) if added else b""
+        return hashlib.sha256(repr(made_of).encode() + psf.tobytes() + of_subclass).hexdigest()
 
     def _identity(self) -> tuple[object, ...]:
         return type(self), self.method, self.backend, self.fingerprint

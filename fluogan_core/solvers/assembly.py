@@ -16,6 +16,7 @@ from ..objective.blur import GaussianKernel
 from ..objective.prior import Prior
 from ..objective.reweighting import ReweightedL1
 from ..objective.terms import Objective
+from ..physics.requirements import require
 from ..tuning import DEFAULT, ObjectiveTuning, Tuning
 from .covariance_fit import CovariancePhase
 from .mean_fit import MeanPhase
@@ -27,6 +28,11 @@ from .weights import Weights
 
 if TYPE_CHECKING:
     from torch import nn
+
+#: What remains for an operator that the covariance fit cannot take.
+MEAN_ONLY = (
+    "take SolverOptions(method='none'), the mean fit alone, or a method that trains a network ('corrected', 'photon', 'linear')"
+)
 
 __all__ = ["build_objective", "given_images", "mean_phase", "second_phase"]
 
@@ -104,6 +110,7 @@ def second_phase(
     if method == "none" or not options.steps:
         return None
     if method == "moments":
+        require(problem.psi, "covariance fit", MEAN_ONLY)
         if quadratic_critic is QuadraticCritic:
             quadratic_critic = functools.partial(QuadraticCritic, tuning=tuning.quadratic_critic)
         return CovariancePhase(

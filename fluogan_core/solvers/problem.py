@@ -18,6 +18,7 @@ from ..calibration.camera import Camera
 from ..calibration.noise import StackNoise, stack_noise
 from ..physics.forward import ForwardModel
 from ..physics.psi import Psi
+from ..physics.requirements import OperatorLike, usable
 from ..stack import StackLike, frames_of, stack_of_field
 
 __all__ = ["Problem", "operator_given", "without_frames"]
@@ -72,7 +73,7 @@ class Problem:
         cls,
         stack: StackLike,
         *,
-        psi: Psi | None = None,
+        psi: OperatorLike | None = None,
         camera: Camera | None = None,
         calibration: Calibration | None = None,
         psf_width: float | None = None,
@@ -119,7 +120,7 @@ class Problem:
         counts = backend.asarray(frames, dtype=np.float32) - np.float32(camera.offset)
         fingerprint = f"{tuple(frames.shape)} crc32 {zlib.crc32(backend.to_host(counts).tobytes()):08x}"
         if calibration is None:
-            counts, bad = without_bad_pixels(counts, described)
+            counts, bad = without_bad_pixels(counts, described.nominal)
             return cls._measured(described, camera, counts, bad, fingerprint)
         counts = fill_pixels(counts, calibration.bad_pixels, calibration.bad_pixel_values, described)
         return cls._measured(described, camera, counts, calibration.bad_pixels, fingerprint, calibration.noise)
@@ -133,7 +134,7 @@ class Problem:
             raise ValueError(
                 f"no pixel is brighter than the camera's offset of {camera.offset:g} counts on average: the offset is too high"
             )
-        noise = stack_noise(counts, psi) if noise is None else noise
+        noise = stack_noise(counts, psi.nominal) if noise is None else noise
         if noise.unexplained > 1:
             log.info(
                 "the mean frame is %.1f times noisier than its fluctuations explain (pixels or rows of unequal gain or "
@@ -179,12 +180,12 @@ class Problem:
         """
         return {
             "fingerprint": self.fingerprint,
-            "psi": f"{self.psi!r} crc32 {zlib.crc32(self.psi.table.tobytes()):08x}",
+            "psi": f"{self.psi!r} {self.psi.fingerprint}",
             "camera": dataclasses.asdict(self.camera),
         }
 
 
-def operator_given(psi: Psi | None, camera: Camera | None, calibration: Calibration | None) -> Psi:
+def operator_given(psi: OperatorLike | None, camera: Camera | None, calibration: Calibration | None) -> Psi:
     """Return the operator that is given, alone or in a calibration; raise TypeError where neither is, or both are."""
     if calibration is not None:
         if psi is not None or camera is not None:
@@ -192,7 +193,7 @@ def operator_given(psi: Psi | None, camera: Camera | None, calibration: Calibrat
         return calibration.psi
     if psi is None:
         raise TypeError("psi= is needed, the operator, or calibration=, the outcome of fluogan_core.calibrate(stack, psi)")
-    return psi
+    return usable(psi, "mean fit")
 
 
 def without_frames(frames: Array, numbers: tuple[int, ...]) -> Array:

@@ -7,7 +7,7 @@ from typing import Unpack
 
 from ..calibration.calibrate import Calibration
 from ..calibration.camera import Camera
-from ..physics.psi import Psi
+from ..physics.requirements import OperatorLike
 from ..stack import StackLike
 from .options import SolverOptions
 from .phase import Callback
@@ -21,7 +21,7 @@ __all__ = ["reconstruct"]
 def reconstruct(
     stack: StackLike,
     *,
-    psi: Psi | None = None,
+    psi: OperatorLike | None = None,
     camera: Camera | None = None,
     calibration: Calibration | None = None,
     options: SolverOptions | None = None,

@@ -15,7 +15,7 @@ from ..backend.typing import ArrayLike, State
 from ..calibration.camera import Camera
 from ..critics.quadratic import QuadraticCritic, QuadraticCriticLike
 from ..objective.prior import Prior
-from ..physics.psi import Psi
+from ..physics.requirements import OperatorLike
 from ..stack import StackLike
 from ..tuning import DEFAULT, Tuning
 from . import state
@@ -121,7 +121,7 @@ class Solver:
         self,
         stack: StackLike | None = None,
         *,
-        psi: Psi | None = None,
+        psi: OperatorLike | None = None,
         camera: Camera | None = None,
         options: SolverOptions | None = None,
         critic: nn.Module | None = None,

@@ -1,0 +1,142 @@
+"""What each part of the library reads of an operator, and the check of one that is not the library's own."""
+
+from __future__ import annotations
+
+from typing import Protocol, cast
+
+from ..backend.arrays import Backend
+from ..backend.checks import image_shape
+from ..backend.typing import Array
+from .agreement import faults_of
+from .psi import Psi
+
+__all__ = ["NOMINAL", "READS", "OperatorLike", "reads_table", "require", "usable"]
+
+_MAPS = ("shape", "fine_shape", "backend", "forward", "adjoint")
+_OF_WEIGHTS = ("column_sums", "column_energies", "norm", "psf", "factor")
+#: What each part of the library reads of an operator.
+READS: dict[str, tuple[str, ...]] = {
+    "forward model": (*_MAPS, "memory_budget", "photons_per_emitter"),
+    "variance of the forward model": ("squared_forward",),
+    "objective": (*_MAPS, "norm"),
+    "mean fit": (*_MAPS, "memory_budget", "photons_per_emitter", *_OF_WEIGHTS, "nominal", "replaced", "fingerprint"),
+    "covariance fit": ("table", "origin", "axis_matrices", "squared_forward", "squared_adjoint", "paired_forward"),
+    "calibration": ("table", "origin", "axis_matrices", "psf", "factor", "binning", "replaced", "scaled", "column"),
+    "estimator of coupled frames": ("matrix",),
+    "estimator of independent frames": ("column",),
+}
+#: How a stack is calibrated for an operator whose PSF is not one for the whole field.
+NOMINAL = (
+    "calibrate with the operator that yours departs from, found = calibrate(stack, psi.nominal), and go on with "
+    "psi=psi.over(found.psi), camera=found.camera"
+)
+
+
+class OperatorLike(Protocol):
+    """What the forward model and the objective read of an operator.
+
+    Attributes
+    ----------
+    shape, fine_shape : (int, int)
+        Camera pixels (M1, M2) and fine pixels (N1, N2).
+    backend : Backend
+        Where it computes.
+    memory_budget : int
+        Bytes that frames which are drawn together may take.
+    photons_per_emitter : float
+        kappa, already a factor of :meth:`forward`.
+    norm : float
+        Largest singular value.
+    """
+
+    shape: tuple[int, int]
+    fine_shape: tuple[int, int]
+
+    @property
+    def backend(self) -> Backend: ...
+
+    @property
+    def memory_budget(self) -> int: ...
+
+    @property
+    def photons_per_emitter(self) -> float: ...
+
+    @property
+    def norm(self) -> float: ...
+
+    def forward(self, x: Array) -> Array:
+        """Return Psi x, (..., M1, M2), for x (..., N1, N2), in the dtype of x."""
+
+    def adjoint(self, y: Array) -> Array:
+        """Return Psi^T y, (..., N1, N2), for y (..., M1, M2), in the dtype of y."""
+
+
+def require(psi: object, reader: str, advice: str = "") -> None:
+    """Raise TypeError with the names that a part of the library reads and an operator does not have.
+
+    Parameters
+    ----------
+    psi : Psi, Operator or another object
+    reader : str
+        A key of :data:`READS`.
+    advice : str
+        What to do instead.
+    """
+    missing = [name for name in READS[reader] if not _has(psi, name)]
+    if missing:
+        raise TypeError(
+            f"the {reader} reads {', '.join(missing)} of an operator, which {type(psi).__name__} does not have; "
+            + (advice or "add them, or derive the operator from fluogan_core.Operator")
+        )
+
+
+def _has(psi: object, name: str) -> bool:
+    """Whether there is an attribute, without computing one that is made at the first use."""
+    return hasattr(type(psi), name) or name in getattr(psi, "__dict__", {}) or hasattr(psi, name)
+
+
+def usable(psi: OperatorLike, reader: str, advice: str = "") -> Psi:
+    """Return the operator, checked: it has the names that a part of the library reads, and they agree with each other.
+
+    Parameters
+    ----------
+    psi : Psi, Operator or another object
+    reader : str
+        A key of :data:`READS`.
+    advice : str
+        What to do where names are missing.
+
+    Returns
+    -------
+    Psi
+        The very object; for types, one of the library's.
+
+    Raises
+    ------
+    TypeError
+        If names are missing.
+    ValueError
+        If what they compute does not agree.
+    """
+    if type(psi) is Psi:
+        return psi
+    require(psi, reader, advice)
+    for name in ("shape", "fine_shape"):
+        image_shape(getattr(psi, name), f"{name} of the operator")
+    known = getattr(psi, "__dict__", {})
+    if not known.get("_agrees"):
+        faults = faults_of(psi)
+        if faults:
+            raise ValueError(
+                f"{type(psi).__name__} is no linear operator that agrees with itself: {'; '.join(faults)} "
+                "(fluogan_core.testing.assert_operator checks one)"
+            )
+        if known:
+            known["_agrees"] = True
+    return cast(Psi, psi)
+
+
+def reads_table() -> str:
+    """Return :data:`READS` as a Markdown table, for the documentation."""
+    rows = (f"| {reader} | {', '.join(f'`{name}`' for name in names)} |" for reader, names in READS.items())
+    return "\n".join(["| part | reads |", "|---|---|", *rows])
