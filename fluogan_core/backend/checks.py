@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -31,10 +32,10 @@ LARGEST = 1e15
 SQUARABLE = 1e60
 
 
-def real_number(value: Any, name: str, *, low: float = -math.inf, high: float = math.inf, open_low: bool = False) -> float:
+def real_number(value: object, name: str, *, low: float = -math.inf, high: float = math.inf, open_low: bool = False) -> float:
     """Return ``value`` as a finite float in ``[low, high]`` (``(low, high]`` with ``open_low``)."""
     try:
-        number = None if isinstance(value, str | bytes) else float(value)
+        number = None if isinstance(value, str | bytes) else float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         number = None
     if number is None:
@@ -51,13 +52,13 @@ def real_number(value: Any, name: str, *, low: float = -math.inf, high: float = 
     return number
 
 
-def length_or_time(value: Any, name: str) -> float:
+def length_or_time(value: object, name: str) -> float:
     """Return a length in nm or a time in ms as a float, 1e-9 to 1e15: beyond, it is no such thing, and its square overflows."""
     real_number(value, name, low=0, open_low=True)
     return real_number(value, name, low=1e-9, high=LARGEST)
 
 
-def whole_number(value: Any, name: str, *, low: int | None = None, high: int | None = None) -> int:
+def whole_number(value: object, name: str, *, low: int | None = None, high: int | None = None) -> int:
     """Return ``value`` as an int within ``[low, high]``; a float that is not whole is refused."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         if isinstance(value, (float, np.floating)) and float(value).is_integer():
@@ -72,14 +73,14 @@ def whole_number(value: Any, name: str, *, low: int | None = None, high: int | N
     return number
 
 
-def one_of(value: Any, name: str, choices: tuple[str, ...]) -> str:
+def one_of(value: object, name: str, choices: tuple[str, ...]) -> str:
     """Return ``value`` if it is one of ``choices``."""
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
     return str(value)
 
 
-def image_shape(shape: Any, name: str = "shape") -> tuple[int, int]:
+def image_shape(shape: Sequence[int], name: str = "shape") -> tuple[int, int]:
     """Return ``shape`` as (rows, columns), both positive."""
     try:
         rows, columns = shape

@@ -14,11 +14,12 @@ import torch
 
 from .arrays import Backend, backend_of
 from .once import once
+from .typing import Array
 
 __all__ = ["on_torch_stream", "to_array", "to_tensor"]
 
 
-def to_tensor(array: Any) -> torch.Tensor:
+def to_tensor(array: Array) -> torch.Tensor:
     """Return a tensor that shares the memory of a NumPy or CuPy array.
 
     Raises

@@ -160,7 +160,7 @@ def kind_of(value: object) -> Kind | None:
     return None
 
 
-def as_array(value: Any, name: str) -> Any:
+def as_array(value: object, name: str) -> Any:
     """Return an array of any kind as one of NumPy or CuPy that shares its memory; what is no array comes back as it is.
 
     Parameters
@@ -253,18 +253,18 @@ def any_kind(
     return decorate
 
 
-def _settled(value: Any) -> bool:
+def _settled(value: object) -> bool:
     """Whether a function can take a value as it is: the check that each call of each public function pays for."""
     if type(value) is np.ndarray:
         return value.dtype.isnative and value.dtype.kind in "biuf"
     return type(value) in _NO_ARRAY
 
 
-def _read_only(value: Any) -> bool:
+def _read_only(value: object) -> bool:
     return isinstance(value, np.ndarray) and not value.flags.writeable
 
 
-def _same_memory(array: np.ndarray, value: Any) -> bool:
+def _same_memory(array: np.ndarray, value: object) -> bool:
     return not isinstance(value, np.ndarray) or np.may_share_memory(array, value)
 
 
@@ -311,7 +311,7 @@ class _Call:
         return self.kind.given(value)
 
 
-def _shared(share: Callable[[], Array], value: Any, name: str) -> Array:
+def _shared(share: Callable[[], Array], value: object, name: str) -> Array:
     """The shared array, or why there is none."""
     try:
         return share()

@@ -12,13 +12,18 @@ from __future__ import annotations
 
 import enum
 import math
-from typing import Any
+from types import ModuleType
+from typing import TypeAlias
 
 import numpy as np
 
 from .checks import whole_number
+from .typing import Array
 
 __all__ = ["Stage", "check_counters", "log_factorial", "normal", "philox", "poisson", "seed_words", "uniform"]
+
+#: Counters of draws, alone or in arrays that broadcast against each other.
+Counters: TypeAlias = "Array | int | np.integer"
 
 _MASK = np.uint64(0xFFFFFFFF)
 _SHIFT = np.uint64(32)
@@ -76,7 +81,9 @@ def check_counters(first_frame: int, frames: int, step: int) -> None:
     whole_number(first_frame, "first_frame", low=0, high=2**32 - frames)
 
 
-def philox(c0: Any, c1: Any, c2: Any, c3: Any, key: tuple[int, int], *, xp: Any = np) -> tuple[Any, Any, Any, Any]:
+def philox(
+    c0: Counters, c1: Counters, c2: Counters, c3: Counters, key: tuple[int, int], *, xp: ModuleType = np
+) -> tuple[Array, Array, Array, Array]:
     """Return the four words of Philox4x32-10 at counters that broadcast together, as uint64 arrays below 2**32."""
     x0, x1, x2, x3 = (xp.asarray(c).astype(np.uint64) & _MASK for c in (c0, c1, c2, c3))
     k0, k1 = key
@@ -90,26 +97,28 @@ def philox(c0: Any, c1: Any, c2: Any, c3: Any, key: tuple[int, int], *, xp: Any 
     return x0, x1, x2, x3
 
 
-def _unit(high: Any, low: Any) -> Any:
+def _unit(high: Array, low: Array) -> Array:
     """Return (m + 1/2) / 2**52 for the 52 high bits m of two words: exact in float64, hence never 0 and never 1."""
     mantissa = (high << np.uint64(20)) | (low >> np.uint64(12))
     return (mantissa.astype(np.float64) + 0.5) * 2.0**-52
 
 
-def uniform(seed: int, stage: int, step: int, frame: Any, pixel: Any, *, block: Any = 0, xp: Any = np) -> tuple[Any, Any]:
+def uniform(
+    seed: int, stage: int, step: int, frame: Counters, pixel: Counters, *, block: Counters = 0, xp: ModuleType = np
+) -> tuple[Array, Array]:
     """Return two independent float64 uniforms in (0, 1) per counter."""
     second = int(stage) + 256 * xp.asarray(block)  # CuPy takes plain numbers only
     w0, w1, w2, w3 = philox(pixel, frame, second, step, seed_words(seed), xp=xp)
     return _unit(w0, w1), _unit(w2, w3)
 
 
-def normal(seed: int, stage: int, step: int, frame: Any, pixel: Any, *, xp: Any = np) -> Any:
+def normal(seed: int, stage: int, step: int, frame: Counters, pixel: Counters, *, xp: ModuleType = np) -> Array:
     """Return one standard normal per counter (Box-Muller, the cosine branch), float64."""
     u, v = uniform(seed, stage, step, frame, pixel, xp=xp)
     return xp.sqrt(-2.0 * xp.log(u)) * xp.cos(2.0 * np.pi * v)
 
 
-def poisson(mean: Any, seed: int, stage: int, step: int, frame: Any, pixel: Any, *, xp: Any = np) -> Any:
+def poisson(mean: Array, seed: int, stage: int, step: int, frame: Counters, pixel: Counters, *, xp: ModuleType = np) -> Array:
     """Return Poisson counts, float32.
 
     Inversion below a mean of 32, Hoermann's transformed rejection PTRS (1993) up to 2**24, a rounded normal above.  A
@@ -141,7 +150,7 @@ def poisson(mean: Any, seed: int, stage: int, step: int, frame: Any, pixel: Any,
     return counts.reshape(mean.shape)
 
 
-def log_factorial(k: Any, *, xp: Any = np) -> Any:
+def log_factorial(k: Array, *, xp: ModuleType = np) -> Array:
     """Return log(k!) for whole k >= 0 to 1e-12: a table below 10, Stirling's series above; the same on every backend."""
     z = xp.maximum(k, 10.0)
     r = 1.0 / z
@@ -152,7 +161,7 @@ def log_factorial(k: Any, *, xp: Any = np) -> Any:
     return xp.where(k < 10.0, table[xp.minimum(k, 9.0).astype(np.int64)], series)
 
 
-def _inverted(mean: Any, u: Any, xp: Any) -> Any:
+def _inverted(mean: Array, u: Array, xp: ModuleType) -> Array:
     """Sequential search in the distribution function; means below 32 end well before 128 terms.
 
     Where rounding stops the sum short of 1, the tail that is left (below 1e-14) goes to the last k that moved it.
@@ -171,7 +180,7 @@ def _inverted(mean: Any, u: Any, xp: Any) -> Any:
     return k
 
 
-def _transformed(mean: Any, seed: int, stage: int, step: int, frame: Any, pixel: Any, xp: Any) -> Any:
+def _transformed(mean: Array, seed: int, stage: int, step: int, frame: Array, pixel: Array, xp: ModuleType) -> Array:
     """Hoermann's PTRS; candidates that fail take the next block."""
     root = xp.sqrt(mean)
     b = 0.931 + 2.53 * root

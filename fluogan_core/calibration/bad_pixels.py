@@ -19,10 +19,10 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from ..backend.typing import Array
 from ..physics.psi import Psi
 from ..tuning import DEFAULT
 from ..tuning.calibration import BadPixelTuning, CalibrationTuning
@@ -36,7 +36,7 @@ log = logging.getLogger("fluogan_core")
 _SHOWN = 8
 
 
-def without_bad_pixels(counts: Any, psi: Psi, tuning: CalibrationTuning = DEFAULT.calibration) -> tuple[Any, np.ndarray]:
+def without_bad_pixels(counts: Array, psi: Psi, tuning: CalibrationTuning = DEFAULT.calibration) -> tuple[Array, np.ndarray]:
     """Return the frames with every bad pixel at the mean that the other pixels predict, and the mask of bad pixels.
 
     Parameters
@@ -66,7 +66,7 @@ def without_bad_pixels(counts: Any, psi: Psi, tuning: CalibrationTuning = DEFAUL
     return fill_pixels(counts, found.mask, found.filled[found.mask], psi), found.mask
 
 
-def fill_pixels(counts: Any, bad: np.ndarray, values: np.ndarray, psi: Psi) -> Any:
+def fill_pixels(counts: Array, bad: np.ndarray, values: np.ndarray, psi: Psi) -> Array:
     """Return the frames with one value for all time in each bad pixel: the same array if there is none, else a copy.
 
     Parameters

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from ..backend.checks import real_number
 from ..physics.psi import Psi
 from ..physics.requirements import NOMINAL, require
+from ..stack import StackLike
 from ..tuning import DEFAULT
 from ..tuning.calibration import CalibrationTuning
 from .bad_pixels import find_bad_pixels
@@ -64,7 +64,7 @@ class Calibration:
 
 
 def calibrate(
-    stack: Any,
+    stack: StackLike,
     psi: Psi,
     *,
     camera: Camera | None = None,

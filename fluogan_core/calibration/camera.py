@@ -28,14 +28,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from ..backend.arrays import backend_of
 from ..backend.checks import real_number
+from ..backend.typing import Array
 from ..physics.psf import FWHM_PER_SIGMA, psf_sigma
 from ..physics.psi import Psi
+from ..stack import StackLike
 from ..tuning import DEFAULT
 from ..tuning.calibration import CalibrationTuning
 from .drift import drift_notes
@@ -80,7 +81,7 @@ class Camera:
         object.__setattr__(self, "offset", real_number(self.offset, "offset"))
         object.__setattr__(self, "noise_std", real_number(self.noise_std, "noise_std", low=0))
 
-    def to_photons(self, counts: Any) -> Any:
+    def to_photons(self, counts: Array) -> Array:
         """Return ``(counts - offset) / gain`` as float32, for a NumPy or CuPy array of any shape and dtype."""
         backend_of(counts=counts)
         return (counts.astype(np.float32) - np.float32(self.offset)) / np.float32(self.gain)
@@ -120,7 +121,7 @@ class CameraEstimate:
 
 
 def estimate_camera(
-    stack: Any,
+    stack: StackLike,
     psi: Psi | None = None,
     *,
     gain: float | None = None,

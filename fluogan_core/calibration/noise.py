@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from ..backend.arrays import default_memory_budget
+from ..backend.typing import Array
 from ..physics.psi import Psi
 from ..tuning import DEFAULT
 from ..tuning.calibration import NoiseTuning
@@ -62,7 +62,7 @@ class StackNoise:
         return self.excess if self.excess > UNEXPLAINED else 1.0
 
 
-def stack_noise(counts: Any, psi: Psi, tuning: NoiseTuning = DEFAULT.calibration.noise) -> StackNoise:
+def stack_noise(counts: Array, psi: Psi, tuning: NoiseTuning = DEFAULT.calibration.noise) -> StackNoise:
     """Measure the noise of a stack (T, M1, M2) above the offset.
 
     Raises
@@ -74,7 +74,7 @@ def stack_noise(counts: Any, psi: Psi, tuning: NoiseTuning = DEFAULT.calibration
     return noise_from(mean, variance, len(counts), psi, tuning)
 
 
-def _moments(counts: Any, tuning: NoiseTuning) -> tuple[Any, Any]:
+def _moments(counts: Array, tuning: NoiseTuning) -> tuple[Array, Array]:
     """Mean and temporal variance of each pixel."""
     largest = max(float(counts.max()), -float(counts.min()))
     if largest > tuning.largest:

@@ -8,11 +8,11 @@ pixels stay as they are.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..stack import finite_stack, frames_of
+from ..stack import StackLike, finite_stack, frames_of
 from ..tuning import DEFAULT
 from ..tuning.calibration import OddFramesTuning
 
@@ -65,7 +65,7 @@ _MEANING = {
 }
 
 
-def find_odd_frames(stack: Any, tuning: OddFramesTuning = DEFAULT.calibration.odd_frames) -> OddFrames:
+def find_odd_frames(stack: StackLike, tuning: OddFramesTuning = DEFAULT.calibration.odd_frames) -> OddFrames:
     """Find the frames of a stack that stand apart.
 
     Parameters

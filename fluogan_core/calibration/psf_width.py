@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from ..physics.polyphase import plane_table
 from ..physics.psf import scaled_psf
 from ..physics.psi import Psi
+from ..stack import StackLike
 from ..tuning import DEFAULT
 from ..tuning.calibration import CalibrationTuning, PSFWidthTuning
 from .flicker import SPREAD, PairKernels, pair_kernel, spread_terms
@@ -55,7 +56,7 @@ class PSFWidth:
     note: str
 
 
-def estimate_psf_width(stack: Any, psi: Psi, *, tuning: CalibrationTuning = DEFAULT.calibration) -> PSFWidth:
+def estimate_psf_width(stack: StackLike, psi: Psi, *, tuning: CalibrationTuning = DEFAULT.calibration) -> PSFWidth:
     """Measure on a stack's flicker how much wider or narrower the PSF is than psi's.
 
     More flicker and more frames make the error smaller.  On 32 x 32 pixels and 500 frames it is about one per cent where

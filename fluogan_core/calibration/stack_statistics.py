@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
-from ..stack import recorded_stack
+from ..stack import StackLike, recorded_stack
 from ..tuning import DEFAULT
 from ..tuning.calibration import CalibrationTuning
 from .drift import Drift, estimate_drift
@@ -41,7 +40,7 @@ class StackStatistics:
     """
 
     def __init__(
-        self, stack: Any, shape: tuple[int, int] | None = None, tuning: CalibrationTuning = DEFAULT.calibration
+        self, stack: StackLike, shape: tuple[int, int] | None = None, tuning: CalibrationTuning = DEFAULT.calibration
     ) -> None:
         frames = recorded_stack(stack, shape)
         odd = find_odd_frames(frames, tuning.odd_frames)

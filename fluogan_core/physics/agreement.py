@@ -20,7 +20,7 @@ _DRAWN = 4
 _ITERATIONS = 12
 
 
-def faults_of(psi: Any, seed: int = 0) -> list[str]:
+def faults_of(psi: object, seed: int = 0) -> list[str]:
     """Return what is wrong with an operator, in words; nothing if it agrees with itself.
 
     Parameters

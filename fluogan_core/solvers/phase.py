@@ -8,7 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
+
 from ..backend.typing import Array, State
+from ..physics.value import read_only
 from .schema import Schema
 
 __all__ = ["Images", "Phase", "Stop", "StopReason", "record_of"]
@@ -38,6 +41,15 @@ class Images(NamedTuple):
     z: Array
     x: Array
     b: Array
+
+    def protected(self) -> Images:
+        """Return the same images for others to look at: views that cannot be written to, copies of a card's arrays.
+
+        Returns
+        -------
+        Images
+        """
+        return Images(*(read_only(a.view() if isinstance(a, np.ndarray) else a.copy()) for a in self))
 
 
 class StopReason(enum.Enum):

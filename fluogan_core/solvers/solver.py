@@ -171,13 +171,13 @@ class Solver:
 
     @property
     def images(self) -> Images:
-        """The unknowns as they are now."""
-        return self._last.images
+        """The unknowns as they are now; they cannot be written to."""
+        return self._last.images.protected()
 
     @property
     def outcome(self) -> Images:
-        """What the last phase that took a step has to give."""
-        return self._last.outcome
+        """What the last phase that took a step has to give; it cannot be written to."""
+        return self._last.outcome.protected()
 
     @property
     def steps_done(self) -> int:
