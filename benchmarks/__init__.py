@@ -13,6 +13,7 @@ QUESTIONS = {
     "resources": "What does every CUDA kernel take of a card, by the compiler?",
     "pulls": "Are the errors that the estimates of the camera and the PSF state those that they make?",
     "memory": "Does every method keep within the memory budget that it was given?",
+    "interop": "What do the wrappers for other toolkits add to the time of the operator?",
 }
 
 #: Experiments with a command of their own (``python -m benchmarks.paper``, ``python -m benchmarks.paper.widths``, ``.evidence``

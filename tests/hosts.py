@@ -8,7 +8,7 @@ import os
 import pytest
 
 #: Hosts that may not load beside the pinned packages: `make test-interop` runs their tests in an environment of their own.
-APART = {"deepinv"}
+APART = {"deepinv", "torchvision"}
 
 
 def may_be_missing(host: str) -> bool:

@@ -1,0 +1,91 @@
+"""The double Poisson model as a physics of deepinv, and the prior: against deepinv's own checks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import tiny_psf
+from hosts import need
+
+import fluogan_core as fg
+
+need("torchvision", "deepinv")
+
+import deepinv  # noqa: E402
+import torch  # noqa: E402
+
+from fluogan_core.interop.deepinv import DoublePoisson, SparseEdges  # noqa: E402
+
+
+@pytest.fixture
+def model() -> fg.ForwardModel:
+    psi = fg.Psi(tiny_psf(skew=0.1), (8, 7), 2, photons_per_emitter=3.0, backend="numpy")
+    return fg.ForwardModel(psi, gain=2.0, noise_std=0.5)
+
+
+@pytest.fixture
+def physics(model) -> DoublePoisson:
+    return DoublePoisson(model, np.full(model.psi.shape, 4.0), frames=100, seed=3)
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-6), (torch.float64, 1e-14)])
+def test_adjointness_by_deepinv(physics, model, dtype, bound):
+    x = torch.rand(2, 1, *model.psi.fine_shape, dtype=dtype)
+    assert float(physics.adjointness_test(x, num_samples=5)) < bound
+    # deepinv's norm is that of A^T A
+    assert float(physics.compute_norm(x[:1], max_iter=3000, tol=1e-12, verbose=False)) == pytest.approx(
+        (2.0 * model.psi.norm) ** 2, rel=1e-3
+    )
+
+
+def test_a_measurement_has_the_expectation_and_the_variance_of_the_model(physics, model):
+    x = torch.rand(400, 1, *model.psi.fine_shape)
+    x[:] = x[0]
+    y = physics(x)[:, 0].double()
+    variance = torch.from_numpy(model.variance(x[0, 0].numpy(), physics.background)) / physics.frames
+    pulls = (y.mean(0) - physics.A(x[:1].double())[0, 0]) / (variance / len(y)) ** 0.5
+    assert abs(float(pulls.mean())) < 5 / pulls.numel() ** 0.5
+    assert float((y.var(0) / variance).mean()) == pytest.approx(1, abs=5 * (2 / y.numel()) ** 0.5)
+
+
+def test_calls_draw_other_numbers_and_repeat_from_the_start(physics, model):
+    x = torch.rand(2, 1, *model.psi.fine_shape)
+    first, second = physics(x), physics(x)
+    again = DoublePoisson(model, np.full(model.psi.shape, 4.0), frames=100, seed=3)
+    assert torch.equal(first, again(x))
+    assert torch.equal(second, again(x))
+    assert not torch.equal(first, second)
+    assert not torch.equal(*physics(x[:1].expand(2, -1, -1, -1)))
+    assert first.dtype == x.dtype
+
+
+def test_a_rate_below_zero_is_refused(physics, model):
+    with pytest.raises(ValueError, match="must be finite and not negative"):
+        physics(-torch.ones(1, 1, *model.psi.fine_shape))
+
+
+def test_the_prior_is_that_of_the_library():
+    prior, v = SparseEdges(sparsity=0.3, total_variation=0.7, tolerance=1e-8), torch.randn(2, 3, 6, 5, dtype=torch.float64)
+    penalty = lambda u: float(prior.fn(torch.from_numpy(np.asarray(u)).reshape(1, 1, 6, 5)))  # noqa: E731
+    fg.testing.assert_prox(
+        lambda u: prior.prox(torch.from_numpy(u).reshape(1, 1, 6, 5)).numpy().ravel(), penalty, v[0, 0].ravel()
+    )
+    whole = prior.prox(v, gamma=0.5)
+    assert torch.equal(whole[1, 2], prior.prox(v[1:, 2:], gamma=0.5)[0, 0])
+    assert prior.fn(v).shape == (2,)
+    with pytest.raises(RuntimeError, match="has no gradient"):
+        prior.prox(v.requires_grad_())
+
+
+def test_a_reconstruction_by_deepinv(model):
+    psi = fg.Psi(fg.gaussian_psf(250, 100, 2), (16, 16), 2, photons_per_emitter=20, backend="numpy")
+    x = torch.zeros(1, 1, *psi.fine_shape)
+    x[..., 8:24, 10:12] = x[..., 8:24, 18:20] = 1.0
+    physics = DoublePoisson(fg.ForwardModel(psi, noise_std=1.0), np.full(psi.shape, 2.0))
+    y = physics(x)
+    prior, step = SparseEdges(sparsity=0.5, total_variation=20.0), 1 / psi.norm**2
+    solver = deepinv.optim.FISTA(data_fidelity=deepinv.optim.L2(), prior=prior, stepsize=step, max_iter=100)
+    found = solver(y, physics)
+    error, start = (float(torch.linalg.norm(image - x)) for image in (found, physics.A_dagger(y)))
+    assert error < start
+    assert float(torch.linalg.norm(physics.A(found - x))) < 0.1 * float(torch.linalg.norm(physics.A(x)))
