@@ -4,11 +4,27 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 #: Hosts that may not load beside the pinned packages: `make test-interop` runs their tests in an environment of their own.
 APART = {"deepinv", "torchvision"}
+
+
+def assert_nearly_prox(prox: Callable, penalty: Callable, v: np.ndarray) -> None:
+    """Assert that prox(v) minimises ||u - v||^2 / 2 + penalty(u) over u >= 0, but for the end of an iteration."""
+    rng, best = np.random.default_rng(0), prox(v)
+    value = lambda u: 0.5 * float(((u - v) ** 2).sum()) + penalty(u)  # noqa: E731
+    assert best.min() >= 0
+    for distance in np.logspace(-4, 1, 200):
+        other = np.maximum(best + distance * rng.normal(size=v.shape) / v.size**0.5, 0)
+        assert value(best) <= value(other) + 1e-6
+    # an error in a weight is seen from the best towards the point and towards 0
+    for part in (0.99, 0.999):
+        for other in (part * best, part * best + (1 - part) * np.maximum(v, 0)):
+            assert value(best) <= value(other) + 1e-6
 
 
 def may_be_missing(host: str) -> bool:

@@ -25,7 +25,7 @@ class Penalty:
     sparsity, total_variation : float
         The two weights, 0 or more; either may be 0.
     tolerance : float
-        The sweeps end where so many of them change the image by less than this, relative to it.
+        The sweeps end where 25 of them change the image by less than this, relative to the image that is given.
     sweeps : int
         They end at this number all the same.
     """
@@ -53,10 +53,10 @@ class Penalty:
         if not self.total_variation:
             return prox_nonnegative(image)
         xp, dual = backend.xp, backend.xp.zeros((4, *image.shape), dtype=image.dtype)
-        new = image
+        new, enough = image, self.tolerance * float(xp.linalg.norm(image.ravel()))
         for done in range(0, self.sweeps, SWEEPS):
             sweeps = min(SWEEPS, self.sweeps - done)
             last, new = new, prox_total_variation(image, step * self.total_variation, dual=dual, sweeps=sweeps)
-            if float(xp.linalg.norm((new - last).ravel())) <= self.tolerance * float(xp.linalg.norm(new.ravel())):
+            if float(xp.linalg.norm((new - last).ravel())) <= enough:
                 break
         return new

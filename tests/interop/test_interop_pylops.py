@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 from conftest import tiny_psf
-from hosts import need
+from hosts import assert_nearly_prox, need
 
 import fluogan_core as fg
 from fluogan_core.objective.fista import Acceleration
@@ -99,7 +99,7 @@ def test_the_proximal_operator_has_no_memory_and_is_one(rng):
     first = edges.prox(v, 0.5)
     edges.prox(other, 2.0)
     assert np.array_equal(edges.prox(v, 0.5), first)
-    fg.testing.assert_prox(lambda image: edges.prox(image, 1.0), edges, v)
+    assert_nearly_prox(lambda image: edges.prox(image, 1.0), edges, v)
 
 
 @pytest.mark.parametrize(("weights", "wanted"), [({}, [0, 2]), ({"sparsity": 0.5}, [0, 1.5])])
