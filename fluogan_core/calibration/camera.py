@@ -33,6 +33,7 @@ import numpy as np
 
 from ..backend.arrays import backend_of
 from ..backend.checks import real_number
+from ..backend.kinds import any_kind
 from ..backend.typing import Array
 from ..physics.psf import FWHM_PER_SIGMA, psf_sigma
 from ..physics.psi import Psi
@@ -81,8 +82,9 @@ class Camera:
         object.__setattr__(self, "offset", real_number(self.offset, "offset"))
         object.__setattr__(self, "noise_std", real_number(self.noise_std, "noise_std", low=0))
 
+    @any_kind("counts")
     def to_photons(self, counts: Array) -> Array:
-        """Return ``(counts - offset) / gain`` as float32, for a NumPy or CuPy array of any shape and dtype."""
+        """Return ``(counts - offset) / gain`` as float32, for an array of any kind, shape and dtype."""
         backend_of(counts=counts)
         return (counts.astype(np.float32) - np.float32(self.offset)) / np.float32(self.gain)
 

@@ -14,12 +14,14 @@ import numpy as np
 
 from ..backend.arrays import default_memory_budget
 from ..backend.checks import host_image
+from ..backend.kinds import any_kind
 from ..backend.typing import ArrayLike
 from ..stack import StackLike, recorded_stack
 
 __all__ = ["corrected_counts"]
 
 
+@any_kind("stack", "offset_map", "gain_map", answers=False)
 def corrected_counts(
     stack: StackLike, *, offset_map: ArrayLike, gain_map: ArrayLike | None = None
 ) -> tuple[np.ndarray, dict[str, float]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import abc
 import copy
 import hashlib
+import inspect
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
@@ -17,6 +18,7 @@ import numpy as np
 
 from ..backend.arrays import Backend
 from ..backend.checks import trailing_shape, whole_number
+from ..backend.kinds import any_kind
 from ..backend.typing import Array, ArrayLike, DTypeLike
 from .norm import spectral_norm
 from .psi import Psi
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator
 
 __all__ = ["Operator"]
+
+
+#: Methods that take one array.
+_MAPS = ("forward", "adjoint", "squared_forward", "squared_adjoint")
 
 
 class Operator(abc.ABC):
@@ -76,6 +82,14 @@ class Operator(abc.ABC):
 
     shape: tuple[int, int]
     fine_shape: tuple[int, int]
+
+    def __init_subclass__(cls, **settings: object) -> None:
+        """Let the maps of a subclass take arrays of any kind, as those of the library do."""
+        super().__init_subclass__(**settings)
+        for name in _MAPS:
+            own = vars(cls).get(name)
+            if inspect.isfunction(own) and not hasattr(own, "__wrapped__"):
+                setattr(cls, name, any_kind(list(inspect.signature(own).parameters)[1])(own))
 
     def __init__(self, nominal: Psi) -> None:
         self.nominal = nominal
@@ -234,6 +248,7 @@ class Operator(abc.ABC):
         made = (matrix @ host.T.astype(np.float64)).T.reshape(*images.shape[:-2], *target)
         return self.backend.asarray(made, dtype=images.dtype if images.dtype == np.float64 else np.float32)
 
+    @any_kind("x")
     def squared_forward(self, x: Array) -> Array:
         r"""Return :math:`\sum_i \Psi_{ji}^2 x_i`.
 
@@ -248,6 +263,7 @@ class Operator(abc.ABC):
         """
         return self._through(self._squares, x, self.fine_shape, self.shape, "x")
 
+    @any_kind("y")
     def squared_adjoint(self, y: Array) -> Array:
         r"""Return :math:`\sum_j \Psi_{ji}^2 y_j`.
 

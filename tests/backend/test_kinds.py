@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -162,8 +165,8 @@ def test_an_array_that_comes_back_is_the_callers_own_object(like):
 
 
 def test_what_is_written_to_is_written_in_the_callers_memory():
-    v, dual = (np.random.default_rng(0).random(shape, np.float32) for shape in ((6, 5), (2, 6, 5)))
-    dual[0, -1] = dual[1, :, -1] = 0
+    v, dual = (np.random.default_rng(0).random(shape, np.float32) for shape in ((6, 5), (4, 6, 5)))
+    dual[:, -1] = dual[:, :, -1] = 0
     expected_dual = dual.copy()
     expected = fg.prox_total_variation(v, 0.3, dual=expected_dual, sweeps=3)
     out, tensor = torch.empty(6, 5), torch.from_numpy(dual.copy())
@@ -176,7 +179,7 @@ def test_what_is_written_to_is_written_in_the_callers_memory():
 def test_what_cannot_be_written_to_is_refused_before_any_work():
     jax = pytest.importorskip("jax")
     v = np.ones((6, 5), np.float32)
-    locked, foreign = np.zeros((2, 6, 5), np.float32), np.zeros((2, 6, 5), ">f4")
+    locked, foreign = np.zeros((4, 6, 5), np.float32), np.zeros((4, 6, 5), ">f4")
     locked.setflags(write=False)
     for dual in (locked, foreign):
         with pytest.raises(ValueError, match="dual is written to"):
@@ -274,3 +277,37 @@ def test_kinds_are_told_apart_without_loading_their_libraries():
     assert kind_of("words") is None
     assert kind_of([1.0]) is None
     assert kind_of(np.float32(1)).name == kind_of(np.ones(2)).name
+
+
+#: Public functions of arrays that are not for arrays of other kinds: parts of the library's own loops, what a user writes, and
+#: what moves arrays or asks where they are.
+WITHIN = (
+    "Backend",
+    "backend_of",
+    "Critic",
+    "Operator.forward",
+    "Operator.adjoint",
+    "Prior",
+    "ForwardModel.emissions",
+    "ForwardModel.detect",
+    "CriticEvaluator.photon_",
+    "QuadraticCritic",
+)
+
+
+def test_every_public_function_of_arrays_has_the_front_door():
+    open_ones, seen = [], 0
+    for name in fg._EXPORTS:
+        item = getattr(fg, name)
+        functions = {name: item} if inspect.isfunction(item) else {}
+        if inspect.isclass(item):
+            functions = {f"{name}.{n}": f for n, f in vars(item).items() if inspect.isfunction(f) and n[:1] != "_"}
+        for called, function in functions.items():
+            annotations = [str(p.annotation) for p in inspect.signature(function).parameters.values()]
+            if not any(re.search(r"\bArray(Like)?\b", annotation) for annotation in annotations):
+                continue
+            seen += 1
+            if not hasattr(function, "__wrapped__") and not called.startswith(WITHIN) and "replaced" not in called:
+                open_ones.append(called)
+    assert seen > 30
+    assert not open_ones, "decorate them with any_kind"

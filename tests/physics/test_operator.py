@@ -111,6 +111,15 @@ def test_an_operator_of_ones_own_agrees_with_its_entries(own, rng):
     assert own.squared_forward(x.astype(np.float32)).dtype == np.float32
 
 
+def test_an_operator_of_ones_own_takes_any_kind(own, rng):
+    torch = pytest.importorskip("torch")
+    x, y = rng.random(own.fine_shape), rng.random(own.shape)
+    for function, image in ((own.forward, x), (own.adjoint, y), (own.squared_forward, x), (own.squared_adjoint, y)):
+        found = function(torch.from_numpy(image))
+        assert isinstance(found, torch.Tensor)
+        np.testing.assert_array_equal(found.numpy(), function(image))
+
+
 def test_sampled_frames_have_the_mean_and_variance_of_the_operator(own, rng):
     model = fg.ForwardModel(own, gain=2.0, noise_std=1.0)
     x, b = rng.random(own.fine_shape).astype(np.float32), np.full(own.shape, 2.0, np.float32)
