@@ -197,6 +197,17 @@ def test_the_mean_fit_sees_the_operator(psi):
     assert float(np.abs(residual).mean()) < 0.5
 
 
+def test_what_is_measured_with_the_nominal_operator_serves_ones_own(psi):
+    own = Vignetted(psi, transmission())
+    _, stack = scene(own, 40)
+    found = fg.calibrate(stack, own.nominal, camera=fg.Camera(noise_std=1.0), photons_per_emitter=5.0, psf_width=0.9)
+    options = fg.SolverOptions(method="none", warm_steps=2)
+    result = fg.reconstruct(stack, psi=own.over(found.psi), camera=found.camera, options=options)
+    assert type(result.psi) is Vignetted
+    assert result.psi.photons_per_emitter == 5.0
+    assert result.psi.nominal == psi.scaled(0.9).replaced(photons_per_emitter=5.0)
+
+
 def test_a_resumed_mean_fit_of_ones_own_operator_is_the_same(psi, tmp_path):
     own = Vignetted(psi, transmission())
     _, stack = scene(own, 60)
