@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.utils import skip_init
 
 from ..backend.checks import image_shape, real_number, whole_number
 from ..backend.typing import ArrayLike
@@ -103,12 +105,14 @@ class Critic(nn.Module):
         widths = [1, *(self.channels * 2**layer for layer in range(self.depth))]
         cells = (self.shape[0] // smallest, self.shape[1] // smallest)
         padding = self.kernel_size // 2
-        with torch.random.fork_rng(devices=[], enabled=seed is not None):
-            if seed is not None:
-                torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the cards' generators too
-            layers = [nn.Conv2d(a, b, self.kernel_size, padding=padding, **_PLAIN) for a, b in itertools.pairwise(widths)]
-            self.convolutions = nn.ModuleList(layers)
-            self.head = nn.Linear(widths[-1] * cells[0] * cells[1], 1, **_PLAIN)
+        sizes = list(itertools.pairwise(widths))
+        layers = [skip_init(nn.Conv2d, a, b, self.kernel_size, padding=padding, **_PLAIN) for a, b in sizes]
+        self.convolutions = nn.ModuleList(layers)
+        self.head = skip_init(nn.Linear, widths[-1] * cells[0] * cells[1], 1, **_PLAIN)
+        # of its own: torch's default generator is shared by all threads and belongs to the host
+        generator = None if seed is None else torch.Generator().manual_seed(seed)
+        for layer in (*layers, self.head):
+            _draw_weights(layer, generator)
         self.register_buffer("input_mean", torch.empty(self.shape, **_PLAIN))
         self.register_buffer("input_std", torch.empty(self.shape, **_PLAIN))
 
@@ -207,6 +211,14 @@ class Critic(nn.Module):
         str
         """
         return f"shape={self.shape}, pool={self.pool}, negative_slope={self.negative_slope:g}"
+
+
+def _draw_weights(layer: nn.Module, generator: torch.Generator | None) -> None:
+    """Draw the weights of a layer as its own class does: uniform within one over the root of the inputs of an output."""
+    weight, bias = (cast(torch.Tensor, tensor) for tensor in (layer.weight, layer.bias))
+    bound = 1 / math.sqrt(weight[0].numel())
+    for tensor in (weight, bias):
+        nn.init.uniform_(tensor, -bound, bound, generator=generator)
 
 
 #: Where a module keeps its hooks, and torch those of all modules.

@@ -24,6 +24,7 @@ from ..backend.typing import Array
 from ..physics.covariance import tiles
 from ..physics.forward import ForwardModel
 from ..physics.psi import Psi
+from ..physics.requirements import require
 from ..stack import finite_stack
 
 __all__ = ["HeldOutScore", "held_out_score"]
@@ -151,8 +152,11 @@ Tile = tuple[slice, slice]
 def _flicker(psi: Psi, x: Array, parts: list[Tile]) -> list[np.ndarray]:
     """Covariance of the light from x within each tile, photons^2, (pixels, pixels): sum over i of Psi_ji Psi_ki x_i.
 
-    One image for each shift between two pixels serves all tiles.
+    One image for each shift between two pixels serves all tiles.  An operator of the user's own is written out.
     """
+    if not hasattr(psi, "table"):
+        require(psi, "score of unseen frames", "derive the operator from fluogan_core.Operator")
+        return _written_out(psi, psi.backend.to_host(x).astype(np.float64), parts)
     x = psi.backend.asarray(x, dtype=np.float64)
     shapes = [tuple(part.stop - part.start for part in tile) for tile in parts]
     covariances = [np.zeros((*shape, *shape)) for shape in shapes]
@@ -168,6 +172,14 @@ def _flicker(psi: Psi, x: Array, parts: list[Tile]) -> list[np.ndarray]:
             covariance[r, c, r + down, c + across] = values
             covariance[r + down, c + across, r, c] = values
     return [covariance.reshape(high * wide, -1) for covariance, (high, wide) in zip(covariances, shapes)]
+
+
+def _written_out(psi: Psi, x: np.ndarray, parts: list[Tile]) -> list[np.ndarray]:
+    """The same from the matrix of an operator."""
+    matrix = psi.matrix  # type: ignore[attr-defined]
+    number = np.arange(psi.shape[0] * psi.shape[1]).reshape(psi.shape)
+    seen = [matrix[number[tile].ravel()] for tile in parts]
+    return [((part * x.ravel()) @ part.T).toarray() for part in seen]
 
 
 def _neighbours(high: int, wide: int) -> tuple[np.ndarray, np.ndarray]:

@@ -22,6 +22,7 @@ READS: dict[str, tuple[str, ...]] = {
     "mean fit": (*_MAPS, "memory_budget", "photons_per_emitter", *_OF_WEIGHTS, "nominal", "replaced", "fingerprint"),
     "covariance fit": ("table", "origin", "axis_matrices", "squared_forward", "squared_adjoint", "paired_forward"),
     "calibration": ("table", "origin", "axis_matrices", "psf", "factor", "binning", "replaced", "scaled", "column"),
+    "score of unseen frames": ("matrix", "squared_forward"),
     "estimator of coupled frames": ("matrix",),
     "estimator of independent frames": ("column",),
 }

@@ -30,6 +30,7 @@ from ..calibration.camera import Camera
 from ..calibration.noise import UNEXPLAINED
 from ..metrics.prediction import held_out_score
 from ..physics.psi import Psi
+from ..physics.requirements import OperatorLike
 from ..solvers.options import SolverOptions
 from ..solvers.problem import Problem, operator_given
 from ..solvers.progress import progress_reporter
@@ -251,7 +252,7 @@ def paired_difference(a: np.ndarray, b: np.ndarray, blocks: np.ndarray) -> tuple
 def sweep(
     stack: StackLike,
     *,
-    psi: Psi | None = None,
+    psi: OperatorLike | None = None,
     camera: Camera | None = None,
     calibration: Calibration | None = None,
     options: SolverOptions | None = None,

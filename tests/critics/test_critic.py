@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -114,3 +116,36 @@ def test_a_state_dict_restores_the_critic_exactly(rng):
     b = fg.Critic((8, 8), channels=2, seed=1)
     b.load_state_dict(a.state_dict())
     assert torch.equal(a(y), b(y))
+
+
+def test_weights_are_those_that_torch_draws_and_no_generator_is_shared():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        before = torch.get_rng_state()
+        made = fg.Critic((16, 16), channels=3, depth=2, kernel_size=3, seed=11)
+        assert torch.equal(torch.get_rng_state(), before)
+        torch.manual_seed(11)
+        convolutions = [torch.nn.Conv2d(1, 3, 3, padding=1), torch.nn.Conv2d(3, 6, 3, padding=1)]
+        head = torch.nn.Linear(made.head.in_features, 1)
+    for own, plain in zip((*made.convolutions, made.head), (*convolutions, head), strict=True):
+        torch.testing.assert_close(own.weight.contiguous(), plain.weight, rtol=1e-6, atol=0)
+        torch.testing.assert_close(own.bias, plain.bias, rtol=1e-6, atol=0)
+
+
+def test_critics_that_are_made_in_several_threads_have_the_weights_of_their_seed():
+    expected = [fg.Critic((16, 16), channels=16, depth=2, seed=seed).state_dict() for seed in range(4)]
+    meet, found = threading.Barrier(4), [[] for _ in range(4)]
+
+    def make(seed):
+        meet.wait()
+        for _ in range(40):
+            found[seed].append(fg.Critic((16, 16), channels=16, depth=2, seed=seed).state_dict())
+
+    threads = [threading.Thread(target=make, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for states, right in zip(found, expected):
+        assert len(states) == 40
+        assert all(torch.equal(state[name], right[name]) for state in states for name in right)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import fluogan_core as fg
+from fluogan_core.metrics import held_out_score
 from fluogan_core.physics.requirements import READS, reads_table, usable
 from fluogan_core.testing import assert_operator
 
@@ -206,6 +207,33 @@ def test_what_is_measured_with_the_nominal_operator_serves_ones_own(psi):
     assert type(result.psi) is Vignetted
     assert result.psi.photons_per_emitter == 5.0
     assert result.psi.nominal == psi.scaled(0.9).replaced(photons_per_emitter=5.0)
+
+
+def test_unseen_frames_are_scored_with_the_operators_entries(psi):
+    x, b = scene(psi)[0], np.full(SHAPE, 4.0, np.float32)
+
+    class Same(fg.Operator):
+        def forward(self, x):
+            return self.nominal.forward(x)
+
+        def adjoint(self, y):
+            return self.nominal.adjoint(y)
+
+    frames = fg.ForwardModel(psi).sample(x, b, 30, seed=2)
+    expected, found = (held_out_score(frames, fg.ForwardModel(operator), x, b, block=5) for operator in (psi, Same(psi)))
+    assert found.log_density == pytest.approx(expected.log_density, rel=1e-6)
+    own = Vignetted(psi, transmission())
+    unseen = fg.ForwardModel(own).sample(x, b, 200, seed=3)
+    right, wrong = (held_out_score(unseen, fg.ForwardModel(operator), x, b) for operator in (own, psi))
+    assert right.log_density > wrong.log_density
+
+
+def test_options_are_chosen_with_an_operator_of_ones_own(psi):
+    own = Vignetted(psi, transmission())
+    _, stack = scene(own, 60)
+    options = fg.SolverOptions(method="none", warm_steps=5)
+    made = fg.sweep(stack, psi=own, camera=fg.Camera(noise_std=1.0), options=options, vary={"sparsity": [1.0, 3.0]})
+    assert made.best is not None
 
 
 def test_a_resumed_mean_fit_of_ones_own_operator_is_the_same(psi, tmp_path):
