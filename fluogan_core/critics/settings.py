@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -15,6 +15,8 @@ __all__ = ["in_eval_mode", "neutral"]
 
 #: Critics that are being evaluated in eval mode: how many times at once, and the modes of their modules before.
 _EVALUATED: WeakKeyDictionary[nn.Module, tuple[int, list[bool]]] = WeakKeyDictionary()
+#: Kinds of devices on which float32 products are exact now: for how many at once, and what restores the host's switches.
+_PRECISE: dict[str, tuple[int, Callable[[], None]]] = {}
 _LOCK = threading.Lock()
 
 
@@ -75,27 +77,42 @@ def _operations(kind: str) -> list[Any]:
 def _full_precision(kind: str) -> Iterator[None]:
     """Multiply float32 numbers as float32 numbers on this kind of device ("cpu", "cuda").
 
+    The switches are those of the whole process.  Where several threads compute, the first one sets them and the last one
+    restores them.
+    """
+    with _LOCK:
+        count, restore = _PRECISE.get(kind) or (0, _switched(kind))
+        _PRECISE[kind] = (count + 1, restore)
+    try:
+        yield
+    finally:
+        with _LOCK:
+            count, restore = _PRECISE.pop(kind)
+            if count > 1:
+                _PRECISE[kind] = (count - 1, restore)
+            else:
+                restore()
+
+
+def _switched(kind: str) -> Callable[[], None]:
+    """Set the switches, and return what restores them.
+
     Torch 2.9 has a second interface to these switches and refuses the first one where the second was used.  The second reads
     and sets what the first one has set, so it alone is used where it exists.
     """
+    stack = contextlib.ExitStack()
     if not hasattr(torch.backends, "fp32_precision"):
-        with _full_precision_before_2_9(kind):
-            yield
-        return
-    changed: list[tuple[Any, str]] = []
-    try:
-        for operation in _operations(kind):
-            before = operation.fp32_precision
-            if before in ("none", "ieee"):
-                continue
-            # a switch that only repeats that of all operations goes on doing so
-            operation.fp32_precision = "none"
-            changed.append((operation, "none" if operation.fp32_precision == before else before))
-            operation.fp32_precision = "ieee"
-        yield
-    finally:
-        for operation, before in reversed(changed):
-            operation.fp32_precision = before
+        stack.enter_context(_full_precision_before_2_9(kind))
+        return stack.close
+    for operation in _operations(kind):
+        before = operation.fp32_precision
+        if before in ("none", "ieee"):
+            continue
+        # a switch that only repeats that of all operations goes on doing so
+        operation.fp32_precision = "none"
+        stack.callback(setattr, operation, "fp32_precision", "none" if operation.fp32_precision == before else before)
+        operation.fp32_precision = "ieee"
+    return stack.close
 
 
 @contextlib.contextmanager

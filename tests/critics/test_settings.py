@@ -99,6 +99,7 @@ def test_deterministic_unpooling_is_the_other_one(rng):
 
 #: In a process of its own: what is set by the second interface cannot be unset for the first one.
 PRECISIONS = """
+import contextlib
 import torch
 from fluogan_core.critics import settings
 
@@ -135,6 +136,15 @@ if hasattr(torch.backends, "fp32_precision"):
             assert read() == before, (name, kind)
             for place, value in zip(EVERYWHERE, fresh):
                 torch._C._set_fp32_precision_setter(*place, value)
+    # two threads whose computations overlap: the first one that is done leaves the switches to the other
+    torch.backends.mkldnn.matmul.fp32_precision = "bf16"
+    first, second = (contextlib.ExitStack() for _ in range(2))
+    first.enter_context(settings.neutral(torch.device("cpu")))
+    second.enter_context(settings.neutral(torch.device("cpu")))
+    first.close()
+    assert torch.backends.mkldnn.matmul.fp32_precision == "ieee"
+    second.close()
+    assert torch.backends.mkldnn.matmul.fp32_precision == "bf16"
     # a switch that follows the one for all operations goes on following
     for place in EVERYWHERE:
         torch._C._set_fp32_precision_setter(*place, "none")
