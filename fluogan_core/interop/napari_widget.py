@@ -36,7 +36,8 @@ class Reconstruction(QtWidgets.QWidget):
 
     Parameters
     ----------
-    viewer : napari.viewer.Viewer or napari.components.ViewerModel
+    napari_viewer : napari.viewer.Viewer or napari.components.ViewerModel
+        Napari hands its viewer to a parameter of this name.
 
     Attributes
     ----------
@@ -44,9 +45,9 @@ class Reconstruction(QtWidgets.QWidget):
         Of the last run.
     """
 
-    def __init__(self, viewer: Any) -> None:
+    def __init__(self, napari_viewer: Any) -> None:
         super().__init__()
-        self.viewer, self.worker = viewer, cast(Any, None)
+        self.viewer, self.worker = napari_viewer, cast(Any, None)
         self.result: Result | None = None
         self._stop = False
         self.layer = QtWidgets.QComboBox()
@@ -78,8 +79,8 @@ class Reconstruction(QtWidgets.QWidget):
         self.stop.clicked.connect(self.end)
         self.measure.toggled.connect(self._show_what_counts)
         self.layer.currentIndexChanged.connect(self._take_pixel_size)
-        viewer.layers.events.inserted.connect(self._list_layers)
-        viewer.layers.events.removed.connect(self._list_layers)
+        self.viewer.layers.events.inserted.connect(self._list_layers)
+        self.viewer.layers.events.removed.connect(self._list_layers)
         self._list_layers()
         self._show_what_counts()
         self._running(False)

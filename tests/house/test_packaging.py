@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,15 @@ def test_the_wheel_holds_every_kernel_and_nothing_called_kernels(built, tmp_path
     assert found["typed"]
     assert found["status"] == 0
     assert run(python.with_name("fluogan"), "--version", cwd=tmp_path).startswith("fluogan, version ")
+
+
+def test_napari_finds_the_plugin_in_the_wheel(built):
+    """By the entry point, which leads to the manifest."""
+    (path,) = built.glob("*.whl")
+    with zipfile.ZipFile(path) as wheel:
+        (points,) = (wheel.read(name).decode() for name in wheel.namelist() if name.endswith("entry_points.txt"))
+        assert "[napari.manifest]\nfluogan-core = fluogan_core.interop:napari.yaml" in points
+        assert wheel.read("fluogan_core/interop/napari.yaml").startswith(b"name: fluogan-core\n")
 
 
 def test_an_editable_install_finds_the_kernels(source, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from pathlib import Path
 
@@ -64,6 +65,11 @@ def test_the_reader_takes_results_and_stacks_and_leaves_the_rest(tmp_path, count
     (tmp_path / "out" / "report.json").write_text("{}")
     with pytest.raises(fg.UnreadableStack, match="is no report of a reconstruction"):
         interop.get_reader(str(tmp_path / "out"))(str(tmp_path / "out"))
+
+
+def test_napari_can_make_the_widget():
+    """It hands its viewer to the parameter ``napari_viewer``, and nothing to any other."""
+    assert list(inspect.signature(Reconstruction).parameters) == ["napari_viewer"]
 
 
 # -- the widget -------------------------------------------------------------------------------------------------------------
