@@ -17,6 +17,7 @@ from .bad_pixels import find_bad_pixels
 from .camera import Camera, CameraEstimate, camera_from, checked_values, contradictions, displacements
 from .noise import StackNoise, noise_from, temporal_moments
 from .psf_width import PSFWidth, width_from
+from .remarks import narrow_psf_notes, unequal_pixel_notes
 from .stack_statistics import StackStatistics
 
 __all__ = ["Calibration", "calibrate"]
@@ -145,16 +146,17 @@ def calibrate(
     bad = find_bad_pixels(mean, variance, frames, psi, unlit=statistics.unlit, tuning=tuning.bad_pixels)
     values = bad.filled[bad.mask].astype(np.float32)
     mean[bad.mask], variance[bad.mask] = values, 0.0
+    noise = noise_from(mean, variance, frames, psi, tuning.noise)
     return Calibration(
         psi=psi,
         camera=estimate.camera,
         estimate=estimate,
         psf_width=width,
-        noise=noise_from(mean, variance, frames, psi, tuning.noise),
+        noise=noise,
         bad_pixels=bad.mask,
         bad_pixel_values=values,
         mean=mean,
-        remarks=(*estimate.notes, width.note, *bad.remarks),
+        remarks=(*estimate.notes, width.note, *narrow_psf_notes(psi), *bad.remarks, *unequal_pixel_notes(noise)),
         left_out=statistics.left_out,
     )
 

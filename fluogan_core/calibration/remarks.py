@@ -6,14 +6,17 @@ import math
 
 import numpy as np
 
+from ..physics.psf import FWHM_PER_SIGMA, psf_sigma
+from ..physics.psi import Psi
 from ..tuning import DEFAULT
 from ..tuning.calibration import CameraTuning
 from .flicker import SHAPED, Flicker
+from .noise import StackNoise
 from .pixel_moments import PixelMoments
 from .plain import change_of_light, plain
 from .regression import jackknife
 
-__all__ = ["camera_notes", "flicker_notes", "neighbour_notes", "usable_brightness"]
+__all__ = ["camera_notes", "flicker_notes", "narrow_psf_notes", "neighbour_notes", "unequal_pixel_notes", "usable_brightness"]
 
 
 def usable_brightness(kappa: float, error: float, tuning: CameraTuning = DEFAULT.calibration.camera) -> tuple[float, str]:
@@ -122,6 +125,27 @@ def flicker_notes(
         if seen:
             notes.append(f"noise common to a {name}: {plain(math.sqrt(value), 2)} counts rms")
     return notes
+
+
+def narrow_psf_notes(psi: Psi) -> list[str]:
+    """A remark on a PSF that is narrower than a camera pixel, which a wrong pixel size makes it."""
+    width = FWHM_PER_SIGMA * psf_sigma(psi.psf) / psi.factor
+    if width >= 1.0:
+        return []
+    return [
+        f"the PSF is {width:.2g} camera pixels wide (FWHM); microscopes sample it by two to four: is the pixel size right, "
+        "in nm in the plane of the sample?"
+    ]
+
+
+def unequal_pixel_notes(noise: StackNoise) -> list[str]:
+    """A remark on noise of the mean frame that is not that of photons and read-out."""
+    if noise.unexplained <= 1.0:
+        return []
+    return [
+        f"the mean frame is {noise.excess:.1f} times noisier than its fluctuations explain: its pixels differ in gain or "
+        "offset; give maps of both if you have them (--offset-map and --gain-map, corrected_counts)"
+    ]
 
 
 def neighbour_notes(moments: PixelMoments, tuning: CameraTuning = DEFAULT.calibration.camera) -> list[str]:

@@ -112,3 +112,21 @@ def test_saturation_prints_the_largest_value_in_full():
     stack[:, 2, 2] = 1_234_567
     _, notes = live_pixels(stack, stack.mean(axis=0), stack.var(axis=0), np.zeros((8, 8), dtype=bool))
     assert notes[0] == "saturation: 1.56% of the values are 1234567, the largest one; their pixels are left out"
+
+
+def test_unequal_pixels_and_a_psf_below_a_pixel_are_said_and_stripes_are_no_unequal_pixels():
+    rng = np.random.default_rng(0)
+    light = np.broadcast_to(np.linspace(5, 60, 24), (24, 24))
+    given = {"gain": 1.0, "offset": 100.0, "noise_std": 0.0, "photons_per_emitter": 1.0, "psf_width": 1}
+
+    def said(pattern, fwhm_nm=300.0):
+        stack = rng.poisson(light, (200, 24, 24)) + 100 + pattern
+        found = fg.calibrate(stack, fg.Psi(fg.gaussian_psf(fwhm_nm, 100, 3), (24, 24), 3, backend="numpy"), **given)
+        return " ".join(found.remarks)
+
+    unequal, stripes = 3 * rng.standard_normal((24, 24)), 3 * rng.standard_normal((24, 1))
+    assert "times noisier than its fluctuations explain" in said(unequal)
+    assert "noisier" not in said(stripes)
+    assert "noisier" not in said(0)
+    assert "is the pixel size right" in said(0, 80.0)
+    assert "is the pixel size right" not in said(0)
