@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import re
 import shlex
 import unicodedata
@@ -186,7 +187,12 @@ def test_names_in_the_text_exist(page):
         if re.fullmatch(r"(fg|fluogan_core)(\.\w+)+(\(\))?", code):
             found: object = fg
             for part in code.removesuffix("()").split(".")[1:]:
-                found = getattr(found, part, None) or importlib.import_module(f"{found.__name__}.{part}")  # type: ignore[attr-defined]
+                name = f"{found.__name__}.{part}"  # type: ignore[attr-defined]
+                try:
+                    found = getattr(found, part, None) or importlib.import_module(name)
+                except ImportError:  # an adapter whose host is not installed here: the file is there, what is in it is not seen
+                    assert importlib.util.find_spec(name) is not None, f"{page} names {code}, which is not there"
+                    break
         elif (
             re.fullmatch(r"(\w+/)+(\w+\.(py|md|cu|cuh|json|png))?|\w+\.(py|cu|cuh)", code)
             and code.split("/")[0] not in MADE
