@@ -85,6 +85,7 @@ _ROOMS = {
     "objective",
     "physics",
     "planning",
+    "scale",
     "selection",
     "simulation",
     "solvers",

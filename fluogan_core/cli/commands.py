@@ -36,6 +36,7 @@ from .options import (
 )
 from .output import place_result, version_of, writing_to
 from .planning import plan_command
+from .scale import tile, with_tiles
 from .shell import (
     BAD_INPUT,
     COMPLAINTS,
@@ -208,6 +209,7 @@ def estimate_command(stack_path: Path, as_json: bool, **settings: Any) -> None:
 @click.option("--resume", is_flag=True, help="Go on from DIR/checkpoint.pt; more --steps take a finished run further.")
 @click.option("--no-figure", is_flag=True, help="Leave figure.png out.")
 @verbose_option
+@with_tiles
 def reconstruct(
     stack_path: Path,
     output: Path,
@@ -223,6 +225,9 @@ def reconstruct(
     A PSF is needed: --fwhm-nm, or --wavelength-nm with --na, or --psf.  Gain, offset, read noise and photons per
     emitter are estimated from the stack where they are not given.  Files of a former run in DIR are replaced one by
     one; a former checkpoint is continued with --resume only.
+
+    With --tile or --window, and for Zarr and other formats than TIFF, the recording is read in pieces and reconstructed
+    tile by tile, in bounded memory; the same command goes on after an interruption.
     """
     from ..backend.arrays import get_backend
     from ..io.files import spare_inputs
@@ -378,6 +383,7 @@ def sweep(
 
 
 commands.add_command(plan_command)
+commands.add_command(tile)
 
 
 @commands.command(short_help="Say what this machine and installation offer.")

@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     from ..stack import Stack
 
 __all__ = [
+    "CALIBRATION_OPTIONS",
     "FILE",
     "METHODS",
     "SOLVER_OPTIONS",
+    "Decorator",
+    "Numbers",
     "background_from",
     "calibration_from",
     "camera_options",
@@ -33,6 +36,7 @@ __all__ = [
     "given",
     "json_option",
     "operator_for",
+    "operator_of",
     "optics_options",
     "output_option",
     "region_options",
@@ -292,22 +296,23 @@ def _with_equal_pixels(stack: Stack, settings: dict[str, Any]) -> Stack:
 
 def operator_for(stack: Stack, settings: dict[str, Any], backend: Backend) -> tuple[Psi, float]:
     """Psi of the stack's field with the PSF as described, and the camera pixel in nm: as given, else as the file says."""
+    return operator_of(stack.frames.shape[1:], stack.pixel_size_nm, stack.path, settings, backend)
+
+
+def operator_of(
+    shape: tuple[int, ...], stated_nm: float | None, path: Path | None, settings: dict[str, Any], backend: Backend
+) -> tuple[Psi, float]:
+    """:func:`operator_for` of a field (M1, M2) whose file states this camera pixel."""
     from ..backend.checks import real_number, whole_number
     from ..physics.psi import Psi
 
-    pixel = settings["pixel_size_nm"] if settings["pixel_size_nm"] is not None else stack.pixel_size_nm
+    pixel = settings["pixel_size_nm"] if settings["pixel_size_nm"] is not None else stated_nm
     if pixel is None:
-        raise ValueError(f"{stack.path} does not say how large its pixels are; give --pixel-size-nm")
+        raise ValueError(f"{path} does not say how large its pixels are; give --pixel-size-nm")
     pixel = real_number(pixel, "--pixel-size-nm", low=0, open_low=True)
-    factor = whole_number(settings["factor"], "--factor", low=1)
-    psi = Psi(
-        psf_from(settings, pixel, factor),
-        stack.frames.shape[1:],
-        factor,
-        binning=settings.get("binning", "sum"),
-        backend=backend,
-    )
-    return psi, pixel
+    factor, (rows, columns) = whole_number(settings["factor"], "--factor", low=1), shape
+    psf = psf_from(settings, pixel, factor)
+    return Psi(psf, (rows, columns), factor, binning=settings.get("binning", "sum"), backend=backend), pixel
 
 
 def psf_from(settings: dict[str, Any], pixel_size_nm: float, factor: int) -> np.ndarray:

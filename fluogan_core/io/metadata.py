@@ -9,7 +9,7 @@ from typing import Any
 
 import tifffile
 
-__all__ = ["PLAUSIBLE_PIXEL_NM", "frame_interval_s", "pixel_size_nm"]
+__all__ = ["PLAUSIBLE_PIXEL_NM", "frame_interval_s", "length_in_nm", "pixel_size_nm"]
 
 log = logging.getLogger("fluogan_core")
 
@@ -40,6 +40,12 @@ def _unit(text: object, units: dict[str, float]) -> float | None:
     """The factor of a unit, spelt as a symbol or a word, singular or plural."""
     name = str(text).strip().lower()
     return units.get(name, units.get(name.removesuffix("s")))
+
+
+def length_in_nm(length: float, unit: str) -> float | None:
+    """Return a pixel's side in nm, from a length and its unit in a file's words; None if no microscope has such a pixel."""
+    per, (low, high) = _unit(unit, _NM_PER_UNIT), PLAUSIBLE_PIXEL_NM
+    return float(f"{length * per:.6g}") if per is not None and low <= length * per <= high else None
 
 
 def imagej_counts(metadata: dict[str, Any]) -> tuple[int, tuple[str, ...]]:

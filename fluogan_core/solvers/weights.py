@@ -6,13 +6,15 @@ import math
 from dataclasses import dataclass
 
 from ..backend.checks import real_number, whole_number
+from ..calibration.camera import Camera
 from ..calibration.noise import StackNoise
 from ..physics.psf import psf_sigma
+from ..physics.psi import Psi
 from ..tuning import DEFAULT, MeanPhaseTuning
 from .options import SolverOptions
 from .problem import Problem
 
-__all__ = ["Weights", "detail_for_snr", "iterations_for_snr", "weights_for"]
+__all__ = ["Weights", "detail_for_snr", "iterations_for_snr", "weights_for", "weights_of_field"]
 
 
 @dataclass(frozen=True)
@@ -88,9 +90,43 @@ def detail_for_snr(detail: float, noise: StackNoise, tuning: MeanPhaseTuning = D
 
 def weights_for(problem: Problem, options: SolverOptions, tuning: MeanPhaseTuning = DEFAULT.mean_phase) -> Weights:
     """Return the weights that the options mean for a stack."""
-    psi, noise, gain = problem.psi, problem.noise, problem.camera.gain
-    fidelity = options.fidelity * math.sqrt(len(problem.counts) / (psi.shape[0] * psi.shape[1])) / (noise.variance / gain**2)
-    of_mean = problem.noise_of_mean
+    return weights_of_field(
+        problem.psi, problem.noise, problem.camera, options, frames=len(problem.counts), shape=problem.psi.shape, tuning=tuning
+    )
+
+
+def weights_of_field(
+    psi: Psi,
+    noise: StackNoise,
+    camera: Camera,
+    options: SolverOptions,
+    *,
+    frames: int,
+    shape: tuple[int, int],
+    tuning: MeanPhaseTuning = DEFAULT.mean_phase,
+) -> Weights:
+    """Return the weights that the options mean for a field of this shape and noise.
+
+    Parameters
+    ----------
+    psi : Psi
+        The operator, of any field that its PSF fits into.
+    noise : StackNoise
+        Of the whole field, counts.
+    camera : Camera
+    options : SolverOptions
+    frames : int
+    shape : (M1, M2)
+        The whole field, camera pixels.
+    tuning : MeanPhaseTuning, optional
+
+    Returns
+    -------
+    Weights
+    """
+    gain = camera.gain
+    fidelity = options.fidelity * math.sqrt(frames / (shape[0] * shape[1])) / (noise.variance / gain**2)
+    of_mean = noise.of_mean / gain
     # an edge is weighed in units of the brightest light: a prior that does not depend on how bright the sample is
     edge = float(psi.column_sums.max()) * psf_sigma(psi.psf) * of_mean / max(noise.signal / gain, of_mean)
     return Weights(

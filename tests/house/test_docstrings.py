@@ -27,7 +27,16 @@ FINISHED = (
     "stack",
     "tuning",
 )
-LISTED = ("backend", "backend.once", "metrics", "physics.psf", "simulation.experiment", "simulation.photokinetics", "testing")
+LISTED = (
+    "backend",
+    "backend.once",
+    "metrics",
+    "physics.psf",
+    "scale",
+    "simulation.experiment",
+    "simulation.photokinetics",
+    "testing",
+)
 
 
 def own_methods(item: type) -> list[str]:

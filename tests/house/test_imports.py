@@ -25,6 +25,7 @@ FLOORS = (
     ("solvers", "metrics", "planning"),
     ("selection",),
     ("io",),
+    ("scale",),
     ("testing", "interop"),
     ("cli",),
     ("__init__",),
@@ -47,7 +48,6 @@ OWNERS = {
     "deepinv": {"interop.deepinv"},
     "jax": {"interop.jax"},
     "xarray": {"interop.xarray"},
-    "zarr": {"interop.zarr"},
     "napari": {"interop.napari_widget"},
     "qtpy": {"interop.napari_widget"},
     "cupy": {"backend.arrays", "backend.cards"},
@@ -56,8 +56,11 @@ OWNERS = {
     "click": {"cli"},
     "rich": {"cli", "solvers.progress"},
     "tifffile": {"io"},
+    "zarr": {"interop.zarr", "io.lazy", "scale.canvas"},
+    "bioio": {"io.lazy"},
+    "distributed": {"cli.scale"},
 }
-HEAVY = ("torch", "cupy", "cupyx", "numba", "matplotlib", "scipy", "rich", "click", "tifffile")
+HEAVY = ("torch", "cupy", "cupyx", "numba", "matplotlib", "scipy", "rich", "click", "tifffile", "zarr", "dask", "distributed")
 
 MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 

@@ -1,0 +1,180 @@
+"""Large fields, movies and batches: ``fluogan reconstruct --tile`` and ``fluogan tile K/N``."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import (
+    CALIBRATION_OPTIONS,
+    SOLVER_OPTIONS,
+    Decorator,
+    Numbers,
+    camera_options,
+    device_options,
+    given,
+    operator_of,
+    optics_options,
+    output_option,
+    solver_options,
+    stack_argument,
+    verbose_option,
+)
+from .shell import COMPLAINTS, Interrupted, checking_input
+
+if TYPE_CHECKING:
+    from ..scale import Plan
+
+__all__ = ["reconstruct_large", "tile", "with_tiles"]
+
+log = logging.getLogger("fluogan_core")
+
+#: Options that only large reconstructions have.
+TILING = ("tile", "halo", "window", "step", "channel", "workers", "cards", "dask", "memory_gib")
+#: Files that a reconstruction without tiles reads.
+_READ_WHOLE = ("", ".tif", ".tiff")
+
+
+def _number(name: str, help_: str, kind: type = int) -> Decorator:
+    return click.option(name, type=kind, help=help_)
+
+
+_PLAN_OPTIONS = (
+    _number("--tile", "Cut the field into tiles of at most this side, halos apart [camera pixels]."),
+    _number("--halo", "Border that is fitted with a tile [camera pixels]; from PSF and background if not given."),
+    _number("--window", "A movie: frames per image [frames]."),
+    _number("--step", "A movie: from one image to the next [frames]; --window if not given."),
+    _number("--channel", "Channel of a file with several [from 0]."),
+    _number("--memory-gib", "Memory that one process may take [GiB]; tiles are made as small as that takes.", float),
+)
+_ENGINE_OPTIONS = (
+    _number("--workers", "Processes that compute tiles at a time."),
+    click.option("--cards", type=Numbers(int, "N,N,..."), help="CUDA devices, one process for each [from 0]."),
+    click.option("--dask", metavar="ADDRESS", help="Scheduler of a Dask cluster that computes the tiles."),
+)
+
+
+def with_tiles(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command that reconstructs a stack the switches of large ones, and take over where one of them is used."""
+
+    @functools.wraps(function)
+    def either(stack_path: Path, output: Path, backend: str, device: int | None, **settings: Any) -> Any:
+        tiling = {name: settings.pop(name) for name in TILING}
+        if all(value is None for value in tiling.values()) and stack_path.suffix.lower() in _READ_WHOLE:
+            return function(stack_path=stack_path, output=output, backend=backend, device=device, **settings)
+        return reconstruct_large(stack_path, output, settings | tiling, backend=backend, device=device)
+
+    return functools.reduce(lambda made, option: option(made), reversed(_PLAN_OPTIONS + _ENGINE_OPTIONS), either)
+
+
+def plan_options(function: Any) -> Any:
+    """Those of them that concern the plan, for a command that computes in its own process."""
+    return functools.reduce(lambda made, option: option(made), reversed(_PLAN_OPTIONS), function)
+
+
+def reconstruct_large(path: Path, output: Path, settings: dict[str, Any], *, backend: str, device: int | None) -> None:
+    """Reconstruct tile by tile into a folder; the same command goes on after an interruption."""
+    from ..scale import finish, run_share
+
+    plan = _planned(path, output, settings, backend, device)
+    count = len(plan.grid.tiles)
+    click.echo(f"{count} tiles, {len(plan.windows)} windows, into {plan.folder}")
+    try:
+        if settings["dask"] is not None:
+            with checking_input(ImportError):
+                from distributed import Client
+            with Client(settings["dask"]) as client:
+                run_share(plan, range(count), client)
+        else:
+            run_share(plan, range(count), settings["workers"] or 1, cards=settings["cards"] or ())
+    except KeyboardInterrupt:
+        done = sum(plan.is_done(number) for number in range(count))
+        raise Interrupted(f"interrupted after {done} of {count} tiles; the same command goes on from there") from None
+    finish(plan)
+    click.echo(f"wrote x.ome.zarr, b.ome.zarr, x.ome.tif, b.ome.tif and report.json to {plan.folder}")
+
+
+def _planned(path: Path, output: Path, settings: dict[str, Any], backend: str, device: int | None) -> Plan:
+    """The plan that the options mean, made or read."""
+    from ..backend.arrays import get_backend
+    from ..io.lazy import open_lazily
+    from ..scale import prepare
+    from ..solvers.options import SolverOptions
+
+    with checking_input(*COMPLAINTS, ImportError):
+        for name in ("roi", "frames", "background"):
+            if settings.get(name) is not None:
+                raise ValueError(f"--{name} is not for tiles and movies; for a part of a stack, save that as a stack")
+        for name in ("workers", "memory_gib"):
+            if settings.get(name) is not None and not settings[name] > 0:
+                raise ValueError(f"--{name.replace('_', '-')} must be more than 0, got {settings[name]}")
+        options = SolverOptions(**given(settings, *SOLVER_OPTIONS))
+        source = open_lazily(path, channel=settings["channel"])
+        for note in source.notes:
+            log.warning("%s: %s", path, note)
+        small = tuple(min(n, 256) for n in source.shape[1:])
+        psi, pixel = operator_of(small, source.pixel_size_nm, path, settings, get_backend(backend, device))
+        budget = None if settings["memory_gib"] is None else int(settings["memory_gib"] * 2**30)
+        return prepare(
+            path,
+            output,
+            psi=psi,
+            options=options,
+            pixel_size_nm=pixel,
+            memory_budget=budget,
+            **{name: settings[name] for name in ("tile", "halo", "window", "step", "channel")},
+            **given(settings, *CALIBRATION_OPTIONS),
+        )
+
+
+class Share(click.ParamType):
+    """``K/N``."""
+
+    name = "K/N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return (K, N)."""
+        if not isinstance(value, str):
+            return value
+        try:
+            mine, all_ = (int(part) for part in value.split("/"))
+        except ValueError:
+            mine, all_ = 0, 0
+        if not 1 <= mine <= all_:
+            self.fail(f"{value!r} is not K/N with K from 1 to N, as in 3/16", param, ctx)
+        return mine, all_
+
+
+@click.command(short_help="Compute one share of the tiles: for job arrays.")
+@click.argument("share", metavar="K/N", type=Share())
+@stack_argument
+@output_option("the plan, the parts and the images; the same for all shares")
+@plan_options
+@optics_options
+@camera_options
+@solver_options
+@device_options
+@verbose_option
+def tile(share: tuple[int, int], stack_path: Path, output: Path, backend: str, device: int | None, **settings: Any) -> None:
+    """Compute the K-th of N shares of the tiles of a recording: one job of an array.
+
+    The first job makes the plan, the others wait for it.  Every N-th tile is computed, those that are done are passed
+    over, and the job that finds all tiles done puts the images together.  All options must be the same in all jobs.
+    """
+    from ..scale import finish, run_share
+
+    plan = _planned(stack_path, output, settings, backend, device)
+    mine, jobs = share
+    numbers = range(len(plan.grid.tiles))[mine - 1 :: jobs]
+    try:
+        run_share(plan, numbers)
+    except KeyboardInterrupt:
+        done = sum(plan.is_done(number) for number in numbers)
+        raise Interrupted(f"interrupted after {done} of {len(numbers)} tiles; the same command goes on") from None
+    images = f"; the images are in {plan.folder}" if finish(plan) else ""
+    click.echo(f"share {mine} of {jobs} done, {len(numbers)} tiles{images}")

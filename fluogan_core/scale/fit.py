@@ -1,0 +1,242 @@
+"""One tile of one window: its frames read, its fit with the weights of the whole field, cut smaller where memory is short."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+import zlib
+from typing import NamedTuple
+
+import numpy as np
+
+from ..backend.replace import replace_file
+from ..backend.typing import Array
+from ..calibration.bad_pixels import fill_pixels
+from ..io.lazy import LazyStack
+from ..physics.psi import Psi
+from ..solvers.options import SolverOptions
+from ..solvers.phase import Stop
+from ..solvers.problem import Problem
+from ..solvers.solver import Solver
+from ..solvers.weights import Weights
+from ..tuning import DEFAULT, Tuning
+from .field import like
+from .grid import Grid, Tile
+from .plan import Plan
+
+__all__ = ["Fitted", "fit_field", "fit_tile"]
+
+log = logging.getLogger("fluogan_core")
+
+#: Frames that are read at a time where the mean alone is fitted.
+_BLOCK = 32
+#: The file that says in how many pieces tiles had to be cut for the memory that there was.
+_PIECES = "pieces.txt"
+
+Slices = tuple[slice, slice]
+
+
+class Fitted(NamedTuple):
+    """A field that was fitted, on the host.
+
+    Attributes
+    ----------
+    x, z : (N1, N2) float32
+        The image, and what it is a blur of (:class:`fluogan_core.Images`): the next window starts there.
+    b : (M1, M2) float32
+    steps : int
+    stops : dict of str to Stop
+    """
+
+    x: np.ndarray
+    z: np.ndarray
+    b: np.ndarray
+    steps: int
+    stops: dict[str, Stop]
+
+
+def fit_field(
+    problem: Problem,
+    options: SolverOptions,
+    weights: Weights,
+    *,
+    start: np.ndarray | None = None,
+    wanted: bool = True,
+    tuning: Tuning = DEFAULT,
+) -> Fitted:
+    r"""Fit one field, as a part of a larger one or of a movie.
+
+    The step size of the mean fit follows from the norm of :math:`\Psi` on a field without borders.  It is the same for all
+    tiles, which therefore are at the same point of their way after the same number of steps.  Where no light stands out of the
+    noise, :math:`\Psi^T(\bar y - b) \le \lambda_1 / \gamma` everywhere with b the best background of a field without light,
+    x = 0 is the minimum of (11), and no step is taken.
+
+    Parameters
+    ----------
+    problem : Problem
+    options : SolverOptions
+    weights : Weights
+        Of the whole field; its ``iterations`` are taken.
+    start : (N1, N2), optional
+        z to start from.
+    wanted : bool
+        Without it the background alone is fitted.
+    tuning : Tuning, optional
+
+    Returns
+    -------
+    Fitted
+    """
+    psi = problem.psi
+    if not float(problem.mean.max()) > 0:
+        dark = np.zeros(psi.fine_shape, np.float32)
+        return Fitted(dark, dark, np.zeros(psi.shape, np.float32), 0, {})
+    solver = Solver(problem=problem, options=options, weights=weights, x0=start, tuning=tuning)
+    objective, phase, host = solver.objective, solver.mean_phase, psi.backend.to_host
+    nothing = psi.backend.xp.zeros(psi.shape, dtype=np.float32)
+    background = objective.best_background(nothing)
+    light = objective.fidelity * float(phase.operator.adjoint(objective.mean - background).max())
+    if light <= weights.sparsity or not wanted:
+        dark = np.zeros(psi.fine_shape, np.float32)
+        return Fitted(dark, dark, host(background), 0, {})
+    phase.step_size = 1.0 / (objective.fidelity * borderless_norm(psi) ** 2)
+    while solver.current is not None:
+        solver.step()
+    outcome = solver.outcome
+    stops = {phase.name: phase.stop for phase in solver.phases if phase.stop is not None}
+    return Fitted(host(outcome.x), host(outcome.z), host(outcome.b), solver.steps_done, stops)
+
+
+def borderless_norm(psi: Psi) -> float:
+    r""":math:`\|\Psi\|` on a field without borders: of operators without negative values, the gain of what is uniform."""
+    return math.sqrt(float((psi.table.sum(axis=(2, 3)) ** 2).sum()))
+
+
+def fit_tile(
+    plan: Plan, source: LazyStack, tile: Tile, window: int, start: np.ndarray | None = None, tuning: Tuning | None = None
+) -> Fitted:
+    """Fit one tile; where memory is short, in smaller pieces with halos of the same width.
+
+    Parameters
+    ----------
+    plan : Plan
+    source : LazyStack
+    tile : Tile
+    window : int
+    start : (N1, N2), optional
+        z to start from.
+    tuning : Tuning, optional
+        That of the plan by default.
+
+    Returns
+    -------
+    Fitted
+
+    Raises
+    ------
+    MemoryError
+        If the smallest pieces are too large.
+    """
+    pieces = _pieces_that_worked(plan)
+    while True:
+        try:
+            return _fit_in_pieces(plan, source, tile, window, start, tuning or _tuning(plan), pieces)
+        except MemoryError:  # CuPy's is one too
+            pieces *= 2
+            if max(tile.shape) // pieces < max(8, 2 * plan.grid.blend):
+                raise
+            log.warning("tile %d does not fit into memory: it is cut into %d x %d pieces", tile.number, pieces, pieces)
+            _remember(plan, pieces)
+
+
+def _remember(plan: Plan, pieces: int) -> None:
+    replace_file(plan.folder / _PIECES, lambda handle: handle.write(b"%d\n" % pieces))
+
+
+def _tuning(plan: Plan) -> Tuning:
+    """The numbers by trial; without the limits that end the covariance fit, where that was decided on for all tiles."""
+    if not plan.forced:
+        return DEFAULT
+    phase = dataclasses.replace(DEFAULT.covariance_phase, least_flicker=0.0, worse=math.inf, hopeless=math.inf)
+    return dataclasses.replace(DEFAULT, covariance_phase=phase)
+
+
+def _pieces_that_worked(plan: Plan) -> int:
+    try:
+        return max(1, int((plan.folder / _PIECES).read_text()))
+    except (OSError, ValueError):
+        return 1
+
+
+def _fit_in_pieces(
+    plan: Plan, source: LazyStack, tile: Tile, window: int, start: np.ndarray | None, tuning: Tuning, pieces: int
+) -> Fitted:
+    """A tile of ``pieces`` x ``pieces`` smaller ones, blended as tiles are; one is the tile itself."""
+    if pieces == 1:
+        return _fit(plan, source, tile, window, start, tuning)
+    (top, bottom), (left, right) = tile.outer
+    grid = Grid((bottom - top, right - left), -(-max(tile.shape) // pieces), plan.grid.halo, plan.grid.blend)
+    factor, steps = plan.psi.factor, 0
+    stops: dict[str, Stop] = {}
+    x, z = (np.zeros((factor * tile.shape[0], factor * tile.shape[1]), np.float32) for _ in range(2))
+    b = np.zeros(tile.shape, np.float32)
+    for piece in grid.tiles:
+        (up, down), (west, east) = piece.outer
+        moved = dataclasses.replace(tile, outer=((up + top, down + top), (west + left, east + left)))
+        begin = None if start is None else start[factor * up : factor * down, factor * west : factor * east]
+        found = _fit(plan, source, moved, window, begin, tuning)
+        steps, stops = max(steps, found.steps), stops | found.stops
+        for image, part, scale in ((x, found.x, factor), (z, found.z, factor), (b, found.b, 1)):
+            image[_of(piece.kept, scale)] += grid.weight(piece, scale) * part[piece.inside(scale)]
+    return Fitted(x, z, b, steps, stops)
+
+
+def _of(part: tuple[tuple[int, int], tuple[int, int]], factor: int) -> Slices:
+    rows, columns = (slice(factor * start, factor * stop) for start, stop in part)
+    return rows, columns
+
+
+def _fit(plan: Plan, source: LazyStack, tile: Tile, window: int, start: np.ndarray | None, tuning: Tuning) -> Fitted:
+    options = plan.options
+    if "network" in options.phases:  # a tile's randomness depends on where it is, not on who computes it, nor when
+        place = f"{options.seed} {tile.outer[0][0]} {tile.outer[1][0]} {window}"
+        options = dataclasses.replace(options, seed=zlib.crc32(place.encode()))
+    weights = plan.weights if start is None else dataclasses.replace(plan.weights, iterations=plan.warm_steps)
+    wanted = plan.wanted is None or bool(plan.wanted[slice(*tile.core[0]), slice(*tile.core[1])].any())
+    problem = _problem(plan, source, tile, window)
+    return fit_field(problem, options, weights, start=start, wanted=wanted, tuning=tuning)
+
+
+def _problem(plan: Plan, source: LazyStack, tile: Tile, window: int) -> Problem:
+    """What a tile's frames pose, with the noise and the bad pixels of the whole field."""
+    psi, (rows, columns), numbers = like(plan.psi, tile.shape), tile.window, plan.frames(window)
+    bad = plan.bad_pixels[rows, columns]
+    values = plan.bad_values[rows, columns][bad]
+    offset, gain, backend = np.float32(plan.camera.offset), plan.camera.gain, psi.backend
+    name = f"{plan.source['path']} rows {tile.outer[0]} columns {tile.outer[1]} window {window}"
+    counts: Array
+    if plan.options.phases == ("mean",):
+        total = np.zeros(tile.shape)
+        for first in range(0, len(numbers), _BLOCK):
+            block = _read(source, numbers[first : first + _BLOCK], tile)
+            total += (block.astype(np.float32) - offset).sum(axis=0, dtype=np.float64)
+        mean = total / len(numbers)
+        mean[bad] = values
+        mean = backend.asarray((mean / gain).astype(np.float32))
+        # the frames themselves do not matter to this phase: a view of their number, without memory
+        counts = backend.xp.broadcast_to(mean, (len(numbers), *tile.shape))
+    else:
+        counts = backend.asarray(_read(source, numbers, tile), dtype=np.float32)
+        counts -= offset
+        counts = fill_pixels(counts, bad, values, psi)
+        mean = (counts.mean(axis=0, dtype=np.float64) / gain).astype(np.float32)
+    return Problem(psi, plan.camera, counts, mean, plan.noise, bad, name)
+
+
+def _read(source: LazyStack, numbers: list[int], tile: Tile) -> np.ndarray:
+    """Frames of a tile by their numbers."""
+    rows, columns = tile.window
+    if numbers == list(range(numbers[0], numbers[-1] + 1)):
+        return source.read(range(numbers[0], numbers[-1] + 1), rows, columns)
+    return np.concatenate([source.read(range(n, n + 1), rows, columns) for n in numbers])

@@ -1,0 +1,298 @@
+"""What all tiles and windows of one recording share, in a folder: every process reads it there.
+
+``plan.json`` holds numbers and words, ``plan.npz`` the PSF and the bad pixels.  Nothing in it depends on who computes what.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import io
+import json
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .._version import __version__
+from ..backend.replace import replace_file
+from ..calibration.camera import Camera
+from ..calibration.noise import StackNoise
+from ..io.lazy import LazyStack, open_lazily
+from ..physics.psi import Psi
+from ..solvers.options import SolverOptions
+from ..solvers.weights import Weights
+from .grid import Grid
+
+__all__ = ["NUMBERS", "Plan", "load_plan", "windows_of"]
+
+#: The file of numbers: it is written last, so that where it is the plan is whole.
+NUMBERS = "plan.json"
+_ARRAYS = "plan.npz"
+#: Of the layout of a plan.
+_LAYOUT = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What all tiles of a recording share.
+
+    Attributes
+    ----------
+    folder : Path
+        Where the plan, the parts that are done and the images are.
+    source : dict
+        :meth:`fluogan_core.io.lazy.LazyStack.identity` of the recording.
+    request : dict
+        What was asked for; a folder is continued with the same only.
+    windows : tuple of (start, stop)
+        Frames of each window; one window for a still image.
+    left_out : tuple of int
+        Frames that stand apart.
+    grid : Grid
+    psi : Psi
+        Of a small field: :func:`fluogan_core.scale.field.like` makes that of a tile.
+    camera : Camera
+    noise : StackNoise
+        Of the whole field and the first window.
+    weights : Weights
+        Of the whole field.
+    options : SolverOptions
+    bad_pixels : (M1, M2) bool
+    bad_pixel_values : (K,) float32
+        Counts above the offset.
+    wanted : (M1, M2) bool or None
+        Where an image is asked for; tiles elsewhere get their background only.
+    warm_steps : int
+        Steps of the fit of the mean in windows after the first.
+    budget : int
+        Bytes that a tile may take.
+    forced : bool
+        Whether the covariance fit runs in all tiles, whatever flicker a single one has: it was decided on one tile for all.
+    pixel_size_nm : float or None
+    """
+
+    folder: Path
+    source: dict[str, Any]
+    request: dict[str, Any]
+    windows: tuple[tuple[int, int], ...]
+    left_out: tuple[int, ...]
+    grid: Grid
+    psi: Psi
+    camera: Camera
+    noise: StackNoise
+    weights: Weights
+    options: SolverOptions
+    bad_pixels: np.ndarray
+    bad_pixel_values: np.ndarray
+    wanted: np.ndarray | None
+    warm_steps: int
+    budget: int
+    forced: bool = False
+    pixel_size_nm: float | None = None
+
+    @property
+    def moving(self) -> bool:
+        """Whether the images are a movie, with an axis of windows."""
+        return bool(self.request["window"])
+
+    @cached_property
+    def bad_values(self) -> np.ndarray:
+        """Values of the bad pixels where they are, (M1, M2) float32, counts above the offset."""
+        values = np.zeros(self.grid.shape, np.float32)
+        values[self.bad_pixels] = self.bad_pixel_values
+        return values
+
+    def frames(self, window: int) -> list[int]:
+        """Return the numbers of the frames of a window, less those that stand apart.
+
+        Parameters
+        ----------
+        window : int
+
+        Returns
+        -------
+        list of int
+        """
+        apart = set(self.left_out)
+        return [number for number in range(*self.windows[window]) if number not in apart]
+
+    def open(self) -> LazyStack:
+        """Open the recording.
+
+        Returns
+        -------
+        LazyStack
+
+        Raises
+        ------
+        ValueError
+            If it is not the one that the plan was made for, or was changed since.
+        """
+        stack = open_lazily(self.source["path"], channel=self.source["channel"])
+        if stack.identity() != self.source:
+            raise ValueError(
+                f"{self.source['path']} was changed after {self.folder / NUMBERS} was made: take another output folder"
+            )
+        return stack
+
+    def part(self, tile: int, window: int) -> Path:
+        """Return the file of a tile that is done.
+
+        Parameters
+        ----------
+        tile, window : int
+
+        Returns
+        -------
+        Path
+        """
+        return self.folder / "parts" / f"w{window:05d}" / f"t{tile:06d}.npz"
+
+    def warm(self, tile: int, window: int) -> Path:
+        """Return the file from which the next window of a tile starts.
+
+        Parameters
+        ----------
+        tile, window : int
+
+        Returns
+        -------
+        Path
+        """
+        return self.folder / "parts" / f"w{window:05d}" / f"t{tile:06d}-warm.npz"
+
+    def is_done(self, tile: int, window: int | None = None) -> bool:
+        """Return whether a tile is done: of one window, or of all of them.
+
+        Parameters
+        ----------
+        tile : int
+        window : int, optional
+
+        Returns
+        -------
+        bool
+        """
+        if (self.folder / "report.json").is_file():
+            return True
+        windows = range(len(self.windows)) if window is None else [window]
+        return all(self.part(tile, number).is_file() for number in windows)
+
+    def save(self) -> None:
+        """Write the plan, at once."""
+        arrays = {"psf": self.psi.psf, "bad_pixels": self.bad_pixels, "bad_pixel_values": self.bad_pixel_values}
+        if self.wanted is not None:
+            arrays["wanted"] = self.wanted
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)  # type: ignore[arg-type]
+        replace_file(self.folder / _ARRAYS, lambda handle: handle.write(buffer.getbuffer()))
+        numbers = {
+            "layout": _LAYOUT,
+            "fluogan_core": __version__,
+            "source": self.source,
+            "request": self.request,
+            "windows": self.windows,
+            "left_out": self.left_out,
+            "grid": {"shape": self.grid.shape, "size": self.grid.size, "halo": self.grid.halo, "blend": self.grid.blend},
+            "psi": {
+                "shape": self.psi.shape,
+                "factor": self.psi.factor,
+                "binning": self.psi.binning,
+                "photons_per_emitter": self.psi.photons_per_emitter,
+                "backend": self.psi.backend.name,
+            },
+            "camera": dataclasses.asdict(self.camera),
+            "noise": dataclasses.asdict(self.noise),
+            "weights": dataclasses.asdict(self.weights),
+            "options": dataclasses.asdict(self.options),
+            "warm_steps": self.warm_steps,
+            "budget": self.budget,
+            "forced": self.forced,
+            "pixel_size_nm": self.pixel_size_nm,
+        }
+        text = json.dumps(numbers, indent=1)
+        replace_file(self.folder / NUMBERS, lambda handle: handle.write(text.encode()))
+
+
+def load_plan(folder: str | os.PathLike[str]) -> Plan:
+    """Read the plan of a folder.
+
+    Parameters
+    ----------
+    folder : path-like
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    ValueError
+        If it was made by another version of the layout.
+    """
+    path = Path(folder) / NUMBERS
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no {path}: `fluogan reconstruct --tile` or fluogan_core.scale.prepare makes it")
+    return _loaded(path, path.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=4)
+def _loaded(path: Path, changed: int) -> Plan:
+    found = json.loads(path.read_text())
+    if found["layout"] != _LAYOUT:
+        raise ValueError(f"{path} has layout {found['layout']}, and this version reads {_LAYOUT}: take another output folder")
+    with np.load(path.with_name(_ARRAYS)) as arrays:
+        psf, bad, values = arrays["psf"], arrays["bad_pixels"], arrays["bad_pixel_values"]
+        wanted = arrays.get("wanted", None)
+    grid, psi = found["grid"], found["psi"]
+    return Plan(
+        folder=path.parent,
+        source=found["source"],
+        request=found["request"],
+        windows=tuple((start, stop) for start, stop in found["windows"]),
+        left_out=tuple(found["left_out"]),
+        grid=Grid(tuple(grid["shape"]), grid["size"], grid["halo"], grid["blend"]),
+        psi=Psi(psf, tuple(psi.pop("shape")), psi.pop("factor"), **psi),
+        camera=Camera(**found["camera"]),
+        noise=StackNoise(**found["noise"]),
+        weights=Weights(**found["weights"]),
+        options=SolverOptions(**found["options"]),
+        bad_pixels=bad,
+        bad_pixel_values=values,
+        wanted=wanted,
+        warm_steps=found["warm_steps"],
+        budget=found["budget"],
+        forced=found["forced"],
+        pixel_size_nm=found["pixel_size_nm"],
+    )
+
+
+def windows_of(frames: int, window: int | None, step: int | None) -> tuple[tuple[int, int], ...]:
+    """Return the frames of each window, (start, stop); the whole recording where no window is asked for.
+
+    Parameters
+    ----------
+    frames : int
+        Of the recording.
+    window, step : int, optional
+        Frames of a window, and from the start of one to that of the next; without a step windows follow each other.
+
+    Returns
+    -------
+    tuple of (int, int)
+
+    Examples
+    --------
+    >>> windows_of(1000, 400, 300)
+    ((0, 400), (300, 700), (600, 1000))
+    """
+    if window is None:
+        return ((0, frames),)
+    step = window if step is None else step
+    return tuple((start, start + window) for start in range(0, frames - window + 1, step))

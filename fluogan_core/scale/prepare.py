@@ -1,0 +1,348 @@
+"""The plan of a recording: everything that is decided for all tiles together, before the first of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import math
+import os
+from pathlib import Path
+from typing import Any, Unpack
+
+import numpy as np
+
+from ..backend.checks import whole_number
+from ..backend.memory import default_memory_budget
+from ..backend.typing import ArrayLike
+from ..calibration.calibrate import Calibration
+from ..calibration.camera import Camera
+from ..io.files import prepare_directory
+from ..io.lazy import LazyStack, open_lazily, spool
+from ..physics.psi import Psi
+from ..solvers.options import SolverOptions
+from ..solvers.phase import StopReason
+from ..solvers.weights import weights_of_field
+from .canvas import create_canvas
+from .field import Known, calibrate_field, like
+from .fit import fit_tile
+from .grid import Grid
+from .plan import NUMBERS, Plan, load_plan, windows_of
+from .threads import one_thread
+from .unit import keep
+
+__all__ = ["Settings", "halo_of", "prepare", "tile_bytes"]
+
+log = logging.getLogger("fluogan_core")
+
+#: Largest side of a core that is chosen by itself, camera pixels.
+_LARGEST_TILE = 256
+#: Halo in units of the background's length scale: beyond it a background does not feel what lies outside.
+_HALO = 9.0
+#: The part of the halo that is blended with the neighbour.
+_BLEND = 0.25
+#: Steps of the mean fit in windows after the first, as a part of those of the first.
+_WARM = 0.4
+#: Bytes of a process before it works; per camera pixel and frame of a tile whose frames are held; per fine pixel of a tile.
+_AT_REST, _PER_COUNT, _PER_FINE_PIXEL = 450 * 2**20, 26, 200
+
+
+class Settings(Known, total=False):
+    """Arguments of :func:`prepare` that others hand on."""
+
+    options: SolverOptions | None
+    calibration: Calibration | None
+    tile: int | None
+    halo: int | None
+    window: int | None
+    step: int | None
+    channel: int | None
+    mask: ArrayLike | None
+    pixel_size_nm: float | None
+    memory_budget: int | None
+
+
+def halo_of(psi: Psi, smoothness: float) -> tuple[int, int]:
+    """Return the halo of a tile and its blended part, camera pixels.
+
+    Parameters
+    ----------
+    psi : Psi
+    smoothness : float
+        Length scale of the background, camera pixels (:class:`fluogan_core.SolverOptions`).
+
+    Returns
+    -------
+    halo, blend : int
+        The larger of the PSF's support and of nine length scales of the background, and a quarter of that.
+
+    Examples
+    --------
+    >>> import fluogan_core as fg
+    >>> halo_of(fg.Psi(fg.gaussian_psf(318, 100, 4), (32, 32), 4, backend="numpy"), 2.6)
+    (24, 6)
+    """
+    support = math.ceil(max(psi.psf.shape) / psi.factor)
+    halo = max(8, support, math.ceil(_HALO * smoothness))
+    return halo, max(2, int(_BLEND * halo))
+
+
+def tile_bytes(outer: int, frames: int, factor: int, options: SolverOptions) -> int:
+    """Return about how many bytes a process takes that fits a tile.
+
+    Parameters
+    ----------
+    outer : int
+        Side of the tile with its halo, camera pixels.
+    frames : int
+        Of a window.
+    factor : int
+        Fine pixels per camera pixel and axis.
+    options : SolverOptions
+
+    Returns
+    -------
+    int
+    """
+    held = frames if len(options.phases) > 1 else 2
+    return _AT_REST + outer**2 * (_PER_COUNT * held + _PER_FINE_PIXEL * factor**2)
+
+
+def prepare(
+    recording: str | os.PathLike[str] | ArrayLike,
+    folder: str | os.PathLike[str],
+    *,
+    psi: Psi,
+    options: SolverOptions | None = None,
+    calibration: Calibration | None = None,
+    tile: int | None = None,
+    halo: int | None = None,
+    window: int | None = None,
+    step: int | None = None,
+    channel: int | None = None,
+    mask: ArrayLike | None = None,
+    pixel_size_nm: float | None = None,
+    memory_budget: int | None = None,
+    **given: Unpack[Known],
+) -> Plan:
+    """Measure what all tiles share, and write it into a folder: the first step of every large reconstruction.
+
+    A folder that holds the plan of the same request is taken as it is.  Several processes may call this at once: one of them
+    makes the plan, the others wait for it.
+
+    Parameters
+    ----------
+    recording : path-like or (T, M1, M2) array
+        A file that :func:`fluogan_core.io.lazy.open_lazily` reads, or frames (NumPy, Dask, Zarr), which are written to
+        ``frames.zarr`` in the folder some at a time.
+    folder : path-like
+        Made if need be.
+    psi : Psi
+        The operator with the PSF as described, of any field; its backend does the work.
+    options : SolverOptions, optional
+    calibration : Calibration, optional
+        Of this recording; measured by :func:`fluogan_core.scale.calibrate_field` by default.
+    tile : int, optional
+        Largest side of a tile without its halo, camera pixels; by default 256, or what the memory budget allows.
+    halo : int, optional
+        Camera pixels around a tile that are fitted with it (:func:`halo_of`).
+    window, step : int, optional
+        For a movie: frames per image, and from one image to the next.
+    channel : int, optional
+        Of a recording of several.
+    mask : (M1, M2) bool, optional
+        Where an image is wanted: tiles without any such pixel get their background only.
+    pixel_size_nm : float, optional
+        Camera pixel, nm; from the file by default.
+    memory_budget : int, optional
+        Bytes that one process may take.
+    **given
+        What is known of camera and emitters, as for :func:`fluogan_core.calibrate`.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the recording cannot be read or measured; if the folder holds another reconstruction; if an option is out of its
+        range.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import fluogan_core as fg
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> stack = np.random.default_rng(0).poisson(50.0, (20, 48, 24)) + 100
+    >>> psi = fg.Psi(fg.gaussian_psf(250, 100, 2), (24, 24), 2, backend="numpy")
+    >>> given = {"camera": fg.Camera(offset=100.0), "photons_per_emitter": 1.0, "psf_width": 1.0}
+    >>> options = fg.SolverOptions(method="none", warm_steps=3)
+    >>> plan = fg.scale.prepare(stack, folder.name, psi=psi, options=options, tile=24, **given)
+    >>> len(plan.grid.tiles), plan.weights.iterations
+    (2, 3)
+    >>> folder.cleanup()
+    """
+    folder = prepare_directory(folder)
+    options = SolverOptions() if options is None else options
+    with _alone(folder):
+        if isinstance(recording, (str, os.PathLike)):
+            source = open_lazily(recording, channel=channel)
+        else:
+            kept = folder / "frames.zarr"
+            if not (folder / NUMBERS).is_file():
+                spool(recording, kept)
+            source = open_lazily(kept)
+        request = _request(source, psi, options, tile, halo, window, step, mask, given)
+        if (folder / NUMBERS).is_file():
+            plan = load_plan(folder)
+            if plan.request != request or plan.source != source.identity():
+                different = [name for name in request if plan.request.get(name) != request[name]] or ["the recording"]
+                raise ValueError(
+                    f"{folder} holds another reconstruction (different: {', '.join(different)}): choose another folder, or "
+                    "remove this one"
+                )
+            return plan
+        return _made(source, folder, psi, options, calibration, request, mask, pixel_size_nm, memory_budget, given)
+
+
+def _alone(folder: Path) -> Any:
+    """Hold a lock of its own while a plan is made; others wait."""
+    from filelock import FileLock
+
+    return FileLock(folder / ".plan.lock")
+
+
+def _request(
+    source: LazyStack,
+    psi: Psi,
+    options: SolverOptions,
+    tile: int | None,
+    halo: int | None,
+    window: int | None,
+    step: int | None,
+    mask: ArrayLike | None,
+    given: Known,
+) -> dict[str, Any]:
+    """What was asked for, in numbers and words: equal requests are of one reconstruction."""
+    frames = source.shape[0]
+    if step is not None and window is None:
+        raise ValueError("step= is the distance of two windows: give window= too, the frames of one image")
+    if window is not None:
+        window = whole_number(window, "window", low=2, high=frames)
+        step = window if step is None else whole_number(step, "step", low=1)
+    mask_sum = None
+    if mask is not None:
+        wanted = np.asarray(mask, dtype=bool)
+        if wanted.shape != source.shape[1:]:
+            raise ValueError(f"mask must have the shape of the field, {source.shape[1:]}, got {wanted.shape}")
+        mask_sum = [int(wanted.sum()), int(np.flatnonzero(wanted).sum())]
+    values = {name: dataclasses.asdict(v) if isinstance(v, Camera) else v for name, v in sorted(given.items())}
+    request = {
+        "psf": psi.fingerprint,
+        "options": dataclasses.asdict(options),
+        "tile": tile,
+        "halo": halo,
+        "window": window,
+        "step": step,
+        "mask": mask_sum,
+        "given": values,
+    }
+    return dict(json.loads(json.dumps(request)))
+
+
+def _made(
+    source: LazyStack,
+    folder: Path,
+    psi: Psi,
+    options: SolverOptions,
+    calibration: Calibration | None,
+    request: dict[str, Any],
+    mask: ArrayLike | None,
+    pixel_size_nm: float | None,
+    memory_budget: int | None,
+    given: Known,
+) -> Plan:
+    budget = default_memory_budget() if memory_budget is None else whole_number(memory_budget, "memory_budget", low=1)
+    windows = windows_of(source.shape[0], request["window"], request["step"])
+    if calibration is None:
+        free = max(budget - _AT_REST, 64 * 2**20)
+        calibration = calibrate_field(source, psi, frames=range(*windows[0]), budget=free, **given)
+    for remark in calibration.remarks:
+        log.info("%s", remark)
+    psi = calibration.psi
+    halo, blend = halo_of(psi, options.smoothness)
+    if request["halo"] is not None:
+        halo = whole_number(request["halo"], "halo", low=2)
+        blend = max(1, min(blend, halo // 2))
+    frames, shape = windows[0][1] - windows[0][0], source.shape[1:]
+    size = _size(request["tile"], halo, frames, psi.factor, options, budget)
+    grid = Grid(shape, size, halo, blend)
+    small = like(psi, tuple(min(n, core + 2 * halo) for n, core in zip(shape, grid.core_shape)))
+    taken = frames - len([n for n in calibration.left_out if n < frames])
+    weights = weights_of_field(small, calibration.noise, calibration.camera, options, frames=taken, shape=shape)
+    plan = Plan(
+        folder=folder,
+        source=source.identity(),
+        request=request,
+        windows=windows,
+        left_out=calibration.left_out,
+        grid=grid,
+        psi=small,
+        camera=calibration.camera,
+        noise=calibration.noise,
+        weights=weights,
+        options=options,
+        bad_pixels=calibration.bad_pixels,
+        bad_pixel_values=calibration.bad_pixel_values,
+        wanted=None if mask is None else np.asarray(mask, dtype=bool),
+        warm_steps=math.ceil(_WARM * weights.iterations),
+        budget=budget,
+        pixel_size_nm=source.pixel_size_nm if pixel_size_nm is None else pixel_size_nm,
+    )
+    create_canvas(plan)
+    if len(options.phases) > 1 and len(grid.tiles) > 1:
+        plan = _decided(plan, source, calibration.mean)
+    plan.save()
+    plan = load_plan(folder)
+    log.info("%d tiles of %d x %d camera pixels, halo %d", len(grid.tiles), *grid.core_shape, halo)
+    return plan
+
+
+def _size(asked: int | None, halo: int, frames: int, factor: int, options: SolverOptions, budget: int) -> int:
+    """The largest core that fits the budget, and at most what was asked for."""
+    size = whole_number(asked, "tile", low=8) if asked is not None else _LARGEST_TILE
+    smallest = min(size, 32)
+    while size > smallest and tile_bytes(size + 2 * halo, frames, factor, options) > budget:
+        size = max(smallest, size - 8)
+    if tile_bytes(size + 2 * halo, frames, factor, options) > budget:
+        log.warning(
+            "the smallest tiles take about %.2g GiB, more than the budget of %.2g GiB: take fewer frames per window",
+            tile_bytes(size + 2 * halo, frames, factor, options) / 2**30,
+            budget / 2**30,
+        )
+    elif asked is not None and size < asked:
+        log.warning("tiles of %d camera pixels do not fit the memory budget: they are made of %d", asked, size)
+    return size
+
+
+def _decided(plan: Plan, source: LazyStack, mean: np.ndarray) -> Plan:
+    """Decide on the tile with the most light whether the covariance or network fit runs: then it does in all tiles, or in none.
+
+    What a tile by itself would decide by its own flicker would be seen as an edge in the image.
+    """
+    dark = float(np.quantile(mean, 0.1))
+    light = [float((mean[slice(*tile.core[0]), slice(*tile.core[1])] - dark).sum()) for tile in plan.grid.tiles]
+    pilot = int(np.argmax(light))
+    log.info("tile %d, the one with the most light, is fitted first: it decides on the method of all", pilot)
+    with one_thread():
+        fitted = fit_tile(plan, source, plan.grid.tiles[pilot], 0)
+    second = fitted.stops.get(plan.options.phases[1])
+    if second is not None and (second.rejected or second.reason in (StopReason.NO_FLICKER, StopReason.NO_LIGHT)):
+        log.info("all tiles: the mean alone is fitted (%s)", second)
+        plan = dataclasses.replace(plan, options=plan.options.for_method("none"))
+    else:
+        plan = dataclasses.replace(plan, forced=True)
+    keep(plan, pilot, 0, fitted)
+    return plan

@@ -1,0 +1,59 @@
+"""Tiles from the command line."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import tifffile
+
+from fluogan_core.cli.commands import main
+
+PSF = ["--fwhm-nm", "318", "--pixel-size-nm", "100", "--factor", "2", "--psf-width", "1"]
+CAMERA = ["--gain", "2", "--offset", "100", "--noise-std", "1", "--photons-per-emitter", "1"]
+FIT = ["--method", "none", "--warm-steps", "4", "--tile", "24", "--halo", "8"]
+ALL = [*PSF, *CAMERA, *FIT]
+
+
+@pytest.fixture
+def stack(tmp_path):
+    path = tmp_path / "stack.tif"
+    frames = 2 * np.random.default_rng(0).poisson(40.0, (20, 24, 48)) + 100
+    frames[:, 8:12, 10:40] += 100
+    tifffile.imwrite(path, frames.astype(np.uint16), photometric="minisblack")
+    return path
+
+
+def test_shares_of_a_job_array_make_what_one_command_makes(stack, tmp_path, capsys):
+    assert main(["reconstruct", str(stack), "--output", str(tmp_path / "one"), *ALL]) == 0
+    assert "2 tiles, 1 windows" in capsys.readouterr().out
+    for share in ("2/2", "1/2"):
+        assert not (tmp_path / "jobs" / "report.json").exists()
+        assert main(["tile", share, str(stack), "--output", str(tmp_path / "jobs"), *ALL]) == 0
+    one, jobs = ((tmp_path / name / "x.ome.tif") for name in ("one", "jobs"))
+    np.testing.assert_array_equal(tifffile.imread(one), tifffile.imread(jobs))
+    assert tifffile.imread(one).shape == (48, 96)
+    assert json.loads((tmp_path / "jobs" / "report.json").read_text())["plan"]["pixel_size_nm"] == 100
+    assert 'PhysicalSizeX="0.05"' in (tifffile.TiffFile(one).ome_metadata or "")
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--roi", "0,0,8,8"], "--roi is not for tiles"),
+        (["--step", "3"], "give window="),
+        (["--window", "50"], "window"),
+        (["--workers", "0"], "--workers must be more than 0"),
+        (["--channel", "3"], "no channel 3"),
+    ],
+)
+def test_what_does_not_fit_together_is_said_before_any_work(stack, tmp_path, capsys, more, said):
+    assert main(["reconstruct", str(stack), "--output", str(tmp_path / "out"), *ALL, *more]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("share", ["0/2", "3/2", "1", "a/b"])
+def test_a_share_is_k_of_n(stack, tmp_path, capsys, share):
+    assert main(["tile", share, str(stack), "--output", str(tmp_path), *ALL]) == 2
+    assert "not K/N" in capsys.readouterr().err

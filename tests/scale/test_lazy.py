@@ -1,0 +1,94 @@
+"""Formats are read piece by piece, and give what reading them whole gives."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+
+import fluogan_core as fg
+from fluogan_core.io.lazy import open_lazily, spool
+
+FRAMES = np.random.default_rng(0).integers(0, 60000, (12, 21, 34)).astype(np.uint16)
+
+
+def as_tiff(path, **options):
+    tifffile.imwrite(path, FRAMES, photometric="minisblack", **options)
+
+
+def as_zarr(path, **options):
+    zarr.create_array(str(path), data=FRAMES, chunks=(5, 8, 8), **options)
+
+
+def as_ome_zarr(path):
+    group = zarr.open_group(str(path), mode="w")
+    group.create_array("0", data=np.stack([FRAMES, FRAMES + 1], axis=1)[:, :, None], chunks=(4, 1, 1, 8, 8))
+    axes = [{"name": name} for name in "tcz"] + [{"name": name, "unit": "micrometer"} for name in "yx"]
+    level = {"path": "0", "coordinateTransformations": [{"type": "scale", "scale": [1, 1, 1, 0.107, 0.107]}]}
+    group.attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": [level]}]}
+
+
+WAYS = {
+    "plain.tif": as_tiff,
+    "imagej.tif": lambda path: as_tiff(path, imagej=True, resolution=(1e4 / 1070, 1e4 / 1070), metadata={"unit": "um"}),
+    "big.tif": lambda path: as_tiff(path, byteorder=">"),
+    "ome.ome.tif": lambda path: as_tiff(path, ome=True, metadata={"axes": "TYX"}),
+    "packed.tif": lambda path: as_tiff(path, compression="zlib"),
+    "frames.npy": lambda path: np.save(path, FRAMES),
+    "v3.zarr": as_zarr,
+    "v2.zarr": lambda path: as_zarr(path, zarr_format=2),
+    "spooled.zarr": lambda path: spool(FRAMES, path, block=5, piece=8),
+}
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_a_piece_is_that_of_the_whole(name, tmp_path):
+    WAYS[name](tmp_path / name)
+    stack = open_lazily(tmp_path / name)
+    assert stack.shape == FRAMES.shape
+    assert stack.dtype == np.uint16
+    np.testing.assert_array_equal(stack.read(), FRAMES)
+    piece = stack.read(range(3, 11), slice(2, 19), slice(5, 30))
+    np.testing.assert_array_equal(piece, FRAMES[3:11, 2:19, 5:30])
+    np.testing.assert_array_equal(stack.read(slice(1, 12, 3), slice(20, 21)), FRAMES[1:12:3, 20:21])
+    assert stack.identity() == open_lazily(tmp_path / name).identity()
+    if name.endswith(".tif"):
+        np.testing.assert_array_equal(fg.read_stack(tmp_path / name).frames, FRAMES)
+
+
+def test_one_channel_of_several(tmp_path):
+    as_ome_zarr(tmp_path / "two.zarr")
+    both = np.stack([FRAMES, FRAMES + 1], axis=1)
+    tifffile.imwrite(tmp_path / "two.ome.tif", both, ome=True, photometric="minisblack", metadata={"axes": "TCYX"})
+    tifffile.imwrite(tmp_path / "two.tif", both, imagej=True, metadata={"axes": "TCYX"})
+    tifffile.imwrite(tmp_path / "packed.ome.tif", both, ome=True, compression="zlib", metadata={"axes": "TCYX"})
+    for name in ("two.zarr", "two.ome.tif", "two.tif", "packed.ome.tif"):
+        for channel in (0, 1):
+            stack = open_lazily(tmp_path / name, channel=channel)
+            np.testing.assert_array_equal(stack.read(range(4, 9), slice(3, 8)), FRAMES[4:9, 3:8] + channel, err_msg=name)
+        with pytest.raises(ValueError, match=r"channel|more than one axis"):
+            open_lazily(tmp_path / name)
+        with pytest.raises(ValueError, match="no channel 2"):
+            open_lazily(tmp_path / name, channel=2)
+    assert open_lazily(tmp_path / "two.zarr", channel=0).pixel_size_nm == 107
+
+
+def test_a_dask_array_is_written_some_frames_at_a_time(tmp_path):
+    array = pytest.importorskip("dask.array")
+    spool(array.from_array(FRAMES, chunks=(3, 21, 34)), tmp_path / "frames.zarr")
+    np.testing.assert_array_equal(open_lazily(tmp_path / "frames.zarr").read(), FRAMES)
+
+
+def test_what_holds_no_recording_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no file"):
+        open_lazily(tmp_path / "missing.tif")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ValueError, match="no Zarr array"):
+        open_lazily(tmp_path / "folder")
+    np.save(tmp_path / "image.npy", FRAMES[0])
+    with pytest.raises(ValueError, match="axes of time"):
+        open_lazily(tmp_path / "image.npy")
+    np.save(tmp_path / "nan.npy", np.where(FRAMES.max() == FRAMES, np.nan, FRAMES))
+    with pytest.raises(ValueError, match="NaN or infinite values in frame"):
+        open_lazily(tmp_path / "nan.npy").read()

@@ -1,0 +1,178 @@
+"""One seamless image of tiles: like the whole, the same bytes whoever computes it, finished tiles left alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+import fluogan_core as fg
+from fluogan_core.scale import engines, fit
+
+from .conftest import CAMERA, KNOWN, OPTIONS, images, operator, scene, tiled
+
+GIVEN = {"psi": operator((32, 32)), "options": OPTIONS, "tile": 48, "halo": 16} | KNOWN
+
+
+@pytest.fixture(scope="module")
+def whole(recording, tmp_path_factory):
+    return images(tiled(recording, tmp_path_factory.mktemp("whole"), tile=256))
+
+
+@pytest.fixture(scope="module")
+def plan(recording, tmp_path_factory):
+    return tiled(recording, tmp_path_factory.mktemp("tiles"))
+
+
+def test_tiles_are_like_the_whole_field(plan, whole):
+    made = images(plan)
+    assert len(plan.grid.tiles) == 4
+    for name, limit in (("x", 0.03), ("b", 0.03)):
+        assert np.linalg.norm(made[name] - whole[name]) < limit * np.linalg.norm(whole[name]), name
+    assert made["x"].sum() == pytest.approx(whole["x"].sum(), rel=0.005)
+
+
+def test_the_whole_field_is_what_reconstruct_finds(recording, whole):
+    """But for the step size, which does not know the border: the same minimum is sought."""
+    psi = operator((64, 96))
+    result = fg.reconstruct(np.load(recording), psi=psi, camera=CAMERA, options=OPTIONS)
+    assert np.linalg.norm(result.x - whole["x"]) < 0.02 * np.linalg.norm(result.x)
+
+
+def test_no_line_is_seen_where_tiles_meet(plan, whole):
+    made = images(plan)
+    for name, factor in (("x", 2), ("b", 1)):
+        steps = [np.abs(np.diff(image[name], axis=1)).mean(axis=0) for image in (made, whole)]
+        at = 48 * factor - 1
+        assert steps[0][at] == pytest.approx(steps[1][at], rel=0.15), name
+
+
+def test_the_files_hold_the_images(plan):
+    for name in ("x", "b"):
+        np.testing.assert_array_equal(tifffile.imread(plan.folder / f"{name}.ome.tif"), images(plan)[name])
+    report = json.loads((plan.folder / "report.json").read_text())
+    assert report["steps"] == [[60, 60, 60, 60]]
+    assert not (plan.folder / "parts").exists()
+
+
+def test_the_bytes_do_not_depend_on_order_engine_or_interruptions(recording, tmp_path, plan):
+    expected = images(plan)
+    for name in ("reversed", "threads", "dask"):
+        other = fg.scale.prepare(recording, tmp_path / name, **GIVEN)
+        numbers = range(len(other.grid.tiles))[::-1]
+        if name == "reversed":
+            for number in numbers:
+                fg.scale.run_tile(other.folder, number)
+        elif name == "threads":
+            with ThreadPoolExecutor(2) as pool:
+                fg.scale.run_tiles(other, numbers, pool)
+        else:
+            distributed = pytest.importorskip("distributed")
+            with distributed.Client(processes=False, n_workers=1, threads_per_worker=2, dashboard_address=None) as client:
+                fg.scale.run_tiles(other, numbers, client)
+        assert fg.scale.finish(other)
+        for image, values in images(other).items():
+            np.testing.assert_array_equal(values, expected[image], err_msg=f"{name} {image}")
+
+
+def killed_once(folder, number):
+    """Like run_tile, but in the middle of tile 1 the process ends the first time."""
+    mark = Path(folder) / "killed"
+    if number == 1 and not mark.exists():
+        mark.touch()
+        os._exit(9)
+    return fg.scale.run_tile(folder, number)
+
+
+def test_a_killed_process_costs_its_tile_and_nothing_else(recording, tmp_path, plan, monkeypatch):
+    other = fg.scale.prepare(recording, tmp_path, **GIVEN)
+    monkeypatch.setattr(engines, "run_tile", killed_once)
+    fg.scale.run_tiles(other, range(4), 2)
+    assert (tmp_path / "killed").exists()
+    assert fg.scale.finish(other)
+    np.testing.assert_array_equal(images(other)["x"], images(plan)["x"])
+
+
+def test_what_is_done_is_not_computed_again(recording, tmp_path, monkeypatch):
+    plan = fg.scale.prepare(recording, tmp_path, **GIVEN)
+    assert [done["tile"] for done in fg.scale.run_tile(tmp_path, 0)] == [0]
+    assert not fg.scale.finish(plan), "tiles are missing"
+    monkeypatch.setattr(fit, "fit_field", lambda *_, **__: pytest.fail("computed again"))
+    assert fg.scale.run_tile(tmp_path, 0) == []
+    with pytest.raises(pytest.fail.Exception, match="computed again"):
+        fg.scale.run_tile(tmp_path, 1)
+
+
+def test_a_folder_is_continued_by_the_same_request_only(recording, tmp_path):
+    plan = fg.scale.prepare(recording, tmp_path, **GIVEN)
+    assert fg.scale.prepare(recording, tmp_path, **GIVEN) is plan
+    other = dataclasses.replace(OPTIONS, warm_steps=7)
+    with pytest.raises(ValueError, match=r"another reconstruction \(different: options\)"):
+        fg.scale.prepare(recording, tmp_path, **(GIVEN | {"options": other}))
+
+
+def test_a_recording_that_was_changed_is_refused(tmp_path):
+    stack, _ = scene((32, 32), 10)
+    np.save(tmp_path / "stack.npy", stack)
+    plan = fg.scale.prepare(tmp_path / "stack.npy", tmp_path / "out", **GIVEN)
+    np.save(tmp_path / "stack.npy", stack + 1)
+    with pytest.raises(ValueError, match="was changed after"):
+        fg.scale.run_tile(plan.folder, 0)
+
+
+def test_memory_that_is_short_makes_smaller_pieces_and_the_size_that_worked_is_kept(recording, tmp_path, monkeypatch, plan):
+    other = fg.scale.prepare(recording, tmp_path, **GIVEN)
+    tried, fits = [], fit._fit
+
+    def small_only(plan, source, tile, *rest):
+        tried.append(tile.shape)
+        if max(tile.shape) > 60:
+            raise MemoryError("no room")
+        return fits(plan, source, tile, *rest)
+
+    monkeypatch.setattr(fit, "_fit", small_only)
+    for number in range(4):
+        fg.scale.run_tile(tmp_path, number)
+    assert [shape for shape in tried if max(shape) > 60] == [(48, 64)], "it was tried once, by the first tile"
+    assert fg.scale.finish(other)
+    made, expected = images(other)["x"], images(plan)["x"]
+    assert np.linalg.norm(made - expected) < 0.05 * np.linalg.norm(expected)
+
+
+def test_tiles_without_light_or_out_of_the_mask_are_not_fitted(tmp_path):
+    stack, _ = scene((32, 96), 40)
+    dark = np.random.default_rng(1).poisson(5.0, (40, 32, 48)) * 2 + 100
+    stack[:, :, 48:] = dark
+    mask = np.ones((32, 96), bool)
+    mask[:, :24] = False
+    plan = tiled(stack, tmp_path, tile=24, halo=8, mask=mask)
+    steps = json.loads((plan.folder / "report.json").read_text())["steps"][0]
+    assert steps[0] == 0, "not wanted"
+    assert steps[3] == 0, "empty"
+    assert steps[1] == 60
+    made, blended = images(plan), plan.grid.blend
+    assert (made["x"][:, 2 * (72 + blended) :] == 0).all()
+    level = (dark[:, :, 24 + blended :].mean() - 100) / 2.2
+    assert made["b"][:, 72 + blended :].mean() == pytest.approx(level, rel=0.02)
+
+
+def test_one_decision_on_the_second_phase_for_all_tiles(tmp_path):
+    """Of one photon per emission covariances say nothing: no tile is fitted to them, whatever its own noise says."""
+    stack, _ = scene((32, 64), 40)
+    known = KNOWN | {"photons_per_emitter": 1e-3}
+    plan = tiled(stack, tmp_path, tile=32, halo=8, options=fg.SolverOptions(warm_steps=20, steps=1), **known)
+    assert plan.options.method == "none"
+    assert json.loads((plan.folder / "report.json").read_text())["steps"] == [[20, 20]]
+
+
+def test_the_second_phase_runs_in_all_tiles_or_in_none(tmp_path):
+    stack, _ = scene((32, 64), 40)
+    plan = tiled(stack, tmp_path, tile=32, halo=8, options=fg.SolverOptions(warm_steps=20, steps=1))
+    assert plan.forced
+    assert json.loads((plan.folder / "report.json").read_text())["steps"] == [[21, 21]]
