@@ -226,8 +226,7 @@ def reconstruct(
     emitter are estimated from the stack where they are not given.  Files of a former run in DIR are replaced one by
     one; a former checkpoint is continued with --resume only.
 
-    With --tile or --window, and for Zarr and other formats than TIFF, the recording is read in pieces and reconstructed
-    tile by tile, in bounded memory; the same command goes on after an interruption.
+    With --tile or --window, and of Zarr, the recording is read and reconstructed in pieces; see the page on large fields.
     """
     from ..backend.arrays import get_backend
     from ..io.files import spare_inputs

@@ -36,8 +36,8 @@ log = logging.getLogger("fluogan_core")
 
 #: Options that only large reconstructions have.
 TILING = ("tile", "halo", "window", "step", "channel", "workers", "cards", "dask", "memory_gib")
-#: Files that a reconstruction without tiles reads.
-_READ_WHOLE = ("", ".tif", ".tiff")
+#: Files that are read in pieces only; folders are too.
+_IN_PIECES = (".zarr", ".npy", ".nd2", ".czi", ".lif")
 
 
 def _number(name: str, help_: str, kind: type = int) -> Decorator:
@@ -65,7 +65,8 @@ def with_tiles(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def either(stack_path: Path, output: Path, backend: str, device: int | None, **settings: Any) -> Any:
         tiling = {name: settings.pop(name) for name in TILING}
-        if all(value is None for value in tiling.values()) and stack_path.suffix.lower() in _READ_WHOLE:
+        in_pieces = stack_path.is_dir() or stack_path.suffix.lower() in _IN_PIECES
+        if all(value is None for value in tiling.values()) and not in_pieces:
             return function(stack_path=stack_path, output=output, backend=backend, device=device, **settings)
         return reconstruct_large(stack_path, output, settings | tiling, backend=backend, device=device)
 
