@@ -36,7 +36,7 @@ from .options import (
 )
 from .output import place_result, version_of, writing_to
 from .planning import plan_command
-from .scale import tile, with_tiles
+from .scale import batch, tile, with_tiles
 from .shell import (
     BAD_INPUT,
     COMPLAINTS,
@@ -381,8 +381,8 @@ def sweep(
             raise RuntimeError(f"every setting failed, the first with {made.trials[0].failure}")
 
 
-commands.add_command(plan_command)
-commands.add_command(tile)
+for command in (plan_command, tile, batch):
+    commands.add_command(command)
 
 
 @commands.command(short_help="Say what this machine and installation offer.")

@@ -1,4 +1,4 @@
-"""Large fields, movies and batches: ``fluogan reconstruct --tile`` and ``fluogan tile K/N``."""
+"""Large fields, movies and batches: ``fluogan reconstruct --tile``, ``fluogan tile K/N`` and ``fluogan batch``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import click
 
 from .options import (
     CALIBRATION_OPTIONS,
+    FILE,
     SOLVER_OPTIONS,
     Decorator,
     Numbers,
@@ -30,7 +31,7 @@ from .shell import COMPLAINTS, Interrupted, checking_input
 if TYPE_CHECKING:
     from ..scale import Plan
 
-__all__ = ["reconstruct_large", "tile", "with_tiles"]
+__all__ = ["batch", "reconstruct_large", "tile", "with_tiles"]
 
 log = logging.getLogger("fluogan_core")
 
@@ -102,35 +103,34 @@ def reconstruct_large(path: Path, output: Path, settings: dict[str, Any], *, bac
 
 def _planned(path: Path, output: Path, settings: dict[str, Any], backend: str, device: int | None) -> Plan:
     """The plan that the options mean, made or read."""
-    from ..backend.arrays import get_backend
-    from ..io.lazy import open_lazily
     from ..scale import prepare
-    from ..solvers.options import SolverOptions
 
     with checking_input(*COMPLAINTS, ImportError):
-        for name in ("roi", "frames", "background"):
-            if settings.get(name) is not None:
-                raise ValueError(f"--{name} is not for tiles and movies; for a part of a stack, save that as a stack")
-        for name in ("workers", "memory_gib"):
-            if settings.get(name) is not None and not settings[name] > 0:
-                raise ValueError(f"--{name.replace('_', '-')} must be more than 0, got {settings[name]}")
-        options = SolverOptions(**given(settings, *SOLVER_OPTIONS))
-        source = open_lazily(path, channel=settings["channel"])
-        for note in source.notes:
-            log.warning("%s: %s", path, note)
-        small = tuple(min(n, 256) for n in source.shape[1:])
-        psi, pixel = operator_of(small, source.pixel_size_nm, path, settings, get_backend(backend, device))
-        budget = None if settings["memory_gib"] is None else int(settings["memory_gib"] * 2**30)
-        return prepare(
-            path,
-            output,
-            psi=psi,
-            options=options,
-            pixel_size_nm=pixel,
-            memory_budget=budget,
-            **{name: settings[name] for name in ("tile", "halo", "window", "step", "channel")},
-            **given(settings, *CALIBRATION_OPTIONS),
-        )
+        return prepare(path, output, **_arguments(path, settings, backend, device))
+
+
+def _arguments(path: Path, settings: dict[str, Any], backend: str, device: int | None) -> dict[str, Any]:
+    """What the options mean for the functions of the library."""
+    from ..backend.arrays import get_backend
+    from ..io.lazy import open_lazily
+    from ..solvers.options import SolverOptions
+
+    for name in ("roi", "frames", "background"):
+        if settings.get(name) is not None:
+            raise ValueError(f"--{name} is not for tiles and movies; for a part of a stack, save that as a stack")
+    for name in ("workers", "memory_gib"):
+        if settings.get(name) is not None and not settings[name] > 0:
+            raise ValueError(f"--{name.replace('_', '-')} must be more than 0, got {settings[name]}")
+    options = SolverOptions(**given(settings, *SOLVER_OPTIONS))
+    source = open_lazily(path, channel=settings["channel"])
+    for note in source.notes:
+        log.warning("%s: %s", path, note)
+    small = tuple(min(n, 256) for n in source.shape[1:])
+    psi, pixel = operator_of(small, source.pixel_size_nm, path, settings, get_backend(backend, device))
+    budget = None if settings["memory_gib"] is None else int(settings["memory_gib"] * 2**30)
+    wanted = {name: settings[name] for name in ("tile", "halo", "window", "step", "channel")}
+    known = given(settings, *CALIBRATION_OPTIONS)
+    return {"psi": psi, "options": options, "pixel_size_nm": pixel, "memory_budget": budget} | wanted | known
 
 
 class Share(click.ParamType):
@@ -179,3 +179,44 @@ def tile(share: tuple[int, int], stack_path: Path, output: Path, backend: str, d
         raise Interrupted(f"interrupted after {done} of {len(numbers)} tiles; the same command goes on") from None
     images = f"; the images are in {plan.folder}" if finish(plan) else ""
     click.echo(f"share {mine} of {jobs} done, {len(numbers)} tiles{images}")
+
+
+@click.command(short_help="Reconstruct many recordings, and keep a table.")
+@click.argument("recordings", metavar="STACK.tif... | FOLDER", nargs=-1, required=True, type=FILE)
+@output_option("a folder for each recording, and table.csv")
+@plan_options
+@_number("--workers", "Processes that compute tiles at a time.")
+@optics_options
+@camera_options
+@solver_options
+@device_options
+@verbose_option
+def batch(
+    recordings: tuple[Path, ...], output: Path, workers: int | None, backend: str, device: int | None, **settings: Any
+) -> None:
+    """Reconstruct many recordings with the same options, or all of a folder.
+
+    The camera is measured on each recording where it is not given.  What fails is noted in table.csv and costs nothing
+    else.  The same command goes on after an interruption.
+    """
+    from ..scale import batch as run_batch
+    from ..scale import recordings_in
+
+    with checking_input(*COMPLAINTS, ImportError):
+        paths = [inner for path in recordings for inner in (recordings_in(path) if _is_plain_folder(path) else [path])]
+        if not paths:
+            raise ValueError(f"{', '.join(map(str, recordings))} holds no recording: TIFF, Zarr or .npy files are looked for")
+        arguments = _arguments(paths[0], settings | {"workers": workers}, backend, device)
+    rows = run_batch(paths, output, engine=workers or 1, **arguments)
+    failed = [row for row in rows if row["status"] != "done"]
+    for row in failed:
+        click.echo(f"{row['recording']}: {row['status']}")
+    click.echo(f"{len(rows) - len(failed)} of {len(rows)} recordings done; wrote table.csv to {output}")
+    if failed:
+        raise RuntimeError(f"{len(failed)} recordings failed")
+
+
+def _is_plain_folder(path: Path) -> bool:
+    """Whether a path is a folder of recordings, not a Zarr array or image."""
+    marks = ("zarr.json", ".zarray", ".zgroup")
+    return path.is_dir() and path.suffix != ".zarr" and not any((path / mark).exists() for mark in marks)

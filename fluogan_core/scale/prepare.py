@@ -27,6 +27,7 @@ from .canvas import create_canvas
 from .field import Known, calibrate_field, like
 from .fit import fit_tile
 from .grid import Grid
+from .movie import WARM
 from .plan import NUMBERS, Plan, load_plan, windows_of
 from .threads import one_thread
 from .unit import keep
@@ -41,8 +42,6 @@ _LARGEST_TILE = 256
 _HALO = 9.0
 #: The part of the halo that is blended with the neighbour.
 _BLEND = 0.25
-#: Steps of the mean fit in windows after the first, as a part of those of the first.
-_WARM = 0.4
 #: Bytes of a process before it works; per camera pixel and frame of a tile whose frames are held; per fine pixel of a tile.
 _AT_REST, _PER_COUNT, _PER_FINE_PIXEL = 450 * 2**20, 26, 200
 
@@ -297,7 +296,7 @@ def _made(
         bad_pixels=calibration.bad_pixels,
         bad_pixel_values=calibration.bad_pixel_values,
         wanted=None if mask is None else np.asarray(mask, dtype=bool),
-        warm_steps=math.ceil(_WARM * weights.iterations),
+        warm_steps=math.ceil(WARM * weights.iterations),
         budget=budget,
         pixel_size_nm=source.pixel_size_nm if pixel_size_nm is None else pixel_size_nm,
     )

@@ -57,3 +57,22 @@ def test_what_does_not_fit_together_is_said_before_any_work(stack, tmp_path, cap
 def test_a_share_is_k_of_n(stack, tmp_path, capsys, share):
     assert main(["tile", share, str(stack), "--output", str(tmp_path), *ALL]) == 2
     assert "not K/N" in capsys.readouterr().err
+
+
+def test_a_folder_of_recordings_gets_a_table(stack, tmp_path, capsys):
+    folder = tmp_path / "plate"
+    folder.mkdir()
+    stack.rename(folder / "one.tif")
+    (folder / "two.tif").write_bytes(b"no image")
+    out = tmp_path / "out"
+    assert main(["batch", str(folder), "--output", str(out), *ALL]) == 1
+    told = capsys.readouterr()
+    assert "1 of 2 recordings done" in told.out
+    assert "1 recordings failed" in told.err
+    assert (out / "table.csv").read_text().count("\n") == 3
+    assert tifffile.imread(out / "one" / "x.ome.tif").shape == (48, 96)
+
+
+def test_a_movie_from_the_command_line(stack, tmp_path):
+    assert main(["reconstruct", str(stack), "--output", str(tmp_path / "out"), *ALL, "--window", "10", "--step", "5"]) == 0
+    assert tifffile.imread(tmp_path / "out" / "x.ome.tif").shape == (3, 48, 96)

@@ -1,0 +1,68 @@
+"""Windows of a movie: from a file tile by tile, and from frames as they come."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import tifffile
+
+import fluogan_core as fg
+
+from .conftest import KNOWN, OPTIONS, images, operator, scene, tiled
+
+
+@pytest.fixture(scope="module")
+def stack():
+    return scene((32, 32), 100)[0]
+
+
+def test_a_movie_of_tiles_is_the_movie_of_its_frames(stack, tmp_path):
+    """Of one tile, the two are the same computation, but for the moments that a whole file allows."""
+    plan = tiled(stack, tmp_path, tile=32, window=40, step=30)
+    made = images(plan)
+    assert plan.windows == ((0, 40), (30, 70), (60, 100))
+    assert made["x"].shape == (3, 64, 64)
+    assert tifffile.imread(tmp_path / "x.ome.tif").shape == (3, 64, 64)
+    assert json.loads((tmp_path / "report.json").read_text())["steps"] == [[60], [24], [24]]
+    live = list(fg.scale.movie(iter(stack), psi=operator((32, 32)), window=40, step=30, options=OPTIONS, **KNOWN))
+    assert [image.frames for image in live] == [(0, 40), (30, 70), (60, 100)]
+    for number, found in enumerate(live):
+        np.testing.assert_allclose(found.x, made["x"][number], atol=2e-2 * found.x.max())
+        np.testing.assert_allclose(found.b, made["b"][number], rtol=1e-2)
+
+
+def test_windows_go_on_where_they_were_left(stack, tmp_path):
+    given = {"psi": operator((32, 32)), "options": OPTIONS, "tile": 32, "window": 40, "step": 30} | KNOWN
+    plan = fg.scale.prepare(stack, tmp_path / "parts", **given)
+    assert [done["window"] for done in fg.scale.run_tile(plan.folder, 0, window=1)] == [0, 1]
+    assert [done["window"] for done in fg.scale.run_tile(plan.folder, 0)] == [2]
+    assert fg.scale.finish(plan)
+    once = tiled(stack, tmp_path / "once", tile=32, window=40, step=30)
+    np.testing.assert_array_equal(images(plan)["x"], images(once)["x"])
+
+
+def test_frames_are_read_only_as_far_as_a_window_needs(stack):
+    asked = 0
+
+    def camera():
+        nonlocal asked
+        for frame in stack:
+            asked += 1
+            yield frame
+
+    made = fg.scale.movie(camera(), psi=operator((32, 32)), window=40, options=OPTIONS, **KNOWN)
+    next(made)
+    assert asked == 40
+    with pytest.raises(ValueError, match="psi's field"):
+        list(fg.scale.movie([np.zeros((8, 8))], psi=operator((32, 32)), window=40))
+
+
+def test_light_does_not_drift_from_window_to_window(stack):
+    """Windows that start from the last find the light that windows find which start from nothing, the last as the first."""
+    given = {"psi": operator((32, 32)), "options": dataclasses.replace(OPTIONS, warm_steps=400)} | KNOWN
+    warm = [image.x.sum() for image in fg.scale.movie(iter(stack), window=40, step=15, **given)]
+    cold = [next(fg.scale.movie(stack[start:], window=40, **given)).x.sum() for start in range(0, 61, 15)]
+    np.testing.assert_allclose(warm, cold, rtol=0.015)
