@@ -139,7 +139,7 @@ def compared(
         "at_seams": relative(x, x_whole, band),
         "inside_half_psf": relative(soft, soft_whole, ~band),
         "at_seams_half_psf": relative(soft, soft_whole, band),
-        "background": relative(b, b_whole, np.ones(b.shape, bool)),
+        "difference_b": relative(b, b_whole, np.ones(b.shape, bool)),
         "step_x": step(x, x_whole),
         "step_b": step(b, b_whole),
         "flux_x": float(x.sum() / x_whole.sum() - 1),

@@ -14,6 +14,7 @@ from ..backend.replace import replace_file
 from ..backend.typing import Array
 from ..calibration.bad_pixels import fill_pixels
 from ..io.lazy import LazyStack
+from ..objective.fista import Acceleration
 from ..physics.psi import Psi
 from ..solvers.options import SolverOptions
 from ..solvers.phase import Stop
@@ -101,11 +102,24 @@ def fit_field(
         dark = np.zeros(psi.fine_shape, np.float32)
         return Fitted(dark, dark, host(background), 0, {})
     phase.step_size = 1.0 / (objective.fidelity * borderless_norm(psi) ** 2)
+    phase.acceleration = Unbroken(*phase.acceleration.current)
     while solver.current is not None:
         solver.step()
     outcome = solver.outcome
     stops = {phase.name: phase.stop for phase in solver.phases if phase.stop is not None}
     return Fitted(host(outcome.x), host(outcome.z), host(outcome.b), solver.steps_done, stops)
+
+
+class Unbroken(Acceleration):
+    """A sequence that keeps its momentum where its last step turned: that is seen in a sum over the field.
+
+    Tiles would drop it after other numbers of steps than their neighbours.  Of large fields the sum hardly ever says so: none of
+    3000 steps in one of 96 x 96 pixels, four in its tile of 64 x 64.
+    """
+
+    def advance(self, *new: Array, uphill: float) -> None:
+        """Take the images that the last step reached."""
+        super().advance(*new, uphill=min(uphill, 0.0))
 
 
 def borderless_norm(psi: Psi) -> float:
