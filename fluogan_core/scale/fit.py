@@ -113,8 +113,8 @@ def fit_field(
 class Unbroken(Acceleration):
     """A sequence that keeps its momentum where its last step turned: that is seen in a sum over the field.
 
-    Tiles would drop it after other numbers of steps than their neighbours.  Large fields hardly ever do: one of 96 x 96 pixels at
-    none of 3000 steps, its tile of 64 x 64 at four.
+    Tiles would drop it after other numbers of steps than their neighbours.  Large fields hardly ever do: one of 96 x 96 pixels
+    at none of 3000 steps, its tile of 64 x 64 at four.
     """
 
     def advance(self, *new: Array, uphill: float) -> None:
