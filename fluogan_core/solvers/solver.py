@@ -282,7 +282,7 @@ class Solver:
         Result
         """
         psi = self.problem.psi
-        host, outcome, of_mean = psi.backend.to_host, self.outcome, self.mean_phase.outcome
+        host, outcome, of_mean = psi.backend.to_host, self._last.outcome, self.mean_phase.outcome
         timings = {"total": self.seconds}
         for phase in self.phases:
             timings |= phase.timings
