@@ -125,7 +125,7 @@ def test_spots_hold_all_light_at_the_place_of_their_source(psf):
     for row, source in zip(table, at):
         core = np.where(row > 0.2 * row.max(), row, 0.0)
         middle = [(core.sum(axis=1 - k) * centres).sum() / core.sum() for k in (0, 1)]
-        np.testing.assert_allclose(middle, source, atol=0.2 if psf == "aberrated" else 0.03)
+        np.testing.assert_allclose(middle, source, atol=0.2 if psf == "aberrated" else 0.1)
     assert spots.fwhm == pytest.approx(3.0, rel=0.06)
 
 
