@@ -40,7 +40,7 @@ class StackNoise:
     of_mean : float
         Noise of the mean frame, standard deviation.
     signal : float
-        Brightest pixels of the mean frame above its darkest.
+        Brightest pixels of the mean frame above its background: above a slope that runs along the dark ones.
     signal_to_noise : float
         Of the brightest pixels of the mean frame.
     patterned : float
@@ -131,12 +131,33 @@ def noise_from(
         raise ValueError("the frames do not change at all; a stack of identical frames holds no fluctuations")
     excess, patterned = _excess(mean, level / frames, psi, tuning)
     # pixels that never change are dead, stuck or saturated, and carry no information on the light
-    dark, bright = (float(q) for q in np.quantile(mean[variance > 0], [tuning.dark, tuning.bright]))
+    changing = variance > 0
+    above = mean - _slope_below(mean, changing, tuning)
+    dark, bright = (float(q) for q in np.quantile(above[changing], [tuning.dark, tuning.bright]))
     # the noise where the light is: averaged, since that of a single pixel is known to a few per cent only; and no less than
     # anywhere, since saturated and stuck pixels do not change and are not better known
-    loud = math.sqrt(max(float(variance[mean >= bright].mean()), level) / frames) * excess
+    loud = math.sqrt(max(float(variance[above >= bright].mean()), level) / frames) * excess
     signal = bright - dark
     return StackNoise(level, excess, math.sqrt(level / frames) * excess, signal, signal / loud, patterned)
+
+
+def _slope_below(mean: np.ndarray, valid: np.ndarray, tuning: NoiseTuning) -> np.ndarray:
+    """A polynomial of second degree that runs along the dark pixels: what varies slowly there is background, not signal.
+
+    The asymmetric least squares of Newey and Powell (1987): a pixel above the polynomial counts little, one below it counts
+    fully.  (M1, M2), in the units of ``mean``.
+    """
+    down, across = (np.linspace(-1, 1, n) for n in mean.shape)
+    powers = [(i, j) for i in range(3) for j in range(3 - i)]
+    basis = np.stack([np.outer(down**i, across**j) for i, j in powers], axis=-1)
+    rows, values = basis[valid], mean[valid]
+    floor = np.full(len(values), np.quantile(values, tuning.dark))
+    found = np.zeros(len(powers))
+    for _ in range(tuning.floor_passes):
+        weights = np.where(values > floor, tuning.above, 1.0)
+        found = np.linalg.lstsq(rows * np.sqrt(weights)[:, None], values * np.sqrt(weights), rcond=None)[0]
+        floor = rows @ found
+    return np.asarray(basis @ found)
 
 
 def _excess(mean: np.ndarray, expected: float, psi: Psi, tuning: NoiseTuning) -> tuple[float, float]:

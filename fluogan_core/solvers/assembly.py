@@ -87,7 +87,8 @@ def mean_phase(
     problem: Problem, objective: Objective, kernel: GaussianKernel, weights: Weights, options: SolverOptions, tuning: Tuning
 ) -> MeanPhase:
     """Return the fit of the mean, with the schedule of its l1 weights."""
-    schedule = ReweightedL1(objective, problem.noise_of_mean, weights.iterations, tuning.reweighting)
+    signal = problem.noise.signal / problem.camera.gain
+    schedule = ReweightedL1(objective, problem.noise_of_mean, signal, weights.iterations, tuning.reweighting)
     return MeanPhase(objective, kernel, planned=weights.iterations, tolerance=options.tolerance, reweighting=schedule)
 
 

@@ -250,6 +250,10 @@ class NoiseTuning:
         Passes that leave out frequencies of outlying power.  No record.
     dark, bright : float
         Quantiles of the pixels' means that count as dark and as bright.  No record.
+    above : float
+        Weight of a pixel above the slope of the background, relative to one below it.  No record.
+    floor_passes : int
+        Passes after which that slope is taken.  No record.
     largest : float
         Larger counts are refused: their squares, summed, leave the range of float32.
     """
@@ -261,6 +265,8 @@ class NoiseTuning:
     passes: int = 5
     dark: float = 0.05
     bright: float = 0.99
+    above: float = 0.01
+    floor_passes: int = 20
     largest: float = 1e15
 
 

@@ -34,6 +34,17 @@ def test_signal_to_noise_of_the_bright_pixels(rng):
     assert stack_noise(counts, PSI).signal_to_noise == pytest.approx(expected, rel=0.08)
 
 
+@pytest.mark.parametrize("slope", [(0.0, 0.0), (6.0, 0.0), (3.0, 4.0)])
+def test_a_background_that_rises_across_the_field_is_no_signal(rng, slope):
+    """Nor is its noise that of the light: up to 400 photons of background for 90 of the line."""
+    x = np.zeros(PSI.fine_shape)
+    x[20:-20, 70] = 20.0
+    light = PSI.forward(x)
+    down, across = np.mgrid[: PSI.shape[0], : PSI.shape[1]]
+    found = stack_noise(rng.poisson(light + 10 + slope[0] * down + slope[1] * across, (200, *PSI.shape)), PSI)
+    assert found.signal == pytest.approx(np.quantile(light, 0.99), rel=0.15)
+
+
 def test_a_fixed_pattern_is_seen_in_the_mean_and_not_in_the_variance(rng):
     plain, light = frames(rng)
     fixed, _ = frames(rng, pattern=2.0)
