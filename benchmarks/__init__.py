@@ -26,5 +26,6 @@ STUDIES = {
     "reference": "What are second moments worth on small fields, and how much of it does the critic win?",
     "zoo": "Does the library hold on scenes drawn at random over what users vary, beside what one would do otherwise?",
     "zoo-2": "The same on scenes by which no number of the library was chosen",
+    "faults": "What is lost, mixed or wrong in silence when files, folders, signals, disks or arguments are bad?",
     "real": "What does the library make of recorded stacks, beside what one would do otherwise?",
 }

@@ -12,6 +12,7 @@ from .typing import Array, ArrayLike
 
 __all__ = [
     "LARGEST",
+    "field_of",
     "floating_dtype",
     "host_array",
     "host_image",
@@ -90,9 +91,19 @@ def image_shape(shape: Sequence[int], name: str = "shape") -> tuple[int, int]:
 
 
 def trailing_shape(array: Array, shape: tuple[int, int], name: str, meaning: str) -> None:
-    """Raise unless the last two axes of ``array`` are ``shape``."""
+    """Raise unless ``array`` is an array, and its last two axes are ``shape``."""
+    if not hasattr(array, "ndim") or not hasattr(array, "shape"):
+        raise TypeError(f"{name} must be an array ({meaning}), got {type(array).__name__}; convert it with numpy.asarray")
     if array.ndim < 2 or tuple(array.shape[-2:]) != tuple(shape):
         raise ValueError(f"{name} must have shape (..., {shape[0]}, {shape[1]}) ({meaning}), got {tuple(array.shape)}")
+
+
+def field_of(psi: Any, name: str = "psi") -> tuple[int, int]:
+    """Return the camera grid of an operator; raise TypeError for what is none."""
+    if not hasattr(psi, "fine_shape") or not hasattr(psi, "shape"):
+        raise TypeError(f"{name} must be an operator, fluogan_core.Psi say, got {type(psi).__name__}")
+    rows, columns = psi.shape
+    return rows, columns
 
 
 def refuse_masked(array: object, name: str) -> None:
@@ -111,6 +122,8 @@ def floating_dtype(array: Array, name: str) -> np.dtype[Any]:
     TypeError
         If ``array`` does not hold real numbers.
     """
+    if not hasattr(array, "dtype"):
+        raise TypeError(f"{name} must be an array of real numbers, got {type(array).__name__}")
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must be real, got dtype {array.dtype}")
     return np.dtype(np.float64 if array.dtype.kind == "f" and array.dtype.itemsize >= 8 else np.float32)

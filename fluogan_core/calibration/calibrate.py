@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..backend.checks import real_number
+from ..backend.checks import field_of, real_number
 from ..physics.psi import Psi
 from ..physics.requirements import NOMINAL, require
 from ..stack import StackLike
@@ -128,7 +128,7 @@ def calibrate(
             raise ValueError(f"{' and '.join(twice)} given beside camera=, which holds them already; give one of the two")
         given = {"gain": camera.gain, "offset": camera.offset, "noise_std": camera.noise_std} | given
     width = None if psf_width is None else _given_width(psf_width)
-    statistics = StackStatistics(stack, psi.shape, tuning)
+    statistics = StackStatistics(stack, field_of(psi), tuning)
 
     width = width_from(statistics, psi, tuning) if width is None else width
     psi = psi.scaled(width.width)

@@ -32,7 +32,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..backend.arrays import backend_of
-from ..backend.checks import real_number
+from ..backend.checks import field_of, real_number
 from ..backend.kinds import any_kind
 from ..backend.typing import Array
 from ..physics.psf import FWHM_PER_SIGMA, psf_sigma
@@ -162,7 +162,7 @@ def estimate_camera(
         If it holds neither integers nor floats.
     """
     given = checked_values(gain, offset, noise_std, photons_per_emitter)
-    return camera_from(StackStatistics(stack, None if psi is None else psi.shape, tuning), psi, given, tuning)
+    return camera_from(StackStatistics(stack, None if psi is None else field_of(psi), tuning), psi, given, tuning)
 
 
 def checked_values(
@@ -220,7 +220,8 @@ def camera_from(
     doubt = flicker.disagreement if flicker else 0.0
     if "gain" not in given:
         if not found_gain > t.clear_gain * found.doubt:
-            raise ValueError(gain_refusal(moments, found_gain, gain_error, found.unexplained, t))
+            width = math.nan if psi is None else FWHM_PER_SIGMA * psf_sigma(psi.psf) / psi.factor
+            raise ValueError(gain_refusal(moments, found_gain, gain_error, found.unexplained, t, width))
         quiet = quietest(statistics.frames, moments.variance, used)
         if 0 < quiet < t.least_noise * found_gain:
             raise ValueError(

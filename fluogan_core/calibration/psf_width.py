@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..backend.checks import field_of
 from ..physics.polyphase import plane_table
 from ..physics.psf import scaled_psf
 from ..physics.psi import Psi
@@ -87,7 +88,7 @@ def estimate_psf_width(stack: StackLike, psi: Psi, *, tuning: CalibrationTuning 
     TypeError
         If it holds neither integers nor floats.
     """
-    return width_from(StackStatistics(stack, psi.shape, tuning), psi, tuning)
+    return width_from(StackStatistics(stack, field_of(psi), tuning), psi, tuning)
 
 
 def width_from(statistics: StackStatistics, psi: Psi, tuning: CalibrationTuning = DEFAULT.calibration) -> PSFWidth:

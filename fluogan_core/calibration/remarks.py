@@ -33,10 +33,35 @@ def usable_brightness(kappa: float, error: float, tuning: CameraTuning = DEFAULT
     )
 
 
+_ALTERNATING = (
+    "every other frame is darker than the ones between them (two colours or lamps in turn, or frames lost?); take the even or "
+    "the odd frames only (stack[::2])"
+)
+
+
 def gain_refusal(
-    moments: PixelMoments, gain: float, error: float, unexplained: float, tuning: CameraTuning = DEFAULT.calibration.camera
+    moments: PixelMoments,
+    gain: float,
+    error: float,
+    unexplained: float,
+    tuning: CameraTuning = DEFAULT.calibration.camera,
+    fwhm_pixels: float = math.nan,
 ) -> str:
-    """Why the gain cannot be read, and what to do."""
+    """Why the gain cannot be read, and what to do: the most likely cause alone.  ``fwhm_pixels`` is the width of the PSF."""
+    slope = f"slope of variance on mean {plain(gain)} +- {plain(error)}"
+    frames = moments.brightness.size
+    if _alternates(moments.brightness, tuning):
+        return f"the gain cannot be read from this stack ({slope}): {_ALTERNATING}, or give the gain"
+    if frames < tuning.fewest_frames:
+        return (
+            f"the gain cannot be read from this stack ({slope}): {frames} frames are too few for the variance of a pixel; "
+            f"record {tuning.few_frames} or more, or give the gain if you have a calibration"
+        )
+    if fwhm_pixels < 1.0:
+        return (
+            f"the gain cannot be read from this stack ({slope}): the PSF is described as {plain(fwhm_pixels, 2)} camera pixels "
+            "wide at half maximum, which no camera samples well; check pixel size and PSF (--pixel-size-nm, --fwhm-nm)"
+        )
     why = "its pixels are too alike, or too few, or their noise is not that of photons"
     if unexplained > error:
         why = (
@@ -46,9 +71,19 @@ def gain_refusal(
     help_ = "give the gain if you have a calibration"
     steady = _steady_from(moments.brightness, float(np.quantile(moments.mean, tuning.darkest)), tuning)
     if steady:
-        help_ += f", or take the frames after most of the bleaching (frames {steady}:{moments.brightness.size})"
-    slope = f"slope of variance on mean {plain(gain)} +- {plain(error)}"
+        why = "most of the light bleaches away during the recording, and that is not the noise of photons"
+        help_ += f", or take the frames after most of the bleaching (--frames {steady}:{frames})"
     return f"the gain cannot be read from this stack ({slope}): {why}; {help_}"
+
+
+def _alternates(brightness: np.ndarray, tuning: CameraTuning) -> bool:
+    """Whether every other frame is clearly brighter than the two beside it, by much the same each time."""
+    if brightness.size < 8:
+        return False
+    bend = brightness[1:-1] - 0.5 * (brightness[:-2] + brightness[2:])  # free of what changes slowly
+    signed = bend * (-1.0) ** np.arange(bend.size)
+    step = float(np.median(signed))
+    return abs(step) * math.sqrt(bend.size) > tuning.alternating_errors * float(np.abs(signed - step).mean())
 
 
 def _steady_from(brightness: np.ndarray, darkest: float, tuning: CameraTuning) -> int:
@@ -75,6 +110,8 @@ def camera_notes(
     frames = moments.brightness.size
     if frames < tuning.few_frames:
         notes.append(f"only {frames} frames: variances are rough")
+    if _alternates(moments.brightness, tuning):
+        notes.append(_ALTERNATING)
     if "offset" not in given and "noise_std" not in given:
         notes.append(
             f"offset and read noise cannot be told apart: a read noise of 0 to {tuning.most_read_noise:g} electrons is "

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..backend.checks import host_image
+from ..backend.checks import field_of, host_image
 from ..backend.kinds import any_kind
 from ..backend.typing import ArrayLike
 from ..physics.psi import Psi
@@ -155,7 +155,7 @@ def blurred_agreement(x: ArrayLike, mean: ArrayLike, psi: Psi) -> BlurredAgreeme
     (1.0, 5.0, 3.0)
     """
     x, mean = host_image(x, "x"), host_image(mean, "mean")
-    for image, shape, name in ((x, psi.fine_shape, "x"), (mean, psi.shape, "mean")):
+    for image, shape, name in ((mean, field_of(psi), "mean"), (x, psi.fine_shape, "x")):
         if image.shape != shape:
             raise ValueError(f"{name} must have psi's shape {shape}, got {image.shape}")
     blurred = psi.backend.to_host(psi.forward(psi.backend.asarray(x)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -78,8 +78,11 @@ def prox_step(x: Array, grad: Array, *, step: float, threshold: float = 0.0, out
     (array([[1., 0.]]), 1.0)
     """
     backend = backend_of(x=x, grad=grad, out=out)
-    if x.shape != grad.shape:
-        raise ValueError(f"x and grad must have one shape, got {x.shape} and {grad.shape}")
+    step, threshold = real_number(step, "step", low=0), real_number(threshold, "threshold", low=0)
+    if getattr(x, "shape", None) is None or x.shape != getattr(grad, "shape", None):
+        raise ValueError(
+            f"x and grad must be arrays of one shape, got {getattr(x, 'shape', x)} and {getattr(grad, 'shape', grad)}"
+        )
     if x.dtype not in (np.float32, np.float64):
         raise TypeError(f"x must be float32 or float64, got {x.dtype}; convert it with astype")
     xp, kernel = backend.xp, backend.kernel("prox_step")
@@ -180,14 +183,14 @@ def prox_total_variation(
     if uniform:
         weight = real_number(weight, "weight", low=0, open_low=True)
     sweeps = whole_number(sweeps, "sweeps", low=0)
-    if v.ndim != 2 or v.dtype not in (np.float32, np.float64):
-        raise TypeError(f"v must be an image (N1, N2) of float32 or float64, got shape {v.shape} of {v.dtype}")
+    if getattr(v, "ndim", None) != 2 or v.dtype not in (np.float32, np.float64):
+        raise TypeError(f"v must be an image (N1, N2) of float32 or float64, got {_described(v)}")
     if not uniform:
         _check_image(weight, v, "weight must be one number above 0 or")
     if edges is not None:
         _check_image(edges, v, "edges must be numbers above 0,")
-    if dual.shape != (4, *v.shape) or dual.dtype != v.dtype:
-        raise ValueError(f"dual must be {(4, *v.shape)} of {v.dtype}, as v is, got {dual.shape} of {dual.dtype}")
+    if getattr(dual, "shape", None) != (4, *v.shape) or dual.dtype != v.dtype:
+        raise ValueError(f"dual must be {(4, *v.shape)} of {v.dtype}, as v is, zeros to start with; got {_described(dual)}")
     xp, kernel = backend.xp, backend.kernel("prox_total_variation")
     plain = all(a is None or a.flags.c_contiguous for a in (v, dual, out, edges, None if uniform else cast("Array", weight)))
     if kernel is not None and plain and (out is None or out.dtype == v.dtype):
@@ -230,6 +233,11 @@ def prox_total_variation(
         return x
     out[...] = x
     return out
+
+
+def _described(value: Any) -> str:
+    """Shape and dtype of an array, the type of anything else."""
+    return f"shape {value.shape} of {value.dtype}" if hasattr(value, "dtype") else type(value).__name__
 
 
 def _check_image(image: Array, v: Array, what: str) -> None:

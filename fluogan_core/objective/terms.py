@@ -200,8 +200,10 @@ class Objective:
         dict of str to float
             ``fidelity``, those of the prior, and ``smoothness``.
         """
-        r = self.residual(x, b) if residual is None else residual
-        fidelity = 0.5 * self.fidelity * float((r * r).sum(dtype=np.float64))
+        trailing_shape(x, self.psi.fine_shape, "x", "the fine grid")
+        trailing_shape(b, self.psi.shape, "b", "the camera grid")
+        r = (self.residual(x, b) if residual is None else residual).astype(np.float64)
+        fidelity = 0.5 * self.fidelity * float((r * r).sum())
         return {"fidelity": fidelity} | self.prior.terms(x) | {"smoothness": self.smoothness_of(b)}
 
     @any_kind("b")

@@ -130,8 +130,10 @@ class SolverOptions:
         self._set("seed", whole_number(self.seed, "seed", low=0, high=2**64 - 1))
         for name in ("fidelity", "learning_rate"):
             self._set(name, real_number(getattr(self, name), name, low=0, open_low=True))
-        for name in ("sparsity", "total_variation", "smoothness", "penalty", "tolerance"):
+        for name in ("sparsity", "total_variation", "penalty", "tolerance"):
             self._set(name, real_number(getattr(self, name), name, low=0))
+        # a length in camera pixels, of which powers are taken
+        self._set("smoothness", real_number(self.smoothness, "smoothness", low=0, high=1e6))
         self._set("detail", real_number(self.detail, "detail", low=0, high=1))
         self._set("relaxation", real_number(self.relaxation, "relaxation", low=0, high=1, open_low=True))
         self._set("held_out", real_number(self.held_out, "held_out", low=0, high=0.5))

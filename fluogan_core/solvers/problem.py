@@ -109,6 +109,8 @@ class Problem:
         described = operator_given(psi, camera, calibration)
         frames = frames_of(stack)
         stack_of_field(frames, described.shape)
+        if camera is not None and not isinstance(camera, Camera):
+            raise TypeError(f"camera must be a fluogan_core.Camera, got {type(camera).__name__}")
         if camera is None:
             if calibration is None:
                 calibration = calibrate(stack, described, psf_width=psf_width)

@@ -58,6 +58,10 @@ class CameraTuning:
         Part of the variance that is left to photons where flicker seems to explain all of it and the gain is given.  No record.
     contradicted, contradicted_by : float
         A given value is contradicted from this many standard errors on; a gain if it is off by this part, too.  No record.
+    fewest_frames : int
+        With fewer frames that is why no gain is read.  No record.
+    alternating_errors : float
+        Standard errors from which on every other frame is said to be darker.  No record.
     clear_kappa, vague_kappa : float
         Photons per emission are used as measured if they are more than this many of their standard errors; else 1 is taken if
         the error is larger than this, photons.  No record.
@@ -97,6 +101,8 @@ class CameraTuning:
     least_shot: float = 0.01
     contradicted: float = 4.0
     contradicted_by: float = 0.25
+    fewest_frames: int = 10
+    alternating_errors: float = 10.0
     clear_kappa: float = 2.0
     vague_kappa: float = 1.0
     bleached: float = 1.0 / 3.0

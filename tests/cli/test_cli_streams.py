@@ -76,7 +76,7 @@ def test_paths_that_are_no_utf8_and_a_backend_of_matplotlib_that_is_none(shell, 
     assert b"o\xfft" in out
     assert b"st\xffck.tif" in err
     folder = tmp_path / os.fsdecode(b"o\xfft")
-    assert {"x.tif", "b.tif", "report.json"} <= {path.name for path in folder.iterdir()}
+    assert {"x.tif", "b.tif", "report.json", "figure.png"} <= {path.name for path in folder.iterdir()}
     assert "st\\\\xffck.tif" in (folder / "report.json").read_text(encoding="utf-8")
 
 

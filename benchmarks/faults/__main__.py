@@ -1,0 +1,100 @@
+"""Try faults and write the table: ``python -m benchmarks.faults [--only NAME] [--count N] [--seed S]``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from .. import STUDIES
+from .._harness import Options, Report
+from .._study import places, publish, study_switches
+
+#: What each is, for the table.
+WHAT = {
+    "kills": "a run is killed at a random moment and taken up again: the same bytes",
+    "bit_flips": "a bit of a checkpoint is flipped, or a sector zeroed: refused, or the same bytes",
+    "pairs": "two runs write to one folder: one has it, whole",
+    "moved_stacks": "the stack is renamed, removed, cut or rewritten in mid-run: the image of what was read, or a refusal",
+    "streams": "standard streams are closed, full, or read by nobody: the result is in place",
+    "limits": "a file may not grow beyond some size: said, and nothing half in place",
+    "folders": "the output folder goes, or a file takes its place: the result is elsewhere, and that is said",
+    "environments": "variables of the environment are wrong, file names are no UTF-8: the result with its figure",
+    "caches": "a file of the cache of compiled kernels is damaged: the same numbers",
+    "calls": "public functions get arguments at random: finite numbers, or an error of a promised type",
+    "files": "damaged TIFF files are read: whole, with a note, or refused with the promised type",
+}
+COUNTS = {"calls": 1000, "files": 1000}
+_SHOWN = 40
+
+
+def damaged_files(count: int, seed: int, folder: Path) -> list[str]:
+    """The fuzzer of the tests, which is a script of its own."""
+    import runpy
+
+    fuzz = runpy.run_path(str(Path(__file__).parents[2] / "tests" / "io" / "fuzz_tiff.py"))["fuzz"]
+    folder.mkdir()
+    gave_way = fuzz(count, seed, folder)[1]
+    return [*gave_way, *[""] * (count - len(gave_way))]
+
+
+def tried(name: str, count: int, seed: int, folder: Path) -> Iterator[str]:
+    """Each try of a fault: what gave way, "" if nothing did."""
+    if name == "calls":
+        from ._calls import calls
+
+        yield from calls(count, seed)
+    elif name == "files":
+        yield from damaged_files(count, seed, folder)
+    else:
+        from ._runs import tries
+
+        yield from tries(name, count, seed, folder)
+
+
+def run(options: Options, names: Sequence[str], count: int | None) -> tuple[Report, bool]:
+    """Try all of these; print what gave way."""
+    from ._runs import RUNS
+
+    report = Report("faults", options)
+    rows, held = [], True
+    for name in names:
+        wanted = count or options.pick(COUNTS.get(name) or RUNS[name][0], 2)
+        with tempfile.TemporaryDirectory(prefix="faults-") as place:
+            outcomes = list(tried(name, wanted, options.seed, Path(place) / "tries"))
+        gave_way = [outcome for outcome in outcomes if outcome]
+        held = held and not gave_way
+        for line in gave_way[:_SHOWN]:
+            print(f"{name}: {line}", file=sys.stderr)
+        print(f"{name}: {len(outcomes)} tried, {len(gave_way)} gave way", file=sys.stderr, flush=True)
+        command = f"`python -m benchmarks.faults --only {name} --count {wanted} --seed {options.seed}`"
+        rows.append([WHAT[name], len(outcomes), len(outcomes) - len(gave_way), command])
+    report.table("Faults tried", ("fault, and what is right", "tried", "held", "command"), rows)
+    return report, held
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; status 1 if anything gave way."""
+    parser: argparse.ArgumentParser = study_switches("benchmarks.faults", "faults")
+    parser.description = STUDIES["faults"]
+    parser.add_argument("--only", nargs="+", choices=tuple(WHAT), metavar="NAME", help=f"some of: {', '.join(WHAT)}")
+    parser.add_argument("--count", type=int, help="how often each is tried")
+    arguments = parser.parse_args(argv)
+    seed, arguments.seed = arguments.seed, 0
+    partial = arguments.only is not None or arguments.count is not None
+    if partial and arguments.results is None:
+        arguments.quick = True  # figures of a part replace none
+    results, docs = places(parser, arguments, "faults")
+    logging.getLogger("fluogan_core").setLevel(logging.ERROR)
+    options = Options(arguments.quick and not partial, None if partial else results, "numpy", seed)
+    report, held = run(options, arguments.only or list(WHAT), arguments.count)
+    if not partial:
+        publish(report.document(), results, docs)
+    return 0 if held else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
