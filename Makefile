@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 DOCS   := $(VENV)/.ready-docs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-interop lint fuzz bench peers paper zoo real gpu-check docs clean
+.PHONY: help demo test test-interop lint fuzz mutants bench peers paper zoo real gpu-check docs clean
 
 help:
 	@echo "make demo    simulate a blinking pattern, reconstruct it, write demo/"
@@ -16,6 +16,7 @@ help:
 	@echo "make test-interop   the adapters to hosts that need an environment of their own (deepinv), in .venv-interop"
 	@echo "make lint    ruff and mypy alone"
 	@echo "make fuzz    read damaged TIFF files (MUTANTS=20000, SEED=1): nothing hangs, escapes or loses frames in silence"
+	@echo "make mutants  change a module place by place (FILE=..., TESTS=...): do its tests notice?"
 	@echo "make bench   measure, write benchmarks/results/ and the tables of docs/"
 	@echo "make paper   repeat the paper's experiment, write benchmarks/results/ and docs/tables/ (JOBS=2 processes)"
 	@echo "make zoo     reconstruct 200 scenes drawn at random (SEED=1, PART=1/1), write benchmarks/results/zoo.json and docs/zoo.md"
@@ -68,6 +69,11 @@ test-interop: $(VENV)-interop/.ready
 
 fuzz: $(READY)
 	$(BIN)/python tests/io/fuzz_tiff.py $(or $(MUTANTS),20000) $(or $(SEED),1)
+
+# one module at a time: each change of its code runs the tests that are named
+mutants: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mutants]'
+	$(BIN)/python tests/mutants.py $(or $(FILE),fluogan_core/calibration/regression.py) $(or $(TESTS),tests/calibration/test_regression.py)
 
 # pylops and sigpy are only compared with: without a network the tables say that they were left out
 bench: $(READY)
