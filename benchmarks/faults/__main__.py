@@ -1,8 +1,12 @@
-"""Try faults and write the table: ``python -m benchmarks.faults [--only NAME] [--count N] [--seed S]``."""
+"""Try faults and write the table: ``python -m benchmarks.faults [--only NAME] [--count N] [--seed S]``.
+
+With ``--only`` the rows of these faults are replaced, with ``--count`` none unless ``--results`` says where.
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import sys
 import tempfile
@@ -55,12 +59,21 @@ def tried(name: str, count: int, seed: int, folder: Path) -> Iterator[str]:
         yield from tries(name, count, seed, folder)
 
 
+def kept(results: Path | None) -> dict[str, list[object]]:
+    """The rows of former runs, by fault."""
+    path = None if results is None else results / "faults.json"
+    if path is None or not path.exists():
+        return {}
+    rows = json.loads(path.read_text(encoding="utf-8"))["tables"][0]["rows"]
+    return {name: row for name, what in WHAT.items() for row in rows if row[0] == what}
+
+
 def run(options: Options, names: Sequence[str], count: int | None) -> tuple[Report, bool]:
-    """Try all of these; print what gave way."""
+    """Try all of these; print what gave way.  Rows of other faults are those of former runs."""
     from ._runs import RUNS
 
     report = Report("faults", options)
-    rows, held = [], True
+    rows, held = kept(options.results), True
     for name in names:
         wanted = count or options.pick(COUNTS.get(name) or RUNS[name][0], 2)
         with tempfile.TemporaryDirectory(prefix="faults-") as place:
@@ -71,8 +84,9 @@ def run(options: Options, names: Sequence[str], count: int | None) -> tuple[Repo
             print(f"{name}: {line}", file=sys.stderr)
         print(f"{name}: {len(outcomes)} tried, {len(gave_way)} gave way", file=sys.stderr, flush=True)
         command = f"`python -m benchmarks.faults --only {name} --count {wanted} --seed {options.seed}`"
-        rows.append([WHAT[name], len(outcomes), len(outcomes) - len(gave_way), command])
-    report.table("Faults tried", ("fault, and what is right", "tried", "held", "command"), rows)
+        rows[name] = [WHAT[name], len(outcomes), len(outcomes) - len(gave_way), command]
+    table = [rows[name] for name in WHAT if name in rows]
+    report.table("Faults tried", ("fault, and what is right", "tried", "held", "command"), table)
     return report, held
 
 
@@ -84,9 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--count", type=int, help="how often each is tried")
     arguments = parser.parse_args(argv)
     seed, arguments.seed = arguments.seed, 0
-    partial = arguments.only is not None or arguments.count is not None
-    if partial and arguments.results is None:
-        arguments.quick = True  # figures of a part replace none
+    partial = arguments.count is not None and arguments.results is None  # figures of a few replace none
     results, docs = places(parser, arguments, "faults")
     logging.getLogger("fluogan_core").setLevel(logging.ERROR)
     options = Options(arguments.quick and not partial, None if partial else results, "numpy", seed)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..selection.trials import Sweep
     from ..solvers.result import Result
 
-__all__ = ["contact_sheet", "figure", "nice_length", "profile_band", "save"]
+__all__ = ["contact_sheet", "figure", "load_matplotlib", "nice_length", "profile_band", "save"]
 
 _MEAN_COLOUR, _X_COLOUR, _HELD_OUT_COLOUR = "#8a8f98", "#c2255c", "#1864ab"
 _DPI = 150
@@ -198,6 +198,15 @@ def _place(axes: Axes, made: Sweep, number: int, size: float) -> None:
     )
     for spine in axes.spines.values():
         spine.set(visible=ahead, color=_X_COLOUR, linewidth=3.0 if number == made.best else 1.2)
+
+
+def load_matplotlib() -> None:
+    """Import matplotlib whatever ``MPLBACKEND`` says: a file needs no window, and a wrong name stops the import."""
+    backend = os.environ.pop("MPLBACKEND", None)
+    try:
+        import matplotlib.figure  # noqa: F401
+    finally:
+        os.environ.update({} if backend is None else {"MPLBACKEND": backend})
 
 
 def save(drawing: Figure, path: str | os.PathLike[str] | BinaryIO) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import logging
 import os
@@ -134,7 +133,7 @@ def drawing_of(name: str, draw: Callable[[Any], Any]) -> Write | None:
     from . import figures
 
     try:
-        _load_matplotlib()
+        figures.load_matplotlib()
         drawing = draw(figures)
         buffer = io.BytesIO()
         figures.save(drawing, buffer)
@@ -147,13 +146,3 @@ def drawing_of(name: str, draw: Callable[[Any], Any]) -> Write | None:
     else:
         return lambda handle: handle.write(buffer.getbuffer())
     return None
-
-
-def _load_matplotlib() -> None:
-    """Import matplotlib whatever ``MPLBACKEND`` says: figures in files need no window, and a wrong name stops the import."""
-    backend = os.environ.pop("MPLBACKEND", None)
-    try:
-        importlib.import_module("matplotlib")
-    finally:
-        if backend is not None:
-            os.environ["MPLBACKEND"] = backend
