@@ -52,7 +52,7 @@ __all__ = [
 log = logging.getLogger("fluogan_core")
 
 #: The estimators of a network's gradient, and the two methods that train none.
-METHODS = ("moments", *estimator_names(), "none")
+METHODS = ("moments", "likelihood", *estimator_names(), "none")
 #: Fields of ``SolverOptions`` that have a switch of their own.
 SOLVER_OPTIONS = ("method", "steps", "warm_steps", "fidelity", "sparsity", "total_variation", "smoothness", "detail", "seed")
 #: Values of the camera and the emitters that may be given, and all that ``calibrate`` takes.
@@ -193,8 +193,9 @@ solver_options = _together(
     ),
     click.option(
         "--method", type=click.Choice(METHODS),
-        help="The critic: moments, the best quadratic one, in closed form; none: the mean alone; else a network that is "
-        "trained, and the estimator of its gradient. [default: moments, for sweep none]",
+        help="The critic: moments, the best quadratic one, in closed form; likelihood: all that the frames say, by drawing "
+        "their emissions; none: the mean alone; else a network that is trained, and the estimator of its gradient. "
+        "[default: moments, for sweep none]",
     ),
     _number("--steps", "At most so many steps with the critic.", kind=int, said="40"),
     _number("--warm-steps", "At most so many steps on the mean before the critic.", kind=int, said="as the light deserves"),

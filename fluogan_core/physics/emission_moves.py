@@ -92,6 +92,10 @@ def _ratio(above: float, below: float) -> float:
     return math.log(above / below) if below > 0 else math.inf
 
 
+def _nearest(distance: float) -> int:
+    return math.floor(distance + 0.5)
+
+
 def _without(emissions: list[tuple[int, float]], q: int) -> list[tuple[int, float]]:
     """The list without emission q, whose place the last one takes."""
     rest = emissions[:-1]
@@ -139,17 +143,21 @@ def _brightness(f: _Frame, law: _Law, turns: tuple[float, ...], q: int, u: tuple
 def _split(f: _Frame, law: _Law, reach: int, q: int, u: tuple[float, ...]) -> _Proposal | None:
     (place, w), side, n = f.emissions[q], 2 * reach + 1, len(f.emissions)
     spot = min(int(u[2] * side * side), side * side - 1)
-    new = f.moved(place, spot // side - reach, spot % side - reach)
-    if new < 0 or not f.intensity(new) > 0:
+    down, across = spot // side - reach, spot % side - reach
+    # both parts about the old place, at distances that keep the centre of the light, to the nearest fine pixel
+    rest = f.moved(place, -_nearest(u[3] * down), -_nearest(u[3] * across))
+    new = f.moved(rest, down, across) if rest >= 0 else -1
+    if rest < 0 or not f.intensity(rest) > 0 or new < 0 or not f.intensity(new) > 0:
         return None
     part = u[3] * w
     emissions = [*f.emissions, (new, part)]
-    emissions[q] = (place, w - part)
+    emissions[q] = (rest, w - part)
     after = _Frame(f.columns, f.grid, f.y, f.base, f.x)
     after.emissions = emissions
-    odds = math.log(f.intensity(new)) + law.density(part) + law.density(w - part) - law.density(w) + math.log(w)
+    odds = math.log(f.intensity(new)) + _ratio(f.intensity(rest), f.intensity(place)) + math.log(w)
+    odds += law.density(part) + law.density(w - part) - law.density(w)
     odds += math.log(n * side * side) - math.log((n + 1) * len(after.near(n, reach)))
-    return _Proposal(f.change_of((part, new), (-part, place)), emissions, odds)
+    return _Proposal(f.change_of((part, new), (-w, place), (w - part, rest)), emissions, odds)
 
 
 def _merge(f: _Frame, law: _Law, reach: int, q: int, u: tuple[float, ...]) -> _Proposal | None:
@@ -158,13 +166,17 @@ def _merge(f: _Frame, law: _Law, reach: int, q: int, u: tuple[float, ...]) -> _P
         return None
     k = near[min(int(u[2] * len(near)), len(near) - 1)]
     (place, w), (other, w_other) = f.emissions[q], f.emissions[k]
-    whole = w + w_other
+    whole, width = w + w_other, f.x.shape[1]
+    down, across = place // width - other // width, place % width - other % width
+    new = f.moved(other, _nearest(w / whole * down), _nearest(w / whole * across))
+    if not f.intensity(new) > 0:
+        return None
     emissions = f.emissions.copy()
-    emissions[k] = (other, whole)
+    emissions[k] = (new, whole)
     odds = law.density(whole) - law.density(w) - law.density(w_other) - math.log(whole)
-    odds += -_ratio(f.intensity(place), 1.0) if f.intensity(place) > 0 else math.inf
+    odds += _ratio(1.0, f.intensity(place)) + _ratio(f.intensity(new), f.intensity(other))
     odds += math.log(n * len(near)) - math.log((n - 1) * side * side)
-    return _Proposal(f.change_of((w, other), (-w, place)), _without(emissions, q), odds)
+    return _Proposal(f.change_of((whole, new), (-w, place), (-w_other, other)), _without(emissions, q), odds)
 
 
 def _pair(f: _Frame, law: _Law, reaches: tuple[int, ...], turn: float, q: int, u: tuple[float, ...]) -> _Proposal | None:

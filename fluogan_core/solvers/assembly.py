@@ -19,6 +19,7 @@ from ..objective.terms import Objective
 from ..physics.requirements import require
 from ..tuning import DEFAULT, ObjectiveTuning, Tuning
 from .covariance_fit import CovariancePhase
+from .likelihood_fit import LikelihoodPhase, UnlessMixed
 from .mean_fit import MeanPhase
 from .network_fit import NetworkPhase
 from .options import SolverOptions
@@ -34,7 +35,7 @@ MEAN_ONLY = (
     "take SolverOptions(method='none'), the mean fit alone, or a method that trains a network ('corrected', 'photon', 'linear')"
 )
 
-__all__ = ["build_objective", "given_images", "mean_phase", "second_phase"]
+__all__ = ["build_objective", "given_images", "later_phases", "mean_phase"]
 
 
 def build_objective(
@@ -92,7 +93,7 @@ def mean_phase(
     return MeanPhase(objective, kernel, planned=weights.iterations, tolerance=options.tolerance, reweighting=schedule)
 
 
-def second_phase(
+def later_phases(
     problem: Problem,
     objective: Objective,
     kernel: GaussianKernel,
@@ -100,24 +101,28 @@ def second_phase(
     critic: nn.Module | None,
     quadratic_critic: Callable[..., QuadraticCriticLike],
     tuning: Tuning,
-) -> Phase | None:
-    """Return the phase that the method asks for after the fit of the mean; None for the mean alone."""
+) -> tuple[Phase, ...]:
+    """Return the phases that the method asks for after the fit of the mean; none for the mean alone."""
     method = options.method
-    if method in ("moments", "none") and critic is not None:
+    if method in ("moments", "likelihood", "none") and critic is not None:
         raise ValueError(
             f"method={method!r} trains no network; to train the one given as critic= take "
             "SolverOptions(method='corrected'), or another estimator of its gradient"
         )
     if method == "none" or not options.steps:
-        return None
+        return ()
+    if method not in ("moments", "likelihood"):
+        return (NetworkPhase(problem, objective, options, kernel, critic, tuning.network_phase, tuning.estimators),)
+    require(problem.psi, "covariance fit", MEAN_ONLY)
+    if quadratic_critic is QuadraticCritic:
+        quadratic_critic = functools.partial(QuadraticCritic, tuning=tuning.quadratic_critic)
+    given: dict[str, Any] = {"quadratic_critic": quadratic_critic, "tuning": tuning.covariance_phase}
     if method == "moments":
-        require(problem.psi, "covariance fit", MEAN_ONLY)
-        if quadratic_critic is QuadraticCritic:
-            quadratic_critic = functools.partial(QuadraticCritic, tuning=tuning.quadratic_critic)
-        return CovariancePhase(
-            problem, objective, options, kernel, quadratic_critic=quadratic_critic, tuning=tuning.covariance_phase
-        )
-    return NetworkPhase(problem, objective, options, kernel, critic, tuning.network_phase, tuning.estimators)
+        return (CovariancePhase(problem, objective, options, kernel, **given),)
+    likelihood = LikelihoodPhase(problem, objective, options, kernel, tuning)
+    covariance = UnlessMixed(problem, objective, options, kernel, **given)
+    covariance.likelihood = likelihood
+    return likelihood, covariance
 
 
 def given_images(phase: MeanPhase, x0: ArrayLike | None, b0: ArrayLike | None) -> Images:

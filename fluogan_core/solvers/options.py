@@ -13,7 +13,8 @@ __all__ = ["SolverOptions"]
 
 
 #: Phases that use an option.
-MEAN, SECOND, NETWORK = ("mean", "covariance", "network"), ("covariance", "network"), ("network",)
+MEAN, SECOND, NETWORK = ("mean", "covariance", "likelihood", "network"), ("covariance", "likelihood", "network"), ("network",)
+RANDOM = ("likelihood", "network")
 
 
 def _of(phases: tuple[str, ...], default: Any) -> Any:
@@ -27,17 +28,20 @@ class SolverOptions:
 
     Attributes
     ----------
-    method : {"moments", "corrected", "coupled", "photon", "linear", "direct", "none"}
+    method : {"moments", "likelihood", "corrected", "coupled", "photon", "linear", "direct", "none"}
         ``"moments"`` takes the best critic among quadratic ones, which is known in closed form
         (:class:`fluogan_core.critics.quadratic.QuadraticCritic`), and leaves it out where flicker makes less than a tenth
-        of the variance of the molecules' light, since covariances then say next to nothing.  The next five train a network,
-        with this estimator of its gradient (see :func:`fluogan_core.critic_gradient`).  ``"none"`` fits the mean alone.
+        of the variance of the molecules' light, since covariances then say next to nothing.  ``"likelihood"`` draws the
+        emissions of every frame and takes all that eq. (1) says of x, not mean and covariance alone
+        (:mod:`fluogan_core.solvers.likelihood_fit`); where its chains do not mix it goes on as ``"moments"``.  The next five
+        train a network, with this estimator of its gradient (see :func:`fluogan_core.critic_gradient`).  ``"none"`` fits
+        the mean alone.
     warm_steps : int, optional
         FISTA steps on the mean before the critic is switched on.  By default as many as the stack's light deserves, 30 times
         the signal-to-noise of its mean frame and at most 3000.
     steps : int
         At most so many image steps with the critic; with ``"moments"`` each is fifty accelerated ones, and the phase ends
-        where they no longer change anything.
+        where they no longer change anything; with ``"likelihood"`` each is some sweeps over the emissions of all frames.
     critic_steps : int
         Adam steps of the critic before each image step.
     batch : int
@@ -117,10 +121,10 @@ class SolverOptions:
     depth: int = _of(NETWORK, 3)
     held_out: float = _of(SECOND, 0.1)
     tolerance: float = _of(MEAN, 1e-7)
-    seed: int = _of(NETWORK, 0)
+    seed: int = _of(RANDOM, 0)
 
     def __post_init__(self) -> None:
-        one_of(self.method, "method", (*estimator_names(), "moments", "none"))
+        one_of(self.method, "method", (*estimator_names(), "moments", "likelihood", "none"))
         whole = {"steps": 0, "critic_steps": 1, "batch": 2, "gradient_frames": 1, "channels": 1, "depth": 1}
         if self.warm_steps is not None:
             whole["warm_steps"] = 0
@@ -141,8 +145,10 @@ class SolverOptions:
 
     @property
     def phases(self) -> tuple[str, ...]:
-        """The phases that the method runs, in their order: of ``"mean"``, ``"covariance"``, ``"network"``."""
-        second = {"none": (), "moments": ("covariance",)}.get(self.method, ("network",))
+        """The phases of the method, in their order: of ``"mean"``, ``"likelihood"``, ``"covariance"``, ``"network"``."""
+        second = {"none": (), "moments": ("covariance",), "likelihood": ("likelihood", "covariance")}.get(
+            self.method, ("network",)
+        )
         return ("mean", *second)
 
     @property

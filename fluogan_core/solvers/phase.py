@@ -70,6 +70,8 @@ class StopReason(enum.Enum):
     NO_FLICKER = "left out, {detail}"
     CALLBACK = "ended by the callback after {steps} steps"
     NOT_ASKED = "not asked for"
+    NOT_MIXED = "given up after {steps} steps, its chains did not mix ({detail})"
+    NOT_NEEDED = "not needed"
 
     @property
     def open(self) -> bool:
@@ -128,7 +130,7 @@ class Phase(Protocol):
     Attributes
     ----------
     name : str
-        One word: ``"mean"``, ``"covariance"``, ``"network"``.
+        One word: ``"mean"``, ``"covariance"``, ``"likelihood"``, ``"network"``.
     planned : int
         At most so many steps.
     taken : int

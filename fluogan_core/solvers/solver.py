@@ -19,7 +19,7 @@ from ..physics.requirements import OperatorLike
 from ..stack import StackLike
 from ..tuning import DEFAULT, Tuning
 from . import state
-from .assembly import build_objective, given_images, mean_phase, second_phase
+from .assembly import build_objective, given_images, later_phases, mean_phase
 from .history import History
 from .options import SolverOptions
 from .phase import Callback, Images, Phase, Stop, StopReason
@@ -146,8 +146,8 @@ class Solver:
         self.mean_phase = mean_phase(problem, self.objective, kernel, self.weights, self.options, tuning)
         if x0 is not None or b0 is not None:
             self.mean_phase.start(given_images(self.mean_phase, x0, b0))
-        second = second_phase(problem, self.objective, kernel, self.options, critic, quadratic_critic, tuning)
-        self.phases: tuple[Phase, ...] = (self.mean_phase,) if second is None else (self.mean_phase, second)
+        later = later_phases(problem, self.objective, kernel, self.options, critic, quadratic_critic, tuning)
+        self.phases: tuple[Phase, ...] = (self.mean_phase, *later)
         self.history, self.seconds, self.steps_saved = History(), 0.0, 0
         self._number = 0
         self._advance()
@@ -161,7 +161,7 @@ class Solver:
 
     @property
     def phase(self) -> str:
-        """Its name, ``"mean"``, ``"covariance"`` or ``"network"``; ``"done"``."""
+        """Its name, ``"mean"``, ``"covariance"``, ``"likelihood"`` or ``"network"``; ``"done"``."""
         return "done" if self.current is None else self.current.name
 
     @property

@@ -123,13 +123,18 @@ def _moved(place, down, across, x):  # type: ignore[no-untyped-def]
 
 
 @helper
+def _nearest(distance):  # type: ignore[no-untyped-def]
+    return math.floor(distance + 0.5)
+
+
+@helper
 def _propose(  # type: ignore[no-untyped-def]
     kind, q, k, near, n, u, x, cumulated, law, reaches, turns, places, weights, amounts, spots
 ):
     """Return how many emissions a proposal adds (0: it is none) and the log of its odds besides the likelihood.
 
-    What it adds are ``amounts`` at ``spots``: first the new state of emission q (of its new part, where it splits), then its
-    old one taken away, then the same of emission k.
+    What it adds are ``amounts`` at ``spots``: the new state of emission q (its part, where it splits; the whole, where it
+    merges with k), its old one taken away, the new one of emission k or of the other part, and the old one of k.
     """
     width, flat, total = x.shape[1], x.ravel(), cumulated[-1]
     reach, side = reaches[3], 2 * reaches[3] + 1
@@ -156,22 +161,35 @@ def _propose(  # type: ignore[no-untyped-def]
         spots[0], amounts[0] = old, w * math.exp(turn) - w
         return 1, _density(w + amounts[0], law) - _density(w, law) + turn
     if kind == _SPLIT:
-        spot = min(int(u[2] * side * side), side * side - 1)
-        spots[0] = _moved(old, spot // side - reach, spot % side - reach, x)
+        spot, part = min(int(u[2] * side * side), side * side - 1), u[3]
+        down, across = spot // side - reach, spot % side - reach
+        # both parts about the old place, at distances that keep the centre of the light, to the nearest fine pixel
+        spots[2] = _moved(old, -_nearest(part * down), -_nearest(part * across), x)
+        if spots[2] < 0:
+            return 0, 0.0
+        spots[0] = _moved(spots[2], down, across, x)
         if spots[0] < 0:
             return 0, 0.0
-        amounts[0] = u[3] * w
-        amounts[1] = -amounts[0]
-        places[n] = spots[0]
+        amounts[0] = part * w
+        amounts[2] = w - amounts[0]
+        places[n], places[q] = spots[0], spots[2]
         near, _ = _near(places, n + 1, n, width, reach, 0)
-        odds = math.log(flat[spots[0]]) + math.log(w)
-        odds += _density(amounts[0], law) + _density(w - amounts[0], law) - _density(w, law)
-        return 2, odds + math.log(float(n) * side * side) - math.log(float(n + 1) * near)
+        places[q] = old
+        odds = math.log(flat[spots[0]]) + math.log(flat[spots[2]] / flat[old]) + math.log(w)
+        odds += _density(amounts[0], law) + _density(amounts[2], law) - _density(w, law)
+        return 3, odds + math.log(float(n) * side * side) - math.log(float(n + 1) * near)
     other, w_other = places[k], weights[k]
     if kind == _MERGE:
-        spots[0], amounts[0], whole = other, w, w + w_other
-        odds = _density(whole, law) - _density(w, law) - _density(w_other, law) - math.log(whole) - math.log(flat[old])
-        return 2, odds + math.log(float(n) * near) - math.log(float(n - 1) * side * side)
+        whole = w + w_other
+        part = w / whole
+        down, across = old // width - other // width, old % width - other % width
+        spots[0], amounts[0] = _moved(other, _nearest(part * down), _nearest(part * across), x), whole
+        spots[2], amounts[2] = other, -w_other
+        if spots[0] < 0:
+            return 0, 0.0
+        odds = _density(whole, law) - _density(w, law) - _density(w_other, law) - math.log(whole)
+        odds -= math.log(flat[old]) + math.log(flat[other] / flat[spots[0]])
+        return 3, odds + math.log(float(n) * near) - math.log(float(n - 1) * side * side)
     far = 2 * reaches[1] + 1
     spot = min(int(u[3] * far * far), far * far - 1)
     down, across = spot // far - reaches[1], spot % far - reaches[1]
@@ -202,11 +220,11 @@ def _apply(kind, q, k, n, places, weights, amounts, spots):  # type: ignore[no-u
     if kind in (_BIRTH, _SPLIT):
         places[n], weights[n] = spots[0], amounts[0]
         if kind == _SPLIT:
-            weights[q] -= amounts[0]
+            places[q], weights[q] = spots[2], amounts[2]
         return n + 1
     if kind in (_DEATH, _MERGE):
         if kind == _MERGE:
-            weights[k] += weights[q]
+            places[k], weights[k] = spots[0], amounts[0]
         places[q], weights[q] = places[n - 1], weights[n - 1]
         return n - 1
     places[q] = spots[0]

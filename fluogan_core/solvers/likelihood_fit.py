@@ -1,0 +1,339 @@
+"""The fit of the full likelihood: emissions of every frame are drawn, and x and b follow their averages."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+
+import numpy as np
+
+from ..backend.random import check_counters
+from ..backend.typing import Array, State
+from ..objective.blur import GaussianKernel
+from ..objective.prior import SparseEdges
+from ..objective.terms import Objective
+from ..physics.emissions import Brightness, EmissionChains, Moved, move_emissions
+from ..tuning import DEFAULT, Tuning
+from .brightness import BrightnessFit
+from .covariance_fit import CovariancePhase
+from .light import light_factor
+from .mixing import Mixing, mixing_of
+from .options import SolverOptions
+from .phase import Images, Stop, StopReason, record_of
+from .problem import Problem
+from .schema import ArrayOf, ListOf, NumberOf, Optional, Schema, prior_schema
+
+__all__ = ["LikelihoodPhase", "UnlessMixed"]
+
+log = logging.getLogger("fluogan_core")
+
+
+class LikelihoodPhase:
+    r"""Stochastic-approximation EM (Delyon, Lavielle and Moulines 1999) on the likelihood of eq. (1).
+
+    Every frame has a list of emissions (:mod:`fluogan_core.physics.emissions`), which goes on from sweep to sweep.  With S the
+    running average of the emissions per fine pixel and frame, a sweep ends with a step of z on
+
+    .. math:: s \sum_i \left((Gz)_i - S_i \log (Gz)_i\right) + \lambda_1 \|z\|_1 + \lambda_3 \sum_i e_i |(\nabla z)_i|,
+              \qquad z \ge 0,
+
+    whose gradient is s times the negative score, :math:`1 - E[z_i|y] / x_i`.  Steps are as long as z is bright, as in the EM
+    algorithm.  s is what the fit of mean and covariance multiplies its likelihood by, so that the priors are the same.  The
+    background is the low-pass of the photons that are not the emissions', by the same running average.
+
+    An emission's brightness is a gamma variable; its mean and shape are estimated along the way, so that neither the photons
+    per emission need to be known nor molecules to be on for whole frames.  x is the light: expected emissions times mean
+    brightness.
+
+    The result is an average over the steps, later ones weighing more, with the light of every structure set to that of the
+    mean frame (:mod:`fluogan_core.solvers.light`) unless the prior is the user's own.  It is given up where the chains of two
+    starts disagree (:mod:`fluogan_core.solvers.mixing`): averages of chains that do not mix are averages of where they began.
+
+    Everything but the prior and the blur runs on the CPU, whatever psi's backend; images are moved.
+
+    Parameters
+    ----------
+    problem : Problem
+    objective : Objective
+    options : SolverOptions
+        ``steps``, ``fidelity`` and ``seed`` are used here.
+    kernel : GaussianKernel
+        G, that of the fit of the mean.
+    tuning : Tuning
+
+    Attributes
+    ----------
+    brightness : Brightness
+        Its law, in units of psi's photons per emission.
+    chains : EmissionChains
+    mixing : Mixing or None
+        Of the chains, once the phase has ended.
+    """
+
+    name = "likelihood"
+
+    def __init__(
+        self, problem: Problem, objective: Objective, options: SolverOptions, kernel: GaussianKernel, tuning: Tuning = DEFAULT
+    ) -> None:
+        self.problem, self.objective, self.kernel, self.seed = problem, objective, kernel, options.seed
+        self.tuning, self.moves, self.light_tuning = tuning.likelihood_phase, tuning.emissions, tuning.covariance_phase
+        self.planned, self.taken = options.steps, 0
+        self.stop: Stop | None = None
+        self.backend = problem.psi.backend
+        self.counts = _without_bad_pixels(self.backend.to_host(problem.counts), problem.bad_pixels)
+        gain = problem.model.gain
+        self.photons = self.counts.sum(axis=(1, 2), dtype=np.float64) / gain
+        detection = problem.noise.variance / gain**2 * min(1.0, problem.noise.excess) ** 2
+        self.scale = np.float32(objective.fidelity / options.fidelity * detection)
+        # as in the fit of the mean, edges weigh more where the mean frame is noisier than its fluctuations explain
+        unexplained = problem.noise.unexplained**tuning.mean_phase.unexplained_power
+        self.edge_nats = self.tuning.edges * unexplained * options.total_variation / SolverOptions().total_variation
+        self.largest_column = float(self.backend.to_host(problem.psi.column_sums).max())
+        self.mixing: Mixing | None = None
+        self.timings = {"likelihood fit": 0.0}
+
+    def start(self, images: Images, *, fitted: bool = False) -> None:
+        """Begin at these images, without an emission; end at once if there is no light."""
+        self.first, t = images, self.tuning
+        self.fit = BrightnessFit(t)
+        total = float(images.x.sum(dtype=np.float64))
+        if fitted and not total > 0:
+            self.stop = Stop(StopReason.NO_LIGHT, 0)
+            return
+        if self.backend.name != "numpy":
+            log.info("the likelihood is fitted on the CPU; images are moved between %s and there", self.backend.device)
+        mean = np.float32(self.brightness.mean)
+        self.z, self.b = images.z / mean, images.b
+        self.dust = t.dust * max(total, 1e-12) / images.x.size
+        self.events = np.zeros(images.x.shape)
+        self.background = self.backend.to_host(images.b).astype(np.float64)
+        self.average_z, self.average_b = images.z, images.b
+        self.chains, self.sweeps = EmissionChains.empty(len(self.counts)), 0
+        self.prior = self.objective.prior.restarted(edges=self._edges())
+
+    @property
+    def brightness(self) -> Brightness:
+        return self.fit.law
+
+    def _edges(self) -> Array:
+        """Relative weight of an edge at every pixel: so many nats per edge as high as typical light."""
+        xp, x = self.backend.xp, self.first.x
+        weight = getattr(self.objective.prior, "total_variation", 0.0)
+        if not weight > 0 or not float(x.max()) > 0:
+            return xp.ones_like(x)
+        typical = float((x * x).sum(dtype=np.float64)) / float(x.sum(dtype=np.float64))
+        nats = self.edge_nats / typical
+        return xp.full_like(x, nats * float(self.scale) / (len(self.counts) * weight))
+
+    @property
+    def images(self) -> Images:
+        z = self.z * np.float32(self.brightness.mean)
+        return Images(z, self.kernel(z), self.b)
+
+    @property
+    def outcome(self) -> Images:
+        if not self.taken or (self.stop is not None and self.stop.reason is StopReason.NOT_MIXED):
+            return self.first
+        z, b = self.average_z, self.average_b
+        if isinstance(self.objective.prior, SparseEdges):
+            z = self._light_set(z, b)
+        return Images(z, self.kernel(z), b)
+
+    def _light_set(self, z: Array, b: Array) -> Array:
+        """The image with the light of every structure set to that of the mean frame."""
+        psi, noise, model, x = self.problem.psi, self.problem.noise, self.problem.model, self.kernel(z)
+        variance = psi.forward(x) + b + np.float32((model.noise_std / model.gain) ** 2)
+        variance = variance + np.float32(self.light_tuning.variance_floor) * variance.mean() + np.float32(1e-12)
+        good = self.backend.xp.asarray(~self.problem.bad_pixels, dtype=np.float32)
+        weight = np.float32(len(self.counts) / noise.unexplained**2) * good / variance
+        return z * light_factor(x, b, psi=psi, mean=self.problem.mean, weight=weight, tuning=self.light_tuning).factor
+
+    # -- steps ------------------------------------------------------------------------------------------------------------
+
+    def step(self) -> dict[str, float]:
+        """Take some sweeps of the chains, x and b after each of them."""
+        started, old, old_b = time.perf_counter(), self.z, self.b
+        for _ in range(self.tuning.sweeps):
+            moved = self._sweep()
+        self.taken += 1
+        if not math.isfinite(float(self.z.sum()) + float(self.b.sum())):
+            raise FloatingPointError(
+                f"x or b is not finite at step {self.taken} of the likelihood fit; take method='moments' instead"
+            )
+        images = self.images
+        share = min(1.0, 3.0 / self.taken)  # weights grow with the square of the step
+        self.average_z = self.average_z + np.float32(share) * (images.z - self.average_z)
+        self.average_b = self.average_b + np.float32(share) * (images.b - self.average_b)
+        terms = {"fidelity": -float(self.scale) * float(moved.likelihood.mean())}
+        record = record_of(
+            terms | self.prior.terms(self.z) | {"smoothness": self.objective.smoothness_of(self.b)},
+            step_x=float(self.z.max()) / float(self.scale),
+            residual=float(self.backend.xp.linalg.norm(self.objective.residual(images.x, images.b).ravel())),
+            change_x=_norm(self.z - old),
+            change_b=_norm(self.b - old_b),
+        )
+        self.stop = self._stopped()
+        self.timings["likelihood fit"] += time.perf_counter() - started
+        return record
+
+    def _intensity(self) -> np.ndarray:
+        """Expected emissions per fine pixel, nowhere 0: what is dark now may turn out to emit."""
+        return self.backend.to_host(self.kernel(self.z)).astype(np.float64) + self.dust
+
+    def _proposals(self) -> np.ndarray:
+        """Proposals per frame, by the frame's light: not by its emissions, which would make another chain of it."""
+        above = np.maximum(self.photons - float(self.b.sum(dtype=np.float64)), 0)
+        expected = above / (self.largest_column * self.brightness.mean)
+        return np.ceil(self.tuning.proposals + self.tuning.per_emission * expected).astype(np.int64)
+
+    def _sweep(self) -> Moved:
+        t, fine = self.tuning, self.problem.psi.fine_shape
+        check_counters(0, len(self.counts), self.sweeps)
+        x, b = self._intensity(), self.backend.to_host(self.b)
+        self.chains = self.chains.with_room()
+        moved = move_emissions(
+            self.chains,
+            self.counts,
+            self.problem.model,
+            x,
+            b,
+            self.brightness,
+            proposals=self._proposals(),
+            seed=self.seed,
+            step=self.sweeps,
+            tuning=self.moves,
+        )
+        self.sweeps += 1
+        share = 1.0 if self.sweeps <= t.forget else max(t.least_share, (self.sweeps - t.forget + 1.0) ** -t.decay)
+        self.events += share * (self.chains.image(fine) - self.events)
+        self.background += share * (b * moved.ratio - self.background)
+        self.fit.update(self.chains, share, free=2 * self.sweeps > t.forget)
+        asarray, scale = self.backend.asarray, self.scale
+        slope = self.kernel(asarray(1.0 - self.events / x, dtype=np.float32))
+        steps = self.backend.xp.maximum(self.z, np.float32(self.dust)) / scale
+        self.z = self.prior.step(self.z, scale * slope, steps).x
+        target = asarray(self.background, dtype=np.float32)
+        self.b = self.objective.background_step(target, 0 * target, max(float(self.background.mean()), 1e-9) / float(scale))
+        return moved
+
+    def _stopped(self) -> Stop | None:
+        if self.taken < self.planned:
+            return None
+        self.mixing = mixing_of(
+            self.chains,
+            self.counts,
+            self.problem.model,
+            self._intensity(),
+            self.backend.to_host(self.b),
+            self.brightness,
+            self._proposals(),
+            seed=self.seed,
+            step=self.sweeps,
+            tuning=self.tuning,
+            moves=self.moves,
+        )
+        if not self.mixing.mixed:
+            return Stop(StopReason.NOT_MIXED, self.taken, str(self.mixing))
+        law = self.brightness
+        log.info(
+            "the full likelihood: %.3g emissions per frame of %.4g photons, standard deviation %.2g of that; %s",
+            float(self.events.sum()),
+            law.mean * self.problem.psi.photons_per_emitter,
+            law.shape**-0.5,
+            self.mixing,
+        )
+        return Stop(StopReason.STEPS, self.taken)
+
+    def headline(self, record: dict[str, float]) -> str:
+        moved = record["change_x"] / max(_norm(self.z), 1e-30)
+        return f"likelihood fit, {self.chains.count.mean():.3g} emissions per frame, x moves by {100 * moved:.2g} % per step"
+
+    # -- state ------------------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> State:
+        if not self.taken:
+            return {"taken": 0}
+        chains = self.chains
+        return {
+            "taken": self.taken,
+            "sweeps": self.sweeps,
+            "first": list(self.first),
+            "images": [self.z, self.b, self.average_z, self.average_b],
+            "averages": [self.events, self.background],
+            "dust": self.dust,
+            "brightness": self.fit.state_dict(),
+            "chains": [chains.place, chains.bright, chains.count],
+            "prior": self.prior.state_dict(),
+        }
+
+    def schema(self, begun: bool) -> Schema:
+        if not begun:
+            return {"taken": NumberOf(0, whole=True)}
+        psi, frames = self.problem.psi, len(self.counts)
+        fine, image, background = ArrayOf(psi.fine_shape), ArrayOf(psi.fine_shape, low=0), ArrayOf(psi.shape, low=0)
+        return {
+            "taken": NumberOf(0, whole=True),
+            "sweeps": NumberOf(0, whole=True),
+            "first": ListOf((fine, image, background)),
+            "images": ListOf((image, background, image, background)),
+            "averages": ListOf((image, background)),
+            "dust": NumberOf(0),
+            "brightness": {"sums": Optional(ArrayOf((3,))), "mean": NumberOf(0), "shape": NumberOf(0)},
+            "chains": ListOf((ArrayOf((frames, None), low=0), ArrayOf((frames, None), low=0), ArrayOf((frames,), low=0))),
+            "prior": prior_schema(self.objective.prior),
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        self.taken = int(state["taken"])
+        if not self.taken:
+            return
+        asarray = self.backend.asarray
+        place, bright, count = (np.array(part) for part in state["chains"])
+        pixels = self.problem.psi.fine_shape[0] * self.problem.psi.fine_shape[1]
+        if place.shape != bright.shape or count.max(initial=0) > place.shape[1] or place.max(initial=0) >= pixels:
+            raise ValueError("the checkpoint's chains of emissions do not belong together; start anew without it")
+        self.chains = EmissionChains(place.astype(np.int32), bright.astype(np.float64), count.astype(np.int32))
+        self.sweeps, self.dust = int(state["sweeps"]), float(state["dust"])
+        self.first = Images(*(asarray(image) for image in state["first"]))
+        self.z, self.b, self.average_z, self.average_b = (asarray(image) for image in state["images"])
+        self.events, self.background = (np.array(image, dtype=np.float64) for image in state["averages"])
+        self.fit = BrightnessFit(self.tuning)
+        self.fit.load_state_dict(state["brightness"])
+        self.prior = self.objective.prior.restarted()
+        self.prior.load_state_dict(state["prior"], asarray)
+
+
+class UnlessMixed(CovariancePhase):
+    """The fit of mean and covariance, for where the likelihood's chains did not mix."""
+
+    likelihood: LikelihoodPhase
+
+    def start(self, images: Images, *, fitted: bool = False) -> None:
+        stop = self.likelihood.stop
+        if stop is None or stop.reason is not StopReason.NOT_MIXED:
+            self.stop = Stop(StopReason.NOT_NEEDED, 0)
+            return
+        log.warning("the likelihood's chains did not mix (%s): mean and covariance are fitted instead", stop.detail)
+        super().start(images, fitted=fitted)
+
+
+def _without_bad_pixels(counts: np.ndarray, bad: np.ndarray) -> np.ndarray:
+    """The frames with every bad pixel set to the mean of its good neighbours in the same frame.
+
+    The other fits give them no weight; a frame's likelihood has no weights, and a value that never changes would speak against
+    every emission nearby.
+    """
+    if not bad.any():
+        return np.ascontiguousarray(counts, dtype=np.float32)
+    counts, good = np.array(counts, dtype=np.float32), np.pad(~bad, 1)
+    padded = np.pad(counts, ((0, 0), (1, 1), (1, 1)))
+    for row, col in np.argwhere(bad):
+        near = good[row : row + 3, col : col + 3]
+        if near.any():
+            counts[:, row, col] = padded[:, row : row + 3, col : col + 3][:, near].mean(axis=1)
+    return counts
+
+
+def _norm(image: Array) -> float:
+    return float((image * image).sum(dtype=np.float64)) ** 0.5

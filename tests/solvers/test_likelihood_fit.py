@@ -1,0 +1,179 @@
+"""The likelihood phase: what it wins over mean and covariance, resumed runs, where it gives up."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+import fluogan_core as fg
+from fluogan_core.physics.emissions import EmissionChains
+from fluogan_core.solvers.brightness import BrightnessFit
+from fluogan_core.solvers.likelihood_fit import LikelihoodPhase
+from fluogan_core.solvers.mixing import Mixing, split_r_hat
+from fluogan_core.solvers.solver import Solver
+from fluogan_core.tuning import DEFAULT
+
+CAMERA = fg.Camera(gain=2.0, offset=100.0, noise_std=1.0)
+SMALL = fg.SolverOptions(method="likelihood", steps=4, warm_steps=60, tolerance=0.0)
+
+
+def tuned(**changes):
+    return dataclasses.replace(DEFAULT, likelihood_phase=dataclasses.replace(DEFAULT.likelihood_phase, **changes))
+
+
+#: Chains count as mixed, whatever they do.
+LENIENT = {"largest_r_hat": 1e9, "mixing_start": 2, "mixing_notes": 8, "mixing_sweeps": 1}
+
+
+def recorded(frames=60, kappa=300.0, emissions=2.0, seed=1, spread=False):
+    """A bar of rare, bright emissions; with ``spread``, each of a brightness of its own."""
+    psi = fg.Psi(fg.gaussian_psf(300, 100, 2, truncate=3), (12, 12), 2, photons_per_emitter=kappa, backend="numpy")
+    x = np.zeros(psi.fine_shape, np.float32)
+    x[6:18, 10:13] = emissions / 36
+    rng = np.random.default_rng(seed)
+    z = rng.poisson(x, (frames, *x.shape)).astype(np.float32)
+    if spread:
+        z = rng.gamma(np.maximum(3 * z, 1e-9), 1 / 3).astype(np.float32) * (z > 0)
+    y = CAMERA.gain * rng.poisson(np.maximum(psi.forward(z), 0) + 1.5) + CAMERA.offset
+    return psi, x, (y + rng.normal(0, CAMERA.noise_std, y.shape)).astype(np.float32)
+
+
+def lacks(found, x):
+    found, x = (gaussian_filter(image.astype(np.float64), 1) for image in (found, x))
+    return np.linalg.norm(found - x) / np.linalg.norm(x)
+
+
+@pytest.mark.parametrize("spread", [False, True], ids=["equal", "of many brightnesses"])
+def test_it_finds_more_than_mean_and_covariance_where_emissions_are_few_and_bright(spread):
+    """And their brightness, though psi says a third too much, and their light."""
+    psi, x, stack = recorded(frames=100, spread=spread)
+    given = {"camera": CAMERA, "psi": psi.replaced(photons_per_emitter=400.0)}
+    solver = Solver(stack, **given, options=fg.SolverOptions(method="likelihood", steps=30, warm_steps=800))
+    result = solver.run(progress=False)
+    moments = fg.reconstruct(stack, **given, progress=False)
+    assert result.stops["likelihood"].reason is fg.StopReason.STEPS, result.stop_reason
+    assert result.stops["covariance"].reason is fg.StopReason.NOT_NEEDED
+    scale = 400 / 300
+    assert lacks(result.x * scale, x) < 0.93 * min(lacks(image * scale, x) for image in (moments.x, moments.x_mean_fit))
+    law, phase = solver.phases[1].brightness, solver.phases[1]
+    assert law.mean * 400 == pytest.approx(300, rel=0.15)
+    assert law.shape < 8 if spread else law.shape > 8
+    light = (stack.mean(axis=0) - CAMERA.offset).sum() / CAMERA.gain
+    assert psi.replaced(photons_per_emitter=400.0).forward(result.x).sum() + result.b.sum() == pytest.approx(light, rel=0.01)
+    assert result.b.mean() == pytest.approx(1.5, rel=0.05)
+    assert phase.mixing.mixed
+    assert min(result.x.min(), result.b.min()) >= 0
+
+
+@pytest.mark.parametrize("stop_after", [30, 61, 63])
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, stop_after):
+    psi, _, stack = recorded()
+    more = {"psi": psi, "camera": CAMERA, "options": SMALL, "tuning": tuned(**LENIENT), "progress": False}
+    whole, path = fg.reconstruct(stack, **more), tmp_path / "checkpoint.pt"
+
+    def stop(solver, record):
+        if record["step"] == stop_after:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fg.reconstruct(stack, **more, callback=stop, checkpoint=path)
+    resumed = fg.reconstruct(stack, **more, checkpoint=path, resume=True)
+    for name in ("x", "b", "x_mean_fit"):
+        np.testing.assert_array_equal(getattr(resumed, name), getattr(whole, name))
+    for name in set(whole.history) - {"seconds"}:
+        np.testing.assert_array_equal(resumed.history[name], whole.history[name])
+    assert resumed.stop_reason == whole.stop_reason
+    other = fg.reconstruct(stack, **(more | {"options": dataclasses.replace(SMALL, seed=1)}))
+    assert not np.array_equal(other.x, whole.x)
+
+
+def test_a_state_of_chains_that_do_not_belong_together_is_refused():
+    psi, _, stack = recorded(frames=20)
+    given = {"psi": psi, "camera": CAMERA, "options": SMALL, "tuning": tuned(**LENIENT)}
+    solver = Solver(stack, **given)
+    for _ in range(61):
+        solver.step()
+    state = solver.state_dict()
+    state["phases"]["likelihood"]["chains"][2] = state["phases"]["likelihood"]["chains"][2] + 1000
+    with pytest.raises(ValueError, match="chains of emissions do not belong together"):
+        Solver(stack, **given).load_state_dict(state)
+
+
+def test_chains_that_do_not_mix_hand_over_to_mean_and_covariance(caplog):
+    psi, _, stack = recorded()
+    given = {"psi": psi, "camera": CAMERA, "progress": False}
+    strict = tuned(largest_r_hat=0.0, mixing_start=2, mixing_notes=8, mixing_sweeps=1)
+    result = fg.reconstruct(stack, **given, options=SMALL, tuning=strict)
+    assert result.stops["likelihood"].reason is fg.StopReason.NOT_MIXED
+    assert "likelihood's chains did not mix" in caplog.text
+    assert "given up after 4 steps, its chains did not mix (split R-hat " in result.stop_reason
+    instead = fg.reconstruct(stack, **given, options=dataclasses.replace(SMALL, method="moments", steps=4))
+    np.testing.assert_array_equal(result.x, instead.x)
+    assert result.stops["covariance"] == instead.stops["covariance"]
+
+
+def test_hundreds_of_emissions_that_overlap_are_given_up():
+    """In a few sweeps a chain that begins anew does not come to where the others are, and is not said to."""
+    psi, _, stack = recorded(frames=10, kappa=300.0, emissions=300.0)
+    options = dataclasses.replace(SMALL, steps=1)
+    phase = Solver(
+        stack, psi=psi, camera=CAMERA, options=options, tuning=tuned(mixing_start=1, mixing_notes=8, mixing_sweeps=1)
+    )
+    phase.run(progress=False)
+    assert phase.phases[1].stop.reason is fg.StopReason.NOT_MIXED
+    assert not phase.phases[1].mixing.mixed
+
+
+def test_split_r_hat_sees_another_level_and_a_drift():
+    rng = np.random.default_rng(3)
+    same = rng.normal(size=(2, 100, 30))
+    assert split_r_hat(same) < 1.02
+    assert split_r_hat(same + np.array([0.0, 1.5])[:, None, None]) > 1.15
+    assert split_r_hat(same + np.linspace(-1.5, 1.5, 100)[:, None]) > 1.15
+    still = np.ones((2, 10, 5))
+    assert split_r_hat(still, 0.05) < 1.0
+    assert Mixing(1.0, 1.3, 1.2).mixed is False
+
+
+def test_the_law_of_the_brightness_is_that_of_the_emissions():
+    rng, chains = np.random.default_rng(0), EmissionChains.empty(2000, 5)
+    chains.count[:], chains.bright[:] = 5, rng.gamma(6.0, 0.1, (2000, 5))
+    fit = BrightnessFit()
+    first = fit.law
+    assert first.mean_square / first.mean == pytest.approx(1.0)  # what covariances call the photons per emission
+    fit.update(chains, 1.0, free=False)
+    assert fit.law == first
+    fit.update(chains, 1.0, free=True)
+    assert fit.law.mean == pytest.approx(0.6, rel=0.02)
+    assert fit.law.shape == pytest.approx(6.0, rel=0.05)
+    chains.bright[:] = 0.7
+    fit.update(chains, 1.0, free=True)
+    assert fit.law.shape == DEFAULT.likelihood_phase.largest_shape
+
+
+def test_bad_pixels_are_not_data(monkeypatch):
+    """A pixel that stands still at what the mean frame lets expect would speak against every emission next to it."""
+    psi, _, stack = recorded(frames=20)
+    stack[:, 6, 5] = 4000.0
+    problem = fg.Problem.of(stack, psi=psi, camera=CAMERA)
+    assert problem.bad_pixels[6, 5]
+    solver = Solver(problem=problem, options=SMALL)
+    phase = solver.phases[1]
+    assert isinstance(phase, LikelihoodPhase)
+    near = problem.counts[:, 5:8, 4:7].reshape(20, 9)[:, [0, 1, 2, 3, 5, 6, 7, 8]]
+    np.testing.assert_allclose(phase.counts[:, 6, 5], near.mean(axis=1), rtol=1e-5)
+    others = np.ones((12, 12), bool)
+    others[6, 5] = False
+    np.testing.assert_array_equal(phase.counts[:, others], problem.counts[:, others])
+
+
+def test_options_say_which_phases_run():
+    assert SMALL.phases == ("mean", "likelihood", "covariance")
+    with pytest.raises(ValueError, match="does not use batch"):
+        dataclasses.replace(SMALL, batch=8)
+    psi, _, stack = recorded(frames=4)
+    with pytest.raises(ValueError, match="method='likelihood' trains no network"):
+        Solver(stack, psi=psi, camera=CAMERA, options=SMALL, critic=object())
