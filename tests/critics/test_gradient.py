@@ -110,6 +110,62 @@ def test_unbiased_estimators_reach_the_enumerated_gradient(method, rule):
         assert error.max() < 0.2
 
 
+# -- the best critic's answer: the score of the likelihood -------------------------------------------------------------
+
+
+def likelihood_of_frames(x, b, most_emissions=9, most_photons=24):
+    """p(y) and E[z | y] / x - 1 of every frame of three pixels, by summing over all emissions."""
+    counts = np.arange(most_photons + 1)
+    z = np.array(list(itertools.product(range(most_emissions + 1), repeat=3)), dtype=np.float64)
+    chance = poisson.pmf(z, np.asarray(x, float).ravel()).prod(axis=1)
+    law = poisson.pmf(counts, (TINY.forward(z[:, None, :])[:, 0] + np.asarray(b, float).ravel())[:, :, None])
+    density = np.einsum("z,za,zb,zc->abc", chance, *law.transpose(1, 0, 2), optimize=True)
+    weighted = [np.einsum("z,za,zb,zc->abc", chance * zi, *law.transpose(1, 0, 2), optimize=True) for zi in z.T]
+    return density, np.array([w / np.maximum(density, 1e-300) / xi - 1 for w, xi in zip(weighted, np.ravel(x))])
+
+
+class Looked(torch.nn.Module):
+    """A critic that is a table of all frames of three pixels."""
+
+    def __init__(self, table):
+        super().__init__()
+        self.table = torch.as_tensor(table)
+
+    def forward(self, y):
+        a, b, c = (y.reshape(len(y), 3) / GAIN).round().long().clamp(0, self.table.shape[0] - 1).T
+        return self.table[a, b, c]
+
+
+def test_equation_12_is_a_covariance_with_the_score_of_the_likelihood():
+    """For D = log p, by enumeration, and by the coupled estimator."""
+    density, score = likelihood_of_frames(X, B)
+    log_density = np.log(np.maximum(density, 1e-30))
+    critic = Looked(log_density)
+    by_score = np.einsum("abc,abc,iabc->i", density, log_density, score)
+    gx, _ = exact_gradients(X, B, critic)
+    np.testing.assert_allclose(gx, by_score, atol=1e-5)
+    assert np.abs(by_score).min() > 1e-3
+    model = fg.ForwardModel(TINY, gain=GAIN, epsilon=0.0)
+    got = fg.critic_gradient(critic, model, X, B, frames=4000, seed=3, with_error=True, method="coupled")
+    assert np.abs((got[0].ravel() - by_score) / got[2].ravel()).max() < 4
+    assert got[2].max() < 0.1
+
+
+def test_the_critic_that_is_the_ratio_of_densities_answers_with_the_score_of_the_recorded_frames():
+    """The gradient of the log likelihood, averaged over what is recorded, is eq. (12) for D = p_recorded / p_simulated."""
+    density, score = likelihood_of_frames(X, B)
+    recorded, _ = likelihood_of_frames(X * [1.2, 0.8, 1.0], B)
+    ratio = recorded / np.maximum(density, 1e-300) * (density > 1e-25)
+    gx, _ = exact_gradients(X, B, Looked(ratio))
+    of_recorded = np.einsum("abc,iabc->i", recorded, score)
+    np.testing.assert_allclose(gx, of_recorded, atol=1e-6)
+
+    def log_likelihood(x):
+        return float((recorded * np.log(np.maximum(likelihood_of_frames(x, B)[0], 1e-300))).sum())
+
+    np.testing.assert_allclose(of_recorded, central(log_likelihood, X), rtol=1e-4, atol=1e-6)
+
+
 # -- closed forms --------------------------------------------------------------------------------------------------------
 
 
