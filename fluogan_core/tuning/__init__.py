@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from .calibration import CalibrationTuning
+from .emissions import EmissionTuning, LikelihoodPhaseTuning
 
 __all__ = [
     "DEFAULT",
@@ -259,82 +260,6 @@ class CovariancePhaseTuning:
     light_iterations: int = 3
     clear_light: float = 3.0
     light_changed: float = 0.1
-
-
-@dataclass(frozen=True)
-class EmissionTuning:
-    """The moves of the chains of emissions (:mod:`fluogan_core.physics.emissions`).
-
-    They touch the time that a chain needs to forget where it began, not what it visits in the end.  No record.
-
-    Attributes
-    ----------
-    births, places, brightness, splits, pairs : float
-        Parts of the proposals: births and as many deaths; new places; new brightnesses; splits and as many mergers; exchanges
-        between two neighbours.
-    steps : (float, float, float)
-        Farthest new place, by three scales, standard deviations of the PSF.
-    reach : float
-        Neighbours, and the two parts of a split, lie within so many standard deviations of the PSF.
-    turns : (float, float, float)
-        Largest change of the logarithm of a brightness, by three scales.
-    """
-
-    births: float = 0.12
-    places: float = 0.4
-    brightness: float = 0.12
-    splits: float = 0.07
-    pairs: float = 0.1
-    steps: tuple[float, float, float] = (0.2, 0.6, 1.5)
-    reach: float = 1.5
-    turns: tuple[float, float, float] = (0.05, 0.2, 0.8)
-
-
-@dataclass(frozen=True)
-class LikelihoodPhaseTuning:
-    """The fit of the full likelihood.
-
-    Attributes
-    ----------
-    sweeps : int
-        Sweeps of the chains per step of the solver.
-    proposals, per_emission : float
-        Proposals per frame and sweep: these, and so many for each emission that the frame's light is worth.
-    forget : int
-        Sweeps of which only the last one counts: the chains begin without an emission.
-    decay, least_share : float
-        After those, a sweep's share of the running averages falls with this power of its number, to no less than this.
-    edges : float
-        An edge as high as the typical light costs so many nats per fine pixel of its length.  Pairs and bars.
-    dust : float
-        Where the image is dark it emits this part of its mean: what is dark now may turn out to emit.
-    first_shape, least_shape, largest_shape : float
-        Shape of the gamma law of the brightness: where it begins, and its bounds.
-    mixing_frames, mixing_start, mixing_notes, mixing_sweeps : int
-        Frames that get a second chain in the end; sweeps before notes are taken; notes, and sweeps before each of them.
-    least_variance : float
-        Of the number of emissions within a chain, see :mod:`fluogan_core.solvers.mixing`.
-    largest_r_hat : float
-        Chains count as mixed up to here.
-    """
-
-    sweeps: int = 5
-    proposals: float = 20.0
-    per_emission: float = 6.0
-    forget: int = 20
-    decay: float = 0.6
-    least_share: float = 0.05
-    edges: float = 4.0
-    dust: float = 1e-3
-    first_shape: float = 4.0
-    least_shape: float = 0.3
-    largest_shape: float = 200.0
-    mixing_frames: int = 32
-    mixing_start: int = 200
-    mixing_notes: int = 40
-    mixing_sweeps: int = 5
-    least_variance: float = 0.05
-    largest_r_hat: float = 1.2
 
 
 @dataclass(frozen=True)
