@@ -11,6 +11,8 @@ import pytest
 
 #: Hosts that may not load beside the pinned packages: `make test-interop` runs their tests in an environment of their own.
 APART = {"deepinv", "torchvision"}
+#: Hosts that need libraries of the system (libGL, libEGL, libxkbcommon), which no Python package brings.
+OF_SYSTEM = {"qtpy.QtWidgets"}
 
 
 def assert_nearly_prox(prox: Callable, penalty: Callable, v: np.ndarray) -> None:
@@ -45,6 +47,8 @@ def need(*packages: str) -> None:
             if package in APART:
                 why = f"{package} does not load beside the torch that is pinned ({error}); `make test-interop` runs this"
                 pytest.skip(why, allow_module_level=True)
+            if package in OF_SYSTEM:
+                pytest.skip(f"Qt does not load here ({error}): it needs libGL, libEGL and more", allow_module_level=True)
             if not may_be_missing(package):
                 raise
             pytest.skip(f"{package} is not installed (pip install 'fluogan-core[interop,napari]')", allow_module_level=True)
