@@ -22,7 +22,7 @@ from ._cases import airy, make_case
 from ._harness import Alternative, Options, Report, main
 
 PARTS = ("sampling", "Psi", "critic step", "critic on held-out frames", "differences", "prox and bookkeeping")
-#: Of a step of the default: fifty accelerated ones of both images.
+#: Of a step of the default: 25 accelerated ones of both images.
 OWN_PARTS = ("slope of the quadratic critic", "prox of x", "blur", "background", "the rest")
 #: Those that train; "coupled" takes many times longer; bench_estimators says how much.
 METHODS = ("linear", "corrected", "photon")

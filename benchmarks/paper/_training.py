@@ -36,11 +36,12 @@ def told_apart(recorded: np.ndarray, simulated: np.ndarray) -> float:
 def best_quadratic(field: Field, train: np.ndarray, x: np.ndarray, b: np.ndarray) -> Any:
     """The quadratic critic as a function of frames (S, M1, M2), (S,); from the training frames alone."""
     mean = train.mean(axis=0)
-    critic = QuadraticCritic(train, field.model, mean, block=max(mean.shape))
+    critic = QuadraticCritic(train, field.model, mean, window=max(mean.shape))
     critic.update_weights(x, b)  # the flicker is not measured: the simulated frames that it is compared with have the model's
-    light, (covariance,) = critic.moments.predicted(x, b, critic.flicker)
-    (tile,) = critic.tiles
-    linear, quadratic = tile.weight @ (light - mean).ravel(), critic._quadratic(tile, covariance)
+    light = field.model.psi.forward(x) + b
+    (covariance,) = critic.moments.predicted(x, light, critic.flicker, np.arange(1))
+    (weight,) = critic.weights
+    linear, quadratic = weight @ (light - mean).ravel(), 0.5 * weight @ (covariance - critic.recorded[0]) @ weight
 
     def values(frames: np.ndarray) -> np.ndarray:
         off = (frames - mean).reshape(len(frames), -1)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 import fluogan_core as fg
+from fluogan_core.critics.critic_value import CriticValue
 from fluogan_core.critics.quadratic import QuadraticCritic
 from fluogan_core.solvers.solver import Solver
 
@@ -65,8 +66,12 @@ def tries(small: dict[str, Any]) -> dict[str, Callable[[Field], Made]]:
 class _MeanAlone(QuadraticCritic):
     """Sees no covariance: the same weights, priors and steps on the mean frame."""
 
-    def _quadratic(self, tile: Any, covariance: Any) -> Any:
-        return np.zeros_like(covariance)
+    def slope(self, x: Any, b: Any) -> Any:
+        linear = self.trust * self.mean_weight * (self.model.psi.forward(x) + b - self.mean)
+        return self.model.psi.adjoint(linear), linear
+
+    def value(self, x: Any, b: Any, other: QuadraticCritic | None = None) -> CriticValue:
+        return CriticValue(super().value(x, b, other).mean, 0.0)
 
 
 class _Simulated(QuadraticCritic):
@@ -76,17 +81,16 @@ class _Simulated(QuadraticCritic):
 
     def update_weights(self, x: Any, b: Any) -> None:
         if not self.turns:
-            self._truth = self.mean, [tile.recorded for tile in self.tiles]
-        super().update_weights(x, b)
+            self._truth = self.mean, self.recorded
         y = self.model.sample(x, b, 450, seed=77, first_frame=450 * self.turns)
         self.turns += 1
         drawn = QuadraticCritic(y, self.model, y.mean(axis=0))
         mean, recorded = self._truth
         # the slope at x and b is then that of the simulated frames, and its change with them the model's
         self.mean = mean + self.model.mean(x, b) - drawn.mean
-        covariances = self.moments.predicted(x, b, self.flicker)[1]
-        for tile, covariance, theirs, target in zip(self.tiles, covariances, drawn.tiles, recorded):
-            tile.recorded = target + covariance - theirs.recorded
+        light, every = self.model.psi.forward(x) + b, np.arange(len(recorded))
+        self.recorded = recorded + self.moments.predicted(x, light, self.flicker, every) - drawn.recorded
+        super().update_weights(x, b)
 
 
 def _with(kind: type[QuadraticCritic], small: dict[str, Any]) -> Callable[[Field], Made]:

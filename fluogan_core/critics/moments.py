@@ -1,62 +1,46 @@
-"""Mean and covariance of frames, by tiles of the camera: those of recorded frames, and those that x and b predict."""
+"""Mean and covariance of frames, in windows of the camera: those of recorded frames, and those that x and b predict."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
+from ..backend.products import product
 from ..backend.typing import Array
-from ..physics.covariance import Part, Window, parts_of
+from ..physics.covariance import WindowCovariances
 from ..physics.forward import ForwardModel
+from ..physics.windows import windows_of
 from ..tuning import DEFAULT, QuadraticCriticTuning
 
-__all__ = ["Tile", "TiledMoments"]
+__all__ = ["WindowMoments"]
 
 
-@dataclass(eq=False)
-class Tile:
-    """A rectangle of the camera with n pixels.
-
-    Attributes
-    ----------
-    camera : (slice, slice)
-        Its rows and columns.
-    recorded : (n, n) float32
-        Covariance of the recorded frames, photons^2.
-    weight : (n, n) float32
-        W, the inverse of a predicted covariance, photons^-2.
-    """
-
-    camera: Window
-    recorded: Array
-    weight: Array
-
-
-class TiledMoments:
-    r"""Mean and covariances of the photons per frame, :math:`\mu = \Psi x + b` and, for each tile,
+class WindowMoments:
+    r"""Mean and covariances of the photons per frame, :math:`\mu = \Psi x + b` and, for each window,
 
     .. math:: \Sigma = \mathrm{diag}(\mu + \sigma^2) + \varphi\,\Psi\,\mathrm{diag}(x)\,\Psi^T.
 
     Parameters
     ----------
     model : ForwardModel
-    block : int, optional
-        Side of a tile, camera pixels.
-    parts : list of Part, optional
-        Those of the same Psi and block, to be shared.
+    side : int, optional
+        Of a window, camera pixels; that of ``tuning`` by default.
     bad_pixels : (M1, M2) bool on the host, optional
         Pixels that are given next to no weight.
     tuning : QuadraticCriticTuning, optional
 
     Attributes
     ----------
-    parts : list of Part
-        Groups of tiles that are computed together.
-    cameras : list of (slice, slice)
-        The tiles.
+    windows : fluogan_core.physics.windows.Windows
+    flickering : WindowCovariances
+        The map of x to the covariances that its flicker causes.
+    amplitude : (B, n) float32
+        Weight of each pixel in each window.
+    pixels : (B, n) int64
+        Flat camera pixels of the windows.
     read_variance : float32
         Variance of the read noise, photons^2.
     """
@@ -65,20 +49,22 @@ class TiledMoments:
         self,
         model: ForwardModel,
         *,
-        block: int | None = None,
-        parts: list[Part] | None = None,
+        side: int | None = None,
         bad_pixels: np.ndarray | None = None,
         tuning: QuadraticCriticTuning = DEFAULT.quadratic_critic,
     ) -> None:
-        self.model, self.tuning = model, tuning
+        self.model, self.tuning, asarray = model, tuning, model.backend.asarray
         self.read_variance = np.float32((model.noise_std / model.gain) ** 2)
-        xp = model.backend.xp
-        self.bad_pixels = None if bad_pixels is None or not bad_pixels.any() else xp.asarray(bad_pixels, dtype=np.float64)
-        self.parts = parts_of(model.psi, block) if parts is None else parts
-        self.cameras: list[Window] = [camera for part in self.parts for camera in part.cameras]
+        bad = None if bad_pixels is None or not bad_pixels.any() else bad_pixels
+        self.bad_pixels = None if bad is None else asarray(bad, dtype=np.float64)
+        self.windows = windows_of(model.psi.shape, tuning.window if side is None else side)
+        self.flickering = WindowCovariances(model.psi, self.windows)
+        self.amplitude = asarray(self.windows.amplitude, dtype=np.float32)
+        self.pixels = asarray(self.windows.pixels)
+        self._diagonal = model.backend.xp.arange(self.windows.pixels.shape[1])
 
-    def recorded(self, frames: Array) -> tuple[list[Tile], int]:
-        """Return the tiles with the covariances of recorded frames (T, M1, M2), counts, and their degrees of freedom.
+    def recorded(self, frames: Array) -> tuple[Array, int]:
+        """Return the covariances of recorded frames (T, M1, M2), counts, (B, n, n) float32, and their degrees of freedom.
 
         The mean of every chunk of frames is subtracted from it, because bleaching and drift are slower than a chunk.
         """
@@ -86,45 +72,65 @@ class TiledMoments:
         bounds = np.linspace(0, len(frames), max(1, len(frames) // length) + 1).round().astype(int)
         chunks = [frames[start:stop] for start, stop in pairwise(bounds)]
         centred = xp.concatenate([chunk - chunk.mean(axis=0) for chunk in chunks]) / np.float32(self.model.gain)
+        centred = centred.reshape(len(centred), -1)
         freedom = len(frames) - len(chunks)
-        found = []
-        for camera in self.cameras:
-            y = centred[(slice(None), *camera)].reshape(len(centred), -1)
-            found.append(Tile(camera, y.T @ y / np.float32(freedom), xp.eye(y.shape[1], dtype=np.float32)))
+        found = xp.empty((*self.pixels.shape, self.pixels.shape[1]), dtype=np.float32)
+        for number, pixels in enumerate(self.pixels):
+            y = centred[:, pixels]
+            found[number] = product(y.T, y) / np.float32(freedom)
         return found, freedom
 
-    def predicted(self, x: Array, b: Array, flicker: np.float32) -> tuple[Array, Iterator[Array]]:
-        """Return the mean (M1, M2), and an iterator over the tiles' covariances (n, n), in the order of ``cameras``."""
-        light = self.model.psi.forward(x) + b
+    def lit(self, x: Array, light: Array, flicker: Any) -> np.ndarray:
+        """Return the numbers of the windows where flicker adds to the variance of some pixel."""
+        variance = light + self.read_variance
+        share = np.float32(flicker) * self.model.psi.squared_forward(x) > np.float32(self.tuning.dark) * variance
+        return np.flatnonzero(self.model.backend.to_host(share.ravel()[self.pixels].any(axis=1)))
 
-        def covariances() -> Iterator[Array]:
-            for part in self.parts:
-                for camera, pairs in zip(part.cameras, part.pairs(x[part.fine])):
-                    covariance = flicker * pairs
-                    diagonal = self.model.backend.xp.arange(len(covariance))
-                    covariance[diagonal, diagonal] += light[camera].ravel() + self.read_variance
-                    yield covariance
+    def batches(self, chosen: Sequence[int] | np.ndarray) -> Iterator[np.ndarray]:
+        """Cut a list of windows into batches that fit into the memory that ``tuning`` allows."""
+        chosen = np.asarray(chosen, dtype=np.int64)
+        reach = [side.stop - side.start for side in self.flickering.reach]
+        each = 4 * (8 * self.pixels.shape[1] ** 2 + 2 * reach[0] * reach[1])
+        size = max(1, self.tuning.batch_bytes // each)
+        for start in range(0, len(chosen), size):
+            yield chosen[start : start + size]
 
-        return light, covariances()
+    def take(self, image: Array, chosen: np.ndarray) -> Array:
+        """Return an image's pixels in some windows, (B, n)."""
+        return image.ravel()[self.pixels[self.model.backend.asarray(chosen)]]
 
-    def pull(self, quadratics: list[Array]) -> Array:
-        """Return C_i^T Q C_i for every fine pixel i, (N1, N2), with a Q (n, n) for each tile."""
-        image, start = self.model.backend.xp.zeros(self.model.psi.fine_shape, dtype=np.float32), 0
-        for part in self.parts:
-            image[part.fine] += part.pull(quadratics[start : start + len(part.cameras)])
-            start += len(part.cameras)
-        return image
+    def gather(self, values: Array, chosen: np.ndarray) -> Array:
+        """Return the adjoint of :meth:`take`: (B, n) added up at their pixels, (M1, M2) float32."""
+        xp, shape = self.model.backend.xp, self.model.psi.shape
+        pixels = self.pixels[self.model.backend.asarray(chosen)]
+        total = xp.bincount(pixels.ravel(), weights=values.ravel(), minlength=shape[0] * shape[1])
+        return total.reshape(shape).astype(np.float32)
 
-    def invertible(self, camera: Window, covariance: Array) -> Array:
-        """Return a predicted covariance in float64 with a floor under its variances, so that no dark pixel dominates."""
-        xp = self.model.backend.xp
-        covariance = covariance.astype(np.float64)
-        diagonal = xp.arange(len(covariance))
-        typical = float(xp.diagonal(covariance).mean())
-        covariance[diagonal, diagonal] += self.tuning.variance_floor * typical + 1e-12
+    def predicted(self, x: Array, light: Array, flicker: Any, chosen: np.ndarray) -> Array:
+        """Return the covariances in some windows at a mean frame of ``light``, (B, n, n) float32."""
+        covariances = np.float32(flicker) * self.flickering.pairs(x, chosen)
+        covariances[:, self._diagonal, self._diagonal] += self.take(light, chosen) + self.read_variance
+        return covariances
+
+    def diagonal(self, matrices: Array) -> Array:
+        """Return the diagonals of matrices (B, n, n), (B, n)."""
+        return matrices[:, self._diagonal, self._diagonal]
+
+    def without_diagonal(self, matrices: Array) -> Array:
+        """Return a copy of matrices (B, n, n) with nothing on their diagonals."""
+        copy = matrices.copy()
+        copy[:, self._diagonal, self._diagonal] = 0
+        return copy
+
+    def invertible(self, covariances: Array, chosen: np.ndarray) -> Array:
+        """Return predicted covariances in float64 with a floor under their variances, so that no dark pixel dominates."""
+        covariances = covariances.astype(np.float64)
+        typical = self.diagonal(covariances).mean(axis=1, keepdims=True)
+        floor = self.tuning.variance_floor * typical + 1e-12
         if self.bad_pixels is not None:
-            covariance[diagonal, diagonal] += self.tuning.bad_pixel_variance * typical * self.bad_pixels[camera].ravel()
-        return covariance
+            floor = floor + self.tuning.bad_pixel_variance * typical * self.take(self.bad_pixels, chosen)
+        covariances[:, self._diagonal, self._diagonal] += floor
+        return covariances
 
     def detection_weight(self, light: Array) -> Array:
         """Return one over the variance of the detection noise at a mean of ``light``, (M1, M2) float32, with the same floor."""
@@ -135,8 +141,10 @@ class TiledMoments:
             variance = variance + self.tuning.bad_pixel_variance * typical * self.bad_pixels
         return (1.0 / variance).astype(np.float32)
 
-    def inverse(self, camera: Window, covariance: Array) -> Array:
-        """Return W, the inverse of a predicted covariance, (n, n) float32."""
+    def weights(self, covariances: Array, chosen: np.ndarray) -> Array:
+        """Return W, the inverse of predicted covariances, each row and column times the window's amplitude, float32."""
         backend = self.model.backend
         with backend.linalg_raises():
-            return backend.xp.linalg.inv(self.invertible(camera, covariance)).astype(np.float32)
+            inverses = backend.xp.linalg.inv(self.invertible(covariances, chosen))
+        fade = self.amplitude[backend.asarray(chosen)]
+        return inverses.astype(np.float32) * fade[:, :, None] * fade[:, None, :]

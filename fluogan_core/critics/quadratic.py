@@ -21,7 +21,10 @@ with :math:`\bar y, S` the mean and covariance of the recorded frames and
 those of the simulated ones (photons; epsilon is left out; :math:`\varphi` is 1 where the photons per emission are right and the
 frames independent, else it is measured).  Neither training nor simulated frames are needed, and the gradient of eq. (12) has no
 sampling error: one more emission adds :math:`C_i` to the mean and :math:`\mathrm{diag}(C_i) + \varphi\,C_i C_i^T` to the
-covariance.  The largest value is quadratic in x and b.  Large fields are cut into tiles, each with a critic of its own.
+covariance.  The largest value is quadratic in x and b.
+
+Fields larger than a window are covered with windows that overlap, each with a critic of its own whose W is faded towards the
+window's edges: a composite likelihood (Varin, Reid and Firth 2011) in which a pair of neighbouring pixels counts once.
 
 Why V and not W weighs the mean: the x that is sought is the light of the emissions that took place.  Given those, the mean
 frame has detection noise only, and the covariance of the frames is still as expected, because the variance of a Poisson
@@ -33,73 +36,46 @@ the light: molecules whose flicker is not that of the others would lose light to
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
+from collections.abc import Iterator
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from ..backend.arrays import backend_of
 from ..backend.checks import real_number, trailing_shape, whole_number
+from ..backend.products import product
 from ..backend.typing import Array
-from ..physics.covariance import Part
 from ..physics.forward import ForwardModel
 from ..stack import stack_of_field
 from ..tuning import DEFAULT, QuadraticCriticTuning
-from .moments import Tile, TiledMoments
+from .critic_value import CriticValue, QuadraticCriticLike
+from .moments import WindowMoments
+from .second_derivative import SecondDerivative
 
 __all__ = ["CriticValue", "QuadraticCritic", "QuadraticCriticLike"]
 
 
-class CriticValue(NamedTuple):
-    r"""The two terms of a quadratic critic's largest value, summed over the tiles.
+@dataclass(frozen=True, eq=False)
+class _Expansion:
+    """The images that the weights were taken at.
 
     Attributes
     ----------
-    mean : float
-        :math:`r^T V r / 2`, times the weight of the mean.
-    covariance : float
-        :math:`\mathrm{tr}(W E W E) / 4`.
+    x, b, light : arrays
+        The images, and the mean frame that they predict.
+    weights : (K, n, n) float32
+        Of the windows that take part.
+    of_frames : WeakKeyDictionary
+        For each critic whose frames were asked for: the covariance term's slopes in x and in the light, and the term
+        itself.
     """
 
-    mean: float
-    covariance: float
-
-
-@runtime_checkable
-class QuadraticCriticLike(Protocol):
-    """What the fit of mean and covariance needs of a quadratic critic; :class:`QuadraticCritic` is one.
-
-    x is (N1, N2) emissions per fine pixel and frame, b is (M1, M2) photons per camera pixel and frame, both on the critic's
-    backend.  Between two calls of :meth:`update_weights` and :meth:`measure_flicker` the value is a quadratic function of x
-    and b, and :meth:`slope` is its gradient.
-
-    Attributes
-    ----------
-    flicker : float
-        phi, the flicker of the recorded frames in units of the model's; a checkpoint stores it and sets it again.
-    """
-
-    flicker: Any
-
-    def update_weights(self, x: Array, b: Array) -> None:
-        """Take the inverse of the covariance that x and b predict as weights from now on."""
-
-    def slope(self, x: Array, b: Array) -> tuple[Array, Array]:
-        """Return the gradients of the value with respect to x and b, (N1, N2) and (M1, M2)."""
-
-    def curvature(self, x: Array) -> tuple[Array, float]:
-        """Return positive second derivatives, nearly: of each pixel of x, (N1, N2), and the largest one of b."""
-
-    def value(self, x: Array, b: Array, other: Self | None = None) -> CriticValue:
-        """Return the critic's value, or how this critic scores the frames of another one."""
-
-    def log_density(self, frames: Array, x: Array, b: Array) -> Array:
-        """Return the log density per pixel of each frame (S, M1, M2) of photons, (S,)."""
-
-    def measure_flicker(self, x: Array, b: Array) -> None:
-        """Set :attr:`flicker` from the recorded frames."""
-
-    def flicker_share(self, x: Array) -> float:
-        """Return the share of flicker in the variance of x's light, 0 to 1, NaN without light."""
+    x: Array
+    b: Array
+    light: Array
+    weights: Array
+    of_frames: WeakKeyDictionary[QuadraticCritic, tuple[Array, Array, float]]
 
 
 class QuadraticCritic:
@@ -115,10 +91,10 @@ class QuadraticCritic:
         The mean frame, photons; by default that of ``frames``.
     trust : float
         Weight of the mean's term, 0 or more: less than 1 where the mean frame is noisier than its fluctuations explain.
-    block : int, optional
-        Side of a tile, camera pixels; by default 16, or 8 where the PSF is not separable and pairs of pixels cost more.
+    window : int, optional
+        Side of a window, camera pixels; that of ``tuning`` by default.
     like : QuadraticCritic, optional
-        A critic of other frames with the same model and block: the pairs of Psi that it holds are shared.
+        A critic of other frames with the same model and windows: what it holds of Psi is shared.
     bad_pixels : (M1, M2) bool on the host, optional
         Pixels that are given next to no weight.
     tuning : QuadraticCriticTuning, optional
@@ -126,8 +102,14 @@ class QuadraticCritic:
 
     Attributes
     ----------
-    tiles : list of fluogan_core.critics.moments.Tile
-        The tiles, each with the covariance of its recorded frames and its weights.
+    moments : fluogan_core.critics.moments.WindowMoments
+        The windows, and what x and b predict in them.
+    recorded : (B, n, n) float32
+        Covariance of the recorded frames in each window, photons^2.
+    chosen : (K,) int64 on the host
+        Numbers of the windows that take part: those where flicker adds to the variance of some pixel.
+    weights : (K, n, n) float32
+        W of each of them, photons^-2: the inverse of a predicted covariance, rows and columns times the window's amplitude.
     mean_weight : (M1, M2) float32
         The diagonal of V, photons^-2; 1 before :meth:`update_weights`.
     flicker : float32
@@ -174,7 +156,7 @@ class QuadraticCritic:
         mean: Array | None = None,
         *,
         trust: float = 1.0,
-        block: int | None = None,
+        window: int | None = None,
         like: QuadraticCritic | None = None,
         bad_pixels: np.ndarray | None = None,
         tuning: QuadraticCriticTuning = DEFAULT.quadratic_critic,
@@ -190,36 +172,79 @@ class QuadraticCritic:
             raise ValueError(f"mean must be one frame of shape {psi.shape}, photons, got {tuple(mean.shape)}")
         if bad_pixels is not None:
             trailing_shape(bad_pixels, psi.shape, "bad_pixels", "the camera grid")
-        block = None if block is None else whole_number(block, "block", low=1)
-        parts: list[Part] | None = None if like is None else like.moments.parts
+        window = None if window is None else whole_number(window, "window", low=1)
         self.model, self.mean = model, mean
         self.trust = np.float32(real_number(trust, "trust", low=0))
         self.flicker = np.float32(1.0)
-        self.moments: TiledMoments = TiledMoments(model, block=block, parts=parts, bad_pixels=bad_pixels, tuning=tuning)
+        if like is None:
+            self.moments = WindowMoments(model, side=window, bad_pixels=bad_pixels, tuning=tuning)
+            self._second = SecondDerivative(self.moments)
+        else:
+            self.moments, self._second = like.moments, like._second
         self.mean_weight = backend.xp.ones(psi.shape, dtype=np.float32)
-        self.tiles, self.freedom = self.moments.recorded(frames.astype(np.float32, copy=False))
+        self.recorded, self.freedom = self.moments.recorded(frames.astype(np.float32, copy=False))
+        self.chosen = np.arange(len(self.recorded))
+        self.weights: Array | None = None
+        self._around: _Expansion | None = None
 
     @property
     def read_variance(self) -> np.float32:
         """Variance of the read noise, photons^2."""
         return self.moments.read_variance
 
-    def _quadratic(self, tile: Tile, covariance: Array) -> Array:
-        """W E W / 2: minus the critic's weights of products of two pixels."""
-        return np.float32(0.5) * (tile.weight @ (covariance - tile.recorded) @ tile.weight)
+    def _covariances(self, x: Array, b: Array) -> Iterator[tuple[np.ndarray, Array]]:
+        """Batches of the windows that take part, with the covariances that x and b predict there."""
+        light = self.model.psi.forward(x) + b
+        for batch in self.moments.batches(self.chosen):
+            yield batch, self.moments.predicted(x, light, self.flicker, batch)
 
     def update_weights(self, x: Array, b: Array) -> None:
         """Take the inverse of the covariance that x and b predict as W, and that of its detection noise as V, from now on.
+
+        Windows without flicker are left out from now on, until the weights are updated again.
 
         Parameters
         ----------
         x : (N1, N2) array, emissions per fine pixel and frame
         b : (M1, M2) array, photons per camera pixel and frame
         """
-        light, covariances = self.moments.predicted(x, b, self.flicker)
-        self.mean_weight = self.moments.detection_weight(light)
-        for tile, covariance in zip(self.tiles, covariances):
-            tile.weight = self.moments.inverse(tile.camera, covariance)
+        xp, moments = self.model.backend.xp, self.moments
+        light = self.model.psi.forward(x) + b
+        self.mean_weight = moments.detection_weight(light)
+        self.chosen = moments.lit(x, light, self.flicker)
+        n = self.recorded.shape[1]
+        self.weights = xp.empty((len(self.chosen), n, n), dtype=np.float32)
+        self._around = _Expansion(x, b, light, self.weights, WeakKeyDictionary())
+        self._expand(self._around, self, update=True)
+        self._second.update(self.weights, self.chosen, float(self.flicker))
+
+    def _expansion(self, other: QuadraticCritic) -> _Expansion:
+        """Return where the weights are from, with the covariance term there against another critic's frames."""
+        if self._around is None:
+            raise RuntimeError("the critic has no weights yet; call update_weights(x, b) first")
+        if other not in self._around.of_frames:
+            self._expand(self._around, other)
+        return self._around
+
+    def _expand(self, around: _Expansion, other: QuadraticCritic, *, update: bool = False) -> None:
+        """Find the covariance term and its slopes where the weights are from; update the weights before, if asked to."""
+        moments, backend = self.moments, self.model.backend
+        of_x = backend.xp.zeros(self.model.psi.fine_shape, dtype=np.float32)
+        of_light = backend.xp.zeros(self.model.psi.shape, dtype=np.float32)
+        total, start = 0.0, 0
+        for batch, covariances in self._covariances(around.x, around.b):
+            weights = around.weights[start : start + len(batch)]
+            start += len(batch)
+            if update:
+                weights[...] = moments.weights(covariances, batch)
+            number = backend.asarray(batch)
+            excess = covariances - other.recorded[number]
+            quadratics = np.float32(0.5) * product(product(weights, excess), weights)
+            mine = excess if other is self else covariances - self.recorded[number]
+            total += 0.5 * float((quadratics * mine).sum(dtype=np.float64))
+            of_light += moments.gather(moments.diagonal(quadratics), batch)
+            of_x += self.flicker * moments.flickering.pull(quadratics, batch)
+        around.of_frames[other] = (of_x, of_light, total)
 
     def measure_flicker(self, x: Array, b: Array) -> None:
         r"""Measure :math:`\varphi`, the flicker of these frames in units of what x predicts, on pairs of different pixels.
@@ -233,17 +258,16 @@ class QuadraticCritic:
         x : (N1, N2) array, emissions per fine pixel and frame
         b : (M1, M2) array, photons per camera pixel and frame
         """
-        xp = self.model.backend.xp
-        self.flicker = np.float32(1.0)
+        moments, self.flicker = self.moments, np.float32(1.0)
+        self.chosen = moments.lit(x, self.model.psi.forward(x) + b, self.flicker)
         recorded = predicted = 2.0 / self.freedom  # the variance of recorded / predicted is 2 / freedom / predicted
-        for tile, pairs in zip(self.tiles, self.moments.predicted(x, b, self.flicker)[1]):
-            weight = self.moments.inverse(tile.camera, pairs)
-            diagonal = xp.arange(len(pairs))
-            pairs[diagonal, diagonal] = 0
-            weighted = weight @ pairs @ weight
-            predicted += float((weighted * pairs).sum())
-            weighted[diagonal, diagonal] = 0
-            recorded += float((weighted * tile.recorded).sum())
+        for batch, covariances in self._covariances(x, b):
+            weights = moments.weights(covariances, batch)
+            pairs = moments.without_diagonal(covariances)
+            weighted = product(product(weights, pairs), weights)
+            predicted += float((weighted * pairs).sum(dtype=np.float64))
+            weighted = moments.without_diagonal(weighted)
+            recorded += float((weighted * self.recorded[self.model.backend.asarray(batch)]).sum(dtype=np.float64))
         self.flicker = np.float32(max(recorded / predicted, 0.0))
 
     def flicker_share(self, x: Array) -> float:
@@ -263,35 +287,12 @@ class QuadraticCritic:
         flicker = float(self.flicker) * float(psi.squared_forward(x).sum(dtype=np.float64))
         return flicker / (flicker + light) if light > 0 else math.nan
 
-    def curvature(self, x: Array) -> tuple[Array, float]:
-        r"""Return the second derivatives with respect to each pixel of x, nearly, and the largest one of b's.
-
-        Of :math:`\tfrac\varrho2 r^T V r + \tfrac14 tr(W E W E)`: :math:`\varrho\, C_i^T V C_i + \varphi^2 a^2 / 2` with
-        :math:`a = C_i^T W C_i` and :math:`\varrho` the weight of the mean.  The shot noise that an emission adds is left out.
-
-        Parameters
-        ----------
-        x : (N1, N2) array
-            Not used here: the value is quadratic.
-
-        Returns
-        -------
-        of_x : (N1, N2) float32
-            None below a millionth of the largest, so that a step may be divided by them.
-        of_b : float
-        """
-        xp = self.model.backend.xp
-        energy = self.moments.pull([tile.weight for tile in self.tiles])
-        of_mean = self.trust * self.model.psi.squared_adjoint(self.mean_weight)
-        of_x = of_mean + np.float32(0.5) * (self.flicker * energy) ** 2
-        largest = max(float(xp.diagonal(tile.weight).max()) for tile in self.tiles)
-        of_b = float(self.trust) * float(self.mean_weight.max()) + 0.5 * largest**2
-        return xp.maximum(of_x, self.moments.tuning.least_curvature * of_x.max()), of_b
-
     def slope(self, x: Array, b: Array) -> tuple[Array, Array]:
         """Return the gradients of the value with respect to x and b.
 
-        They are minus those of E[D], by eq. (12) with the optimal critic's weights.
+        They are minus those of E[D], by eq. (12) with the optimal critic's weights.  At the images of the last
+        :meth:`update_weights` they are exact; elsewhere the second derivative is that of
+        :class:`fluogan_core.critics.second_derivative.SecondDerivative`.
 
         Parameters
         ----------
@@ -302,17 +303,24 @@ class QuadraticCritic:
         -------
         slope_x, slope_b : (N1, N2) and (M1, M2) float32
             Per frame.
+
+        Raises
+        ------
+        RuntimeError
+            If the critic has no weights yet.
         """
-        xp, quadratics = self.model.backend.xp, []
-        light, covariances = self.moments.predicted(x, b, self.flicker)
-        linear = self.trust * self.mean_weight * (light - self.mean)
-        for tile, covariance in zip(self.tiles, covariances):
-            quadratics.append(self._quadratic(tile, covariance))
-            linear[tile.camera] += xp.diagonal(quadratics[-1]).reshape(linear[tile.camera].shape)
-        return self.model.psi.adjoint(linear) + self.flicker * self.moments.pull(quadratics), linear
+        psi = self.model.psi
+        around = self._expansion(self)
+        change = x - around.x
+        light = psi.forward(change) + (b - around.b)
+        of_x, of_light, _ = around.of_frames[self]
+        more_of_x, more_of_light = self._second.slope(change, light)
+        residual = around.light + light - self.mean
+        linear = self.trust * self.mean_weight * residual + of_light + more_of_light
+        return psi.adjoint(linear) + of_x + more_of_x, linear
 
     def value(self, x: Array, b: Array, other: QuadraticCritic | None = None) -> CriticValue:
-        r"""Return :math:`r^T V r / 2` and :math:`\mathrm{tr}(W E W E) / 4`, summed over the tiles.
+        r"""Return :math:`r^T V r / 2` and :math:`\mathrm{tr}(W E W E) / 4`, summed over the windows.
 
         Parameters
         ----------
@@ -327,18 +335,28 @@ class QuadraticCritic:
         -------
         CriticValue
             A tuple (mean, covariance) of floats.
+
+        Raises
+        ------
+        RuntimeError
+            If the critic has no weights yet.
         """
-        of_covariance, other = 0.0, self if other is None else other
-        light, covariances = self.moments.predicted(x, b, self.flicker)
-        weighted_residual = self.mean_weight * (light - self.mean)
-        of_mean = 0.5 * float(self.trust) * float((weighted_residual * (light - other.mean)).sum(dtype=np.float64))
-        for tile, covariance, other_tile in zip(self.tiles, covariances, other.tiles):
-            weighted, other_weighted = (tile.weight @ (covariance - t.recorded) for t in (tile, other_tile))
-            of_covariance += 0.25 * float((weighted * other_weighted.T).sum())
+        other = self if other is None else other
+        self._expansion(self)
+        around = self._expansion(other)
+        mine, theirs = around.of_frames[self], around.of_frames[other]
+        change = x - around.x
+        light = self.model.psi.forward(change) + (b - around.b)
+        of_covariance = theirs[2]
+        for at, more, own, others in zip((change, light), self._second.slope(change, light), mine, theirs):
+            of_covariance += 0.5 * float(((own + others + more) * at).sum(dtype=np.float64))
+        residual = around.light + light
+        weighted = self.mean_weight * (residual - self.mean)
+        of_mean = 0.5 * float(self.trust) * float((weighted * (residual - other.mean)).sum(dtype=np.float64))
         return CriticValue(of_mean, of_covariance)
 
     def log_density(self, frames: Array, x: Array, b: Array) -> Array:
-        """Return the Gaussian log density of each frame per pixel, without its constants.
+        """Return the Gaussian log density of each frame per pixel, without its constants: the mean over all windows.
 
         A proper score of x and b where the frames are others than those that they were fitted to.
 
@@ -353,14 +371,21 @@ class QuadraticCritic:
         -------
         (S,) float64
             Nats per pixel.
+
+        Raises
+        ------
+        numpy.linalg.LinAlgError
+            If what x and b predict is no covariance.
         """
-        xp = self.model.backend.xp
-        total = xp.zeros(len(frames))
-        light, covariances = self.moments.predicted(x, b, self.flicker)
-        for tile, covariance in zip(self.tiles, covariances):
-            residual = frames[(slice(None), *tile.camera)] - light[tile.camera]
-            with self.model.backend.linalg_raises():
-                factor = xp.linalg.cholesky(self.moments.invertible(tile.camera, covariance))
-                whitened = xp.linalg.solve(factor, residual.reshape(len(frames), -1).astype(np.float64).T)
-            total -= 0.5 * (whitened * whitened).sum(axis=0) + float(xp.log(xp.diagonal(factor)).sum())
-        return total / self.mean.size
+        backend, moments = self.model.backend, self.moments
+        xp, total = backend.xp, backend.xp.zeros(len(frames))
+        light = self.model.psi.forward(x) + b
+        residuals = (frames - light).reshape(len(frames), -1)
+        for batch in moments.batches(np.arange(len(self.recorded))):
+            covariances = moments.predicted(x, light, self.flicker, batch)
+            for number, covariance in zip(batch, moments.invertible(covariances, batch)):
+                with backend.linalg_raises():
+                    factor = xp.linalg.cholesky(covariance)
+                    whitened = xp.linalg.solve(factor, residuals[:, moments.pixels[int(number)]].astype(np.float64).T)
+                total -= 0.5 * (whitened * whitened).sum(axis=0) + float(xp.log(xp.diagonal(factor)).sum())
+        return total / moments.windows.pixels.size

@@ -55,8 +55,11 @@ class CovariancePhase:
     covariances would draw them as grains, and two lines that the mean alone holds apart stay apart.  Where nearly all of the
     variance is flicker, the edges that the mean shows are those of single molecules, and count no more than others.
 
-    Every pixel of x has a step size of its own.  Where the image is dark the critic reacts to a single molecule; where it is
-    bright it takes many, and the slope changes far more slowly.  One step size for all would be as short as in the dark.
+    Every pixel of x has a step size of its own, longer where the image is bright (:meth:`_measure_step_sizes`).  One step size
+    for all would be as short as the critic needs it in the dark, where it reacts to a single molecule.
+
+    The phase ends where two steps in a row each lower what is minimised by less than a small part of what all have lowered it
+    by.
 
     Parameters
     ----------
@@ -126,6 +129,7 @@ class CovariancePhase:
         self.acceleration = Acceleration(images.z, images.b)
         self.weights_at = (images.x, images.b)
         self.steps_x, self.step_b = 0 * images.z, math.nan
+        self.objective_at, self.gained, self.idle = math.inf, 0.0, 0
         for critic in self._critics:
             critic.measure_flicker(images.x, images.b)
         self.prior = self.objective.prior.restarted(edges=self._edges())
@@ -175,6 +179,7 @@ class CovariancePhase:
         if updated:
             self._update_weights(self.x, self.acceleration.current[1])
             self._measure_step_sizes()
+            self.objective_at = self._value(*self.acceleration.current)
         old = self.acceleration.current
         for _ in range(self.tuning.inner):
             self._iterate()
@@ -187,8 +192,13 @@ class CovariancePhase:
             )
         self.taken += 1
         seen, held_out = self.judge()
+        terms = self._terms(z, b)
+        gained, self.objective_at = self.objective_at - sum(terms.values()), sum(terms.values())
+        self.gained += gained
+        # one step alone may gain little: the first after the momentum was dropped
+        self.idle = self.idle + 1 if gained <= self.tuning.settled * self.gained else 0
         record = record_of(
-            self._terms(z, b),
+            terms,
             step_x=float(self.steps_x.max()),
             step_b=self.step_b,
             residual=float(self.xp.linalg.norm(self.objective.residual(self.x, b).ravel())),
@@ -197,7 +207,7 @@ class CovariancePhase:
             w_train=seen,
             w_held_out=held_out,
         )
-        self.stop = self._stopped(settled=updated and change_z <= self.tuning.settled * _norm(z), updated=updated)
+        self.stop = self._stopped(settled=self.idle > 1, updated=updated)
         self.timings["covariance fit"] += time.perf_counter() - started
         return record
 
@@ -221,6 +231,10 @@ class CovariancePhase:
                 100 * largest,
             )
         return stop
+
+    def _value(self, z: Array, b: Array) -> float:
+        """What is minimised, under the critic's present weights."""
+        return sum(self._terms(z, b).values())
 
     def _terms(self, z: Array, b: Array) -> dict[str, float]:
         of_mean, of_covariance = (float(self.scale) * value for value in self.critic.value(self.x, b))
@@ -270,21 +284,32 @@ class CovariancePhase:
         self.critic.update_weights(x, b)
 
     def _measure_step_sizes(self) -> None:
-        """Find the safe step sizes under the critic's present weights, each pixel's in the ratio of its own curvature.
+        """Find safe step sizes under the critic's present weights, longer where the image is bright.
 
-        Their length comes from a power iteration on the second derivative in those units.
+        The entries of the second derivative H are 0 or more, so that for images t above 0 the diagonal matrix of
+        :math:`(H t)_i / t_i` is nowhere below H (De Pierro 1995).  With t the image itself on a pedestal, a bright pixel takes
+        most of what its neighbourhood may change.  What that bound leaves is measured by a power iteration in those units.
         """
-        xp, critic, b = self.xp, self.critic, self.acceleration.current[1]
-        curvature_x, curvature_b = critic.curvature(self.x)
-        across, ratio = 1 / xp.sqrt(curvature_x), np.float32(1 / math.sqrt(curvature_b))
-        zero_x, zero_b = critic.slope(xp.zeros_like(self.x), xp.zeros_like(b))
-        u, v, norm = xp.ones_like(self.x), xp.ones_like(b), 1.0
-        for _ in range(self.tuning.power_iterations):
-            slope_x, slope_b = critic.slope(self.kernel(across * u), ratio * v)
-            u, v = across * self.kernel(slope_x - zero_x), ratio * (slope_b - zero_b)
+        t, (z, b) = self.tuning, self.acceleration.current
+        brightness = float((z * z).sum(dtype=np.float64)) / max(float(z.sum(dtype=np.float64)), 1e-30)
+        image, even = z + np.float32(t.pedestal * brightness + 1e-30), self.xp.ones_like(b)
+        zero_x, zero_b = self.critic.slope(0 * self.x, 0 * b)
+
+        def second(of_z: Array, of_b: Array) -> tuple[Array, Array]:
+            slope_x, slope_b = self.critic.slope(self.kernel(of_z), of_b)
+            return self.kernel(slope_x - zero_x), slope_b - zero_b
+
+        curvature_x = second(image, 0 * even)[0] / image
+        curvature_x = self.xp.maximum(curvature_x, np.float32(t.least_curvature) * curvature_x.max())
+        curvature_b = float(second(0 * image, even)[1].max())
+        across, ratio = 1 / self.xp.sqrt(curvature_x), np.float32(1 / math.sqrt(curvature_b))
+        u, v, norm = image / across, even, 1.0
+        for _ in range(t.power_iterations):
+            u, v = second(across * u, ratio * v)
+            u, v = across * u, ratio * v
             norm = math.sqrt(float((u * u).sum(dtype=np.float64)) + float((v * v).sum(dtype=np.float64)))
             u, v = u / np.float32(norm), v / np.float32(norm)
-        longest = 1.0 / (self.tuning.margin * norm * float(self.scale))
+        longest = 1.0 / (t.margin * norm * float(self.scale))
         self.steps_x = (np.float32(longest) / curvature_x).astype(np.float32)
         self.step_b = longest / curvature_b
 
@@ -313,6 +338,8 @@ class CovariancePhase:
             "weights_at": list(self.weights_at),
             "steps_x": self.steps_x,
             "step_b": self.step_b,
+            "objective": [self.objective_at, self.gained],
+            "idle": self.idle,
             "prior": self.prior.state_dict(),
             "flicker": [float(critic.flicker) for critic in self._critics],
         }
@@ -330,6 +357,8 @@ class CovariancePhase:
             "weights_at": ListOf((image, background)),
             "steps_x": image,
             "step_b": NumberOf(0),
+            "objective": ListOf((NumberOf(), NumberOf())),
+            "idle": NumberOf(0, whole=True),
             "prior": prior_schema(self.objective.prior),
             "flicker": ListOf(tuple(NumberOf(0) for _ in self._critics)),
         }
@@ -344,6 +373,8 @@ class CovariancePhase:
         self.acceleration = Acceleration(self.first.z, self.first.b)
         self.acceleration.load_state_dict(state["acceleration"], asarray)
         self.steps_x, self.step_b = asarray(state["steps_x"]), float(state["step_b"])
+        self.objective_at, self.gained = (float(value) for value in state["objective"])
+        self.idle = int(state["idle"])
         for critic, flicker in zip(self._critics, state["flicker"]):
             critic.flicker = np.float32(flicker)
         self.prior = self.objective.prior.restarted()

@@ -40,8 +40,8 @@ class SolverOptions:
         FISTA steps on the mean before the critic is switched on.  By default as many as the stack's light deserves, 30 times
         the signal-to-noise of its mean frame and at most 3000.
     steps : int
-        At most so many image steps with the critic; with ``"moments"`` each is fifty accelerated ones, and the phase ends
-        where they no longer change anything; with ``"likelihood"`` each is some sweeps over the emissions of all frames.
+        At most so many image steps with the critic; with ``"moments"`` each is 25 accelerated ones, and the phase ends
+        where they gain next to nothing; with ``"likelihood"`` each is some sweeps over the emissions of all frames.
     critic_steps : int
         Adam steps of the critic before each image step.
     batch : int

@@ -18,7 +18,7 @@ from .weights import Weights
 __all__ = ["VERSION", "Stateful", "restore", "state_of"]
 
 #: Of the layout of :func:`state_of`.
-VERSION = 6
+VERSION = 7
 
 
 class Stateful(Protocol):

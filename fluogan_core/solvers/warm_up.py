@@ -48,6 +48,7 @@ def warm_up(backend: str | Backend = "auto") -> float:
     # imported here: torch is among them
     from ..critics.gradient import critic_differences, critic_gradient
     from ..critics.network import Critic
+    from ..critics.quadratic import QuadraticCritic
     from ..objective.prox import prox_step, prox_total_variation
 
     home, started = get_backend(backend), time.perf_counter()
@@ -70,6 +71,9 @@ def warm_up(backend: str | Backend = "auto") -> float:
     critic = Critic(shape, channels=4, depth=2).to(home.device)
     critic_differences(critic, y, model.gain)
     critic_gradient(critic, model, home.asarray(x, dtype=np.float32), home.asarray(b, dtype=np.float32), 2, method="corrected")
+    quadratic, image = QuadraticCritic(y, model), home.asarray(x, dtype=np.float32)
+    quadratic.update_weights(image, home.asarray(b, dtype=np.float32))
+    quadratic.slope(image, home.asarray(b, dtype=np.float32))
     home.synchronize()
     seconds = time.perf_counter() - started
     log.info("kernels are ready on %s after %.1f s", home.device, seconds)

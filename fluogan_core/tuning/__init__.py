@@ -20,7 +20,6 @@ __all__ = [
     "DEFAULT",
     "CalibrationTuning",
     "CovariancePhaseTuning",
-    "CovarianceTuning",
     "EmissionTuning",
     "EstimatorTuning",
     "LatticeTuning",
@@ -33,28 +32,6 @@ __all__ = [
     "SweepTuning",
     "Tuning",
 ]
-
-
-@dataclass(frozen=True)
-class CovarianceTuning:
-    """Of the covariances of pixels (:mod:`fluogan_core.physics.covariance`).
-
-    Each number trades time and memory; the larger a tile, the more pairs of pixels are compared.
-
-    Attributes
-    ----------
-    separable_tile : int
-        Side of a tile where the PSF is separable, camera pixels.  Twice the diameter of usual PSFs, so that most of the pairs
-        that share light lie in one tile.
-    other_tile : int
-        The same where the PSF is not separable and a pair costs more.
-    group_side : int
-        Side of the group of tiles that is transformed at once where the PSF is not separable, camera pixels.
-    """
-
-    separable_tile: int = 16
-    other_tile: int = 8
-    group_side: int = 64
 
 
 @dataclass(frozen=True)
@@ -72,15 +49,32 @@ class QuadraticCriticTuning:
     bad_pixel_variance : float
         The same of bad pixels: so large that their weight vanishes in float32, so small that the matrix can be inverted in
         float64.
-    least_curvature : float
-        The second derivative of a pixel of x counts as no less than this part of the largest, since steps are divided by it.
-        No record.
+    window : int
+        Side of a window, camera pixels.  Blinking fields of 32 x 32 pixels: held-out scores and distances of lines at 12 are
+        those at 16 (and those of tiles of 16 without overlap); at 8 a tenth of what covariances win is lost.
+    dark : float
+        A window is left out where flicker adds less than this part to the variance of each of its pixels.  No record.
+    reach_fwhm : float
+        Second derivatives of pixels further apart than this part of the PSF's width are left out: of x with itself, W C_i being
+        about as narrow as the PSF.  Blinking fields: 2 % of their sum.
+    beside : float
+        Second derivatives of x are seen in a window as far beside it as this many standard deviations of the PSF.  No record.
+    node_error : float
+        Columns of Psi are read off a lattice as coarse as interpolates pairs of their entries within this part of the largest,
+        for second derivatives only: these decide how fast a fit converges, and not where.  No record.
+    batch_bytes : int
+        Windows are computed together as far as they fit into this many bytes.
     """
 
     frames_per_chunk: int = 25
     variance_floor: float = 1e-3
     bad_pixel_variance: float = 1e9
-    least_curvature: float = 1e-6
+    window: int = 12
+    dark: float = 1e-3
+    reach_fwhm: float = 0.95
+    beside: float = 2.0
+    node_error: float = 2e-3
+    batch_bytes: int = 2**26
 
 
 @dataclass(frozen=True)
@@ -208,7 +202,7 @@ class CovariancePhaseTuning:
     Attributes
     ----------
     inner : int
-        Accelerated iterations per step of the solver: as many as pay for one look at the step sizes.
+        Accelerated iterations per step of the solver: as many as pay for one update of the weights.
     edges : float
         Edges weigh up to this many times as much as in the fit of the mean, where all of the variance is flicker.  Pairs and
         bars.  With 9, blinking pairs 150 nm apart merge; with 3, bars of few bright emissions come out as grains.
@@ -222,9 +216,16 @@ class CovariancePhaseTuning:
         Of the second derivative, for the step sizes.
     margin : float
         The step sizes are this much shorter than the power iteration allows: it approaches its limit from below.
+    pedestal : float
+        What is added to the image where step sizes go with it, in units of its typical brightness: the less, the longer the
+        steps in bright light and the shorter those in the dark.  Pairs: 0.015 needs fewer iterations than 0.05, for the same
+        images.
+    least_curvature : float
+        The second derivative of a pixel of x counts as no less than this part of the largest, since steps are divided by it.
+        No record.
     settled : float
-        The phase ends where the images move by less than this, relative to themselves, in a step after an update of the
-        weights.  Pairs and bars: images at 7e-3 and at a fifth of it are the same to the eye and in the score.
+        The phase ends where two steps in a row each lower what is minimised by less than this part of what all have lowered it
+        by.  Pairs and bars.
     least_flicker : float
         Share of flicker in the variance of the molecules' light below which the phase is left out: covariances then say
         nothing that the mean does not.  Double Poisson frames of one photon per emission (share below 0.06) against blinking.
@@ -243,15 +244,17 @@ class CovariancePhaseTuning:
         The log says so where the light of a structure had to be changed by more than this part.
     """
 
-    inner: int = 50
+    inner: int = 25
     edges: float = 4.0
     all_flicker: float = 2.0 / 3.0
     drawn: float = 0.25
     flat: int = 2
     steep: int = 8
-    power_iterations: int = 20
+    power_iterations: int = 12
     margin: float = 1.05
-    settled: float = 7e-3
+    pedestal: float = 0.015
+    least_curvature: float = 1e-6
+    settled: float = 0.01
     least_flicker: float = 0.1
     worse: float = 2.0
     hopeless: float = 5.0
@@ -310,7 +313,6 @@ class Tuning:
     Attributes
     ----------
     calibration : CalibrationTuning
-    covariance : CovarianceTuning
     estimators : EstimatorTuning
     lattice : LatticeTuning
     quadratic_critic : QuadraticCriticTuning
@@ -334,7 +336,6 @@ class Tuning:
     """
 
     calibration: CalibrationTuning = field(default_factory=CalibrationTuning)
-    covariance: CovarianceTuning = field(default_factory=CovarianceTuning)
     estimators: EstimatorTuning = field(default_factory=EstimatorTuning)
     lattice: LatticeTuning = field(default_factory=LatticeTuning)
     quadratic_critic: QuadraticCriticTuning = field(default_factory=QuadraticCriticTuning)

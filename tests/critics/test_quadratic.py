@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 
@@ -11,10 +12,14 @@ from scenes import scene
 
 import fluogan_core as fg
 from fluogan_core.critics.quadratic import QuadraticCritic, QuadraticCriticLike
+from fluogan_core.tuning import DEFAULT
+
+#: Second derivatives of every pair of pixels, from every fine pixel.
+WHOLE = dataclasses.replace(DEFAULT.quadratic_critic, reach_fwhm=9.0, beside=9.0, node_error=0.0)
 
 
 def critic_of(model, frames, **more):
-    return QuadraticCritic(frames, model, frames.mean(axis=0), **more)
+    return QuadraticCritic(frames, model, frames.mean(axis=0), **({"tuning": WHOLE} | more))
 
 
 def moments(model, x, b):
@@ -30,11 +35,11 @@ def test_the_slope_is_eq_12_summed_over_the_photons_of_one_more_emission():
     model, x, b, frames = scene(shape=(2, 2), factor=2, kappa=1.0, psf=np.ones((3, 3)))
     critic = critic_of(model, frames)
     critic.update_weights(x * 1.5, b)
-    (tile,) = critic.tiles
+    (recorded,), (weight,) = critic.recorded, critic.weights
     mean, covariance, columns = moments(model, x, b)
-    w = tile.weight.astype(np.float64)
+    w = weight.astype(np.float64)
     linear = -critic.mean_weight.ravel().astype(np.float64) * (mean - frames.mean(axis=0).ravel())
-    quadratic = -w @ (covariance - tile.recorded) @ w
+    quadratic = -w @ (covariance - recorded) @ w
     most = 10  # more than nine photons where at most one is expected: less than 1e-6
     counts = np.array(list(itertools.product(range(most), repeat=4)))
     factorials = np.array([math.factorial(k) for k in range(most)], dtype=np.float64)
@@ -72,21 +77,21 @@ def test_no_quadratic_critic_does_better(rng):
     model, x, b, frames = scene()
     critic = critic_of(model, frames)
     critic.update_weights(x * 0.5, b)
-    (tile,) = critic.tiles
+    (recorded,), (weight,) = critic.recorded, critic.weights
     mean, covariance, _ = moments(model, x, b)
-    values, vectors = np.linalg.eigh(tile.weight.astype(np.float64))
+    values, vectors = np.linalg.eigh(weight.astype(np.float64))
     root = (vectors * np.sqrt(values)) @ vectors.T
     detection = np.sqrt(critic.mean_weight.ravel().astype(np.float64))
 
     def told(v, m):
         """E[D recorded] - E[D simulated] less the penalty."""
         apart = (v * detection) @ (frames.mean(axis=0).ravel() - mean) + 0.5 * np.trace(
-            root @ m @ root @ (tile.recorded - covariance)
+            root @ m @ root @ (recorded - covariance)
         )
         return apart - 0.5 * (v @ v) - 0.25 * (m * m).sum()
 
     v = -detection * (mean - frames.mean(axis=0).ravel())
-    m = -root @ (covariance - tile.recorded) @ root
+    m = -root @ (covariance - recorded) @ root
     best = told(v, m)
     assert sum(critic.value(x, b)) == pytest.approx(best, rel=1e-4)
     for size in (1e-2, 1.0):
@@ -107,15 +112,15 @@ def test_the_mean_is_weighed_by_detection_noise_whatever_the_flicker():
 
 
 @pytest.mark.parametrize("psf", [None, np.array([[0, 1, 0], [1, 3, 2], [0, 1, 1.0]])], ids=["separable", "any"])
-@pytest.mark.parametrize("block", [16, 3])
+@pytest.mark.parametrize("window", [16, 3])
 @pytest.mark.parametrize(("trust", "flicker"), [(1.0, 1.0), (0.2, 0.4), (30.0, 2.5)])
-def test_the_slope_is_the_values_derivative(psf, block, trust, flicker, rng):
+def test_the_slope_is_the_values_derivative(psf, window, trust, flicker, rng):
     """The value is quadratic: central differences are exact but for rounding, 1e-7 of the value over the step."""
     model, x, b, frames = scene(psf=psf)
-    critic = critic_of(model, frames, block=block, trust=trust)
+    critic = critic_of(model, frames, window=window, trust=trust, tuning=DEFAULT.quadratic_critic)
     critic.flicker = np.float32(flicker)
     critic.update_weights(x, b)
-    assert len(critic.tiles) == (1 if block == 16 else 4)
+    assert len(critic.weights) == (1 if window == 16 else 12)
     slope_x, slope_b = critic.slope(x, b)
     dx, db = rng.standard_normal(x.shape).astype(np.float32), rng.standard_normal(b.shape).astype(np.float32)
     ahead, behind = (sum(critic.value(x + sign * dx, b + sign * db)) for sign in (1, -1))
@@ -123,45 +128,63 @@ def test_the_slope_is_the_values_derivative(psf, block, trust, flicker, rng):
     assert (ahead - behind) / 2 == pytest.approx(expected, rel=1e-3, abs=1e-5 * (ahead + behind))
 
 
-@pytest.mark.parametrize("flicker", [1.0, 0.3, 3.0])
-def test_the_curvature_is_the_slopes_derivative_but_for_shot_noise(flicker):
-    """Along one pixel at a time, and where an emission brings many photons."""
-    model, x, b, frames = scene(kappa=300.0)
-    critic = critic_of(model, frames)
-    critic.flicker = np.float32(flicker)
-    critic.update_weights(x, b)
-    curvature, of_b = critic.curvature(x)
-    zero_x, zero_b = critic.slope(0 * x, 0 * b)
-    for at in ((0, 0), (3, 4), (7, 9), (11, 2)):
-        unit = np.zeros_like(x)
-        unit[at] = 1.0
-        exact = (critic.slope(unit, 0 * b)[0] - zero_x)[at]
-        assert curvature[at] == pytest.approx(exact, rel=0.25)
-    unit = np.zeros_like(b)
-    unit[2, 2] = 1.0
-    assert (critic.slope(0 * x, unit)[1] - zero_b)[2, 2] <= of_b * 1.001
+def by_windows(critic, x, b):
+    """The value and its slopes by the formulas, one window after the other, under the critic's weights."""
+    model, windows = critic.model, critic.moments.windows
+    mean, covariance, columns = moments(model, x, b)
+    covariance += (critic.flicker - 1) * (columns * x.ravel()) @ columns.T
+    of_light = critic.trust * critic.mean_weight.ravel() * (mean - critic.mean.ravel())
+    value = 0.5 * critic.trust * (critic.mean_weight.ravel() * (mean - critic.mean.ravel()) ** 2).sum()
+    of_x = np.zeros(x.size)
+    for number, weight in zip(critic.chosen, critic.weights.astype(np.float64)):
+        pixels = windows.pixels[number]
+        excess = covariance[np.ix_(pixels, pixels)] - critic.recorded[number]
+        quadratic = 0.5 * weight @ excess @ weight
+        value += 0.5 * (quadratic * excess).sum()
+        of_light[pixels] += np.diag(quadratic)
+        of_x += critic.flicker * ((quadratic @ columns[pixels]) * columns[pixels]).sum(axis=0)
+    return value, (columns.T @ of_light + of_x).reshape(x.shape), of_light.reshape(b.shape)
 
 
-@pytest.mark.parametrize(("shape", "block"), [((9, 7), 5), ((20, 11), 4), ((5, 30), 2)])
-def test_pairs_by_spectra_are_those_by_lines_and_both_pull_as_their_adjoints(shape, block, rng):
-    model, x, _, frames = scene(shape=shape)
-    separable = critic_of(model, frames, block=block)
-    model.psi.__dict__["axis_matrices"] = None  # as if the PSF were no product
-    dense = critic_of(model, frames, block=block)
-    assert [tile.camera for tile in sorted_tiles(dense)] == [tile.camera for tile in separable.tiles]
-    quadratics = {str(tile.camera): rng.standard_normal(tile.recorded.shape).astype(np.float32) for tile in dense.tiles}
-    pulled = []
-    for critic in (separable, dense):
-        pairs = [pair for part in critic.moments.parts for pair in part.pairs(x[part.fine])]
-        mine = [quadratics[str(tile.camera)] for tile in critic.tiles]
-        pulled.append(critic.moments.pull(mine))
-        told = sum(float((pair * quadratic).sum()) for pair, quadratic in zip(pairs, mine, strict=True))
-        assert told == pytest.approx(float((x * pulled[-1]).sum()), rel=1e-3, abs=1e-3)
-    np.testing.assert_allclose(pulled[0], pulled[1], rtol=1e-4, atol=1e-4 * np.abs(pulled[0]).max())
+@pytest.mark.parametrize("psf", [None, np.array([[0, 1, 0], [1, 3, 2], [0, 1, 1.0]])], ids=["separable", "any"])
+@pytest.mark.parametrize(("shape", "window"), [((6, 5), 12), ((9, 13), 5), ((5, 11), 4)])
+def test_value_and_slope_are_the_sums_over_windows_everywhere(psf, shape, window, rng):
+    """At the images of the weights and far from them; with what the default leaves out of second derivatives, nearly."""
+    model, x, b, frames = scene(shape=shape, psf=psf, kappa=20.0)
+    for tuning, near in ((WHOLE, 2e-5), (DEFAULT.quadratic_critic, 0.05)):
+        critic = critic_of(model, frames, window=window, tuning=tuning)
+        critic.flicker = np.float32(0.7)
+        critic.update_weights(x, b)
+        for at, other, within in ((x, b, 2e-5), (x * rng.random(x.shape).astype(np.float32), 2 * b, near)):
+            value, slope_x, slope_b = by_windows(critic, at, other)
+            assert sum(critic.value(at, other)) == pytest.approx(value, rel=within)
+            for found, expected in zip(critic.slope(at, other), (slope_x, slope_b)):
+                np.testing.assert_allclose(found, expected, rtol=0, atol=within * np.abs(expected).max())
 
 
-def sorted_tiles(critic):
-    return sorted(critic.tiles, key=lambda tile: (tile.camera[0].start, tile.camera[1].start))
+def test_windows_without_flicker_are_left_out_and_change_nothing_elsewhere(rng):
+    model, x, b, frames = scene(shape=(8, 24), kappa=20.0)
+    x[:, 20:] = 0
+    critic, whole = critic_of(model, frames, window=6), critic_of(model, frames, window=6)
+    whole.moments.tuning = dataclasses.replace(WHOLE, dark=-1.0)
+    for one in (critic, whole):
+        one.update_weights(x, b)
+    flicker = ((moments(model, x, b)[2] ** 2) @ x.ravel())[critic.moments.windows.pixels]
+    assert 0 < len(critic.chosen) < len(whole.chosen) == len(flicker)
+    np.testing.assert_array_equal(critic.chosen, np.flatnonzero(flicker.max(axis=1) > 0.01))
+    for mine, all_of_it in zip(critic.slope(x, b), whole.slope(x, b)):
+        factor = mine.shape[1] // 24
+        near = slice(0, 9 * factor)
+        np.testing.assert_allclose(mine[:, near], all_of_it[:, near], rtol=0, atol=1e-5 * np.abs(mine).max())
+    critic.update_weights(0 * x, b)
+    assert len(critic.chosen) == 0
+    assert critic.value(x, b).covariance == 0
+
+
+def test_a_critic_without_weights_says_so():
+    model, x, b, frames = scene()
+    with pytest.raises(RuntimeError, match="call update_weights"):
+        critic_of(model, frames).slope(x, b)
 
 
 def test_the_log_density_is_a_gaussians():
@@ -180,17 +203,17 @@ def test_bleaching_is_not_taken_for_flicker():
     model, _, _, frames = scene(frames=400, kappa=1.0)
     fading = frames * np.linspace(1.5, 0.5, len(frames), dtype=np.float32)[:, None, None]
     plain = np.cov(fading.reshape(len(fading), -1).T)
-    (tile,) = critic_of(model, fading).tiles
+    (recorded,) = critic_of(model, fading).recorded
     level = frames.mean(axis=0).ravel()
     trend = np.outer(level, level) / 12  # the variance of a line from 1.5 to 0.5
     assert np.trace(plain) > 0.8 * np.trace(trend)
     # 16 chunks leave a sixteenth of the line in each, and a 256th of its variance
-    assert np.trace(tile.recorded) < np.trace(plain) - 0.9 * np.trace(trend)
+    assert np.trace(recorded) < np.trace(plain) - 0.9 * np.trace(trend)
 
 
 def test_the_share_of_flicker_is_the_variances(rng):
     model, x, b, frames = scene(kappa=7.0)
-    critic = critic_of(model, frames, block=3)
+    critic = critic_of(model, frames, window=3)
     _, covariance, _ = moments(model, x, 0 * b)
     light = model.psi.forward(x)
     on_diagonal = np.diag(covariance) - model.noise_std**2
@@ -203,19 +226,19 @@ def test_the_share_of_flicker_is_the_variances(rng):
 def test_the_value_on_other_frames_takes_their_mean_and_their_covariance():
     """Against the formula written out, with two means and two covariances that differ."""
     model, x, b, frames = scene(frames=80)
-    mine = QuadraticCritic(frames[:40], model, trust=0.3)
-    other = QuadraticCritic(1.5 * frames[40:], model)
+    mine = QuadraticCritic(frames[:40], model, trust=0.3, tuning=WHOLE)
+    other = QuadraticCritic(1.5 * frames[40:], model, like=mine)
     mine.update_weights(x, b)
     mean, covariance, _ = moments(model, x, b)
-    (tile,), (other_tile,) = mine.tiles, other.tiles
-    w = tile.weight.astype(np.float64)
+    w = mine.weights[0].astype(np.float64)
     residuals = [mean - critic.mean.ravel() for critic in (mine, other)]
-    excesses = [covariance - t.recorded for t in (tile, other_tile)]
+    excesses = [covariance - critic.recorded[0] for critic in (mine, other)]
     found = mine.value(x, b, other)
     v = mine.mean_weight.ravel().astype(np.float64)
     assert found.mean == pytest.approx(0.15 * (residuals[0] * v) @ residuals[1], rel=1e-3)
     assert found.covariance == pytest.approx(0.25 * np.trace(w @ excesses[0] @ w @ excesses[1]), rel=1e-3)
     # and neither is what a critic says of its own frames
+    other.update_weights(x, b)
     for critic in (mine, other):
         alone = mine.value(x, b, critic) if critic is mine else other.value(x, b)
         assert found.mean != pytest.approx(alone.mean, rel=0.05)
@@ -254,7 +277,7 @@ def test_whole_numbers_are_frames_too_and_no_frame_is_changed():
     kept = counts.copy()
     counts.flags.writeable = False
     critic, expected = QuadraticCritic(counts, model), QuadraticCritic(kept.astype(np.float32), model)
-    assert critic.tiles[0].recorded.tobytes() == expected.tiles[0].recorded.tobytes()
+    assert critic.recorded.tobytes() == expected.recorded.tobytes()
     np.testing.assert_array_equal(counts, kept)
 
 
@@ -267,7 +290,7 @@ def test_whole_numbers_are_frames_too_and_no_frame_is_changed():
         ({"mean": np.zeros((5, 6), np.float32)}, r"mean must be one frame of shape \(6, 5\)"),
         ({"bad_pixels": np.zeros((5, 6), bool)}, "bad_pixels must have shape"),
         ({"trust": -1.0}, "trust must be at least 0"),
-        ({"block": 0}, "block must be at least 1"),
+        ({"window": 0}, "window must be at least 1"),
     ],
 )
 def test_bad_input_of_the_quadratic_critic_is_named(change, message):

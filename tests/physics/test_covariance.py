@@ -1,4 +1,4 @@
-"""The covariance of a recording: what each pixel pair shares, by blocks, and its adjoint."""
+"""Covariances of pixels in windows, their adjoint, the windows, and the nodes that stand for fine pixels."""
 
 from __future__ import annotations
 
@@ -6,34 +6,69 @@ import numpy as np
 import pytest
 
 import fluogan_core as fg
-from fluogan_core.physics.covariance import parts_of
-from fluogan_core.tuning import CovarianceTuning
+from fluogan_core.physics.covariance import WindowCovariances
+from fluogan_core.physics.nodes import Nodes
+from fluogan_core.physics.windows import windows_of
+
+
+def separable(rng):
+    return np.outer(rng.random(7), rng.random(11))
 
 
 @pytest.mark.parametrize(("factor", "binning"), [(1, "sum"), (2, "sum"), (3, "point")])
-@pytest.mark.parametrize("group_side", [5, 10, 64])
-def test_pairs_of_any_psf_are_the_dense_formulas(factor, binning, group_side, rng):
-    """Lop-sided PSFs, in parts of one tile, of some, and in one part of all."""
-    psi = fg.Psi(rng.random((7, 11)), (17, 22), factor, binning=binning, photons_per_emitter=3.0, backend="numpy")
+@pytest.mark.parametrize("kind", ["separable", "any"])
+def test_pairs_in_windows_are_the_dense_formulas(factor, binning, kind, rng):
+    """Lop-sided PSFs; windows at the border and inside."""
+    psf = separable(rng) if kind == "separable" else rng.random((7, 11))
+    psi = fg.Psi(psf, (17, 22), factor, binning=binning, photons_per_emitter=3.0, backend="numpy")
+    assert (psi.axis_matrices is None) == (kind == "any")
     x = rng.standard_normal(psi.fine_shape).astype(np.float32)  # steps run ahead of x, and may leave the positive
     columns = psi.adjoint(np.eye(17 * 22).reshape(-1, 17, 22)).reshape(17 * 22, -1)
-    dense = ((columns * x.ravel()) @ columns.T).reshape(17, 22, 17, 22)
-    parts = parts_of(psi, 5, tuning=CovarianceTuning(group_side=group_side))
-    assert len(parts) == {5: 20, 10: 6, 64: 1}[group_side]
-    covered = np.zeros(psi.shape)
-    for part in parts:
-        for (rows, cols), pairs in zip(part.cameras, part.pairs(x[part.fine]), strict=True):
-            covered[rows, cols] += 1
-            expected = dense[rows, cols][:, :, rows, cols].reshape(pairs.shape)
-            np.testing.assert_allclose(pairs, expected, rtol=0, atol=2e-6 * np.abs(dense).max())
-        sizes = [(rows.stop - rows.start) * (cols.stop - cols.start) for rows, cols in part.cameras]
-        quadratics = [rng.standard_normal((size, size)).astype(np.float32) for size in sizes]
-        expected = 0
-        for (rows, cols), quadratic in zip(part.cameras, quadratics):
-            own = columns.reshape(17, 22, -1)[rows, cols].reshape(len(quadratic), -1)
-            expected = expected + ((quadratic @ own) * own).sum(axis=0).reshape(psi.fine_shape)
-        seen = expected[part.fine].copy()
-        np.testing.assert_allclose(part.pull(quadratics), seen, rtol=0, atol=1e-5 * np.abs(seen).max())
-        expected[part.fine] = 0  # and nothing reaches these tiles from elsewhere
-        assert np.abs(expected).max() < 1e-12
-    assert (covered == 1).all()
+    windows = windows_of(psi.shape, 5)
+    seen, chosen = WindowCovariances(psi, windows), [0, 3, 30, len(windows) - 1]
+    quadratics = rng.standard_normal((len(chosen), 25, 25)).astype(np.float32)
+    pulled = 0
+    for number, pairs, quadratic in zip(chosen, seen.pairs(x, chosen), quadratics):
+        own = columns[windows.pixels[number]]
+        expected = (own * x.ravel()) @ own.T
+        np.testing.assert_allclose(pairs, expected, rtol=0, atol=2e-6 * np.abs(expected).max())
+        pulled = pulled + ((quadratic @ own) * own).sum(axis=0).reshape(psi.fine_shape)
+    np.testing.assert_allclose(seen.pull(quadratics, chosen), pulled, rtol=0, atol=1e-5 * np.abs(pulled).max())
+
+
+@pytest.mark.parametrize("shape", [(12, 12), (13, 40), (5, 30), (31, 17), (3, 2)])
+@pytest.mark.parametrize("side", [12, 5, 2, 1])
+def test_windows_cover_the_field_evenly_whichever_way_it_is_turned(shape, side):
+    windows = windows_of(shape, side)
+    total = np.bincount(windows.pixels.ravel(), weights=(windows.amplitude**2).ravel(), minlength=shape[0] * shape[1])
+    np.testing.assert_allclose(total, 1.0, rtol=1e-12)
+    assert windows.sides == tuple(min(side, size) for size in shape)
+    for starts, size, own in zip((windows.rows, windows.columns), shape, windows.sides):
+        there = np.unique(starts)
+        assert (there[0], there[-1]) == (0, size - own)
+        assert np.diff(there).max(initial=0) <= max(1, own // 2 + own % 2)
+    mirrored = {(shape[0] - windows.sides[0] - r, c) for r, c in zip(windows.rows, windows.columns)}
+    assert mirrored == set(zip(windows.rows, windows.columns))
+    turned = windows_of(shape[::-1], side)
+    assert {(c, r) for r, c in zip(turned.rows, turned.columns)} == set(zip(windows.rows, windows.columns))
+
+
+@pytest.mark.parametrize(("fwhm", "factor", "step"), [(318, 4, 3), (250, 4, 2), (318, 2, 1)])
+def test_columns_of_psi_are_interpolated_from_nodes(fwhm, factor, step, rng):
+    psi = fg.Psi(fg.gaussian_psf(fwhm, 100, factor, truncate=4), (18, 16), factor, photons_per_emitter=5.0, backend="numpy")
+    nodes = Nodes(psi, 3 * factor, 2e-3)
+    assert nodes.step == step
+    x = rng.random(psi.fine_shape).astype(np.float32)
+    at = nodes.map.forward(x)
+    windows = windows_of(psi.shape, 6)
+    seen = WindowCovariances(psi, windows)
+    for number in (0, len(windows) // 2, len(windows) - 1):
+        places = [
+            first + nodes.step * np.arange(count) - start * factor
+            for first, count, start in zip(nodes.firsts, nodes.shape, (windows.rows[number], windows.columns[number]))
+        ]
+        columns = seen.columns(*places)
+        (expected,) = seen.pairs(x, [number])
+        np.testing.assert_allclose((columns * at.ravel()) @ columns.T, expected, rtol=0, atol=2e-3 * expected.max())
+    y = rng.standard_normal(nodes.shape).astype(np.float32)
+    assert float((y * at).sum()) == pytest.approx(float((nodes.map.adjoint(y) * x).sum()), rel=1e-4)

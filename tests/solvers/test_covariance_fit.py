@@ -27,15 +27,15 @@ def tuned(**changes):
 def test_a_few_steps_reach_what_many_do():
     """Dark and bright pixels have steps of their own length, so that the phase settles well before it ends."""
     psi, _, _, stack = blinking()
-    options = dataclasses.replace(SMALL, steps=30)
+    options = dataclasses.replace(SMALL, steps=40)
     solver = Solver(stack[:300], psi=psi, camera=CAMERA, options=options, tuning=tuned(settled=0.0))
     made = {}
     while solver.phase != "done":
         solver.step()
         made[solver.phases[1].taken] = solver.images.x
-    start, last = made[0], made[30]
+    start, last = made[0], made[40]
     assert np.linalg.norm(last - start) > 0.2 * np.linalg.norm(last)
-    assert np.linalg.norm(made[10] - last) < 0.15 * np.linalg.norm(last - start)
+    assert np.linalg.norm(made[16] - last) < 0.15 * np.linalg.norm(last - start)
 
 
 def test_fidelity_weighs_the_mean_against_covariances():
@@ -228,7 +228,10 @@ def test_the_phase_ends_where_it_changes_nothing_any_more(tmp_path):
     go = {"psi": psi, "camera": CAMERA, "checkpoint": tmp_path / "c.pt", "progress": False, "tuning": tuned(settled=0.05)}
     result = fg.reconstruct(stack[:300], options=dataclasses.replace(SMALL, steps=40), **go)
     steps = int((result.history["phase"] == 1).sum())
-    assert steps in (5, 9, 17, 33)  # right after an update of the weights
+    objective = result.history["objective"][result.history["phase"] == 1]
+    assert 2 < steps < 40
+    # no update of the weights before the last two steps, which gained little
+    assert 0 <= objective[-2] - objective[-1] < 0.05 * (objective[-3] - objective[-1] + 1)
     assert f"covariance fit: settled after {steps} steps" in result.stop_reason
     again = fg.reconstruct(stack[:300], options=dataclasses.replace(SMALL, steps=60), resume=True, **go)
     assert again.stop_reason == result.stop_reason

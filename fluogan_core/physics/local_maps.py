@@ -1,0 +1,113 @@
+"""Linear maps of images whose entries lie near a diagonal, by kernels where there are some and by array code elsewhere."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..backend.arrays import Backend
+from ..backend.typing import Array
+
+__all__ = ["Separable", "Stencil"]
+
+
+class Separable:
+    """The map :math:`x \\mapsto A x B^T` with banded A and B.
+
+    Parameters
+    ----------
+    rows, columns : (P1, N1), (P2, N2) array on the host
+        A and B.
+    backend : Backend
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fluogan_core as fg
+    >>> from fluogan_core.physics.local_maps import Separable
+    >>> sums = Separable(np.ones((1, 2)), np.eye(3), fg.get_backend("numpy"))
+    >>> sums.forward(np.ones((2, 3), np.float32))
+    array([[2., 2., 2.]], dtype=float32)
+    """
+
+    def __init__(self, rows: np.ndarray, columns: np.ndarray, backend: Backend) -> None:
+        self._kernel = backend.kernel("banded")
+        pairs = ((rows, columns), (rows.T, columns.T))
+        if self._kernel is None:
+            self._ways = [tuple(backend.asarray(matrix, dtype=np.float32) for matrix in pair) for pair in pairs]
+        else:
+            self._ways = [tuple(_bands(matrix) for matrix in pair) for pair in pairs]
+
+    def _apply(self, which: int, image: Array) -> Array:
+        first, second = self._ways[which]
+        if self._kernel is None:
+            return first @ image @ second.T
+        return self._kernel(*second, self._kernel(*first, image))
+
+    def forward(self, x: Array) -> Array:
+        """Return A x B^T, (P1, P2), of an image (N1, N2) float32."""
+        return self._apply(0, x)
+
+    def adjoint(self, y: Array) -> Array:
+        """Return A^T y B, (N1, N2), of an image (P1, P2) float32."""
+        return self._apply(1, y)
+
+
+def _bands(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The first column of every row's band, and the band: what a row holds from there on, all of one width."""
+    lit = matrix != 0
+    first = np.where(lit.any(axis=1), lit.argmax(axis=1), 0)
+    last = np.where(lit.any(axis=1), matrix.shape[1] - lit[:, ::-1].argmax(axis=1), 1)
+    width = int((last - first).max())
+    first = np.minimum(first, matrix.shape[1] - width)
+    return first.astype(np.int64), np.take_along_axis(matrix, first[:, None] + np.arange(width), axis=1).astype(np.float32)
+
+
+class Stencil:
+    """A map of images with an entry for each pixel of the result and each place near it,
+
+    .. math:: y_{ij} = \\sum_{ab} h_{iabj}\\, x_{r_i + a,\\, c_j + b}.
+
+    Parameters
+    ----------
+    values : (D1, A, B, D2) float32
+        h; places outside the source do not count.
+    rows, columns : (D1,), (D2,) int on the host
+        r and c.
+    shape : (S1, S2)
+        Of the source.
+    backend : Backend
+    """
+
+    def __init__(self, values: Array, rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int], backend: Backend) -> None:
+        self.values, self.shape, self.backend = values, shape, backend
+        taps = values.shape[1:3]
+        self._margins = [
+            (max(0, -int(firsts.min())), max(0, int(firsts.max()) + tap - size))
+            for firsts, tap, size in zip((rows, columns), taps, shape)
+        ]
+        self._firsts = [firsts + before for firsts, (before, _) in zip((rows, columns), self._margins)]
+        self._padded = tuple(size + sum(margin) for size, margin in zip(shape, self._margins))
+        self._inside = tuple(slice(before, before + size) for size, (before, _) in zip(shape, self._margins))
+        if backend.kernel("stencil") is None:
+            down, across = (firsts[:, None] + np.arange(tap) for firsts, tap in zip(self._firsts, taps))
+            places = down[:, :, None, None] * self._padded[1] + across.T[None, None]
+            self._places = backend.asarray(places)
+
+    def forward(self, x: Array) -> Array:
+        """Return y, (D1, D2), of an image (S1, S2) float32."""
+        xp, kernel = self.backend.xp, self.backend.kernel("stencil")
+        source = xp.zeros(self._padded, dtype=np.float32)
+        source[self._inside] = x
+        if kernel is not None:
+            return kernel(self.values, *self._firsts, source)
+        return (self.values * source.ravel()[self._places]).sum(axis=(1, 2))
+
+    def adjoint(self, y: Array) -> Array:
+        """Return the adjoint's image, (S1, S2), of an image (D1, D2) float32."""
+        xp, kernel = self.backend.xp, self.backend.kernel("stencil_adjoint")
+        if kernel is not None:
+            return kernel(self.values, *self._firsts, y, self._padded)[self._inside]
+        spread = self.values * y[:, None, None, :]
+        size = self._padded[0] * self._padded[1]
+        summed = xp.bincount(self._places.ravel(), weights=spread.ravel(), minlength=size)
+        return summed.reshape(self._padded)[self._inside].astype(np.float32)

@@ -1,0 +1,86 @@
+"""Overlapping windows of the camera, equal in size, with weights that fade towards their edges and add up to one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["Windows", "windows_of"]
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """Windows at all pairs of a row and a column from a list.
+
+    Attributes
+    ----------
+    shape : (M1, M2)
+        Camera pixels.
+    sides : (n1, n2)
+        Of every window.
+    rows, columns : (B,) int64
+        Where each window starts.
+    amplitude : (B, n1 * n2) float64
+        Weight of each pixel in each window.  Its squares add up to one at every pixel of the camera, so that a pair of
+        neighbouring pixels counts once, however many windows hold it.
+    pixels : (B, n1 * n2) int64
+        Flat camera pixels ``m1 * M2 + m2``.
+    """
+
+    shape: tuple[int, int]
+    sides: tuple[int, int]
+    rows: np.ndarray
+    columns: np.ndarray
+    amplitude: np.ndarray
+    pixels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def windows_of(shape: tuple[int, int], side: int) -> Windows:
+    """Cover a field with windows that overlap by half of their side or more; a smaller field is one window.
+
+    Parameters
+    ----------
+    shape : (M1, M2)
+        Camera pixels.
+    side : int
+        Camera pixels, at least 1.
+
+    Returns
+    -------
+    Windows
+
+    Examples
+    --------
+    >>> from fluogan_core.physics.windows import windows_of
+    >>> windows = windows_of((12, 6), 8)
+    >>> windows.sides, windows.rows.tolist(), windows.columns.tolist()
+    ((8, 6), [0, 4], [0, 0])
+    >>> windows_of((5, 5), 8).amplitude.min()
+    np.float64(1.0)
+    """
+    starts, fades = zip(*(_along(size, side) for size in shape))
+    sides = tuple(fade.shape[1] for fade in fades)
+    rows, columns = (axis.ravel() for axis in np.meshgrid(*starts, indexing="ij"))
+    amplitude = (fades[0][:, None, :, None] * fades[1][None, :, None, :]).reshape(len(rows), -1)
+    down, across = (axis.ravel() for axis in np.mgrid[: sides[0], : sides[1]])
+    pixels = (rows[:, None] + down) * shape[1] + columns[:, None] + across
+    return Windows(shape, (sides[0], sides[1]), rows, columns, amplitude, pixels)
+
+
+def _along(size: int, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Starts of the windows along an axis, and the weights of their pixels, (windows, side)."""
+    side = min(side, size)
+    count = -(-(size - side) // max(1, side // 2)) + 1
+    free = size - side
+    count += free % 2 and count % 2  # else the middle window has no place in the middle
+    starts = np.array([(2 * k * free + count - 1) // (2 * max(1, count - 1)) for k in range(count)], dtype=np.int64)
+    half = count // 2
+    starts[count - half :] = free - starts[:half][::-1]  # a mirrored field has mirrored windows
+    places = starts[:, None] + np.arange(side)
+    squares = np.broadcast_to(np.sin(np.pi * (np.arange(side) + 0.5) / side) ** 2, places.shape)
+    total = np.bincount(places.ravel(), weights=squares.ravel(), minlength=size)
+    return starts, np.sqrt(squares / total[places])
