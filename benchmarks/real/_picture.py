@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fluogan_core.io.figures import nice_length, save
+from fluogan_core.io.figures import save
+from fluogan_core.io.panels import nice_length
 
 from ._compare import COLUMNS, Found
 from ._stacks import FACTOR

@@ -195,7 +195,7 @@ def estimate_command(stack_path: Path, as_json: bool, **settings: Any) -> None:
 
 @commands.command(short_help="Reconstruct x and b from a stack.")
 @stack_argument
-@output_option("x.tif, b.tif, report.json, figure.png and checkpoint.pt")
+@output_option("x.tif, b.tif, report.json, report.html, figure.png and checkpoint.pt")
 @region_options
 @optics_options
 @camera_options
@@ -207,7 +207,7 @@ def estimate_command(stack_path: Path, as_json: bool, **settings: Any) -> None:
     "[counts as recorded, offset included].",
 )  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on from DIR/checkpoint.pt; more --steps take a finished run further.")
-@click.option("--no-figure", is_flag=True, help="Leave figure.png out.")
+@click.option("--no-figure", is_flag=True, help="Leave figure.png and the pictures of report.html out.")
 @verbose_option
 @with_tiles
 def reconstruct(
@@ -280,8 +280,7 @@ def reconstruct(
                 result,
                 place,
                 stack=stack,
-                estimate=found.estimate,
-                psf_width=found.psf_width,
+                calibration=found,
                 pixel_size_nm=pixel_size_nm,
                 command=["fluogan", *sys.argv[1:]],
                 figure=not no_figure,

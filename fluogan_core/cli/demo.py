@@ -78,9 +78,8 @@ def run_demo(
         result,
         directory,
         stack=stack,
-        estimate=found.estimate,
-        psf_width=found.psf_width,
-        command=["fluogan", "demo"],
+        calibration=found,
+        command=["fluogan", "demo", "--output", str(directory), "--seed", str(seed)],
         figure={"title": lines.rstrip("."), "across": "columns", "band": (first, last - first)},
     )
     return (
@@ -88,7 +87,7 @@ def run_demo(
         f"Read from the frames: gain {found.camera.gain:.2f} ± {found.estimate.gain_error:.2f} counts per photon (truth "
         f"{experiment.gain:g}), background {float(result.b.mean()):.1f} photons per pixel and frame (truth "
         f"{experiment.background:g}).\n"
-        f"{directory} holds figure.png, x.tif, b.tif and report.json, beside stack.tif, truth.tif and truth.json."
+        f"{directory} holds report.html, figure.png, x.tif, b.tif and report.json, beside stack.tif, truth.tif and truth.json."
     )
 
 

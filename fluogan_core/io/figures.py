@@ -14,6 +14,7 @@ import numpy as np
 
 from ..backend.checks import real_number, whole_number
 from ..backend.kinds import as_array
+from .panels import draw_image, limits, scale_bar
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from ..selection.trials import Sweep
     from ..solvers.result import Result
 
-__all__ = ["contact_sheet", "figure", "load_matplotlib", "nice_length", "profile_band", "save"]
+__all__ = ["contact_sheet", "draw_profile", "figure", "load_matplotlib", "profile_band", "save"]
 
 _MEAN_COLOUR, _X_COLOUR, _HELD_OUT_COLOUR = "#8a8f98", "#c2255c", "#1864ab"
 _DPI = 150
@@ -89,16 +90,16 @@ def figure(
     grid = drawing.add_gridspec(2, 6, height_ratios=(1.25, 1.0))
     images = [drawing.add_subplot(grid[0, 2 * k : 2 * k + 2]) for k in range(3)]
     emitted = "photons" if result.psi.photons_per_emitter == 1 else "emissions"
-    _image(images[0], mean, mean.shape, pixel_size_nm, "Mean of the frames", "photons / camera pixel", "magma")
-    _image(images[1], x, mean.shape, pixel_size_nm, f"x, {factor} times finer", f"{emitted} / fine pixel / frame", "magma")
-    _image(images[2], b, mean.shape, pixel_size_nm, "b, background", "photons / camera pixel / frame", "cividis")
+    draw_image(images[0], mean, mean.shape, pixel_size_nm, "Mean of the frames", "photons / camera pixel", "magma")
+    draw_image(images[1], x, mean.shape, pixel_size_nm, f"x, {factor} times finer", f"{emitted} / fine pixel / frame", "magma")
+    draw_image(images[2], b, mean.shape, pixel_size_nm, "b, background", "photons / camera pixel / frame", "cividis")
     for axes in images[:2]:
         for edge in (band[0], band[0] + band[1]):
             (axes.axhline if across == "columns" else axes.axvline)(edge, color="white", lw=0.8, ls=(0, (4, 4)), alpha=0.7)
 
     with_critic = bool((np.asarray(result.history.get("phase", ())) == 1).any())
     before = np.asarray(to_host(as_array(result.x_mean_fit, "x_mean_fit")), dtype=np.float64) if with_critic else None
-    _profile(drawing.add_subplot(grid[1, 0:3]), mean, x, before, factor, pixel_size_nm, across, band)
+    draw_profile(drawing.add_subplot(grid[1, 0:3]), mean, x, before, factor, pixel_size_nm, across, band)
     _losses(drawing, grid, result.history)
     return drawing
 
@@ -136,7 +137,7 @@ def contact_sheet(made: Sweep, *, pixel_size_nm: float | None = None) -> Figure:
         raise ValueError("no setting of this sweep has an image to show")
     if pixel_size_nm is not None:
         pixel_size_nm = real_number(pixel_size_nm, "pixel_size_nm", low=0, open_low=True)
-    low, high, clipped = _limits(np.stack(images), from_zero=True)
+    low, high, clipped = limits(np.stack(images), from_zero=True)
     field, count = made.psi.shape, len(made.trials)
     values = [len(v) for v in made.vary.values()]
     columns = values[1] if len(values) == 2 and values[1] <= _MOST_COLUMNS else math.ceil(math.sqrt(count))
@@ -165,7 +166,7 @@ def contact_sheet(made: Sweep, *, pixel_size_nm: float | None = None) -> Figure:
             axes.imshow(fit.x, cmap="magma", vmin=low, vmax=high, extent=extent, interpolation="nearest")
     first = next(axes for axes in panels.ravel() if axes.images)
     if pixel_size_nm is not None:
-        _scale_bar(first, field, pixel_size_nm)
+        scale_bar(first, field, pixel_size_nm)
     bar = drawing.colorbar(
         first.images[0],
         ax=panels,
@@ -239,71 +240,7 @@ def profile_band(
     return across, (first, count)
 
 
-def nice_length(extent: float) -> float:
-    """The length 1, 2 or 5 times a power of ten nearest below a quarter of ``extent``: a scale bar."""
-    target = 0.25 * extent
-    power = 10.0 ** math.floor(math.log10(target))
-    return next(step * power for step in (5.0, 2.0, 1.0) if step * power <= target * (1 + 1e-9))
-
-
-def _length(nanometres: float) -> str:
-    return f"{nanometres / 1000:g} µm" if nanometres >= 1000 else f"{nanometres:g} nm"
-
-
-def _image(
-    axes: Axes,
-    image: np.ndarray,
-    field: tuple[int, ...],
-    pixel_size_nm: float | None,
-    title: str,
-    unit: str,
-    colours: str,
-) -> None:
-    """One image in camera-pixel coordinates, so that a fine image lies over a coarse one."""
-    low, high, clipped = _limits(image, from_zero=colours == "magma")
-    shown = axes.imshow(image, cmap=colours, vmin=low, vmax=high, extent=(0, field[1], field[0], 0), interpolation="nearest")
-    axes.set_title(title, fontsize=11)
-    beside = axes.inset_axes((1.03, 0.0, 0.035, 1.0))
-    bar = axes.figure.colorbar(shown, cax=beside, extend="max" if clipped else "neither")
-    bar.set_label(unit, fontsize=9)
-    bar.ax.tick_params(labelsize=8)
-    bar.outline.set_visible(False)
-    if pixel_size_nm is None:
-        axes.set_xlabel("camera pixels", fontsize=9)
-        axes.tick_params(labelsize=8)
-        return
-    axes.set_xticks([])
-    axes.set_yticks([])
-    _scale_bar(axes, field, pixel_size_nm)
-
-
-def _scale_bar(axes: Axes, field: tuple[int, ...], pixel_size_nm: float) -> None:
-    """A bar of a round length in the lower right corner, with the length above it."""
-    from matplotlib.patches import Rectangle
-    from matplotlib.patheffects import AbstractPathEffect, withStroke
-
-    length = nice_length(field[1] * pixel_size_nm)
-    width, thickness, margin = length / pixel_size_nm, 0.012 * field[0], 0.05 * field[0]
-    right, bottom = field[1] - 0.05 * field[1], field[0] - margin
-    edge: list[AbstractPathEffect] = [withStroke(linewidth=2.0, foreground="black", alpha=0.55)]
-    axes.add_patch(Rectangle((right - width, bottom - thickness), width, thickness, facecolor="white", lw=0, path_effects=edge))
-    label = axes.text(
-        right - width / 2, bottom - 2 * thickness, _length(length), color="white", ha="center", va="bottom", fontsize=9
-    )
-    label.set_path_effects(edge)
-
-
-def _limits(image: np.ndarray, *, from_zero: bool) -> tuple[float, float, bool]:
-    """Ends of the colour scale, and whether the brightest pixels lie beyond."""
-    low, high, most = float(image.min()), float(image.max()), float(np.percentile(image, 99.8))
-    if not from_zero:  # a background that is flat to 5 % shall look flat
-        middle = 0.5 * (low + high)
-        return min(low, 0.95 * middle), max(high, 1.05 * middle, low + 1e-12), False
-    clipped = high > 1.5 * most > 0  # a few hot pixels must not turn the rest black
-    return min(0.0, low), max(most if clipped else high, 1e-12), clipped
-
-
-def _profile(
+def draw_profile(
     axes: Axes,
     mean: np.ndarray,
     x: np.ndarray,

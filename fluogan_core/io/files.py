@@ -92,13 +92,19 @@ class Placing:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._staged: dict[str, Path] = {}
+        self._tell: list[str] = []
 
-    def stage(self, name: str, write: Write) -> str:
-        """Write the file that will be called ``name``, and return the SHA-256 of its content."""
+    def stage(self, name: str, write: Write, *, tells: bool = False) -> str:
+        """Write the file that will be called ``name``, and return the SHA-256 of its content.
+
+        A file that ``tells`` what the others are, as the last one does, never lies beside those of another run.
+        """
         target = self.directory / name
         if target.is_dir():
             raise IsADirectoryError(errno.EISDIR, "there is a folder where a file goes", os.fspath(target))
         self._staged[name] = stage_file(target, write)
+        if tells:
+            self._tell.append(name)
         return hashlib.sha256(self._staged[name].read_bytes()).hexdigest()
 
     def __enter__(self) -> Placing:
@@ -107,8 +113,8 @@ class Placing:
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         try:
             if kind is None and self._staged:
-                # the last one tells what the others are: it never lies beside those of another run
-                (self.directory / next(reversed(self._staged))).unlink(missing_ok=True)
+                for name in {*self._tell, next(reversed(self._staged))}:
+                    (self.directory / name).unlink(missing_ok=True)
                 for name, temporary in self._staged.items():
                     os.replace(temporary, self.directory / name)
         finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -30,6 +31,7 @@ def build_report(
     stack: StackLike | None = None,
     estimate: CameraEstimate | None = None,
     psf_width: PSFWidth | None = None,
+    remarks: Sequence[str] = (),
     pixel_size_nm: float | None = None,
     command: list[str] | None = None,
 ) -> dict[str, object]:
@@ -43,6 +45,7 @@ def build_report(
         "camera": result.camera,
         "camera_estimate": None if estimate is None else estimate_facts(estimate),
         "psf_width": psf_width,
+        "remarks": list(remarks),
         "seed": result.options.seed,
         "parameters": result.options,
         "result": {

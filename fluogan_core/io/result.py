@@ -1,4 +1,4 @@
-"""The files of a result: ``x.tif``, ``b.tif``, ``report.json`` and ``figure.png``."""
+"""The files of a result: ``x.tif``, ``b.tif``, ``report.json``, ``report.html`` and ``figure.png``."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from ..backend.replace import Write
 from .files import Placing, dumps, image_writer, prepare_directory, said, spare_inputs, text_writer
 from .lock import sole_writer
 from .report import build_report
+from .report_page import build_page
 
 if TYPE_CHECKING:
+    from ..calibration.calibrate import Calibration
     from ..calibration.camera import CameraEstimate
     from ..calibration.psf_width import PSFWidth
     from ..solvers.result import Result
@@ -26,8 +28,9 @@ __all__ = ["RESULT_FILES", "drawing_of", "write_result"]
 log = logging.getLogger("fluogan_core")
 
 
+_NAMES = {"x": "x.tif", "b": "b.tif", "report": "report.json", "page": "report.html", "figure": "figure.png"}
 #: What :func:`write_result` writes.
-RESULT_FILES = ("x.tif", "b.tif", "report.json", "figure.png")
+RESULT_FILES = tuple(_NAMES.values())
 
 
 def write_result(
@@ -35,13 +38,16 @@ def write_result(
     directory: str | os.PathLike[str],
     *,
     stack: StackLike | None = None,
+    calibration: Calibration | None = None,
     estimate: CameraEstimate | None = None,
     psf_width: PSFWidth | None = None,
     pixel_size_nm: float | None = None,
     command: list[str] | None = None,
     figure: bool | Mapping[str, object] = True,
 ) -> dict[str, Path]:
-    """Write what a reconstruction found: ``x.tif``, ``b.tif``, ``report.json`` and ``figure.png``.
+    """Write what a reconstruction found: ``x.tif``, ``b.tif``, ``report.json``, ``report.html`` and ``figure.png``.
+
+    ``report.html`` says in plain words what came in, what was found, how sure it is and what to check.
 
     All are written under temporary names first and renamed when all are whole, the report last; ``files_sha256`` in it tells
     which images it belongs to.  Nothing else in the directory is touched, and no other process can write a result there
@@ -55,28 +61,30 @@ def write_result(
         Made if need be.
     stack : Stack or (T, M1, M2) array, optional
         What was reconstructed; its path, shape and pixel size go into the report.
+    calibration : Calibration, optional
+        What the stack was found to be like; its remarks, and the finest distance that its light can show, go into the page.
     estimate : CameraEstimate, optional
-        The camera estimate, with its standard errors.
+        The camera estimate, with its standard errors, where there is no calibration.
     psf_width : PSFWidth, optional
-        How wide the PSF was found to be.
+        How wide the PSF was found to be, where there is no calibration.
     pixel_size_nm : float, optional
         Camera pixel, nm; that of ``stack`` by default.  ``b.tif`` carries it, ``x.tif`` it divided by the factor.
     command : list of str, optional
         The command line, kept in the report.
     figure : bool or mapping
-        Whether to draw ``figure.png``.  Where it cannot be drawn, without matplotlib say, the log says so and the other files
-        are written.  A mapping holds options of :func:`fluogan_core.io.figures.figure`.
+        Whether to draw ``figure.png`` and the pictures of the page.  Where they cannot be drawn, without matplotlib say, the
+        log says so and the other files are written.  A mapping holds options of :func:`fluogan_core.io.figures.figure`.
 
     Returns
     -------
     dict of str to Path
-        The files that were written, by the names ``"x"``, ``"b"``, ``"report"`` and ``"figure"``.
+        The files that were written, by the names ``"x"``, ``"b"``, ``"report"``, ``"page"`` and ``"figure"``.
 
     Raises
     ------
     ValueError
         If the directory cannot be written to, is being written to by another process, or holds the stack under the name of a
-        file that would be written.
+        file that would be written; or if a calibration and a part of it are both given.
     OSError
         If the disk is full, or the directory goes away meanwhile; files of an earlier result are left as they were.
 
@@ -90,9 +98,13 @@ def write_result(
     >>> folder = tempfile.TemporaryDirectory()
     >>> files = fg.write_result(result, folder.name, pixel_size_nm=100, figure=False)
     >>> [path.name for path in files.values()]
-    ['x.tif', 'b.tif', 'report.json']
+    ['x.tif', 'b.tif', 'report.json', 'report.html']
     >>> folder.cleanup()
     """
+    if calibration is not None:
+        if estimate is not None or psf_width is not None:
+            raise ValueError("calibration holds the camera estimate and the PSF width: leave estimate and psf_width out")
+        estimate, psf_width = calibration.estimate, calibration.psf_width
     result = result.on_host()
     directory = prepare_directory(directory)
     if pixel_size_nm is None:
@@ -100,7 +112,13 @@ def write_result(
     fine_nm = None if pixel_size_nm is None else pixel_size_nm / result.psi.factor
     to_host = result.psi.backend.to_host
     report = build_report(
-        result, stack=stack, estimate=estimate, psf_width=psf_width, pixel_size_nm=pixel_size_nm, command=command
+        result,
+        stack=stack,
+        estimate=estimate,
+        psf_width=psf_width,
+        remarks=() if calibration is None else calibration.remarks,
+        pixel_size_nm=pixel_size_nm,
+        command=command,
     )
     with sole_writer(directory):
         spare_inputs(directory, RESULT_FILES, getattr(stack, "path", None))
@@ -114,10 +132,30 @@ def write_result(
                 drawn = drawing_of("figure.png", lambda plot: plot.figure(result, pixel_size_nm=pixel_size_nm, **options))
                 if drawn is not None:
                     digests["figure.png"] = placing.stage("figure.png", drawn)
+            page = _page_of(result, report, calibration, figure)
+            if page is not None:
+                digests["report.html"] = placing.stage("report.html", text_writer(page), tells=True)
             placing.stage("report.json", text_writer(dumps({"files_sha256": digests} | report)))
-        if "figure.png" not in digests and (directory / "figure.png").exists():
-            log.warning("%s is of an earlier run", directory / "figure.png")
-    return {name.split(".")[0]: directory / name for name in RESULT_FILES if name in digests or name == "report.json"}
+        for name in ("figure.png", "report.html"):
+            if name not in digests and (directory / name).exists():
+                log.warning("%s is of an earlier run", directory / name)
+    return {key: directory / name for key, name in _NAMES.items() if name in digests or name == "report.json"}
+
+
+def _page_of(
+    result: Result,
+    report: Mapping[str, object],
+    calibration: Calibration | None,
+    figure: bool | Mapping[str, object],
+) -> str | None:
+    """The page; None, and a word in the log, if it cannot be made: a page costs no result."""
+    try:
+        return build_page(result, report, calibration=calibration, pictures=figure)
+    except Exception as error:
+        why = textwrap.shorten(said(error), 160, placeholder=" ...")
+        log.warning("report.html is left out: it could not be made (%s: %s)", type(error).__name__, why)
+        log.debug("while report.html was made", exc_info=True)
+    return None
 
 
 def drawing_of(name: str, draw: Callable[[Any], Any]) -> Write | None:

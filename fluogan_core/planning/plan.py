@@ -203,6 +203,7 @@ def plan_from(
     frames: int = 500,
     length_nm: float = 1000.0,
     significance: float = SIGNIFICANCE,
+    changes: bool = True,
 ) -> Plan:
     """Plan from a pilot stack: its PSF, light, background, flicker and noise, as :func:`fluogan_core.calibrate` found them.
 
@@ -216,6 +217,8 @@ def plan_from(
         Independent frames of the recording that is planned.
     length_nm, significance : float
         As in :func:`plan`.
+    changes : bool
+        Whether to find what changes of the recording would buy, which takes most of the time.
 
     Returns
     -------
@@ -258,7 +261,7 @@ def plan_from(
     finer = max(1, math.ceil(_factor(pixel, Optics(psf, pixel, factor).fwhm_nm) / factor))
     if finer > 1:
         psf, factor = scaled_psf(psf, float(finer)), factor * finer
-    return _planned(Optics(psf, pixel, factor), sight, significance, None)
+    return _planned(Optics(psf, pixel, factor), sight, significance, None, with_changes=changes)
 
 
 def _sight(
@@ -279,7 +282,13 @@ def _factor(pixel_size_nm: float, fwhm_nm: float) -> int:
     return max(4, math.ceil(pixel_size_nm / (_FINENESS * fwhm_nm)))
 
 
-def _planned(optics: Optics, sight: Sight, significance: float, at_pixel: Callable[[float], Optics] | None) -> Plan:
+def _planned(
+    optics: Optics,
+    sight: Sight,
+    significance: float,
+    at_pixel: Callable[[float], Optics] | None,
+    with_changes: bool = True,
+) -> Plan:
     """The plan; ``at_pixel`` describes the PSF on other camera pixels, if that is known."""
     significance = real_number(significance, "significance", low=0, open_low=True, high=100)
     if not _PIXELS[0] * optics.fwhm_nm <= optics.pixel_size_nm <= _PIXELS[1] * optics.fwhm_nm:
@@ -296,7 +305,7 @@ def _planned(optics: Optics, sight: Sight, significance: float, at_pixel: Callab
     by_mean, by_both = curves(optics, sight)
     changes = tuple(
         Change(name, *(_finest(separations, curve, significance) for curve in curves(changed_optics, changed)))
-        for name, changed_optics, changed in _changes(optics, sight, at_pixel)
+        for name, changed_optics, changed in (_changes(optics, sight, at_pixel) if with_changes else ())
     )
     return Plan(
         mean_nm=_finest(separations, by_mean, significance),

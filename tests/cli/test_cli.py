@@ -346,6 +346,7 @@ def test_reconstruct_writes_everything_it_says(fluogan, recording, tmp_path):
         "b.tif",
         "checkpoint.pt",
         "figure.png",
+        "report.html",
         "report.json",
         "x.tif",
     ]
@@ -365,7 +366,7 @@ def test_reconstruct_writes_everything_it_says(fluogan, recording, tmp_path):
     assert b.shape == (20, 12)
     assert x.min() >= 0
     assert b.min() >= 0
-    assert "wrote x.tif, b.tif, report.json, figure.png, checkpoint.pt" in out
+    assert "wrote x.tif, b.tif, report.json, report.html, figure.png, checkpoint.pt" in out
     assert "given" in out
     assert "computing on" in err
 

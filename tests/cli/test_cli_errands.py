@@ -141,13 +141,14 @@ def test_demo_says_what_it_found_beside_the_truth(fluogan, tmp_path, monkeypatch
         "x.tif",
         "b.tif",
         "report.json",
+        "report.html",
         "figure.png",
     }
     found = re.match(r"Two lines (\d+) nm apart \(truth 180 nm; the blurred mean shows one line there\)\.", out)
     assert found, out
     report = pair_report(tifffile.imread(tmp_path / "demo/x.tif"), experiment.pattern())
     assert int(found[1]) == round(report.distance_nm)
-    assert f"{tmp_path / 'demo'} holds figure.png" in out
+    assert f"{tmp_path / 'demo'} holds report.html, figure.png" in out
     assert "truth 2.2" in out
 
 

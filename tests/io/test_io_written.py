@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -29,16 +28,17 @@ def stack() -> np.ndarray:
 
 
 @pytest.fixture
-def result() -> SimpleNamespace:
+def result() -> fg.Result:
     """What a solver hands over, small."""
     rng = np.random.default_rng(1)
     psi = fg.Psi(fg.gaussian_psf(100, 100, 3), (6, 8), 3, photons_per_emitter=4.0, backend="numpy")
     series = {name: rng.random(5) for name in ("step", "phase", "fidelity", "objective")}
     series["w_train"] = np.array([np.nan, np.nan, 1.0, np.inf, 2.0])
-    return SimpleNamespace(
+    return fg.Result(
         x=rng.random(psi.fine_shape).astype(np.float32),
         b=rng.random(psi.shape).astype(np.float32),
         x_mean_fit=rng.random(psi.fine_shape).astype(np.float32),
+        b_mean_fit=rng.random(psi.shape).astype(np.float32),
         mean=rng.random(psi.shape).astype(np.float32),
         bad_pixels=np.arange(48).reshape(6, 8) == 19,
         history=series,
@@ -155,10 +155,10 @@ def test_results_are_replaced_and_the_rest_is_left(tmp_path, result):
     write_result(result, tmp_path, figure=False)
     assert (tmp_path / "notes.txt").read_text() == "mine"
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "x.tif"), result.x)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["b.tif", "notes.txt", "report.json", "x.tif"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["b.tif", "notes.txt", "report.html", "report.json", "x.tif"]
 
 
-@pytest.mark.parametrize("failing", ["x.tif", "b.tif", "figure.png", "report.json"])
+@pytest.mark.parametrize("failing", ["x.tif", "b.tif", "figure.png", "report.html", "report.json"])
 def test_a_failed_write_leaves_all_old_files(tmp_path, result, monkeypatch, failing):
     """The images and the report stay those of one run, whichever file does not fit on the disk."""
     written = write_result(result, tmp_path)
@@ -181,7 +181,7 @@ def test_a_failed_write_leaves_all_old_files(tmp_path, result, monkeypatch, fail
 def test_the_report_tells_which_images_it_belongs_to(tmp_path, result):
     written = write_result(result, tmp_path)
     digests = json.loads(written["report"].read_text(encoding="utf-8"))["files_sha256"]
-    assert set(digests) == {"x.tif", "b.tif", "figure.png"}
+    assert set(digests) == {"x.tif", "b.tif", "report.html", "figure.png"}
     for name, digest in digests.items():
         assert hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() == digest
 
@@ -238,7 +238,7 @@ def test_bytes_of_a_path_that_are_no_utf8_are_spelled_out(tmp_path, result, stac
 
 def test_a_figure_that_cannot_be_drawn_costs_no_result(tmp_path, result, monkeypatch, caplog):
     monkeypatch.setattr("fluogan_core.io.figures.figure", lambda *a, **k: 1 / 0)
-    assert set(write_result(result, tmp_path)) == {"x", "b", "report"}
+    assert set(write_result(result, tmp_path)) == {"x", "b", "report", "page"}
     assert "figure.png is left out: it could not be drawn (ZeroDivisionError: division by zero)" in caplog.text
 
 
@@ -284,7 +284,7 @@ def test_without_matplotlib_the_log_says_so(tmp_path, result, monkeypatch, caplo
         monkeypatch.setitem(__import__("sys").modules, name, None)
     with caplog.at_level(logging.WARNING, logger="fluogan_core"):
         files = write_result(result, tmp_path)
-    assert set(files) == {"x", "b", "report"}
+    assert set(files) == {"x", "b", "report", "page"}
     assert "matplotlib is not installed" in caplog.text
 
 

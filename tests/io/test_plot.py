@@ -11,6 +11,7 @@ import pytest
 
 import fluogan_core as fg
 from fluogan_core.io import figures as plot
+from fluogan_core.io.panels import nice_length
 
 pytest.importorskip("matplotlib")
 
@@ -122,7 +123,7 @@ def test_scale_bar_only_where_the_pixel_is_known(result):
     [(1000.0, 200.0), (3200.0, 500.0), (4000.0, 1000.0), (80.0, 20.0), (7.9, 1.0), (40_000, 10_000)],
 )
 def test_nice_lengths(extent, length):
-    assert plot.nice_length(extent) == pytest.approx(length)
+    assert nice_length(extent) == pytest.approx(length)
 
 
 def test_hot_pixels_do_not_darken_the_rest(result):

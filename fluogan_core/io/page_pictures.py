@@ -1,0 +1,108 @@
+"""The pictures of the page of report."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..backend.kinds import as_array
+from .figures import draw_profile, load_matplotlib, profile_band, save
+from .panels import draw_image
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from ..solvers.result import Result
+
+__all__ = ["data_address", "page_pictures"]
+
+#: Ends of the colour scale of the misfit, standard errors.
+_WORST = 5.0
+
+
+def page_pictures(
+    result: Result, misfit: np.ndarray | None, *, pixel_size_nm: float | None, options: Mapping[str, object]
+) -> dict[str, bytes]:
+    """Draw the pictures of a page.
+
+    Parameters
+    ----------
+    result : Result
+    misfit : (M1, M2) array or None
+        Of the mean frame, standard errors.
+    pixel_size_nm : float or None
+        Camera pixel, nm.
+    options : mapping
+        Of :func:`fluogan_core.io.figures.figure`; its ``band`` and ``across`` choose the profile.
+
+    Returns
+    -------
+    dict of str to bytes
+        PNG files: ``"images"``, ``"profile"`` and, where it is known, ``"misfit"``.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    """
+    load_matplotlib()
+    to_host = result.psi.backend.to_host
+    mean, x = (
+        np.asarray(to_host(as_array(image, name)), dtype=np.float64) for image, name in ((result.mean, "mean"), (result.x, "x"))
+    )
+    factor = result.psi.factor
+    across, band = profile_band(x, factor, band=options.get("band"), across=options.get("across"))  # type: ignore[arg-type]
+    height = 4.6 * min(max(mean.shape[0] / mean.shape[1], 0.4), 1.6)
+
+    images = _canvas(11.0, height + 0.5)
+    panels = images.subplots(1, 2)
+    draw_image(panels[0], mean, mean.shape, pixel_size_nm, "Mean of the frames", "photons / camera pixel", "magma")
+    draw_image(panels[1], x, mean.shape, pixel_size_nm, "Reconstruction", "emissions / fine pixel / frame", "magma")
+    for axes in panels:
+        for edge in (band[0], band[0] + band[1]):
+            (axes.axhline if across == "columns" else axes.axvline)(edge, color="white", lw=0.8, ls=(0, (4, 4)), alpha=0.7)
+    profile = _canvas(11.0, 3.0)
+    draw_profile(profile.subplots(), mean, x, None, factor, pixel_size_nm, across, band)
+    drawn = {"images": _png(images), "profile": _png(profile)}
+    if misfit is not None:
+        drawn["misfit"] = _png(_misfit(misfit))
+    return drawn
+
+
+def _misfit(misfit: np.ndarray) -> Figure:
+    drawing = _canvas(5.4, 1.0 + 3.4 * min(max(misfit.shape[0] / misfit.shape[1], 0.4), 1.6))
+    axes = drawing.subplots()
+    axes.set_facecolor("#777777")
+    shown = axes.imshow(misfit, cmap="RdBu_r", vmin=-_WORST, vmax=_WORST, interpolation="nearest")
+    axes.set_title("Frames minus prediction", fontsize=11)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    bar = drawing.colorbar(shown, ax=axes, extend="both", shrink=0.9)
+    bar.set_label("standard errors", fontsize=9)
+    bar.ax.tick_params(labelsize=8)
+    bar.outline.set_visible(False)
+    return drawing
+
+
+def _canvas(width: float, height: float) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    drawing = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(drawing)
+    return drawing
+
+
+def _png(drawing: Figure) -> bytes:
+    buffer = io.BytesIO()
+    save(drawing, buffer)
+    return buffer.getvalue()
+
+
+def data_address(png: bytes) -> str:
+    """Return an address that holds the whole picture, so that the page needs no other file."""
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")

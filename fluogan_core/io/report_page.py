@@ -1,0 +1,377 @@
+"""The page of report: what came in, what was measured, what was found, how sure it is, what to check, what to do next.
+
+The page is one HTML file without scripts.  Its pictures are inside it, and it loads nothing from anywhere.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..solvers.phase import Stop, StopReason
+from .advice import advice_for
+from .files import plain as strict
+from .findings import Structure, brightest_structures, misfit_of_mean, plan_of
+from .page_commands import command_line, sweep_command
+from .page_pictures import data_address, page_pictures
+from .page_style import STYLE, listed, number, paragraph, picture, section, table, with_error
+
+if TYPE_CHECKING:
+    from ..calibration.calibrate import Calibration
+    from ..planning.plan import Plan
+    from ..solvers.result import Result
+
+__all__ = ["build_page"]
+
+log = logging.getLogger("fluogan_core")
+
+#: Above this many standard errors, rms, more than half of the squared misfit of the mean frame is not noise.
+_POOR_FIT = math.sqrt(2)
+
+
+def build_page(
+    result: Result,
+    report: Mapping[str, object],
+    *,
+    calibration: Calibration | None = None,
+    pictures: bool | Mapping[str, object] = True,
+) -> str:
+    """Build the page of a result.
+
+    Parameters
+    ----------
+    result : Result
+        With images on the host.
+    report : mapping
+        Of the same result, from :func:`fluogan_core.io.report.build_report`.
+    calibration : Calibration, optional
+        Gives what the light of the recording can show.
+    pictures : bool or mapping
+        Whether to draw pictures; a mapping holds options of :func:`fluogan_core.io.figures.figure`.
+
+    Returns
+    -------
+    str
+        HTML.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fluogan_core as fg
+    >>> from fluogan_core.io.report import build_report
+    >>> psi = fg.Psi(fg.gaussian_psf(300, 100, 2), (16, 16), 2, backend="numpy")
+    >>> stack = np.random.default_rng(0).poisson(100 + psi.forward(np.full(psi.fine_shape, 5.0)), (20, 16, 16))
+    >>> options = fg.SolverOptions(method="none", warm_steps=2)
+    >>> result = fg.reconstruct(stack, psi=psi, camera=fg.Camera(1.0, 90.0, 1.0), options=options)
+    >>> page = build_page(result, build_report(result, stack=stack), pictures=False)
+    >>> "What came in" in page, "http" in page
+    (True, False)
+    """
+    facts: dict[str, Any] = strict({name: value for name, value in report.items() if name != "history"})
+    count = facts["input"]["frames"]
+    pixel = facts["input"]["pixel_size_nm"]
+    frames = None if count is None else count - (len(calibration.left_out) if calibration is not None else 0)
+    rms, misfit, structures = math.nan, None, []
+    if frames:
+        rms, misfit = misfit_of_mean(result, frames)
+        structures = brightest_structures(result, frames)
+    found, why_not = None, "the pixel size is not known" if pixel is None else "the page was made without the calibration"
+    if calibration is not None and pixel is not None and frames:
+        found, why_not = plan_of(calibration, pixel, max(frames, 2))
+    drawn, why_none = _pictures(result, misfit, pixel, pictures)
+    name = Path(facts["input"]["path"]).name if facts["input"]["path"] else "Reconstruction"
+
+    parts = [
+        '<div class="pair">' + section("What came in", table((), list(_came_in(facts)), "The recording")),
+        section("What was measured on the frames", _measured(facts)) + "</div>",
+        section("What was found", _found(result, facts, structures, drawn, why_none)),
+        section("How sure it is", _how_sure(result, facts, rms, found, why_not, drawn)),
+        section("What to check", _to_check(facts)),
+        section("What to do next", _next(facts)),
+        section("All numbers", _all_numbers(facts)),
+    ]
+    version = facts["versions"].get("fluogan_core", "")
+    footer = f"Made by fluogan_core {version}. The same numbers are in report.json, the images in x.tif and b.tif."
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(name)}: report</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
+        f"<h1>{escape(name)}</h1>\n{paragraph(_summary(result, facts, rms, found))}\n" + "\n".join(parts) + "\n</main>\n"
+        f"<footer>{escape(footer)}</footer>\n"
+        "</body>\n</html>\n"
+    )
+
+
+def _pictures(
+    result: Result, misfit: np.ndarray | None, pixel: float | None, wanted: bool | Mapping[str, object]
+) -> tuple[dict[str, bytes], str]:
+    """The pictures, and why there are none."""
+    if wanted is False:
+        return {}, "Pictures were not asked for (--no-figure)."
+    try:
+        return page_pictures(result, misfit, pixel_size_nm=pixel, options={} if wanted is True else wanted), ""
+    except ImportError:
+        return {}, "There are no pictures: matplotlib is not installed (pip install 'fluogan-core[plot]')."
+    except Exception as error:  # as for figure.png: a drawing costs no page
+        log.warning("report.html is without pictures: they could not be drawn (%s: %s)", type(error).__name__, error)
+        return {}, f"There are no pictures: they could not be drawn ({type(error).__name__})."
+
+
+# -- the sections ------------------------------------------------------------------------------------------------------
+
+
+def _summary(result: Result, facts: dict[str, Any], rms: float, found: Plan | None) -> str:
+    """Two or three sentences that say the most important."""
+    words = [_method(result)[0]]
+    if math.isfinite(rms):
+        good = rms <= _POOR_FIT
+        words.append("It explains the mean of the frames to within their noise." if good else _poor(rms))
+    limit = math.inf if found is None else found.both_nm if _last_phase(result) != "mean" else found.mean_nm
+    if math.isfinite(limit):
+        words.append(f"At best, this light tells two lines {limit:.0f} nm apart from one: do not trust finer detail.")
+    count = sum(not advice_for(remark).fine for remark in _remarks(facts))
+    words.append(f"{count} thing{'' if count == 1 else 's'} to check below." if count else "There is nothing unusual to check.")
+    return " ".join(words)
+
+
+def _poor(rms: float) -> str:
+    return (
+        f"It does not explain the mean of the frames: it differs by {number(rms, 2)} standard errors (root mean square), and "
+        "about 1 is expected. The blur or the camera is described wrongly, or the image is smoothed too much."
+    )
+
+
+def _came_in(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    of, pixel = facts["input"], facts["input"]["pixel_size_nm"]
+    yield "File", of["path"] or "an array in memory"
+    rows, columns = of["camera_pixels"]
+    size = f"{rows} × {columns} camera pixels"
+    if pixel is not None:
+        size += f", {number(rows * pixel / 1000)} × {number(columns * pixel / 1000)} µm"
+    yield "Field (rows × columns)", size
+    if of["roi"]:
+        yield "Its place in the file", "row {}, column {}".format(*of["roi"][:2])
+    yield "Pixel size", "not known: lengths on this page are in pixels" if pixel is None else f"{number(pixel, 6)} nm"
+    yield "Frames used", "not known" if of["frames"] is None else str(of["frames"])
+    taken = of["frames_taken"]
+    if taken:
+        step = "" if taken["step"] == 1 else f", every {taken['step']}th"
+        yield "Numbered in the file", f"{taken['start']} to {taken['stop'] - 1}{step}"
+    left = of["frames_left_out"]
+    why = next((note.split(": ", 1)[-1] for note in of["notes"] if note.startswith("frames left out")), "")
+    yield "Frames left out", f"{len(left)}: {why or ', '.join(map(str, left))}" if left else "none"
+    if of["frame_interval_s"] is not None:
+        yield "Time from frame to frame", f"{number(1000 * of['frame_interval_s'])} ms"
+
+
+def _measured(facts: dict[str, Any]) -> str:
+    camera, estimate, width = facts["camera"], facts["camera_estimate"] or {}, facts["psf_width"]
+
+    def row(name: str, key: str, unit: str, value: float) -> tuple[str, str]:
+        error = estimate.get(f"{key}_error", 0.0)
+        if not estimate:
+            return name, f"{number(value, 4)} {unit} (given)"
+        if key in estimate.get("given", ()):
+            return name, f"{number(value, 4)} {unit} (given by you)"
+        return name, f"{with_error(value, error)}{'' if error is not None else ' (error not known)'} {unit}"
+
+    rows = [
+        row("Gain of the camera", "gain", "counts per photon", camera["gain"]),
+        row("Dark level of the camera (offset)", "offset", "counts", camera["offset"]),
+        row("Read noise of the camera", "noise_std", "counts", camera["noise_std"]),
+        row("Photons of one emission", "photons_per_emitter", "photons", facts["operator"]["photons_per_emitter"]),
+    ]
+    fwhm = facts["operator"]["psf_fwhm_nm"]
+    wide = "not known in nm" if fwhm is None else f"{number(fwhm)} nm"
+    if width and width["error"] is not None:
+        wide += f"; measured {with_error(width['measured'], width['error'])} times what you described"
+    rows.append(("Width of the blur (PSF), as used", wide))
+    rows.append(("Background, mean", f"{number(facts['result']['b_mean'])} photons per camera pixel and frame"))
+    bad = len(facts["result"]["bad_pixels"])
+    rows.append(("Broken camera pixels", f"{bad}, not used" if bad else "none"))
+    words = "An error after ± is one standard error. An emission is the light of one molecule in one frame."
+    return table((), rows, "Camera, molecules and blur") + paragraph(words)
+
+
+def _found(
+    result: Result, facts: dict[str, Any], structures: Sequence[Structure], drawn: Mapping[str, bytes], why_none: str
+) -> str:
+    pixel, parts = facts["input"]["pixel_size_nm"], []
+    if drawn:
+        scale = "" if pixel is None else " The bar shows the scale."
+        parts.append(
+            picture(
+                data_address(drawn["images"]),
+                "Left: the mean of the frames, blurred. Right: the reconstruction of the same field at the same scale, on "
+                f"pixels {result.psi.factor} times finer.",
+                f"The mean of the frames and the reconstruction, at one scale.{scale} Dashed lines: place of the profile.",
+            )
+        )
+        parts.append(
+            picture(
+                data_address(drawn["profile"]),
+                "Brightness along a line across the brightest part, of the mean of the frames and of the reconstruction, each "
+                "as a share of its maximum.",
+                "Profile between the dashed lines. Red: the reconstruction (x). Grey: the mean of the frames.",
+            )
+        )
+    else:
+        parts.append(paragraph(why_none))
+    if structures:
+        unit, size = ("pixels", 1.0) if pixel is None else ("µm", pixel / 1000)
+        area = "pixels" if pixel is None else "µm²"
+        rows = [
+            (str(k), f"{number(s.row * size)}, {number(s.column * size)}", number(s.area * size**2, 2),
+             with_error(s.light, s.error), f"{s.share:.0%}")
+            for k, s in enumerate(structures, 1)
+        ]  # fmt: skip
+        head = ("", f"Down, right from the upper left corner ({unit})", f"Area ({area})", "Light (photons per frame)", "Share")
+        parts.append(table(head, rows, "The structures with the most light"))
+        parts.append(
+            paragraph(
+                "A structure is a connected region above a tenth of the brightest light. The errors hold for its shape "
+                "and for frames that do not repeat each other: slow blinking makes them larger."
+            )
+        )
+    else:
+        parts.append(paragraph("The light of single structures is not listed: the image is dark, or the frames are not known."))
+    return "".join(parts)
+
+
+#: What the phases after the mean fit fit, in the words of the page, the last one first.
+_AFTER_THE_MEAN = {
+    "network": "the differences that a trained network sees",
+    "likelihood": "all blinking of the frames",
+    "covariance": "the blinking of the frames",
+}
+
+
+def _kept(stop: Stop) -> bool:
+    """Whether the image is that of this phase."""
+    return stop.steps > 0 and not stop.rejected and stop.reason is not StopReason.NOT_MIXED
+
+
+def _last_phase(result: Result) -> str:
+    """The phase that the image is of."""
+    return next((name for name in _AFTER_THE_MEAN if name in result.stops and _kept(result.stops[name])), "mean")
+
+
+def _method(result: Result) -> tuple[str, list[str]]:
+    """What kind of image this is, and what became of every phase after the mean fit."""
+    last, points = _last_phase(result), []
+    image = "The image was fitted to the mean of the frames"
+    for name, what in _AFTER_THE_MEAN.items():
+        if (stop := result.stops.get(name)) is None or stop.reason is StopReason.NOT_NEEDED:
+            continue
+        if stop.rejected:
+            points.append(f"Fit to {what}: tried and not kept, because it predicted frames that were set aside worse.")
+        elif not _kept(stop):
+            points.append(f"Fit to {what}: not used ({stop}).")
+        elif name == "covariance":
+            points.append(f"Fit to {what}: kept; frames that were set aside did not speak against it.")
+        else:
+            points.append(f"Fit to {what}: kept ({stop}).")
+    if not points:
+        points.append("Only the mean of the frames was used. The default method uses their blinking too.")
+    return f"{image}." if last == "mean" else f"{image} and to {_AFTER_THE_MEAN[last]}.", points
+
+
+def _how_sure(
+    result: Result, facts: dict[str, Any], rms: float, found: Plan | None, why_not: str, drawn: Mapping[str, bytes]
+) -> str:
+    points = _method(result)[1]
+    seen, unseen = (facts["result"]["final"].get(name) for name in ("w_train", "w_held_out"))
+    if unseen is not None:
+        used = "" if seen is None else f"; for the frames that were used it is {number(seen)}"
+        points.append(
+            f"Frames that were set aside differ from the prediction with a score of {number(unseen)}{used}. 0 means that they "
+            "do not differ. Only scores of the same recording can be compared."
+        )
+    if math.isfinite(rms):
+        points.append(
+            f"The mean of the frames differs from the prediction by {number(rms, 2)} standard errors (root mean square)"
+            + (", as noise does (about 1)." if rms <= _POOR_FIT else ". " + _poor(rms))
+        )
+    else:
+        points.append("How well the mean of the frames is explained is not known: the frames were not given.")
+    if found is None:
+        points.append(f"The finest distance that this light can show was not computed: {why_not}.")
+    else:
+        points.append(
+            f"With these photons and {found.conditions['frames']:g} frames, two lines of 1 µm can be told apart down to "
+            f"{_nm(found.mean_nm)} by the mean and {_nm(found.both_nm)} by mean and blinking. No method that uses these can do "
+            "better. If molecules stay on for several frames, the limit is coarser."
+        )
+    points.append("A fit that explains the frames is not yet a proof: finer detail than the light can show may still be wrong.")
+    if "misfit" not in drawn:
+        return listed(points)
+    return listed(points) + picture(
+        data_address(drawn["misfit"]),
+        f"Map of the mean of the frames minus the prediction; root mean square {number(rms, 2)} standard errors.",
+        "Where the mean of the frames and the prediction differ. Good is a grain without shapes. A shape of your sample in red "
+        "is light that the image lacks, in blue light that it invents.",
+        small=True,
+    )
+
+
+def _nm(value: float) -> str:
+    return f"{value:.0f} nm" if math.isfinite(value) else "no distance"
+
+
+def _remarks(facts: dict[str, Any]) -> list[str]:
+    """Every remark of the report, once."""
+    estimate, width = facts["camera_estimate"] or {}, facts["psf_width"] or {}
+    every = [*facts["input"]["notes"], *facts["remarks"], *estimate.get("notes", ()), width.get("note", "")]
+    return list(dict.fromkeys(remark for remark in every if remark))
+
+
+def _to_check(facts: dict[str, Any]) -> str:
+    remarks = _remarks(facts)
+    if not remarks:
+        return paragraph("The run made no remark.")
+    items = []
+    for remark in remarks:
+        advice = advice_for(remark)
+        items.append(
+            f"<li><strong>{escape(advice.meaning)}</strong> {escape(advice.next_step)}"
+            f'<br><span class="remark">The run said: {escape(remark)}</span></li>'
+        )
+    return f"<ul>{''.join(items)}</ul>"
+
+
+def _next(facts: dict[str, Any]) -> str:
+    items = [
+        "Compare two halves of the frames (--frames): what appears in only one of the two images is noise.",
+        "Simulate what you think you see and the simplest other explanation, with this light. Reconstruct both the same way.",
+    ]
+    parts = [listed(items), paragraph("docs/is-my-result-real.md of the package describes both, with more checks.")]
+    command = facts["command"]
+    if command:
+        parts += [paragraph("To repeat this run, in the folder in which it was started:"), command_line(command)]
+    else:
+        parts.append(paragraph("This result was made from Python; its options are below, under parameters."))
+    sweep = sweep_command(facts)
+    if sweep:
+        parts += [paragraph("To see whether other settings predict the frames better:"), command_line(sweep)]
+    return "".join(parts)
+
+
+def _all_numbers(facts: dict[str, Any]) -> str:
+    rows = [(name, json.dumps(value, ensure_ascii=False).strip('"')) for name, value in _flat(facts)]
+    summary = "<summary>Every entry of report.json, without the course of the fit</summary>"
+    return f"<details>{summary}{table(('Name', 'Value'), rows, 'Entries')}</details>"
+
+
+def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, entry in value.items():
+            yield from _flat(entry, f"{name}.{key}" if name else key)
+    else:
+        yield name, value

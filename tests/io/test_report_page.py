@@ -1,0 +1,289 @@
+"""The page of report: everything of the report is on it, in valid HTML that needs nothing else."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fluogan_core as fg
+from fluogan_core.io.advice import ADVICE, advice_for
+from fluogan_core.io.findings import brightest_structures, misfit_of_mean
+from fluogan_core.io.page_commands import sweep_command
+
+SOURCES = Path(fg.__file__).parent
+#: Elements of HTML that have no end.
+VOID = {"meta", "img", "br", "link", "hr", "input"}
+
+
+class Walk(HTMLParser):
+    """The text of a page, its addresses and its headings; fails where elements do not close in order."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.words: list[str] = []
+        self.pictures: list[dict[str, str | None]] = []
+        self.addresses: list[str] = []
+        self.headings: list[str] = []
+        self.feed(page)
+        self.close()
+        assert not self.open, f"not closed: {self.open}"
+
+    def handle_starttag(self, tag, attrs):
+        assert tag != "script"
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "action", "data", "srcset")]
+        if tag == "img":
+            self.pictures.append(dict(attrs))
+        if re.fullmatch(r"h\d", tag):
+            self.headings.append(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join("".join(self.words).split())
+
+
+@pytest.fixture(scope="module")
+def scene():
+    """A stack of two spots, what was found on it, and its mean fit."""
+    psi = fg.Psi(fg.gaussian_psf(300, 100, 2), (16, 16), 2, photons_per_emitter=20.0, backend="numpy")
+    x = np.zeros(psi.fine_shape, np.float32)
+    x[7:9, 7:9], x[22:24, 20:23] = 1.0, 0.5
+    model = fg.ForwardModel(psi, gain=2.0, noise_std=2.0)
+    frames = model.sample(x, np.full(psi.shape, 5, np.float32), 60, seed=1) + 100
+    frames = np.round(frames).astype(np.uint16)
+    found = fg.calibrate(frames, psi, camera=fg.Camera(2.0, 100.0, 2.0), photons_per_emitter=20.0)
+    result = fg.reconstruct(frames, calibration=found, options=fg.SolverOptions(method="none", warm_steps=60))
+    return frames, found, result
+
+
+def written(scene, folder, **settings):
+    frames, found, result = scene
+    given = {"stack": fg.Stack(frames, pixel_size_nm=100.0), "calibration": found} | settings
+    files = fg.write_result(result, folder, **given)
+    return files["page"].read_text(encoding="utf-8"), json.loads(files["report"].read_text(encoding="utf-8"))
+
+
+def leaves(value):
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for entry in value:
+            yield from leaves(entry)
+    else:
+        yield value
+
+
+def test_every_remark_and_number_of_the_report_is_on_the_page(scene, tmp_path):
+    frames, _, _ = scene
+    stack = fg.Stack(frames, pixel_size_nm=100.0, notes=("its 3 pages were appended: <odd> & more",), left_out=(3, 17))
+    command = ["fluogan", "reconstruct", "a b.tif", "--output", "out"]
+    page, report = written(scene, tmp_path, stack=stack, command=command, figure=False)
+    text = Walk(page).text
+    remarks = [*report["input"]["notes"], *report["remarks"], *report["camera_estimate"]["notes"], report["psf_width"]["note"]]
+    assert len(report["remarks"]) >= 1
+    for remark in remarks:
+        assert f"The run said: {' '.join(remark.split())}" in text
+        assert advice_for(remark).meaning in text
+        assert advice_for(remark).next_step in text
+    numbers = [leaf for leaf in leaves({k: v for k, v in report.items() if k != "history"}) if isinstance(leaf, (int, float))]
+    assert len(numbers) > 50
+    for number in numbers:
+        assert json.dumps(number) in text
+    assert "fluogan reconstruct 'a b.tif' --output out" in text
+    assert "fluogan sweep 'a b.tif' --output out-sweep" in text
+    assert "2: 3, 17" in text
+
+
+def test_the_page_is_whole_html_that_loads_nothing(scene, tmp_path):
+    page, _ = written(scene, tmp_path)
+    walk = Walk(page)
+    assert all(address.startswith("data:image/png;base64,") for address in walk.addresses)
+    assert len(walk.pictures) == 3
+    assert all(len(picture["alt"] or "") > 30 for picture in walk.pictures)
+    assert not re.search(r"https?:|//|@import|url\(", re.sub(r'src="data:[^"]*"', "", page))
+    assert walk.headings == ["h1", *["h2"] * 7]
+    assert re.search(
+        r"two lines of 1 µm can be told apart down to \d+ nm by the mean and \d+ nm by mean and blinking", walk.text
+    )
+
+
+@pytest.mark.parametrize("name", ["<b>&amp;'\".tif", "a</title><script>alert(1)</script>.tif"])
+def test_names_of_files_are_text(scene, tmp_path, name):
+    frames, _, _ = scene
+    path = Path("data") / name.replace("/", "∕")
+    stack = fg.Stack(frames, pixel_size_nm=100.0, path=path)
+    page, report = written(scene, tmp_path, stack=stack, command=["fluogan", str(path)], figure=False)
+    walk = Walk(page)  # fails at a script, and at elements that do not close
+    assert report["input"]["path"] in walk.text
+    assert "b" not in walk.open
+
+
+def test_without_a_pixel_size_lengths_are_pixels_and_nothing_is_said_in_nm(scene, tmp_path):
+    page, _ = written(scene, tmp_path, stack=scene[0], figure=False)
+    text = Walk(page).text
+    assert "lengths on this page are in pixels" in text
+    assert "upper left corner (pixels)" in text
+    assert "was not computed: the pixel size is not known" in text
+    assert not re.search(r"\d nm", text.split("What to check")[0])
+
+
+def test_without_a_figure_the_page_has_no_pictures_and_says_why(scene, tmp_path, monkeypatch):
+    page, _ = written(scene, tmp_path / "one", figure=False)
+    assert "Pictures were not asked for (--no-figure)." in Walk(page).text
+    assert not Walk(page).pictures
+    for name in ("matplotlib.figure", "matplotlib.backends.backend_agg"):
+        monkeypatch.setitem(__import__("sys").modules, name, None)
+    page, _ = written(scene, tmp_path / "two")
+    assert "matplotlib is not installed" in Walk(page).text
+    assert not Walk(page).pictures
+
+
+def test_a_page_that_cannot_be_made_costs_no_result(scene, tmp_path, monkeypatch, caplog):
+    (tmp_path / "report.html").write_text("old")
+    monkeypatch.setattr("fluogan_core.io.report_page.brightest_structures", lambda *a: 1 / 0)
+    _, found, result = scene
+    files = fg.write_result(result, tmp_path, stack=scene[0], calibration=found, figure=False)
+    assert set(files) == {"x", "b", "report"}
+    assert "report.html is left out: it could not be made (ZeroDivisionError: division by zero)" in caplog.text
+    assert "report.html is of an earlier run" in caplog.text
+
+
+def test_a_calibration_and_a_part_of_it_are_refused(scene, tmp_path):
+    _, found, result = scene
+    with pytest.raises(ValueError, match="leave estimate and psf_width out"):
+        fg.write_result(result, tmp_path, calibration=found, estimate=found.estimate)
+    assert not list(tmp_path.iterdir())
+
+
+def test_of_a_result_alone_the_page_says_what_is_not_known(scene, tmp_path):
+    text = Walk(fg.write_result(scene[2], tmp_path, figure=False)["page"].read_text(encoding="utf-8")).text
+    assert "How well the mean of the frames is explained is not known" in text
+    assert "The run made no remark." in text
+
+
+@pytest.mark.parametrize(
+    ("stop", "kept"),
+    [
+        (fg.Stop(fg.StopReason.SETTLED, 30), "the blinking of the frames: kept"),
+        (fg.Stop(fg.StopReason.SETTLED, 30, rejected=True), "the blinking of the frames: tried and not kept"),
+        (fg.Stop(fg.StopReason.NO_FLICKER, 0, "flicker makes 1 % of it"), "not used (left out, flicker makes 1 % of it)"),
+    ],
+)
+def test_the_page_says_whether_the_covariance_fit_was_kept(scene, tmp_path, stop, kept):
+    import dataclasses
+
+    frames, found, result = scene
+    judged = dataclasses.replace(result, stops={**result.stops, "covariance": stop})
+    text = Walk(written((frames, found, judged), tmp_path, figure=False)[0]).text
+    assert kept in text
+    # the finest distance is that of what was used
+    used = "and to the blinking" in text.split("What came in")[0]
+    by_mean, by_both = re.search(r"down to (\d+) nm by the mean and (\d+) nm", text).groups()
+    assert used == kept.endswith(": kept")
+    assert f"two lines {by_both if used else by_mean} nm apart" in text
+
+
+# -- advice, findings, commands ------------------------------------------------------------------------------------------
+
+
+def test_every_advice_is_of_a_remark_that_the_library_makes():
+    """A remark that is worded anew must not lose its advice in silence."""
+    code = "".join(path.read_text(encoding="utf-8") for room in ("calibration", "io") for path in (SOURCES / room).glob("*.py")
+                   if path.name != "advice.py")  # fmt: skip
+    joined = re.sub(r'"\s*\n\s*f?"', "", code)
+    joined = re.sub(r"\{_WHAT\}", "width of the PSF: ", joined)
+    for advice in ADVICE:
+        assert advice.phrase in joined, advice.phrase
+
+
+def test_remarks_that_resemble_each_other_have_their_own_advice():
+    of = {
+        "width of the PSF: as described (covariances of neighbours fit a PSF 1.000 +- 0.008 times as wide)": "agrees with",
+        "width of the PSF: the flicker does not determine it (dim); the PSF is used as described": "could not be checked",
+        "saturation: 3% of the values are 255, the largest one; their pixels are left out": "largest value",
+        "pixels left out of the fit: 2 that no light through this PSF explains (hot, dead, stuck)": "broken",
+        "left out of the file: 'b' (3 x 3), beside 'a' (20 x 9 x 9)": "other images",
+        "something new": "something unusual",
+    }
+    for remark, words in of.items():
+        assert words in advice_for(remark).meaning
+
+
+def test_the_misfit_is_one_for_noise_and_bad_pixels_have_no_part_in_it(scene):
+    import dataclasses
+
+    _, _, result = scene
+    rng, frames = np.random.default_rng(0), 50
+    predicted = result.psi.forward(result.x) + result.b
+    error = np.sqrt((predicted + (result.camera.noise_std / result.camera.gain) ** 2) / frames)
+    bad = np.zeros(result.psi.shape, dtype=bool)
+    bad[4, 5] = True
+    mean = (predicted + error * rng.standard_normal(predicted.shape)).astype(np.float32)
+    mean[4, 5] = 1e6
+    rms, misfit = misfit_of_mean(dataclasses.replace(result, mean=mean, bad_pixels=bad), frames)
+    assert abs(rms - 1) < 3 / np.sqrt(2 * predicted.size)
+    assert np.isnan(misfit[4, 5])
+    assert np.isfinite(misfit).sum() == misfit.size - 1
+
+
+def test_structures_are_found_where_they_are_with_their_light(scene):
+    """Errors are those of amplitudes in least squares and of a Poisson number of emissions."""
+    import dataclasses
+
+    _, _, result = scene
+    psi, frames = result.psi, 80
+    x = np.zeros(psi.fine_shape, np.float32)
+    x[7:9, 7:9], x[22:24, 20:23] = 1.0, 0.5
+    truth = dataclasses.replace(result, x=x, b=np.full(psi.shape, 5, np.float32))
+    first, second = brightest_structures(truth, frames)
+    assert (first.row, first.column, second.row, second.column) == pytest.approx((4, 4, 11.5, 10.75))
+    assert first.light == pytest.approx(4 * 20, rel=0.02)
+    assert first.share + second.share == pytest.approx(1)
+    assert first.area == 1
+
+    shapes = [psi.forward(np.where(np.add.outer(np.arange(32), np.arange(32)) < 32, x, 0))]
+    shapes += [psi.forward(x) - shapes[0], np.ones(psi.shape)]
+    design = np.stack([shape.ravel() for shape in shapes], axis=1).astype(np.float64)
+    read = result.camera.noise_std / result.camera.gain
+    noise = np.sqrt((psi.forward(x) + 5 + read**2).ravel() / frames)
+    rng, lights = np.random.default_rng(3), []
+    for _ in range(1500):
+        emitted = rng.poisson([4.0 * frames, 3.0 * frames]) / (np.array([4.0, 3.0]) * frames)
+        seen = design @ [*emitted, 5.0] + noise * rng.standard_normal(noise.size)
+        lights.append(np.linalg.lstsq(design / noise[:, None], seen / noise, rcond=None)[0][:2])
+    scatter = np.std(lights, axis=0) * [first.light, second.light]
+    np.testing.assert_allclose([first.error, second.error], scatter, rtol=0.08)
+
+
+def test_a_dark_image_has_no_structures(scene):
+    import dataclasses
+
+    assert brightest_structures(dataclasses.replace(scene[2], x=0 * scene[2].x), 10) == []
+
+
+def test_the_sweep_of_a_run_takes_over_what_it_knows():
+    command = ["fluogan", "reconstruct", "a.tif", "--output=out", "--background", "b.tif", "--resume", "--factor", "2"]
+    assert sweep_command({"command": command}) == ["fluogan", "sweep", "a.tif", "--output", "out-sweep", "--factor", "2"]
+    facts = {
+        "command": None,
+        "input": {"path": "a.tif", "pixel_size_nm": 65.0, "roi": [0, 0, 9, 9]},
+        "operator": {"psf_fwhm_nm": 250.0, "factor": 4},
+    }
+    assert sweep_command(facts)[3:] == ["--output", "sweep", "--fwhm-nm", "250", "--pixel-size-nm", "65", "--factor", "4",
+                                        "--roi", "0,0,9,9"]  # fmt: skip
+    assert sweep_command(facts | {"input": facts["input"] | {"path": None}}) is None
