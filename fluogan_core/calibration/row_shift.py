@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..tuning import DEFAULT
-from ..tuning.calibration import RowShiftTuning
+from ..tuning.row_shift import RowShiftTuning
 from .regression import jackknife
 
 __all__ = ["RowShift", "estimate_row_shift", "row_shift_notes"]
