@@ -77,7 +77,7 @@ def best_line(
     moments, live = statistics.moments(), statistics.live[0]
     free = {name: value for name, value in given.items() if name != "gain"}
     darkest = float(np.quantile(moments.mean[used], tuning.darkest))
-    known = (flicker, len(statistics.frames), darkest, tuning)
+    known = (flicker, len(statistics.frames), darkest, tuning, int(blocks.max()) + 1)
     points = [_Points(0, moments.mean, moments.variance, live, blocks, 1.0, 0.0, *known)]
     if psi is not None:
         tables = [p.table for p in (psi, psi.scaled(tuning.narrower))]
@@ -97,7 +97,8 @@ def best_line(
 class _Points:
     """Means and variances behind a filter, and what it passes of the variance that flicker adds to pixels.
 
-    ``doubtful`` is by how much more it would pass of a narrower PSF, relative.
+    ``doubtful`` is by how much more it would pass of a narrower PSF, relative; ``count`` the number of blocks of the whole
+    field, of which a filter that needs a margin may leave out the last.
     """
 
     order: int
@@ -111,6 +112,7 @@ class _Points:
     frames: int
     darkest: float
     tuning: CameraTuning
+    count: int
 
     def __post_init__(self) -> None:
         self.clean = self.variance - self._flicker(0)
@@ -131,7 +133,7 @@ class _Points:
         """The line and its errors."""
         used, weight, t = self.used, 1.0 / self.fit, self.tuning
         table = []
-        for replicate in range(int(self.blocks.max()) + 2):
+        for replicate in range(self.count + 1):
             keep = used & (self.blocks != replicate - 1)
             clean = (self.variance - self._flicker(replicate))[keep]
             table.append(resolve(self.mean[keep], clean, weight[keep], self.darkest, given, t))

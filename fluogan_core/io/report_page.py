@@ -237,7 +237,8 @@ def _found(
         parts.append(
             paragraph(
                 "A structure is a connected region above a tenth of the brightest light. The errors hold for its shape "
-                "and for frames that do not repeat each other: slow blinking makes them larger."
+                "and for frames that do not repeat each other. Where molecules stay on for several frames, the true errors "
+                "are larger."
             )
         )
     else:
@@ -287,12 +288,11 @@ def _how_sure(
     result: Result, facts: dict[str, Any], rms: float, found: Plan | None, why_not: str, drawn: Mapping[str, bytes]
 ) -> str:
     points = _method(result)[1]
-    seen, unseen = (facts["result"]["final"].get(name) for name in ("w_train", "w_held_out"))
+    unseen = facts["result"]["final"].get("w_held_out")
     if unseen is not None:
-        used = "" if seen is None else f"; for the frames that were used it is {number(seen)}"
         points.append(
-            f"Frames that were set aside differ from the prediction with a score of {number(unseen)}{used}. 0 means that they "
-            "do not differ. Only scores of the same recording can be compared."
+            f"Frames that were set aside differ from the prediction with a score of {number(unseen)}. 0 means that they do not "
+            "differ. Only scores of the same recording can be compared."
         )
     if math.isfinite(rms):
         points.append(
