@@ -11,6 +11,7 @@ import numpy as np
 from ..backend.kinds import as_array
 from ..physics.psf import FWHM_PER_SIGMA, psf_sigma
 from ..planning.plan import Plan, plan_from
+from ..tuning import DEFAULT
 
 if TYPE_CHECKING:
     from ..calibration.calibrate import Calibration
@@ -136,6 +137,8 @@ def plan_of(calibration: Calibration, pixel_size_nm: float, frames: int) -> tupl
     """Return what as many frames of this light can show, or None and why that is not known."""
     try:
         return plan_from(calibration, pixel_size_nm, frames=frames, changes=False), ""
+    except np.linalg.LinAlgError:
+        return None, "no background and no read noise were found, so the noise of dark places is not known"
     except (ValueError, TypeError) as error:
         return None, str(error)
 
@@ -152,4 +155,6 @@ def _camera_image(result: Result, x: np.ndarray) -> np.ndarray:
 def _variance(result: Result, light: np.ndarray, frames: int) -> np.ndarray:
     """Variance of the mean frame from photon noise and read noise, photons^2."""
     read = (result.camera.noise_std / result.camera.gain) ** 2
-    return np.maximum(light + read, 1e-12) / frames
+    variance = np.maximum(light + read, 0)
+    # where neither light nor read noise is predicted, as with an estimated read noise of 0, it is not nothing all the same
+    return (variance + DEFAULT.covariance_phase.variance_floor * variance.mean() + 1e-12) / frames

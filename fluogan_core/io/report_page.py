@@ -132,7 +132,7 @@ def _summary(result: Result, facts: dict[str, Any], rms: float, found: Plan | No
     words = [_method(result)[0]]
     if math.isfinite(rms):
         good = rms <= _POOR_FIT
-        words.append("It explains the mean of the frames to within their noise." if good else _poor(rms))
+        words.append("It explains the mean of the frames to within their noise." if good else _POOR)
     limit = math.inf if found is None else found.both_nm if _last_phase(result) != "mean" else found.mean_nm
     if math.isfinite(limit):
         words.append(f"At best, this light tells two lines {limit:.0f} nm apart from one: do not trust finer detail.")
@@ -141,11 +141,10 @@ def _summary(result: Result, facts: dict[str, Any], rms: float, found: Plan | No
     return " ".join(words)
 
 
-def _poor(rms: float) -> str:
-    return (
-        f"It does not explain the mean of the frames: it differs by {number(rms, 2)} standard errors (root mean square), and "
-        "about 1 is expected. The blur or the camera is described wrongly, or the image is smoothed too much."
-    )
+_POOR = (
+    "It does not explain the mean of the frames to within their noise: the blur, the camera or the pixel size is described "
+    "wrongly, the sample moved, or the image is smoothed too much."
+)
 
 
 def _came_in(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -297,7 +296,11 @@ def _how_sure(
     if math.isfinite(rms):
         points.append(
             f"The mean of the frames differs from the prediction by {number(rms, 2)} standard errors (root mean square)"
-            + (", as noise does (about 1)." if rms <= _POOR_FIT else ". " + _poor(rms))
+            + (
+                ", as noise does (about 1)."
+                if rms <= _POOR_FIT
+                else "; about 1 is expected. " + _POOR.replace("It does", "The image does", 1)
+            )
         )
     else:
         points.append("How well the mean of the frames is explained is not known: the frames were not given.")

@@ -241,6 +241,19 @@ def test_the_misfit_is_one_for_noise_and_bad_pixels_have_no_part_in_it(scene):
     assert np.isfinite(misfit).sum() == misfit.size - 1
 
 
+def test_a_camera_without_noise_and_a_dark_background_do_not_make_the_misfit_absurd(scene):
+    import dataclasses
+
+    _, _, result = scene
+    camera, dark = fg.Camera(2.0, 100.0, 0.0), np.zeros(result.psi.shape, np.float32)
+    x = np.zeros_like(result.x)
+    x[15, 15] = 5
+    mean = result.psi.forward(x)
+    mean[0, 0] += 0.01 * mean.mean()
+    rms, _ = misfit_of_mean(dataclasses.replace(result, camera=camera, x=x, b=dark, mean=mean), 100)
+    assert 0 < rms < 1
+
+
 def test_structures_are_found_where_they_are_with_their_light(scene):
     """Errors are those of amplitudes in least squares and of a Poisson number of emissions."""
     import dataclasses
