@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
@@ -39,7 +38,7 @@ def to_tensor(array: Array) -> torch.Tensor:
     return torch.from_dlpack(array)
 
 
-def to_array(tensor: torch.Tensor, backend: Backend) -> Any:
+def to_array(tensor: torch.Tensor, backend: Backend) -> Array:
     """Return an array of ``backend`` that shares the memory of a tensor on its device.
 
     Raises

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
@@ -80,7 +79,7 @@ class WindowMoments:
             found[number] = product(y.T, y) / np.float32(freedom)
         return found, freedom
 
-    def lit(self, x: Array, light: Array, flicker: Any) -> np.ndarray:
+    def lit(self, x: Array, light: Array, flicker: np.float32) -> np.ndarray:
         """Return the numbers of the windows where flicker adds to the variance of some pixel."""
         variance = light + self.read_variance
         share = np.float32(flicker) * self.model.psi.squared_forward(x) > np.float32(self.tuning.dark) * variance
@@ -106,7 +105,7 @@ class WindowMoments:
         total = xp.bincount(pixels.ravel(), weights=values.ravel(), minlength=shape[0] * shape[1])
         return total.reshape(shape).astype(np.float32)
 
-    def predicted(self, x: Array, light: Array, flicker: Any, chosen: np.ndarray) -> Array:
+    def predicted(self, x: Array, light: Array, flicker: np.float32, chosen: np.ndarray) -> Array:
         """Return the covariances in some windows at a mean frame of ``light``, (B, n, n) float32."""
         covariances = np.float32(flicker) * self.flickering.pairs(x, chosen)
         covariances[:, self._diagonal, self._diagonal] += self.take(light, chosen) + self.read_variance

@@ -40,8 +40,8 @@ class SparseEdges(ProxOperator):
     >>> from fluogan_core.interop.pyproximal import SparseEdges
     >>> edges = SparseEdges((2, 4), total_variation=1.0)
     >>> edges.prox(np.repeat([[0.0, 0.0, 4.0, 4.0]], 2, axis=0).ravel(), 1.0).reshape(2, 4).round(3)
-    array([[0.5, 0.5, 3.5, 3.5],
-           [0.5, 0.5, 3.5, 3.5]])
+    array([[0.25, 0.25, 3.75, 3.75],
+           [0.25, 0.25, 3.75, 3.75]])
     """
 
     def __init__(

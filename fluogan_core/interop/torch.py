@@ -186,9 +186,9 @@ class _Score(Function):
     def forward(
         ctx: Any, x: torch.Tensor, b: torch.Tensor, critic: CriticLike, model: ForwardModel, given: dict[str, Any]
     ) -> torch.Tensor:
-        images = [to_array(image, model.backend) for image in (x, b)]
+        emissions, background = (to_array(image, model.backend) for image in (x, b))
         with on_torch_stream(model.backend):
-            found = array_score(critic, model, *images, **given)
+            found = array_score(critic, model, emissions, background, **given)
             slopes = [to_tensor(slope) for slope in (found.x, found.b)]
         ctx.save_for_backward(slopes[0].to(x.dtype), slopes[1].to(b.dtype))
         return x.new_tensor(found.value)

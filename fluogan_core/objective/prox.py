@@ -175,8 +175,8 @@ def prox_total_variation(
     >>> import fluogan_core as fg
     >>> v = np.repeat([[0.0, 0.0, 4.0, 4.0]], 2, axis=0)
     >>> fg.prox_total_variation(v, 1.0, dual=np.zeros((4, *v.shape)), sweeps=500).round(3)
-    array([[0.5, 0.5, 3.5, 3.5],
-           [0.5, 0.5, 3.5, 3.5]])
+    array([[0.25, 0.25, 3.75, 3.75],
+           [0.25, 0.25, 3.75, 3.75]])
     """
     uniform = not getattr(weight, "ndim", 0)
     backend = backend_of(v=v, weight=None if uniform else weight, dual=dual, edges=edges, out=out)

@@ -28,7 +28,7 @@ def darkness(
 
     The blur is a Gaussian of the PSF's width, :math:`\bar x = Gx / G1`: the gaps between the grains that noise makes of a
     filled body are lit too, and a penalty on them would make more grains.  :math:`\bar x_0` is the larger of two: the light
-    that stands out of the noise (or 0.3 of the signal, in light so dim that nothing stands out so far), and 0.3 of
+    that stands out of the noise (or 0.45 of the signal, in light so dim that nothing stands out so far), and 0.3 of
     :math:`G^4 \bar x^2 / G^4 \bar x`, the average brightness of the light around.
 
     Parameters

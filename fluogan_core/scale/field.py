@@ -126,7 +126,7 @@ def sample_window(mean: np.ndarray, side: int) -> tuple[slice, slice]:
     >>> mean = np.full((100, 100), 5.0)
     >>> mean[60:80, 70:90] += 50
     >>> sample_window(mean, 40)
-    (slice(60, 100, None), slice(60, 100, None))
+    (slice(40, 80, None), slice(60, 100, None))
     """
     from scipy.ndimage import median_filter
 

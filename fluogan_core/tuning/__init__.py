@@ -161,7 +161,7 @@ class ReweightingTuning:
     first: float = 0.125
     updates: tuple[float, ...] = (0.25, 0.5)
     lit: float = 24.0
-    of_signal: float = 0.3
+    of_signal: float = 0.45
     skirt: float = 0.3
     around: int = 4
 

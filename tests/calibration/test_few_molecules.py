@@ -97,6 +97,6 @@ def test_a_given_gain_is_not_refused(background, noise):
 def test_a_refusal_names_the_frames_after_the_bleaching():
     light = molecules(8, 300, 120, photons=4000.0, share=0.03, frames_on=2.5, fwhm=NARROW_FWHM) + 600.0
     fade = 0.2 + 0.8 * np.exp(-np.arange(120) / 15.0)
-    with pytest.raises(ValueError, match=r"after most of the bleaching \(frames \d+:120\)") as refusal:
+    with pytest.raises(ValueError, match=r"after most of the bleaching \(--frames \d+:120\)") as refusal:
         fg.estimate_camera(record(light * fade[:, None, None], 8, 1.0, 300.0, 18.0), NARROW)
-    assert 15 <= int(str(refusal.value).split("(frames ")[1].split(":")[0]) <= 35
+    assert 15 <= int(str(refusal.value).split("(--frames ")[1].split(":")[0]) <= 35

@@ -17,7 +17,7 @@ def test_in_dim_light_a_part_of_the_signal_is_lit():
     disc[28:68, 28:68] = 1 / 16
     objective = Objective(psi, psi.forward(disc))
     seen = darkness(disc, objective, noise=0.1, signal=1.0)
-    assert seen[48, 48] < 0.02
+    assert seen[48, 48] < 0.05
     assert seen[5, 5] > 0.99
     assert darkness(disc, objective, noise=0.1, signal=100.0)[48, 48] > 0.9
 
