@@ -12,6 +12,9 @@ from ..calibration.plain import plain
 __all__ = ["command_line", "sweep_command"]
 
 #: Options of ``fluogan reconstruct`` that ``fluogan sweep`` has not: with a value, and without.
+#: A report as JSON holds it.
+Facts = dict[str, Any]
+
 _ONLY_RECONSTRUCT = ("--background",)
 _ONLY_RECONSTRUCT_FLAGS = ("--resume",)
 
@@ -21,7 +24,7 @@ def command_line(command: Sequence[str]) -> str:
     return f"<pre><code>{escape(shlex.join(command))}</code></pre>"
 
 
-def sweep_command(facts: dict[str, Any]) -> list[str] | None:
+def sweep_command(facts: Facts) -> list[str] | None:
     """Return the sweep that belongs to a report; None where the recording or its PSF is not known.
 
     Parameters
