@@ -56,6 +56,9 @@ _EXPORTS = {
     "CameraEstimate": "calibration.camera",
     "estimate_camera": "calibration.camera",
     "corrected_counts": "calibration.pixel_maps",
+    "Drift": "calibration.drift",
+    "estimate_drift": "calibration.drift",
+    "follow_drift": "calibration.follow_drift",
     "PSFWidth": "calibration.psf_width",
     "estimate_psf_width": "calibration.psf_width",
     "Pattern": "simulation.phantom",
@@ -122,6 +125,9 @@ if TYPE_CHECKING:
     from .calibration.camera import Camera as Camera
     from .calibration.camera import CameraEstimate as CameraEstimate
     from .calibration.camera import estimate_camera as estimate_camera
+    from .calibration.drift import Drift as Drift
+    from .calibration.drift import estimate_drift as estimate_drift
+    from .calibration.follow_drift import follow_drift as follow_drift
     from .calibration.pixel_maps import corrected_counts as corrected_counts
     from .calibration.psf_width import PSFWidth as PSFWidth
     from .calibration.psf_width import estimate_psf_width as estimate_psf_width

@@ -110,6 +110,12 @@ class Stack:
     notes: tuple[str, ...] = ()
     left_out: tuple[int, ...] = ()
 
+    @property
+    def numbers(self) -> np.ndarray:
+        """Numbers of the frames in the file, (T,) integers, counted from 0."""
+        count = len(self.frames) + len(self.left_out)
+        return np.setdiff1d(np.array(range(count) if self.taken is None else self.taken), self.left_out)
+
 
 #: A stack, or an array of frames (T, M1, M2), counts, on the host or on a device.
 StackLike: TypeAlias = "Stack | ArrayLike"

@@ -40,7 +40,6 @@ from ..physics.psi import Psi
 from ..stack import StackLike
 from ..tuning import DEFAULT
 from ..tuning.calibration import CalibrationTuning
-from .drift import drift_notes
 from .flicker import PairKernels, fit_flicker
 from .gain import best_line
 from .plain import plain
@@ -54,6 +53,7 @@ from .remarks import (
 )
 from .row_shift import row_shift_notes
 from .stack_statistics import StackStatistics
+from .thirds import drift_notes
 from .variance_line import expected_variance, quietest, resolve
 
 __all__ = ["Camera", "CameraEstimate", "camera_from", "checked_values", "displacements", "estimate_camera"]

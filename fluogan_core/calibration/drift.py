@@ -1,15 +1,10 @@
-r"""How far the sample moved between the first and the last third of a stack.
+"""Where the sample lies in every frame of a stack: how it drifted, and where it jumped.
 
-The mean frames of the two thirds are taken for one image f that lies at :math:`-s/2` and :math:`+s/2`, and whose brightness
-has changed by a smooth factor:
+The stack is cut into segments, as short as the light allows.  Their places are measured (:mod:`.segment_shifts`), and a smooth
+path with jumps is laid through them (:mod:`.drift_path`).  A jump is then found to the frame, and the segments are cut there.
 
-.. math:: m_3 - m_1 \approx (c + t \cdot r)\, f + p + q \cdot r - s \cdot \nabla f.
-
-c is bleaching, t a bleaching that differs over the field, p and q a background that fades.  Both means are shifted back by
-what was found, and the rest is measured in the same way, until nothing is left.
-
-Molecules that blink or bleach move the light as well, each place by an amount of its own, while the sample moves as a whole.
-So the error comes from a jackknife over blocks of the field.
+Errors come from a jackknife over blocks of the field: molecules that blink or bleach move the light of each block by an amount
+of its own, while the sample moves as a whole.
 """
 
 from __future__ import annotations
@@ -20,184 +15,281 @@ from itertools import pairwise
 
 import numpy as np
 
+from ..physics.psf import FWHM_PER_SIGMA, psf_sigma
+from ..physics.psi import Psi
+from ..stack import StackLike
 from ..tuning import DEFAULT
+from ..tuning.calibration import CalibrationTuning
 from ..tuning.drift import DriftTuning
+from .drift_path import find_jumps, smoother
 from .plain import plain
-from .regression import jackknife, solve_normal
+from .regression import jackknife
+from .segment_shifts import high_passed, refined_shifts, rough_shifts
+from .stack_statistics import StackStatistics
 
-__all__ = ["Drift", "drift_notes", "estimate_drift"]
+__all__ = ["Drift", "estimate_drift"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Drift:
-    """How far the sample moved from the first to the last third of a stack.
+    """Where the sample lies in every frame.
 
     Attributes
     ----------
-    down, right : float
-        Mean position in the last third less that in the first, camera pixels; 0 where the stack does not tell.
-    down_error, right_error : float
-        One standard error each, camera pixels; infinite where the stack does not tell.
+    shifts : (T, 2) float64
+        Place of the sample in each frame along rows and columns, camera pixels; positive is down and right.  Those that are
+        measured have the mean 0.
+    distance : float
+        Largest distance between two frames along one axis, camera pixels.
+    error : float
+        One standard error of that distance, camera pixels; infinite where the stack does not tell, 0 where it was given.
+    jumps : tuple of int
+        Numbers of the first frames after each jump.
+    segments : int
+        Segments that were compared.
     clear : bool
-        Whether the shift is many standard errors, along one axis at least.
+        Whether the distance is more than a tenth of the PSF and several of its errors.
+    note : str
+        One sentence on what was found.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fluogan_core as fg
+    >>> drift = fg.Drift(np.linspace([0, 0], [2.0, 1.0], 100), 2.0, 0.0, clear=True)
+    >>> drift.shifts.shape
+    (100, 2)
     """
 
-    down: float
-    right: float
-    down_error: float
-    right_error: float
+    shifts: np.ndarray
+    distance: float
+    error: float
+    jumps: tuple[int, ...] = ()
+    segments: int = 0
     clear: bool = False
-
-    @property
-    def distance(self) -> float:
-        """Length of the shift, camera pixels."""
-        return math.hypot(self.down, self.right)
+    note: str = ""
 
 
-def estimate_drift(
-    frames: np.ndarray,
-    variance: np.ndarray,
-    live: np.ndarray | None = None,
-    tuning: DriftTuning = DEFAULT.calibration.drift,
-) -> Drift:
-    """Measure the shift between the first and the last third of a stack.
+def estimate_drift(stack: StackLike, psi: Psi | None = None, *, tuning: CalibrationTuning = DEFAULT.calibration) -> Drift:
+    """Measure how the sample moved during a recording, to a fraction of a camera pixel.
 
     Parameters
     ----------
-    frames : (T, M1, M2) array
+    stack : (T, M1, M2) array or Stack
         Counts.
-    variance : (M1, M2) array
-        Temporal variance of the pixels: what varies more weighs less.
-    live : (M1, M2) bool array, optional
-        Pixels that can be trusted; hot and dead ones stay where they are and would speak against any drift.  By default all.
-    tuning : DriftTuning, optional
+    psi : Psi, optional
+        The operator, for the width of its PSF; by default a PSF of two pixels is assumed.
+    tuning : CalibrationTuning, optional
         Numbers by trial.
 
     Returns
     -------
     Drift
+        ``clear`` is False, and all shifts are 0, where nothing speaks for a drift of more than a tenth of the PSF.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the stack is not (T, M1, M2) with T of 2 or more, not finite, or holds no numbers.
 
     Examples
     --------
     >>> import numpy as np
-    >>> r, c = np.mgrid[:40, :40]
-    >>> frames = np.stack([sum(np.exp(-((r - a - t / 30) ** 2 + (c - b) ** 2) / 4) for a, b in ((9, 11), (18, 28), (30, 15)))
-    ...                    for t in range(60)])
-    >>> round(estimate_drift(frames, np.ones((40, 40))).down, 2)
-    1.33
+    >>> import fluogan_core as fg
+    >>> rng, (r, c) = np.random.default_rng(0), np.mgrid[:40, :40]
+    >>> places = ((9, 11), (18, 28), (30, 15), (24, 20), (12, 30))
+    >>> light = [sum(np.exp(-((r - a - t / 60) ** 2 + (c - b) ** 2) / 4) for a, b in places) for t in range(120)]
+    >>> drift = fg.estimate_drift(rng.poisson(100 * np.array(light) + 5))
+    >>> drift.clear, round(drift.distance, 1), round(float(drift.shifts[-1, 0]), 1)
+    (True, 2.0, 1.0)
     """
+    statistics = StackStatistics(stack, None if psi is None else psi.shape, tuning)
+    numbers = tuning.drift
+    width = numbers.usual_width if psi is None else FWHM_PER_SIGMA * psf_sigma(psi.psf) / psi.factor
+    kept = statistics.frames
+    found = _of_kept(kept, statistics, width, numbers)
+    if not statistics.left_out:
+        return found
+    # frames that stand apart are not looked at: their places follow from those beside them
+    every = np.arange(len(kept) + len(statistics.left_out))
+    among = np.setdiff1d(every, statistics.left_out)
+    shifts = np.stack([np.interp(every, among, line) for line in found.shifts.T], axis=1)
+    jumps = tuple(int(among[jump]) for jump in found.jumps)
+    return Drift(shifts, found.distance, found.error, jumps, found.segments, found.clear, found.note)
+
+
+def _of_kept(frames: np.ndarray, statistics: StackStatistics, width: float, tuning: DriftTuning) -> Drift:
+    """The drift of frames of which none stands apart."""
     from scipy.ndimage import gaussian_filter, median_filter
 
+    still = np.zeros((len(frames), 2))
     if len(frames) < tuning.fewest_frames or min(frames.shape[1:]) < 3 * tuning.block:
-        return Drift(0.0, 0.0, math.inf, math.inf)
-    cuts = [round(k * len(frames) / 3) for k in range(4)]
-    means = [frames[start:end].mean(axis=0, dtype=np.float64) for start, end in pairwise(cuts)]
-    first, middle, last, spread = (
-        gaussian_filter(
-            image if live is None else np.where(live, image, median_filter(image, 3)), tuning.smooth, mode="nearest"
+        why = (
+            f"{len(frames)} frames of {frames.shape[1]} x {frames.shape[2]} pixels are too few to tell whether the sample moved"
         )
-        for image in (*means, np.asarray(variance, dtype=np.float64))
-    )
+        return Drift(still, 0.0, math.inf, note=f"drift: {why}")
+    live, smooth = statistics.live[0], tuning.smooth
+    whole = live.all()
+
+    def smoothed(image: np.ndarray) -> np.ndarray:
+        image = np.asarray(image, dtype=np.float64)
+        return np.asarray(
+            gaussian_filter(image if whole else np.where(live, image, median_filter(image, 3)), smooth, mode="nearest")
+        )
+
+    moments = statistics.moments()
+    spread = smoothed(moments.variance)
     weight = 1.0 / np.maximum(spread, 0.1 * max(float(spread.mean()), 1e-300))
     weight /= weight.mean()
-    whole, error = _shift_between(first, last, weight, tuning)
-    if (np.abs(whole) > tuning.clear * error).any():
-        # molecules that blink differ from third to third, and the way by the middle one then leads elsewhere
-        (one, _), (two, _) = _shift_between(first, middle, weight, tuning), _shift_between(middle, last, weight, tuning)
-        error = np.hypot(error, whole - one - two)
-    (down, right), (down_error, right_error) = whole.tolist(), error.tolist()
-    return Drift(down, right, down_error, right_error, bool((np.abs(whole) > tuning.clear * error).any()))
+    noise = float(moments.variance.mean()) / (4 * math.pi * smooth**2)
+    signal = float((high_passed(smoothed(moments.mean), smooth) ** 2).mean())
+    length = tuning.light_of_segment * noise / max(signal - noise / len(frames), 1e-300)
+    count = int(np.clip(len(frames) / max(length, 1e-300), tuning.fewest_segments, tuning.most_segments))
+    count = max(3, min(count, len(frames) // tuning.shortest_segment))
+
+    jumps: list[int] = []
+    start: np.ndarray | None = None
+    path: _Path | None = None
+    for attempt in range(tuning.passes):
+        cuts = _cuts(len(frames), count, jumps)
+        means = np.array([smoothed(frames[a:b].mean(axis=0, dtype=np.float64)) for a, b in pairwise(cuts)])
+        if start is None:
+            start = _start(means, cuts, smooth, tuning)
+        path = _settled(means, cuts, jumps, start, weight, tuning)
+        if path is None:
+            return Drift(still, 0.0, math.inf, segments=count, note="drift: the light does not tell whether the sample moved")
+        if attempt == 0:
+            begin = find_jumps(path.places, *_middles(cuts), len(frames), tuning)
+            moved = [cuts[k] for k in begin]
+            if not moved:
+                break
+        else:
+            moved = [_frame_of_jump(frames, live, path, jump, jumps, 2 * len(frames) // count) for jump in jumps]
+        moved = sorted(set(moved))
+        if moved == jumps:
+            break
+        jumps, start = moved, path.shifts
+    assert path is not None
+    shifts, known = path.shifts, path.known
+    distances, errors = np.zeros(2), np.full(2, math.inf)
+    for axis in np.flatnonzero(known):
+        low, high = int(np.argmin(shifts[:, axis])), int(np.argmax(shifts[:, axis]))
+        distances[axis] = shifts[high, axis] - shifts[low, axis]
+        by_blocks = jackknife(np.r_[distances[axis], path.others[:, high, axis] - path.others[:, low, axis]][:, None])[0]
+        by_segments = float(np.linalg.norm(path.scatter[high, :, axis] - path.scatter[low, :, axis]))
+        errors[axis] = max(float(by_blocks), by_segments, 1e-12)
+    sure = distances > tuning.clear_path * errors
+    large = sure & (distances > tuning.least * width)
+    clear = bool(large.any())
+    # a shift that is as likely to be made up as to be true would blur the image instead of sharpening it
+    shifts = np.where(distances > tuning.worth_following * errors, shifts, 0.0)
+    chosen = int(np.argmax(np.where(large | ~clear, distances / errors, -1.0)))
+    distance, error = float(distances[chosen]), float(errors[chosen])
+    said = f"{plain(distance, 2)} +- {plain(error, 1)} pixels along {('rows', 'columns')[chosen]}"
+    if not clear:
+        return Drift(still, distance, error, (), count, False, f"drift: none that is clear (at most {said})")
+    jumped = f", with a jump before frame {', '.join(map(str, jumps))}" if jumps else ""
+    return Drift(shifts, distance, error, tuple(jumps), count, True, f"drift: the sample moved by {said}{jumped}")
 
 
-def _shift_between(
-    first: np.ndarray, last: np.ndarray, weight: np.ndarray, tuning: DriftTuning
-) -> tuple[np.ndarray, np.ndarray]:
-    """Shift (down, right) from one mean frame to another, and its errors; infinite where it does not settle."""
+def _cuts(frames: int, count: int, jumps: list[int]) -> list[int]:
+    """Where segments begin and the last one ends: of about equal length between jumps."""
+    edges, cuts = [0, *jumps, frames], [0]
+    for start, end in pairwise(edges):
+        pieces = max(1, round(count * (end - start) / frames))
+        cuts += [start + round((end - start) * k / pieces) for k in range(1, pieces + 1)]
+    return cuts
+
+
+def _middles(cuts: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Middle and length of the segments, frames."""
+    edges = np.array(cuts, dtype=np.float64)
+    return (edges[:-1] + edges[1:] - 1) / 2, np.diff(edges)
+
+
+def _start(means: np.ndarray, cuts: list[int], smooth: float, tuning: DriftTuning) -> np.ndarray:
+    """Rough places of all frames, from groups of segments where there are many: all pairs of segments are too many."""
+    count = len(means)
+    groups = np.arange(count) * min(count, tuning.most_pairs_of) // count
+    of_groups = np.array([means[groups == k].mean(axis=0) for k in range(groups.max() + 1)])
+    places = rough_shifts(of_groups, smooth, tuning)
+    middles = _middles(cuts)[0]
+    at = np.array([middles[groups == k].mean() for k in range(groups.max() + 1)])
+    return np.stack([np.interp(np.arange(cuts[-1]), at, line) for line in places.T], axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class _Path:
+    """A path that agrees with its segments.
+
+    Attributes
+    ----------
+    places : (K, 2) array
+        Of the segments, each by itself.
+    shifts : (T, 2) array
+        The smooth path.
+    others : (B, T, 2) array
+        The same without a block of the field each.
+    scatter : (T, K, 2) array
+        Errors of the path by the scatter of the segments.
+    known : (2,) bool array
+        Axes of which the light says something: lines say nothing of a shift along themselves.
+    mean : (M1, M2) array
+        The sample at the place 0.
+    """
+
+    places: np.ndarray
+    shifts: np.ndarray
+    others: np.ndarray
+    scatter: np.ndarray
+    known: np.ndarray
+    mean: np.ndarray
+
+
+def _settled(
+    means: np.ndarray, cuts: list[int], jumps: list[int], start: np.ndarray, weight: np.ndarray, tuning: DriftTuning
+) -> _Path | None:
+    """The path through the segments that stays when they are measured along it; None if there is none."""
+    frames, (centres, lengths) = cuts[-1], _middles(cuts)
+    nearest = np.rint(centres).astype(int)
+    known, shifts = np.ones(2, dtype=bool), start - start.mean(axis=0)
+    for attempt in range(tuning.passes):
+        along = np.where(known, shifts[nearest], 0.0)
+        measured = refined_shifts(means, along, weight, tuning)
+        if measured is None:
+            return None
+        places, replicates, mean = measured
+        lines = [smoother(places[:, axis], centres, lengths, frames, [float(jump) for jump in jumps]) for axis in (0, 1)]
+        new = np.stack([line.matrix @ places[:, axis] for axis, line in enumerate(lines)], axis=1)
+        known &= np.ptp(new, axis=0) <= np.array(means.shape[1:]) / 4
+        step = np.abs(new - shifts).max(axis=0)
+        if attempt >= tuning.passes // 2:  # where it swings between two strengths of the walk, the way between settles
+            new = (new + shifts) / 2
+        shifts = np.where(known, new, 0.0)
+        if not known.any():
+            return None
+        if (step[known] < tuning.settled_path).all():
+            break
+    known &= step < 10 * tuning.settled_path
+    if not known.any():
+        return None
+    others = np.stack([replicates[:, :, axis] @ line.matrix.T for axis, line in enumerate(lines)], axis=2)
+    scatter = np.stack([line.covariance_factor for line in lines], axis=2)
+    return _Path(np.where(known, places, 0.0), np.where(known, shifts, 0.0), others, scatter, known, mean)
+
+
+def _frame_of_jump(frames: np.ndarray, live: np.ndarray, path: _Path, jump: int, jumps: list[int], reach: int) -> int:
+    """The first frame after a jump: where frames turn from the sample at the place before to that at the place after."""
     from scipy.ndimage import shift as shifted
 
-    reach = np.array(first.shape) / 4.0
-    total, error = _whole_pixels(first, last, tuning.smooth), np.full(2, math.inf)
-    open_ = np.ones(2, dtype=bool)
-    for _ in range(tuning.passes):
-        # half the shift each way: both are then as sharp
-        one, other = (shifted(image, way * total, order=3, mode="nearest") for image, way in ((first, 0.5), (last, -0.5)))
-        step, error = _measured(one, other, weight, 3 + math.ceil(float(np.abs(total).max()) / 2), tuning)
-        step = np.clip(np.where(open_, step, 0.0), -1.0, 1.0)
-        total = total + step
-        # lines say nothing of a shift along themselves
-        open_ &= np.abs(total) <= reach
-        total[~open_] = 0.0
-        if (np.abs(step) < np.maximum(tuning.settled, 0.05 * error)).all():
-            break
-    open_ &= np.abs(step) < np.maximum(tuning.settled, 0.05 * error)
-    open_ &= np.isfinite(error)
-    return np.where(open_, total, 0.0), np.where(open_, error, math.inf)
-
-
-def _whole_pixels(first: np.ndarray, last: np.ndarray, smooth: float) -> np.ndarray:
-    """The shift, in whole pixels, at which the two are most alike: where to begin."""
-    from scipy.fft import irfft2, next_fast_len, rfft2
-    from scipy.ndimage import gaussian_filter
-
-    fine = [image - gaussian_filter(image, 4.0 * smooth, mode="nearest") for image in (first, last)]
-    size = tuple(next_fast_len(2 * n, True) for n in first.shape)
-    alike = irfft2(rfft2(fine[0], size).conj() * rfft2(fine[1], size), size)
-    reach = [n // 4 for n in first.shape]
-    rows, columns = (np.arange(-n, n + 1) for n in reach)
-    place = np.unravel_index(int(np.argmax(alike[np.ix_(rows, columns)])), (rows.size, columns.size))
-    return np.array([rows[place[0]], columns[place[1]]], dtype=np.float64)
-
-
-def _measured(
-    first: np.ndarray, last: np.ndarray, weight: np.ndarray, margin: int, tuning: DriftTuning
-) -> tuple[np.ndarray, np.ndarray]:
-    """Shift (down, right) in linear approximation, and its errors."""
-    inside = (slice(margin, -margin), slice(margin, -margin))
-    image, change = (first + last) / 2, last - first
-    slopes = np.gradient(image)
-    light = image - image[inside].min()
-    y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in image.shape), indexing="ij")
-    terms = np.stack([np.ones(image.shape), y, x, light, light * y, light * x, -slopes[0], -slopes[1]])[:, *inside]
-    target, by = change[inside], weight[inside]
-    blocks = []
-    for size in target.shape:
-        count = min(tuning.most_blocks, max(3, size // tuning.block))
-        blocks.append(np.arange(size) * count // size)
-    label = (blocks[0][:, None] * (blocks[1].max() + 1) + blocks[1]).ravel()
-    flat, wanted, by = terms.reshape(len(terms), -1), target.reshape(-1, 1), by.ravel()
-    normal = np.array([(flat[:, label == k] * by[label == k]) @ flat[:, label == k].T for k in range(label.max() + 1)])
-    right = np.array([(flat[:, label == k] * by[label == k]) @ wanted[label == k] for k in range(label.max() + 1)])
-    prior = np.zeros(len(terms))
-    rest = wanted[:, 0] - solve_normal(normal.sum(axis=0), right.sum(axis=0))[:, 0] @ flat
-    # smoothing makes about 4 pi sigma^2 pixels say the same
-    noise = float((by * rest**2).mean()) * max(1.0, 4 * math.pi * tuning.smooth**2)
-    prior[4:6] = noise / tuning.tilt**2
-    whole = solve_normal(normal.sum(axis=0) + np.diag(prior), right.sum(axis=0))
-    left_out = [solve_normal(n + np.diag(prior), r) for n, r in zip(normal.sum(axis=0) - normal, right.sum(axis=0) - right)]
-    power = normal[:, 6, 6] + normal[:, 7, 7]
-    in_few_blocks = power.sum() ** 2 < tuning.fewest_blocks * (power**2).sum()
-    # half the difference of two images that share no light has slopes as steep as half their sum
-    unshared = sum(float((by * slope.ravel() ** 2).sum()) for slope in np.gradient(rest.reshape(target.shape) / 2))
-    if in_few_blocks or not power.sum() > tuning.alike * unshared:
-        return np.zeros(2), np.full(2, math.inf)
-    posterior = np.sqrt(noise * np.diag(np.linalg.pinv(normal.sum(axis=0) + np.diag(prior), hermitian=True)))[6:]
-    return whole[6:, 0], np.maximum(jackknife(np.array([whole, *left_out])[:, 6:, 0]), posterior)
-
-
-def drift_notes(drift: Drift, width: float, tuning: DriftTuning = DEFAULT.calibration.drift) -> list[str]:
-    """What to say of a drift under a PSF of this width (full width at half maximum, camera pixels); nothing if it is small."""
-    if not (drift.clear and drift.distance > tuning.least * width):
-        return []
-    parts = [
-        f"{abs(value):.2f} +- {plain(error, 1)} {ways[value > 0]}"
-        for value, error, ways in (
-            (drift.down, drift.down_error, ("up", "down")),
-            (drift.right, drift.right_error, ("to the left", "to the right")),
-        )
-        if error < math.inf
-    ]
-    return [
-        f"the sample moved by about {drift.distance:.1f} pixels between the first and the last third of the frames "
-        f"({', '.join(parts)}): the image is blurred by that; correct the drift before (register the frames), or take fewer "
-        "frames"
-    ]
+    sample = high_passed(path.mean, 1.0)
+    before, after = (shifted(sample, path.shifts[t], order=3, mode="nearest") for t in (jump - 1, jump))
+    turn = (after / np.linalg.norm(after) - before / np.linalg.norm(before)) * live
+    turn -= turn.mean()
+    others = [other for other in jumps if other != jump]
+    start = max([2, jump - reach, *(other + 2 for other in others if other < jump)])
+    end = min([len(frames) - 2, jump + reach, *(other - 2 for other in others if other > jump)])
+    if start >= end:
+        return jump
+    like = np.tensordot(frames[start:end].astype(np.float64), turn, axes=2)
+    return start + int(np.argmin(np.concatenate([[0.0], np.cumsum(like)])))

@@ -10,10 +10,10 @@ import numpy as np
 from ..stack import StackLike, recorded_stack
 from ..tuning import DEFAULT
 from ..tuning.calibration import CalibrationTuning
-from .drift import Drift, estimate_drift
 from .high_pass import filtered_variances
 from .odd_frames import find_odd_frames
 from .pixel_moments import PixelMoments, Shift, live_pixels, pixel_moments
+from .thirds import ThirdsShift, shift_of_thirds
 from .unlit import share_at_lowest, unlit_pixels
 
 __all__ = ["StackStatistics"]
@@ -93,6 +93,6 @@ class StackStatistics:
         return live, tuple(notes)
 
     @cached_property
-    def drift(self) -> Drift:
+    def drift(self) -> ThirdsShift:
         """How far the sample moved from the first to the last third of the frames."""
-        return estimate_drift(self.frames, self.moments().variance, self.live[0], self._drift_tuning)
+        return shift_of_thirds(self.frames, self.moments().variance, self.live[0], self._drift_tuning)

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .._version import __version__
+from .drift import drift_option, followed
 from .options import (
     SOLVER_OPTIONS,
     background_from,
+    background_option,
     calibration_from,
     camera_options,
     device_options,
@@ -195,17 +197,14 @@ def estimate_command(stack_path: Path, as_json: bool, **settings: Any) -> None:
 
 @commands.command(short_help="Reconstruct x and b from a stack.")
 @stack_argument
-@output_option("x.tif, b.tif, report.json, report.html, figure.png and checkpoint.pt")
+@output_option("x.tif, b.tif, report.json, report.html, figure.png and checkpoint.pt; drift.csv if a drift is followed")
 @region_options
 @optics_options
 @camera_options
 @solver_options
 @device_options
-@click.option(
-    "--background", metavar="NUMBER|FILE",
-    help="Background that is known, and not fitted: a number, or an image of a place without sample "
-    "[counts as recorded, offset included].",
-)  # fmt: skip
+@background_option
+@drift_option
 @click.option("--resume", is_flag=True, help="Go on from DIR/checkpoint.pt; more --steps take a finished run further.")
 @click.option("--no-figure", is_flag=True, help="Leave figure.png and the pictures of report.html out.")
 @verbose_option
@@ -216,6 +215,7 @@ def reconstruct(
     backend: str,
     device: int | None,
     background: str | None,
+    drift: str,
     resume: bool,
     no_figure: bool,
     **settings: Any,
@@ -237,12 +237,13 @@ def reconstruct(
     with writing_to(output) as directory:
         with checking_input(*COMPLAINTS):
             checkpoint = directory / "checkpoint.pt"
-            spare_inputs(directory, (*RESULT_FILES, checkpoint.name), stack_path, settings["psf_path"], background)
+            spare_inputs(directory, (*RESULT_FILES, checkpoint.name), stack_path, settings["psf_path"], background, drift)
             if resume and not checkpoint.is_file():
                 raise ValueError(f"there is no {checkpoint} to resume from; leave --resume out to start")
             options = SolverOptions(**given(settings, *SOLVER_OPTIONS))
             stack = stack_from(stack_path, settings)
             psi, pixel_size_nm = operator_for(stack, settings, get_backend(backend, device))
+            stack, psi, moved = followed(stack, psi, drift, background, settings)
             found = calibration_from(stack, psi, settings)
             known = background_from(background, found.camera, settings)
         print_estimate(found.estimate, found.remarks)
@@ -281,6 +282,7 @@ def reconstruct(
                 place,
                 stack=stack,
                 calibration=found,
+                drift=moved,
                 pixel_size_nm=pixel_size_nm,
                 command=["fluogan", *sys.argv[1:]],
                 figure=not no_figure,

@@ -29,6 +29,7 @@ __all__ = [
     "Decorator",
     "Numbers",
     "background_from",
+    "background_option",
     "calibration_from",
     "camera_options",
     "device_options",
@@ -237,6 +238,13 @@ simulation_options = _together(
     _number("--offset", "Counts without light [counts].", 100.0),
     _number("--noise-std", "Standard deviation of the read noise [counts].", 3.0),
     _number("--seed", "The same seed gives the same files [whole number].", 0, int),
+)  # fmt: skip
+
+
+background_option = click.option(
+    "--background", metavar="NUMBER|FILE",
+    help="Background that is known, and not fitted: a number, or an image of a place without sample "
+    "[counts as recorded, offset included].",
 )  # fmt: skip
 
 

@@ -13,11 +13,13 @@ import numpy as np
 from ..calibration.plain import plain
 from ..physics.psf import FWHM_PER_SIGMA, psf_sigma
 from ..stack import StackLike, frames_of
+from .drift import drift_facts
 from .provenance import device_facts, loaded_versions, peak_memory_bytes, threads
 
 if TYPE_CHECKING:
     from ..backend.arrays import Backend
     from ..calibration.camera import CameraEstimate
+    from ..calibration.drift import Drift
     from ..calibration.psf_width import PSFWidth
     from ..physics.psi import Psi
     from ..solvers.result import Result
@@ -32,6 +34,7 @@ def build_report(
     estimate: CameraEstimate | None = None,
     psf_width: PSFWidth | None = None,
     remarks: Sequence[str] = (),
+    drift: Drift | None = None,
     pixel_size_nm: float | None = None,
     command: list[str] | None = None,
 ) -> dict[str, object]:
@@ -46,6 +49,7 @@ def build_report(
         "camera_estimate": None if estimate is None else estimate_facts(estimate),
         "psf_width": psf_width,
         "remarks": list(remarks),
+        "drift": None if drift is None else drift_facts(drift),
         "seed": result.options.seed,
         "parameters": result.options,
         "result": {

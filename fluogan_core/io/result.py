@@ -10,7 +10,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..backend.replace import Write
+from ..stack import Stack
+from .drift import drift_table
 from .files import Placing, dumps, image_writer, prepare_directory, said, spare_inputs, text_writer
 from .lock import sole_writer
 from .report import build_report
@@ -19,6 +23,7 @@ from .report_page import build_page
 if TYPE_CHECKING:
     from ..calibration.calibrate import Calibration
     from ..calibration.camera import CameraEstimate
+    from ..calibration.drift import Drift
     from ..calibration.psf_width import PSFWidth
     from ..solvers.result import Result
     from ..stack import StackLike
@@ -28,7 +33,14 @@ __all__ = ["RESULT_FILES", "drawing_of", "write_result"]
 log = logging.getLogger("fluogan_core")
 
 
-_NAMES = {"x": "x.tif", "b": "b.tif", "report": "report.json", "page": "report.html", "figure": "figure.png"}
+_NAMES = {
+    "x": "x.tif",
+    "b": "b.tif",
+    "report": "report.json",
+    "page": "report.html",
+    "figure": "figure.png",
+    "drift": "drift.csv",
+}
 #: What :func:`write_result` writes.
 RESULT_FILES = tuple(_NAMES.values())
 
@@ -41,6 +53,7 @@ def write_result(
     calibration: Calibration | None = None,
     estimate: CameraEstimate | None = None,
     psf_width: PSFWidth | None = None,
+    drift: Drift | None = None,
     pixel_size_nm: float | None = None,
     command: list[str] | None = None,
     figure: bool | Mapping[str, object] = True,
@@ -67,6 +80,8 @@ def write_result(
         The camera estimate, with its standard errors, where there is no calibration.
     psf_width : PSFWidth, optional
         How wide the PSF was found to be, where there is no calibration.
+    drift : Drift, optional
+        How the sample moved.  Where the stack follows it (:func:`fluogan_core.follow_drift`), ``drift.csv`` is written too.
     pixel_size_nm : float, optional
         Camera pixel, nm; that of ``stack`` by default.  ``b.tif`` carries it, ``x.tif`` it divided by the factor.
     command : list of str, optional
@@ -78,7 +93,8 @@ def write_result(
     Returns
     -------
     dict of str to Path
-        The files that were written, by the names ``"x"``, ``"b"``, ``"report"``, ``"page"`` and ``"figure"``.
+        The files that were written, by the names ``"x"``, ``"b"``, ``"report"``, ``"page"``, ``"figure"`` and
+        ``"drift"``.
 
     Raises
     ------
@@ -117,6 +133,7 @@ def write_result(
         estimate=estimate,
         psf_width=psf_width,
         remarks=() if calibration is None else calibration.remarks,
+        drift=drift,
         pixel_size_nm=pixel_size_nm,
         command=command,
     )
@@ -132,11 +149,14 @@ def write_result(
                 drawn = drawing_of("figure.png", lambda plot: plot.figure(result, pixel_size_nm=pixel_size_nm, **options))
                 if drawn is not None:
                     digests["figure.png"] = placing.stage("figure.png", drawn)
+            if drift is not None and drift.clear:
+                numbers = stack.numbers if isinstance(stack, Stack) else np.arange(len(drift.shifts))
+                digests["drift.csv"] = placing.stage("drift.csv", text_writer(drift_table(drift, numbers)))
             page = _page_of(result, report, calibration, figure)
             if page is not None:
                 digests["report.html"] = placing.stage("report.html", text_writer(page), tells=True)
             placing.stage("report.json", text_writer(dumps({"files_sha256": digests} | report)))
-        for name in ("figure.png", "report.html"):
+        for name in ("figure.png", "report.html", "drift.csv"):
             if name not in digests and (directory / name).exists():
                 log.warning("%s is of an earlier run", directory / name)
     return {key: directory / name for key, name in _NAMES.items() if name in digests or name == "report.json"}

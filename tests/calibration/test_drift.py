@@ -1,164 +1,178 @@
-"""A sample that moves during the recording is told, one that stays is not, whatever its molecules do meanwhile."""
+"""The path of a sample is found to a fraction of a pixel, and following it leaves counts as they were recorded."""
 
 from __future__ import annotations
-
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.special import erf
 
 import fluogan_core as fg
-from fluogan_core.calibration.drift import Drift, drift_notes, estimate_drift
-from fluogan_core.calibration.stack_statistics import StackStatistics
+from fluogan_core.calibration.drift_path import find_jumps, smoother
+from fluogan_core.calibration.follow_drift import _widened
+from fluogan_core.calibration.segment_shifts import rough_shifts
 from fluogan_core.tuning import DEFAULT
 
-SHAPE, FRAMES, SIGMA = (36, 40), 90, 1.3
+SHAPE, FRAMES, FWHM, FACTOR = (44, 44), 150, 300.0, 3
+TUNING = DEFAULT.calibration.drift
 
 
-def curves(rng: np.random.Generator) -> np.ndarray:
-    """Positions of molecules along three curved lines, camera pixels."""
-    parts = []
-    for _ in range(3):
-        start, angle, bend = rng.uniform(8, 28, 2), rng.uniform(0, 2 * np.pi), rng.normal(0, 0.01)
-        turn = angle + bend * np.arange(-90, 90)
-        parts.append(start + 0.3 * np.cumsum(np.c_[np.sin(turn), np.cos(turn)], axis=0))
-    at = np.concatenate(parts)
-    return at[((at > -2) & (at < np.array(SHAPE) + 2)).all(axis=1)]
+def operator(shape=SHAPE) -> fg.Psi:
+    return fg.Psi(fg.gaussian_psf(FWHM, 100.0, FACTOR), shape, FACTOR, backend="numpy")
 
 
-def blinking(rng: np.random.Generator, count: int, share: float, frames_on: float) -> np.ndarray:
-    on = np.empty((FRAMES, count))
-    state = rng.random(count) < share
-    for t in range(FRAMES):
-        draw = rng.random(count)
-        state = np.where(state, draw > 1 / frames_on, draw < share / (1 - share) / frames_on)
-        on[t] = state
-    return on
-
-
-def recorded(kind: str, seed: int, move: tuple[float, float] = (0.0, 0.0)) -> np.ndarray:
-    """Counts of a sample that moves by ``move`` pixels from the first to the last third, evenly."""
-    rng = np.random.default_rng([seed, *kind.encode()])
-    time, at, background = np.arange(FRAMES) / FRAMES, curves(rng), np.full((FRAMES, *SHAPE), 10.0)
-    if kind in ("few molecules", "one molecule", "no light"):
-        at = rng.uniform(5, 30, ({"few molecules": 60, "one molecule": 1, "no light": 1}[kind], 2))
-    count = len(at)
-    if kind == "steady":
-        light = np.full((FRAMES, count), 12.0)
-    elif kind == "blinking":
-        light = 100 * blinking(rng, count, 0.2, 2.0)
-    elif kind == "blinking slowly":
-        light = 60 * blinking(rng, count, 0.3, 30.0)
-    elif kind == "molecules that bleach":
-        light = 20.0 * (time[:, None] < rng.exponential(0.5, count))
-    elif kind == "one border bleaches":
-        light = 60 * blinking(rng, count, 0.2, 2.0) * np.exp(-2 * np.outer(time, at[:, 1] / SHAPE[1]))
-    elif kind == "background that fades":
-        light = 60 * blinking(rng, count, 0.2, 2.0)
-        background = np.exp(-2 * time)[:, None, None] * np.linspace(10, 60, SHAPE[1])
-    elif kind == "lamp":
-        light = 60 * blinking(rng, count, 0.2, 2.0) * rng.uniform(0.5, 1.5, (FRAMES, 1))
-    elif kind == "few molecules":
-        light = 1500 * blinking(rng, count, 0.05, 3.0)
-    else:
-        light = np.full((FRAMES, count), {"one molecule": 800.0, "no light": 0.0}[kind])
-    way = 1.5 * np.outer(time, move)
+def recorded(path: np.ndarray, seed: int, light: float = 1.0, bleach: bool = False) -> np.ndarray:
+    """Counts of blinking molecules on three rings that move along a path."""
+    rng = np.random.default_rng(seed)
+    turns = rng.uniform(0, 2 * np.pi, 300)
+    centre, radius = np.array([[14, 15], [27, 26], [20, 31]])[np.arange(300) % 3], np.array([7, 9, 5])[np.arange(300) % 3]
+    at = centre + radius[:, None] * np.c_[np.sin(turns), np.cos(turns)]
+    on = (rng.random((len(path), 300)) < 0.2) * 100.0 * light
+    if bleach:
+        on *= rng.exponential(1 / np.log(3), 300) > np.arange(len(path))[:, None] / len(path)
+    sigma = FWHM / 235.48 * 2**0.5
     rows, columns = (
-        np.diff(0.5 * erf((np.arange(n + 1)[:, None, None] - at[:, k] - way[:, k, None]) / SIGMA / 2**0.5), axis=0)
+        np.diff(0.5 * erf((np.arange(n + 1)[:, None, None] - at[:, k] - path[:, k, None]) / sigma), axis=0)
         for k, n in enumerate(SHAPE)
     )
-    photons = np.einsum("rtn,tn,ctn->trc", rows, light, columns, optimize=True) + background
-    counts = 2.2 * rng.poisson(photons) + 100 + 3 * rng.standard_normal(photons.shape)
-    return np.rint(counts).clip(0, 65535).astype(np.uint16)
+    photons = np.einsum("rtn,tn,ctn->trc", rows, on, columns, optimize=True) + 10 * light
+    return np.rint(2.2 * rng.poisson(photons) + 100 + 3 * rng.standard_normal(photons.shape)).clip(0).astype(np.uint16)
 
 
-def drift_of(stack: np.ndarray) -> Drift:
-    return StackStatistics(stack).drift
+def path_of(kind: str) -> np.ndarray:
+    time = np.linspace(-1, 1, FRAMES)
+    return {
+        "even": np.outer(time, [1.0, -0.6]),
+        "curved": np.stack([time**2, np.sin(3 * time)], axis=1),
+        "jump": np.outer(np.arange(FRAMES) >= 61, [0.9, 0.45]),
+        "jump and drift": np.outer(time, [0.8, 0.3]) - np.outer(np.arange(FRAMES) >= 90, [1.0, -0.4]),
+        "still": np.zeros((FRAMES, 2)),
+    }[kind]
 
 
-STILL = (
-    "steady", "blinking", "blinking slowly", "molecules that bleach", "one border bleaches", "background that fades", "lamp",
-    "few molecules", "one molecule", "no light",
-)  # fmt: skip
+@pytest.mark.parametrize("kind", ["even", "curved", "jump", "jump and drift"])
+@pytest.mark.parametrize(("light", "bleach", "most"), [(1.0, False, 0.06), (1.0, True, 0.1), (0.1, False, 0.12)])
+def test_the_path_is_found(kind, light, bleach, most):
+    path = path_of(kind)
+    found = fg.estimate_drift(recorded(path, 3, light, bleach), operator())
+    assert found.clear
+    assert np.sqrt(((found.shifts - path + path.mean(axis=0)) ** 2).mean(axis=0)).max() < most
+    jumps = {"jump": 61, "jump and drift": 90}
+    assert len(found.jumps) == (kind in jumps)
+    assert all(abs(jump - jumps[kind]) <= 2 for jump in found.jumps)
+    assert found.distance == pytest.approx(np.ptp(path, axis=0).max(), abs=4 * found.error) or kind == "curved"
 
 
-@pytest.mark.parametrize("kind", STILL)
-def test_what_stays_is_not_said_to_move(kind):
+def test_a_sample_that_stays_is_left_alone():
     for seed in range(4):
-        assert drift_notes(drift_of(recorded(kind, seed)), 3.0) == []
+        found = fg.estimate_drift(recorded(path_of("still"), seed, 1.0, seed % 2 == 1), operator())
+        assert not found.clear
+        assert not found.shifts.any()
+        assert "none that is clear" in found.note
+
+
+def test_noise_alone_and_short_stacks_do_not_tell():
+    rng = np.random.default_rng(0)
+    for shape in ((FRAMES, *SHAPE), (8, 40, 40), (FRAMES, 14, 40)):
+        found = fg.estimate_drift(rng.poisson(9.0, shape))
+        assert (found.clear, found.error) == (False, np.inf)
+
+
+def test_frames_that_stand_apart_lie_between_their_neighbours():
+    path = path_of("even")
+    stack = recorded(path, 4)
+    stack[[40, 41]] = 0
+    found = fg.estimate_drift(stack, operator())
+    assert found.shifts.shape == (FRAMES, 2)
+    assert np.abs(found.shifts - path + path.mean(axis=0)).max() < 0.15
+
+
+def test_a_pair_that_contradicts_the_others_is_dropped():
+    rng, path = np.random.default_rng(1), np.linspace(0, 3, 6)
+    r, c = np.mgrid[:40, :40]
+    places = rng.uniform(8, 32, (9, 2))
+    means = [sum(np.exp(-((r - a - s) ** 2 + (c - b) ** 2) / 5) for a, b in places) for s in path]
+    means[2] = rng.random((40, 40))  # nothing in common with the others
+    found = rough_shifts(np.array(means), 1.0, TUNING)
+    kept = [0, 1, 3, 4, 5]
+    np.testing.assert_allclose(found[kept, 0] - found[0, 0], path[kept], atol=0.15)
+
+
+def test_a_smooth_path_is_kept_and_its_error_is_that_of_the_scatter():
+    centres, lengths, time = np.arange(30) * 5 + 2.0, np.full(30, 5.0), np.arange(150) + 0.0
+    misses = []
+    for seed in range(40):
+        noise = 0.2 * np.random.default_rng(seed).standard_normal(30)
+        line = smoother(0.01 * centres + noise, centres, lengths, 150, [])
+        path = line.matrix @ (0.01 * centres + noise)
+        span = path[-1] - path[0] - 0.01 * (time[-1] - time[0])
+        misses.append(span / np.linalg.norm(line.covariance_factor[-1] - line.covariance_factor[0]))
+    assert 0.7 < np.std(misses) < 1.5
+    assert find_jumps(np.c_[0.01 * centres + noise, noise], centres, lengths, 150, TUNING) == []
+    stepped = np.c_[0.01 * centres + noise + (np.arange(30) >= 12), noise]
+    assert find_jumps(stepped, centres, lengths, 150, TUNING) == [12]
+
+
+def test_a_followed_stack_holds_counts_as_they_were_recorded():
+    path = np.rint(path_of("even") * 2)
+    stack = fg.Stack(recorded(path, 5), pixel_size_nm=100.0, roi=(10, 20, *SHAPE))
+    moving, psi = fg.follow_drift(stack, operator(), fg.Drift(path, 4.0, 0.0, clear=True))
+    top, left, rows, columns = moving.roi
+    assert (rows, columns) == moving.frames.shape[1:] == psi.shape == (SHAPE[0] - 4, SHAPE[1] - 2)
+    assert moving.frames.dtype == stack.frames.dtype
+    for number in (0, 70, 149):
+        down, right = (path[number] + (top - 10, left - 20)).astype(int)
+        np.testing.assert_array_equal(moving.frames[number], stack.frames[number, down : down + rows, right : right + columns])
+    np.testing.assert_array_equal(psi.psf, operator().psf)  # whole pixels leave no rest
+
+
+def test_the_model_of_a_followed_stack_is_that_of_its_mean_frame():
+    """The mean over frames of shifted, noise-free light is Psi x of the widened PSF."""
+    rng, path = np.random.default_rng(2), path_of("curved") * 0.45
+    fine = np.zeros((SHAPE[0] * FACTOR, SHAPE[1] * FACTOR))
+    fine[tuple(rng.integers(40, 90, (2, 20)))] = 5.0
+    spectrum, waves = np.fft.fft2(fine), [np.fft.fftfreq(n) for n in fine.shape]
+    frames = []
+    for down, right in path * FACTOR:
+        moved = np.fft.ifft2(spectrum * np.exp(-2j * np.pi * (waves[0][:, None] * down + waves[1] * right))).real
+        frames.append(operator().forward(moved))
+    moving, psi = fg.follow_drift(np.array(frames), operator(), fg.Drift(path, 0.9, 0.0, clear=True))
+    np.testing.assert_allclose(moving.frames.mean(axis=0), psi.forward(fine), atol=2e-3 * np.max(frames))
+    still = operator().forward(fine)
+    assert np.abs(moving.frames.mean(axis=0) - still).max() > 1e-2 * still.max()
+
+
+def test_the_mean_psf_has_the_mean_and_the_spread_of_the_shifts():
+    shifts = np.random.default_rng(0).uniform(-1.5, 1.5, (200, 2))
+    psf, axis = fg.gaussian_psf(FWHM, 100.0, FACTOR), lambda image: np.arange(len(image)) - len(image) // 2
+    wider = _widened(psf, shifts)
+    assert wider.min() >= 0
+    assert wider.sum() == pytest.approx(1)
+    lines = [(image.sum(axis=1), axis(image)) for image in (psf, wider)]
+    means = [line @ at for line, at in lines]
+    spreads = [line @ at**2 - mean**2 for (line, at), mean in zip(lines, means)]
+    assert means[1] == pytest.approx(shifts[:, 0].mean(), abs=1e-4)
+    assert spreads[1] - spreads[0] == pytest.approx(shifts[:, 0].var(), rel=1e-2)
+
+
+def test_hot_pixels_are_not_smeared():
+    path = path_of("even") * 3
+    stack = recorded(path, 6)
+    hot = stack.copy()
+    hot[:, 12, 30] = 9000
+    drift = fg.Drift(path, 6.0, 0.0, clear=True)
+    clean, _ = fg.follow_drift(stack, operator(), drift)
+    filled, _ = fg.follow_drift(hot, operator(), drift)
+    assert filled.frames.max() < 1.5 * clean.frames.max()
 
 
 @pytest.mark.parametrize(
-    "kind", ["steady", "blinking", "blinking slowly", "molecules that bleach", "background that fades", "lamp"]
+    ("shifts", "message"),
+    [
+        (np.zeros((5, 2)), "for each of 150 frames"),
+        (np.full((FRAMES, 2), np.nan), "finite"),
+        (np.linspace([0, 0], [40, 0], FRAMES), "take fewer frames"),
+    ],
 )
-@pytest.mark.parametrize("move", [(1.9, -1.3), (-0.9, 3.2)])
-def test_a_drift_is_measured_within_its_errors(kind, move):
-    for seed in range(2):
-        found = drift_of(recorded(kind, seed, move))
-        assert len(drift_notes(found, 3.0)) == 1
-        assert abs(found.down - move[0]) < 4 * found.down_error < 2
-        assert abs(found.right - move[1]) < 4 * found.right_error < 2
-
-
-def test_a_small_drift_of_bright_light_is_told_and_a_smaller_one_is_not():
-    stack = recorded("steady", 5, (0.5, 0.0))
-    (note,) = drift_notes(drift_of(stack), 3.0)
-    assert "moved by about 0.5 pixels between the first and the last third" in note
-    assert "correct the drift" in note
-    assert drift_notes(drift_of(stack), 8.0) == []
-
-
-def test_errors_are_of_the_size_of_the_misses():
-    misses = []
-    for kind in ("steady", "blinking", "molecules that bleach"):
-        for seed in range(10, 16):
-            found = drift_of(recorded(kind, seed))
-            misses += [found.down / found.down_error, found.right / found.right_error]
-    assert 0.4 < np.sqrt(np.mean(np.square(misses))) < 2.0
-
-
-def test_lines_tell_a_shift_across_them_only():
-    at = np.linspace(-5, 45, 300)
-    rng = np.random.default_rng(3)
-    profile = [np.exp(-(((np.arange(40) - 18 - t / 45) / SIGMA) ** 2) / 2) for t in range(FRAMES)]
-    stack = rng.poisson(30 * np.array(profile)[:, None, :] + 5 + 0 * at[:36, None])
-    found = drift_of(stack)
-    assert found.right == pytest.approx(4 / 3, abs=0.1)
-    assert not abs(found.down) > 5 * found.down_error
-    (note,) = drift_notes(found, 3.0)
-    assert "to the right" in note
-
-
-def test_hot_pixels_do_not_hold_the_sample():
-    stack = recorded("blinking", 2, (1.9, -1.3))
-    rng = np.random.default_rng(1)
-    stack[:, rng.integers(0, 36, 8), rng.integers(0, 40, 8)] = 4000
-    found = drift_of(stack)
-    assert abs(found.down - 1.9) < 4 * found.down_error < 2
-    assert abs(found.right + 1.3) < 4 * found.right_error < 2
-
-
-@pytest.mark.parametrize("shape", [(8, 36, 40), (90, 14, 40)])
-def test_short_stacks_and_small_fields_do_not_tell(shape):
-    found = estimate_drift(np.random.default_rng(0).poisson(9.0, shape), np.ones(shape[1:]))
-    assert (found.distance, found.clear, found.down_error) == (0.0, False, np.inf)
-    assert drift_notes(found, 3.0) == []
-
-
-@pytest.mark.parametrize("given", [{"gain": 2.2}, {"camera": fg.Camera(2.2, 100.0, 3.0), "photons_per_emitter": 50.0}])
-def test_a_calibration_says_that_the_sample_moved_whatever_is_given(given):
-    psi = fg.Psi(fg.gaussian_psf(306, 100, 2), SHAPE, 2, backend="numpy")
-    moved, still = (fg.calibrate(recorded("blinking", 1, move), psi, psf_width=1, **given) for move in ((1.9, -1.3), (0, 0)))
-    assert sum("the sample moved by about 2." in remark for remark in moved.remarks) == 1
-    assert not any("the sample moved" in remark for remark in still.remarks)
-
-
-def test_numbers_by_trial_can_be_passed():
-    stack = recorded("steady", 5, (0.9, 0.0))
-    plain = DEFAULT.calibration.drift
-    for other in ({"clear": 100.0}, {"alike": 1e9}, {"fewest_frames": 1000}, {"fewest_blocks": 1e9}, {"block": 13}):
-        tuned = replace(DEFAULT.calibration, drift=replace(plain, **other))
-        assert StackStatistics(stack).drift.clear
-        assert not StackStatistics(stack, tuning=tuned).drift.clear
-    assert drift_notes(drift_of(stack), 3.0, replace(plain, least=0.5)) == []
+def test_a_drift_that_does_not_fit_is_refused(shifts, message):
+    with pytest.raises(ValueError, match=message):
+        fg.follow_drift(np.full((FRAMES, *SHAPE), 100), operator(), fg.Drift(shifts, 0.0, 0.0, clear=True))
