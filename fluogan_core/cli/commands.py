@@ -126,9 +126,6 @@ def commands(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-# -- commands ----------------------------------------------------------------------------------------------------------
-
-
 @commands.command(short_help="Simulate, reconstruct, and say what was found.")
 @output_option("the stack, its truth and the results", "demo")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything random [whole number].")

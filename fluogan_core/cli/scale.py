@@ -115,6 +115,8 @@ def _arguments(path: Path, settings: dict[str, Any], backend: str, device: int |
     from ..io.lazy import open_lazily
     from ..solvers.options import SolverOptions
 
+    if settings.get("drift", "none") != "none":
+        raise ValueError("--drift is not for tiles and movies: leave it out, or take a stack that fits into memory")
     for name in ("roi", "frames", "background"):
         if settings.get(name) is not None:
             raise ValueError(f"--{name} is not for tiles and movies; for a part of a stack, save that as a stack")
