@@ -39,6 +39,8 @@ _FIELD = 6.0
 _ORDERS = 3
 #: Camera rows whose frequencies are averaged over: more than the PSF's correlation length.
 _ROWS = 24
+#: Least variance of a pixel, of the brightest one's.
+_LEAST_VARIANCE = 1e-6
 #: Frequencies of the fine rows that pass less than this share of the light are left out.
 _NEGLIGIBLE = 1e-7
 
@@ -214,7 +216,8 @@ class _Distances:
         mean = model.mean(pair) + b
         self.target = (mean, self._covariance(pair, mean))
         noise = np.zeros_like(self.target[1])
-        np.einsum("kcc->kc", noise)[:] = sight.read_noise**2
+        # where neither background nor read noise is there, dark pixels have no variance at all
+        np.einsum("kcc->kc", noise)[:] = sight.read_noise**2 + _LEAST_VARIANCE * float(mean.max())
         self.whitening = np.linalg.inv(np.linalg.cholesky(self.target[1] + noise))
 
     def _covariance(self, profile: np.ndarray, mean: np.ndarray) -> np.ndarray:

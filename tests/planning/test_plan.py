@@ -46,6 +46,11 @@ def test_more_light_and_more_frames_help_and_shorter_lines_do_not(planned):
     assert changes["twice the frames"].both_nm == pytest.approx(twice.both_nm)
 
 
+def test_a_perfect_camera_without_background_is_planned_for():
+    perfect = fg.plan(**PLANNED | {"read_noise": 0, "background": 0})
+    assert perfect.mean_nm < fg.plan(**PLANNED).mean_nm
+
+
 def test_nothing_is_seen_without_light():
     dark = fg.plan(**PLANNED | {"photons": 0.01, "background": 50, "frames": 2})
     assert math.isinf(dark.mean_nm)
