@@ -95,7 +95,9 @@ def movie(
     >>> import numpy as np
     >>> import fluogan_core as fg
     >>> psi = fg.Psi(fg.gaussian_psf(250, 100, 2), (16, 16), 2, backend="numpy")
-    >>> camera = (np.random.default_rng(k).poisson(50.0, (16, 16)) + 100 for k in range(40))
+    >>> light = np.full((16, 16), 50.0)
+    >>> light[6:10, 6:10] = 200.0
+    >>> camera = (np.random.default_rng(k).poisson(light) + 100 for k in range(40))
     >>> known = {"camera": fg.Camera(offset=100.0), "photons_per_emitter": 1.0, "psf_width": 1.0}
     >>> options = fg.SolverOptions(method="none", warm_steps=10)
     >>> [(i.frames, i.steps) for i in fg.scale.movie(camera, psi=psi, window=20, step=10, options=options, **known)]

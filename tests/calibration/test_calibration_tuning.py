@@ -42,7 +42,8 @@ def frames(psi) -> np.ndarray:
 
 def test_every_section_is_frozen_and_says_where_each_number_comes_from():
     sections = [field for field in dataclasses.fields(BASE)]
-    assert len(sections) == len(calibration.__all__) - 1
+    named = {name for name in calibration.__all__ if name != "CalibrationTuning"}
+    assert named <= {type(getattr(BASE, section.name)).__name__ for section in sections}
     for section in sections:
         value = getattr(BASE, section.name)
         for field in dataclasses.fields(value):

@@ -50,7 +50,13 @@ def shell(recording, tmp_path):
 def test_a_log_that_nobody_reads_costs_no_result(shell, tmp_path, redirections, status):
     done, out, err = shell(f"reconstruct {{stack}} --output {{out}} {QUICK}", redirections)
     assert done == status, (out, err)
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["b.tif", "checkpoint.pt", "report.json", "x.tif"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "b.tif",
+        "checkpoint.pt",
+        "report.html",
+        "report.json",
+        "x.tif",
+    ]
     assert tifffile.imread(tmp_path / "out" / "x.tif").shape == (40, 32)
     assert b"Traceback" not in out + err
     assert b"Exception ignored" not in out + err
@@ -104,8 +110,8 @@ def test_a_result_that_does_not_fit_is_placed_elsewhere(fluogan, recording, tmp_
         assert place.parent == tmp_path
     else:
         assert status == 0, err
-    assert {"x.tif", "b.tif", "report.json"} == {path.name for path in place.iterdir()}
-    assert said.splitlines()[-1] == f"wrote x.tif, b.tif, report.json to {place}"
+    assert {"x.tif", "b.tif", "report.html", "report.json"} == {path.name for path in place.iterdir()}
+    assert said.splitlines()[-1] == f"wrote x.tif, b.tif, report.json, report.html to {place}"
 
 
 def test_a_checkpoint_that_could_not_be_written_is_not_said_to_be(fluogan, recording, tmp_path, monkeypatch):
@@ -116,7 +122,7 @@ def test_a_checkpoint_that_could_not_be_written_is_not_said_to_be(fluogan, recor
     status, said, err = fluogan("reconstruct", recording, "--output", tmp_path, *QUICK.split())
     assert status == 0
     assert "checkpoint.pt could not be written" in err
-    assert said.splitlines()[-1] == f"wrote x.tif, b.tif, report.json to {tmp_path}"
+    assert said.splitlines()[-1] == f"wrote x.tif, b.tif, report.json, report.html to {tmp_path}"
 
 
 def test_no_standard_error_at_all(fluogan, recording, tmp_path, monkeypatch):
