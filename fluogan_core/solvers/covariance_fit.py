@@ -292,7 +292,10 @@ class CovariancePhase:
         """
         t, (z, b) = self.tuning, self.acceleration.current
         brightness = float((z * z).sum(dtype=np.float64)) / max(float(z.sum(dtype=np.float64)), 1e-30)
-        image, even = z + np.float32(t.pedestal * brightness + 1e-30), self.xp.ones_like(b)
+        even = self.xp.ones_like(b)
+        # of an image so dark that its squares leave float32, no pixel is brighter than another
+        dark = not brightness > 1e-15
+        image = self.xp.ones_like(z) if dark else z + np.float32(t.pedestal * brightness)
         zero_x, zero_b = self.critic.slope(0 * self.x, 0 * b)
 
         def second(of_z: Array, of_b: Array) -> tuple[Array, Array]:

@@ -87,7 +87,7 @@ class LikelihoodPhase:
         detection = problem.noise.variance / gain**2 * min(1.0, problem.noise.excess) ** 2
         self.scale = np.float32(objective.fidelity / options.fidelity * detection)
         # as in the fit of the mean, edges weigh more where the mean frame is noisier than its fluctuations explain
-        unexplained = problem.noise.unexplained**tuning.mean_phase.unexplained_power
+        unexplained = min(problem.noise.unexplained, tuning.mean_phase.most_unexplained)
         self.edge_nats = self.tuning.edges * unexplained * options.total_variation / SolverOptions().total_variation
         self.largest_column = float(self.backend.to_host(problem.psi.column_sums).max())
         self.mixing: Mixing | None = None

@@ -134,7 +134,7 @@ def weights_of_field(
         sparsity=options.sparsity * fidelity * of_mean * math.sqrt(float(psi.column_energies.max())),
         # what does not average out (unequal pixels, a PSF that is not quite the true one) is there at all frequencies, not
         # only where it is measured, and makes grains of what is flat
-        total_variation=options.total_variation * fidelity * of_mean * edge * noise.unexplained**tuning.unexplained_power,
+        total_variation=options.total_variation * fidelity * of_mean * edge * min(noise.unexplained, tuning.most_unexplained),
         smoothness=fidelity * options.smoothness ** (2 * options.smoothness_order),
         order=options.smoothness_order,
         detail=detail_for_snr(options.detail, noise, tuning),

@@ -182,17 +182,17 @@ class MeanPhaseTuning:
         Signal-to-noise ratio of the mean frame from which on the finest detail is looked for; the blur grows as the root of
         this over the ratio below it.  Pairs and bars at ratios of 80 and 230, and recorded stacks at 16 to 47; nothing between
         was measured.
-    unexplained_power : int
-        The total variation weighs more where the mean frame is noisier than its fluctuations explain: by this power of how
-        many times.  Development scenes of the zoo: with 3, a field of unequal pixels under 800 photons of background came out
-        as a labyrinth.
+    most_unexplained : float
+        The total variation weighs more where the mean frame is noisier than its fluctuations explain: so many times as much,
+        up to this.  Development scenes of the zoo: with the cube and no bound, a field of unequal pixels under 800 photons of
+        background came out as a labyrinth.
     """
 
     iterations_per_snr: float = 30.0
     fewest: int = 10
     most: int = 3000
     bright: float = 200.0
-    unexplained_power: int = 1
+    most_unexplained: float = 4.0
 
 
 @dataclass(frozen=True)

@@ -238,6 +238,17 @@ def test_the_phase_ends_where_it_changes_nothing_any_more(tmp_path):
     assert len(again.history["phase"]) == len(result.history["phase"])
 
 
+@pytest.mark.parametrize("start", [0.0, 1e-30])
+def test_a_fit_that_starts_from_a_dark_image_goes_on(start):
+    """As where pixels are so unequal that edges cost more than all light is worth."""
+    psi, x, b, stack = blinking(frames=60)
+    options = dataclasses.replace(SMALL, warm_steps=0, steps=3)
+    dark = np.full_like(x, start)
+    result = fg.reconstruct(stack, psi=psi, camera=CAMERA, options=options, x0=dark, b0=b, progress=False)
+    assert np.isfinite(result.x).all()
+    assert np.isfinite(result.b).all()
+
+
 def test_what_has_no_hope_is_ended_early(monkeypatch):
     psi, _, _, stack = blinking(frames=60)
     monkeypatch.setattr(CovariancePhase, "gain_over", lambda fit, x, b: (-5.1, 1.0))
