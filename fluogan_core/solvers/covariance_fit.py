@@ -272,11 +272,11 @@ class CovariancePhase:
     def _edges(self) -> Array:
         """Relative weight of an edge at every pixel, (N1, N2) float32; 1 as in the fit of the mean."""
         t, xp, x, share = self.tuning, self.xp, self.x, self.flicker_share
-        if math.isnan(share):
+        brightness = _brightness(x)
+        if math.isnan(share) or not brightness:
             return xp.ones_like(x)
         flicker = min(1.0, share / t.all_flicker)
         most, least = (np.float32(max(1.0, t.edges * flicker**power)) for power in (t.flat, t.steep))
-        brightness = float((x * x).sum(dtype=np.float64)) / float(x.sum(dtype=np.float64))
         return xp.maximum(most / (1 + (edge_lengths(x) / np.float32(t.drawn * brightness)) ** 2), least)
 
     def _update_weights(self, x: Array, b: Array) -> None:
@@ -291,11 +291,8 @@ class CovariancePhase:
         most of what its neighbourhood may change.  What that bound leaves is measured by a power iteration in those units.
         """
         t, (z, b) = self.tuning, self.acceleration.current
-        brightness = float((z * z).sum(dtype=np.float64)) / max(float(z.sum(dtype=np.float64)), 1e-30)
-        even = self.xp.ones_like(b)
-        # of an image so dark that its squares leave float32, no pixel is brighter than another
-        dark = not brightness > 1e-15
-        image = self.xp.ones_like(z) if dark else z + np.float32(t.pedestal * brightness)
+        brightness, even = _brightness(z), self.xp.ones_like(b)
+        image = z + np.float32(t.pedestal * brightness) if brightness else self.xp.ones_like(z)
         zero_x, zero_b = self.critic.slope(0 * self.x, 0 * b)
 
         def second(of_z: Array, of_b: Array) -> tuple[Array, Array]:
@@ -388,3 +385,9 @@ class CovariancePhase:
 
 def _norm(image: Array) -> float:
     return float((image * image).sum(dtype=np.float64)) ** 0.5
+
+
+def _brightness(x: Array) -> float:
+    """Mean of an image weighed by itself; 0 of one that is so dark that its squares leave float32."""
+    brightness = float((x * x).sum(dtype=np.float64)) / max(float(x.sum(dtype=np.float64)), 1e-30)
+    return brightness if brightness > 1e-15 else 0.0
