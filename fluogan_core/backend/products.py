@@ -13,7 +13,7 @@ from .typing import Array
 
 __all__ = ["ONE_THREAD", "product"]
 
-#: Multiplications up to which OpenBLAS keeps a product on one thread.
+#: Multiplications of a product that is to stay on one thread.  No record.
 ONE_THREAD = 2**18
 
 

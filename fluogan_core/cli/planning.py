@@ -55,7 +55,7 @@ def plan_command(
     """Say what a recording can show, before it is made: the finest separation of two lines, and what more light buys.
 
     The frames of two lines are compared with those of every image without a gap between them.  Optics, light and camera are
-    given, or come from a pilot stack with --pilot.  No method that uses mean and covariance can do better.
+    given, or come from a pilot stack with --pilot.  It is a bound: a method that must estimate more does worse.
     """
     from ..io.files import dumps
 

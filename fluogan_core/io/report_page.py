@@ -309,8 +309,8 @@ def _how_sure(
     else:
         points.append(
             f"With these photons and {found.conditions['frames']:g} frames, two lines of 1 µm can be told apart down to "
-            f"{_nm(found.mean_nm)} by the mean and {_nm(found.both_nm)} by mean and blinking. No method that uses these can do "
-            "better. If molecules stay on for several frames, the limit is coarser."
+            f"{_nm(found.mean_nm)} by the mean and {_nm(found.both_nm)} by mean and blinking. A method that must "
+            "estimate more does worse. If molecules stay on for several frames, the limit is coarser."
         )
     points.append("A fit that explains the frames is not yet a proof: finer detail than the light can show may still be wrong.")
     if "misfit" not in drawn:

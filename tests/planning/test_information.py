@@ -76,6 +76,44 @@ def test_distance_by_the_mean_is_what_frames_of_eq_1_show():
     assert measured == pytest.approx(expected, rel=0.15)
 
 
+def test_distance_by_both_is_nearly_what_frames_of_eq_1_show():
+    """Single frames of the pair and of the nearest image without a gap, told apart by the ratio of Gaussian likelihoods."""
+    model, kappa, rows = information._Model(OPTICS), SIGHT.photons_per_emitter, 10
+    pair, bars = information._profiles(model, 200.0, OPTICS)
+    pair = pair * SIGHT.photons / model.mean(pair).max()
+    one = Sight(SIGHT.photons, SIGHT.background, kappa, SIGHT.read_noise, frames=1, length_nm=100 * rows)
+    stated, other, background = information._Distances(model, pair, one).nearest(bars, by_mean=False)
+    psi = fg.Psi(OPTICS.psf, (rows + 12, model.columns), OPTICS.factor, backend="numpy")
+    rng, size = np.random.default_rng(5), rows * model.columns
+    pixels = np.zeros((size, *psi.shape), dtype="f4")
+    pixels[np.arange(size), 6 + np.arange(size) // model.columns, np.arange(size) % model.columns] = 1
+    matrix = psi.adjoint(pixels).reshape(size, -1).astype(float)
+
+    def moments(profile, b):
+        x = np.repeat(profile[None], psi.fine_shape[0], axis=0).ravel()
+        mean = matrix @ x + np.broadcast_to(b, (rows, model.columns)).ravel()
+        covariance = kappa * (matrix * x) @ matrix.T + np.diag(mean + SIGHT.read_noise**2)
+        return mean, np.linalg.inv(covariance)
+
+    def frames(profile, b):
+        x, found = np.repeat(profile[None], psi.fine_shape[0], axis=0) / kappa, []
+        for _ in range(20):
+            rate = kappa * psi.forward(rng.poisson(x, (200, *psi.fine_shape)).astype("f4"))[:, 6:-6]
+            found.append((rng.poisson(np.maximum(rate + b, 0)) + rng.normal(0, SIGHT.read_noise, rate.shape)).reshape(200, -1))
+        return np.concatenate(found)
+
+    images = ((pair, SIGHT.background), (other, background))
+    (mean, inverse), (other_mean, other_inverse) = (moments(*image) for image in images)
+
+    def ratio(y):
+        near, far = y - mean, y - other_mean
+        return 0.5 * (((far @ other_inverse) * far).sum(axis=1) - ((near @ inverse) * near).sum(axis=1))
+
+    here, there = (ratio(frames(*image)) for image in images)
+    measured = (here.mean() - there.mean()) / np.sqrt((here.var() + there.var()) / 2)
+    assert measured == pytest.approx(stated, rel=0.15)
+
+
 def test_distance_by_both_is_that_of_gaussian_frames():
     """The log likelihood ratio of the two images has a mean of half the squared distance, over frames of the pair."""
     model = information._Model(OPTICS)
