@@ -27,6 +27,7 @@ def run(device: Any, dtypes: Sequence[Any] = (np.float32, np.float64)) -> None:
         cuda.find("detect", device)(z, x, 1e-6, numbers, *key, 1, 2, 1, 2.0, 1.0, y)
         cuda.find("prox_step", device)(x, x, 0.1, 0.2, xp.empty_like(x))
         cuda.find("prox_total_variation", device)(x, 0.3, xp.zeros((4, *x.shape), dtype=dtype), 3, xp.empty_like(x))
+    _covariance_fit(device, rng)
     cumulative = np.cumsum(rng.random((4, 9)), axis=1)
     table = (np.full(4, 2.5), cumulative / cumulative[:, -1:], *(a.ravel().astype(np.int32) for a in np.mgrid[-1:2, -1:2]))
     emitters, few = np.arange(0, 18 * 20, 5), numbers[:2]
@@ -43,6 +44,29 @@ def run(device: Any, dtypes: Sequence[Any] = (np.float32, np.float64)) -> None:
         (device, (1, 3, 5), 5, 3),
     ):
         _critic(on, rng, (9, 10), channels, kernel_size, pool, *sets)
+
+
+def _covariance_fit(device: Any, rng: np.random.Generator) -> None:
+    """What an iteration of the covariance fit launches."""
+    xp, shape, few = device.xp, (37, 41), (9, 13)
+    z, slope, step, last = (xp.asarray(rng.random(shape), dtype=np.float32) for _ in range(4))
+    b, more = (xp.asarray(rng.random(few), dtype=np.float32) for _ in range(2))
+    firsts, taps = xp.asarray(np.arange(37) - 2), xp.asarray(rng.random((37, 5)), dtype=np.float32)
+    cuda.find("banded", device)(firsts, taps, z)
+    values = xp.asarray(rng.random((9, 3, 4, 13)), dtype=np.float32)
+    rows, columns = xp.asarray(np.arange(9) * 4 - 1), xp.asarray(np.arange(13) * 3)
+    cuda.find("stencil", device)(values, rows, columns, z)
+    cuda.find("stencil_adjoint", device)(values, rows, columns, b, shape)
+    for price in (0.1, last):
+        cuda.find("descend", device)(z, slope, step, price, 0.3)
+    cuda.find("mean_slope", device)(b, b, more, b, more, b)
+    momentum = xp.asarray(np.concatenate([[1.0], np.zeros(258)]))
+    cuda.find("extrapolated", device)((z, b), (slope, more), (last, b), (step, 0.5), momentum)
+    cosines = (rng.random((9, 9)), rng.random((13, 13)), rng.random((13, 13)))
+    for polynomials in (0, 2):
+        filters = (rng.random((2, *few)), *(rng.random((2, polynomials, *few)) for _ in range(2)))
+        given = (tuple(xp.asarray(array, dtype=np.float32) for array in arrays) for arrays in (cosines, filters))
+        cuda.find("bounded_background", device)(b - more, b, 3, *given)
 
 
 def _critic(

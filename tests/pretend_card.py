@@ -5,15 +5,19 @@ Python's or NumPy's (an ``IntEnum``), turning a device array into one of the hos
 lies on the host, which CuPy would copy in silence.  Reductions return arrays without axes; elementwise functions return C
 order; a matrix that cannot be inverted or factorised gives NaN, unless the backend asks for an error: all as on a card.
 Kernels are the CUDA ones, run on the CPU.
+
+:func:`counted` counts what a card would be given: launches, copies to it, and the times that the host waits for it.
 """
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import contextvars
 import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -24,7 +28,99 @@ import scipy.ndimage
 
 from fluogan_core import Backend
 
-__all__ = ["DeviceArray", "backend"]
+__all__ = ["DeviceArray", "Work", "backend", "counted"]
+
+
+@dataclass
+class Work:
+    """What a card was given.
+
+    Attributes
+    ----------
+    launches : Counter
+        Kernels started, by the function that started them: those of the library, and those that CuPy 14 starts for a function
+        of its own (:data:`_LAUNCHES`).
+    waits : Counter
+        How often the host waited for the card, by what it waited for.
+    copies : Counter
+        Arrays and numbers sent there, by what sent them.
+    """
+
+    launches: collections.Counter[str] = field(default_factory=collections.Counter)
+    waits: collections.Counter[str] = field(default_factory=collections.Counter)
+    copies: collections.Counter[str] = field(default_factory=collections.Counter)
+
+
+_work: contextvars.ContextVar[Work | None] = contextvars.ContextVar("work", default=None)
+
+#: Kernels that CuPy 14 starts for one call of a function, where it is not one, as its source has them.
+_LAUNCHES = {
+    "empty": 0,
+    "empty_like": 0,
+    "may_share_memory": 0,
+    "shares_memory": 0,
+    "bincount": 5,
+    "flatnonzero": 4,
+    "nonzero": 4,
+}
+_LAUNCHES |= {"norm": 3, "pad": 5, "tensordot": 3, "rfft2": 2, "irfft2": 2, "dctn": 16, "idctn": 16, "inv": 5, "solve": 5}
+_LAUNCHES |= {"std": 3, "var": 3, "median": 4, "percentile": 6, "quantile": 6, "sort": 2, "argsort": 2, "unique": 8}
+_LAUNCHES |= {"isin": 6, "outer": 1, "diff": 1, "cov": 6, "histogram": 4, "convolve": 3, "allclose": 4, "array_equal": 2}
+#: Functions of CuPy that wait for the card, and how often: sizes of results and numbers of elements are known to it alone.
+_WAITS = {"bincount": 2, "flatnonzero": 1, "nonzero": 1, "unique": 1, "array_equal": 1, "allclose": 1, "repeat": 1}
+
+
+@contextlib.contextmanager
+def counted() -> Iterator[Work]:
+    """Count what the pretended card is given meanwhile.
+
+    Yields
+    ------
+    Work
+    """
+    work = Work()
+    before = _work.set(work)
+    try:
+        yield work
+    finally:
+        _work.reset(before)
+
+
+def _note(kind: str, name: str, count: int = 1) -> None:
+    work = _work.get()
+    if work is not None and count:
+        getattr(work, kind)[name] += count
+
+
+def _arrays(values: Any) -> Iterator[np.ndarray]:
+    """The arrays among the arguments of a call, or its results."""
+    for value in values if isinstance(values, list | tuple) else [values]:
+        if isinstance(value, np.ndarray):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _arrays(value)
+
+
+def _count_call(function: Any, args: Sequence[Any], kwargs: dict[str, Any], found: Any) -> None:
+    """Count one call of an array function with NumPy's arrays in place of the device's."""
+    if _work.get() is None:
+        return
+    name = getattr(function, "__name__", "function")
+    given, made = list(_arrays([*args, *kwargs.values()])), list(_arrays(found))
+    if isinstance(getattr(function, "__self__", None), np.ndarray):  # a method
+        given.append(function.__self__)
+    _note("waits", name, _WAITS.get(name, 0))
+    launches = _LAUNCHES.get(name, 1)
+    if name in ("stack", "concatenate", "vstack", "hstack"):
+        launches = max(1, len(list(_arrays(args[0]))))
+    elif isinstance(function, np.ufunc) and name == "matmul" and max(a.ndim for a in given) > 2:
+        # batches of matrices are copied unless their rows lie in order
+        launches += sum(not (a.flags.c_contiguous or a.ndim == 1) for a in given)
+    elif not isinstance(function, np.ufunc) and "out" not in kwargs:
+        views = [any(np.may_share_memory(new, old) for old in given) for new in made]
+        if views and all(views):  # nothing is computed for another look at the same memory
+            launches = 0
+    _note("launches", name, launches)
 
 
 def unwrap(value: Any) -> Any:
@@ -60,7 +156,9 @@ def on_device(function: Any) -> Any:
     def called(*args: Any, **kwargs: Any) -> Any:
         if isinstance(function, np.ufunc):
             check_operands(args[: function.nin])
-        found = function(*unwrap(args), **{name: unwrap(value) for name, value in kwargs.items()})
+        plain, more = unwrap(args), {name: unwrap(value) for name, value in kwargs.items()}
+        found = function(*plain, **more)
+        _count_call(function, plain, more, found)
         if isinstance(function, np.ufunc) and isinstance(found, np.ndarray) and "out" not in kwargs:
             found = np.ascontiguousarray(found).reshape(found.shape)
         return wrap(found)
@@ -110,12 +208,15 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         self.memory = memory
 
     def get(self) -> np.ndarray:
+        _note("waits", "get")
         return self.memory.copy()
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # no protocol that is not written out below, above all none to the host
             raise AttributeError(name)
         found = getattr(self.memory, name)
+        if name in self._TO_HOST:
+            _note("waits", name)
         if name in self._PLAIN or name in self._TO_HOST:
             return found
         return on_device(found) if callable(found) else wrap(found)
@@ -130,10 +231,25 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         return on_device(function)(*args, **kwargs)
 
     def __getitem__(self, index: Any) -> DeviceArray:
+        self._note_index("[index]", index)
         return DeviceArray(np.asarray(self.memory[unwrap(index)]))
 
     def __setitem__(self, index: Any, value: Any) -> None:
+        if isinstance(value, DeviceArray) and not list(_arrays(unwrap(index))):
+            target = self.memory[unwrap(index)]
+            if np.may_share_memory(target, value.memory) and target.shape == value.memory.shape:
+                return  # what ``a[i] += b`` ends with: the sum is there
+        self._note_index("[index] =", index)
+        _note("launches", "[index] =")
         self.memory[unwrap(index)] = unwrap(value)
+
+    @staticmethod
+    def _note_index(name: str, index: Any) -> None:
+        """Arrays as an index: each is checked and broadcast, a mask is counted first."""
+        arrays = list(_arrays(unwrap(index)))
+        masks = sum(array.dtype == bool for array in arrays)
+        _note("waits", f"{name} by a mask", masks)
+        _note("launches", name, 1 if len(arrays) == 1 and not masks else 2 * len(arrays) + 2 * masks + bool(arrays))
 
     def __len__(self) -> int:
         return len(self.memory)
@@ -142,12 +258,15 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         return (self[i] for i in range(len(self)))
 
     def __float__(self) -> float:
+        _note("waits", "float")
         return float(self.memory)
 
     def __int__(self) -> int:
+        _note("waits", "int")
         return int(self.memory)
 
     def __bool__(self) -> bool:
+        _note("waits", "bool")
         return bool(self.memory)
 
     def __dlpack__(self, **kwargs: Any) -> Any:
@@ -180,8 +299,17 @@ class DeviceModule:
         if isinstance(found, type) or not callable(found):
             return found
         if name in self._UPLOADS:
-            return lambda a, *args, **kwargs: wrap(found(a.memory if isinstance(a, DeviceArray) else a, *args, **kwargs))
+            return functools.partial(self._uploaded, found)
         return on_device(silent(found) if found in self._SILENT else found)
+
+    @staticmethod
+    def _uploaded(function: Any, given: Any, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(given, DeviceArray):
+            _note("copies", function.__name__)
+            return wrap(function(given, *args, **kwargs))
+        found = function(given.memory, *args, **kwargs)
+        _count_call(function, (given.memory,), {}, found)
+        return wrap(found)
 
 
 class DeviceKernel:
@@ -191,6 +319,7 @@ class DeviceKernel:
         self.__dict__["_kernel"] = kernel
 
     def __call__(self, grid: Any, block: Any, args: Any, **more: Any) -> None:
+        _note("launches", self._kernel.name)
         self._kernel(grid, block, unwrap(tuple(args)), **more)
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -211,6 +211,7 @@ class QuadraticCritic:
         xp, moments = self.model.backend.xp, self.moments
         light = self.model.psi.forward(x) + b
         self.mean_weight = moments.detection_weight(light)
+        self._trusted_weight = self.trust * self.mean_weight
         self.chosen = moments.lit(x, light, self.flicker)
         n = self.recorded.shape[1]
         self.weights = xp.empty((len(self.chosen), n, n), dtype=np.float32)
@@ -315,8 +316,11 @@ class QuadraticCritic:
         light = psi.forward(change) + (b - around.b)
         of_x, of_light, _ = around.of_frames[self]
         more_of_x, more_of_light = self._second.slope(change, light)
-        residual = around.light + light - self.mean
-        linear = self.trust * self.mean_weight * residual + of_light + more_of_light
+        weight, kernel = self._trusted_weight, self.model.backend.kernel("mean_slope")
+        if kernel is None:
+            linear = weight * (around.light + light - self.mean) + of_light + more_of_light
+        else:
+            linear = kernel(weight, around.light, light, self.mean, of_light, more_of_light)
         return psi.adjoint(linear) + of_x + more_of_x, linear
 
     def value(self, x: Array, b: Array, other: QuadraticCritic | None = None) -> CriticValue:

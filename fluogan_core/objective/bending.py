@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import cached_property
 
 import numpy as np
 
@@ -68,6 +69,7 @@ class Bending:
         free = [np.outer(np.polynomial.Legendre.basis(i)(u), np.polynomial.Legendre.basis(j)(v)) for i, j in degrees]
         self.free = np.array([self._spectrum(backend.asarray(image)) for image in free]) if smoothness and free else None
         self._filters: dict[float, tuple[Array, Array | None, Array | None]] = {}
+        self._pairs: dict[float, tuple[Array, ...]] = {}
 
     def _spectrum(self, image: Array) -> np.ndarray:
         return self.backend.to_host(self.backend.fft.dctn(image, norm="ortho"))
@@ -96,6 +98,44 @@ class Bending:
         if seen is not None:
             passed = passed + xp.tensordot(xp.tensordot(seen, spectrum, axes=2), added, axes=1)
         return fft.idctn(passed, norm="ortho").astype(target.dtype)
+
+    def bounded(self, target: Array, start: Array, weight: float, turns: int) -> Array | None:
+        r"""Return :math:`\arg\min_{b \ge 0} w/2 \|b - t\|^2 + \tfrac12 \min_P \|b - P\|_B^2` by a kernel of the card.
+
+        Parameters
+        ----------
+        target, start : (M1, M2) float32
+        weight : float
+        turns : int
+            In which bound and penalty are met, where the bound matters.
+
+        Returns
+        -------
+        (M1, M2) float32, or None
+            None where there is no such kernel, or the field is too large for it.
+        """
+        kernel = self.backend.kernel("bounded_background")
+        if kernel is None or target.dtype != np.float32:
+            return None
+        if weight not in self._pairs:
+            filters, shape = [self._of_weight(w) for w in (weight, 2 * weight)], self.bending.shape
+            nothing = self.backend.xp.zeros((0, *shape))
+            parts = zip(*([nothing if part is None else part for part in filter_] for filter_ in filters))
+            if len(self._pairs) > 3:
+                self._pairs = {}
+            self._pairs[weight] = tuple(self.backend.xp.stack(pair).astype(np.float32) for pair in parts)
+        return kernel(target, start, turns, self._cosines, self._pairs[weight])
+
+    @cached_property
+    def _cosines(self) -> tuple[Array, Array, Array]:
+        """The cosine transforms of a column and of a row as matrices, and the transpose of the second."""
+        from scipy.fft import dct
+
+        along, across = (dct(np.eye(n), axis=0, norm="ortho") for n in self.bending.shape)
+        down, right, back = (
+            self.backend.asarray(np.ascontiguousarray(matrix), dtype=np.float32) for matrix in (along, across, across.T)
+        )
+        return down, right, back
 
     def _bent(self, b: Array) -> tuple[Array, Array]:
         """Spectrum of b, and of the gradient of the penalty; in float64, since stiff frequencies magnify rounding errors."""

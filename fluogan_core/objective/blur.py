@@ -42,9 +42,22 @@ class GaussianKernel:
         taps = np.exp(-0.5 * (np.arange(reach + 1) / sigma) ** 2) if reach else np.ones(1)
         self.taps = taps / (taps[0] + 2.0 * taps[1:].sum())
         self.psi = psi
+        # on a card one launch for each axis, in place of one for every tap
+        self._banded = None if psi.backend.cuda is None or not reach else psi.backend.kernel("banded")
+        self._bands = [] if self._banded is None else [self._bands_of(size) for size in psi.fine_shape]
+
+    def _bands_of(self, size: int) -> tuple[Array, Array]:
+        """The first column of every row of G along an axis, and what the row holds from there on."""
+        reach, asarray = len(self.taps) - 1, self.psi.backend.asarray
+        line = np.concatenate([self.taps[:0:-1], self.taps]).astype(np.float32)
+        return asarray(np.arange(size, dtype=np.int64) - reach), asarray(np.tile(line, (size, 1)))
 
     def __call__(self, image: Array) -> Array:
         """Return G image; G is its own adjoint."""
+        if self._banded is not None and image.shape == self.psi.fine_shape and image.dtype == np.float32:
+            for bands in self._bands:
+                image = self._banded(*bands, image)
+            return image
         for _ in range(2):
             blurred = image * image.dtype.type(self.taps[0])
             for k, tap in enumerate(self.taps[1:].astype(image.dtype), 1):

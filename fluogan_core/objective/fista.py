@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
+
+from ..backend.arrays import backend_of
 from ..backend.typing import Array, State
 
 __all__ = ["Acceleration"]
@@ -48,9 +51,43 @@ class Acceleration:
         self.current = self.ahead = images
         self.t = 1.0
 
+    @property
+    def t(self) -> float:
+        """The sequence's number; on a card that decides by itself the host waits for it."""
+        return self._t if self._momentum is None else float(self._momentum[0])
+
+    @t.setter
+    def t(self, value: float) -> None:
+        self._t = value
+        self._momentum: Array | None = None  # on a card
+
     def restart(self) -> None:
         """Drop the momentum: what is minimised has changed."""
         self.t, self.ahead = 1.0, self.current
+
+    def follow(self, first: Array, second: Array, *, steps: tuple[Array, float]) -> None:
+        """Take the two images that the last step reached, and find here whether it turned.
+
+        The product of the step, reversed, with the move, in the metric of the step sizes and summed over both images, decides.
+        A card decides by itself: the host does not wait for it.
+
+        Parameters
+        ----------
+        first, second : arrays
+        steps : (array like first, float)
+            The step sizes of the first image and of the second.
+        """
+        (y, v), (z, b) = self.ahead, self.current
+        backend = backend_of(first=first)
+        kernel = backend.kernel("extrapolated") if type(self) is Acceleration and first.dtype == np.float32 else None
+        if kernel is None:
+            uphill = float(((y - first) * (first - z) / steps[0]).sum())
+            self.advance(first, second, uphill=uphill + float(((v - second) * (second - b)).sum()) / steps[1])
+            return
+        if self._momentum is None:
+            self._momentum = backend.asarray(np.concatenate([[self._t], np.zeros(258)]))
+        self.ahead = kernel(self.ahead, (first, second), self.current, steps, self._momentum)
+        self.current = (first, second)
 
     def advance(self, *new: Array, uphill: float) -> None:
         """Take the images that the last step reached.

@@ -12,7 +12,7 @@ from ..backend.arrays import Backend, backend_of
 from ..backend.checks import real_number, trailing_shape
 from ..backend.typing import Array, State
 from ..tuning import DEFAULT, ObjectiveTuning
-from .prox import ProxStep, prox_nonnegative, prox_step, prox_total_variation, total_variation
+from .prox import ProxStep, prox_nonnegative, prox_step, prox_total_variation, sweep_total_variation, total_variation
 
 __all__ = ["Prior", "SparseEdges"]
 
@@ -82,7 +82,21 @@ class Prior(abc.ABC):
         ProxStep
             The new image, and the norms that a stopping rule needs.
         """
-        return _measured(z, self.prox(z - step * slope, step).astype(z.dtype, copy=False))
+        return _measured(z, self.moved(z, slope, step))
+
+    def moved(self, z: Array, slope: Array, step: float | Array) -> Array:
+        """Return the new image of :meth:`step` alone: nothing is measured that a card would be waited for.
+
+        Parameters
+        ----------
+        z, slope, step
+            As in :meth:`step`.
+
+        Returns
+        -------
+        (N1, N2) float32
+        """
+        return self.prox(z - step * slope, step).astype(z.dtype, copy=False)
 
     def terms(self, z: Array) -> dict[str, float]:
         """Return the penalty by parts.
@@ -197,7 +211,16 @@ class SparseEdges(Prior):
     def step(self, z: Array, slope: Array, step: float | Array) -> ProxStep:
         if self.dual is None and not getattr(step, "ndim", 0):
             return prox_step(z, slope + self.sparsity, step=cast(float, step))
-        return _measured(z, self._without_negatives(z - step * (slope + self.sparsity), step))
+        return _measured(z, self.moved(z, slope, step))
+
+    def moved(self, z: Array, slope: Array, step: float | Array) -> Array:
+        uniform = not getattr(step, "ndim", 0)
+        kernel = None if self.dual is None or uniform else self.backend.kernel("descend")
+        if kernel is None or z.dtype != np.float32:
+            return self._without_negatives(z - step * (slope + self.sparsity), step)
+        point, weight = kernel(z, slope, step, self.sparsity, self.total_variation)
+        dual, sweeps = cast(Array, self.dual), self.tuning.dual_iterations
+        return sweep_total_variation(point, weight, dual=dual, sweeps=sweeps, edges=self.edges)
 
     def _without_negatives(self, v: Array, step: float | Array) -> Array:
         """The prox of the total variation and the bound."""

@@ -19,6 +19,7 @@ __all__ = [
     "prox_nonnegative",
     "prox_step",
     "prox_total_variation",
+    "sweep_total_variation",
     "total_variation",
 ]
 
@@ -179,7 +180,7 @@ def prox_total_variation(
            [0.25, 0.25, 3.75, 3.75]])
     """
     uniform = not getattr(weight, "ndim", 0)
-    backend = backend_of(v=v, weight=None if uniform else weight, dual=dual, edges=edges, out=out)
+    backend_of(v=v, weight=None if uniform else weight, dual=dual, edges=edges, out=out)
     if uniform:
         weight = real_number(weight, "weight", low=0, open_low=True)
     sweeps = whole_number(sweeps, "sweeps", low=0)
@@ -191,6 +192,14 @@ def prox_total_variation(
         _check_image(edges, v, "edges must be numbers above 0,")
     if getattr(dual, "shape", None) != (4, *v.shape) or dual.dtype != v.dtype:
         raise ValueError(f"dual must be {(4, *v.shape)} of {v.dtype}, as v is, zeros to start with; got {_described(dual)}")
+    return sweep_total_variation(v, weight, dual=dual, sweeps=sweeps, edges=edges, out=out)
+
+
+def sweep_total_variation(
+    v: Array, weight: float | Array, *, dual: Array, sweeps: int, edges: Array | None = None, out: Array | None = None
+) -> Array:
+    """Return what :func:`prox_total_variation` does of what it has checked; a card is waited for by its checks only."""
+    backend, uniform = backend_of(v=v), not getattr(weight, "ndim", 0)
     xp, kernel = backend.xp, backend.kernel("prox_total_variation")
     plain = all(a is None or a.flags.c_contiguous for a in (v, dual, out, edges, None if uniform else cast("Array", weight)))
     if kernel is not None and plain and (out is None or out.dtype == v.dtype):

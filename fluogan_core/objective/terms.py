@@ -235,6 +235,10 @@ class Objective:
         bound and the penalty are met in turn (alternating directions, Boyd et al. 2011), whatever the penalty's stiffness;
         ``warm`` says where the last call left off, and is told where this one does.
         """
+        if free is None and warm is None and start is not None:
+            b = self._bending.bounded(target, start, weight, self.tuning.bound_iterations)
+            if b is not None:
+                return b
         free = self._bending.lowpass(target, weight) if free is None else free
         if float(free.min()) >= 0:
             return free

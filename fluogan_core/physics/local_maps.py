@@ -35,7 +35,7 @@ class Separable:
         if self._kernel is None:
             self._ways = [tuple(backend.asarray(matrix, dtype=np.float32) for matrix in pair) for pair in pairs]
         else:
-            self._ways = [tuple(_bands(matrix) for matrix in pair) for pair in pairs]
+            self._ways = [tuple(tuple(map(backend.asarray, _bands(matrix))) for matrix in pair) for pair in pairs]
 
     def _apply(self, which: int, image: Array) -> Array:
         first, second = self._ways[which]
@@ -80,15 +80,19 @@ class Stencil:
 
     def __init__(self, values: Array, rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int], backend: Backend) -> None:
         self.values, self.shape, self.backend = values, shape, backend
-        taps = values.shape[1:3]
+        taps, kernel = values.shape[1:3], backend.kernel("stencil")
         self._margins = [
             (max(0, -int(firsts.min())), max(0, int(firsts.max()) + tap - size))
             for firsts, tap, size in zip((rows, columns), taps, shape)
         ]
+        if kernel is not None and backend.cuda is not None:  # to a card's kernel places outside are no trouble
+            self._margins = [(0, 0), (0, 0)]
         self._firsts = [firsts + before for firsts, (before, _) in zip((rows, columns), self._margins)]
         self._padded = tuple(size + sum(margin) for size, margin in zip(shape, self._margins))
         self._inside = tuple(slice(before, before + size) for size, (before, _) in zip(shape, self._margins))
-        if backend.kernel("stencil") is None:
+        if kernel is not None:
+            self._firsts = [backend.asarray(firsts) for firsts in self._firsts]
+        else:
             down, across = (firsts[:, None] + np.arange(tap) for firsts, tap in zip(self._firsts, taps))
             places = down[:, :, None, None] * self._padded[1] + across.T[None, None]
             self._places = backend.asarray(places)
@@ -96,8 +100,11 @@ class Stencil:
     def forward(self, x: Array) -> Array:
         """Return y, (D1, D2), of an image (S1, S2) float32."""
         xp, kernel = self.backend.xp, self.backend.kernel("stencil")
-        source = xp.zeros(self._padded, dtype=np.float32)
-        source[self._inside] = x
+        if self._padded == self.shape:
+            source = x
+        else:
+            source = xp.zeros(self._padded, dtype=np.float32)
+            source[self._inside] = x
         if kernel is not None:
             return kernel(self.values, *self._firsts, source)
         return (self.values * source.ravel()[self._places]).sum(axis=(1, 2))

@@ -315,13 +315,11 @@ class CovariancePhase:
 
     def _iterate(self) -> None:
         """Take one accelerated iteration."""
-        (z, b), (last_z, last_b) = self.acceleration.ahead, self.acceleration.current
+        z, b = self.acceleration.ahead
         slope_x, slope_b = self.critic.slope(self.kernel(z), b)
-        new_z = self.prior.step(z, self.scale * self.kernel(slope_x), self.steps_x).x  # G is its own adjoint
+        new_z = self.prior.moved(z, self.scale * self.kernel(slope_x), self.steps_x)  # G is its own adjoint
         new_b = self.objective.background_step(b, self.scale * slope_b, self.step_b)
-        uphill = float(((z - new_z) * (new_z - last_z) / self.steps_x).sum())
-        uphill += float(((b - new_b) * (new_b - last_b)).sum()) / self.step_b
-        self.acceleration.advance(new_z, new_b, uphill=uphill)
+        self.acceleration.follow(new_z, new_b, steps=(self.steps_x, self.step_b))
 
     def headline(self, record: dict[str, float]) -> str:
         moved = record["change_x"] / max(_norm(self.acceleration.current[0]), 1e-30)

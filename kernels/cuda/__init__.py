@@ -12,20 +12,30 @@ from typing import Any
 
 from .device import Device
 
-__all__ = ["TABLE", "find", "programs"]
+__all__ = ["ONLY_ON_A_CARD", "TABLE", "find", "programs"]
 
 #: Kernel -> the module that launches it.
 TABLE = {
     "emissions": "double_poisson",
     "detect": "double_poisson",
     "draw_photons": "photons",
+    "banded": "local_maps",
+    "stencil": "local_maps",
+    "stencil_adjoint": "local_maps",
     "prox_step": "prox_step",
     "prox_total_variation": "total_variation",
     "make_network": "critic_differences",
     "input_gradient": "critic_passes",
     "critic_differences": "critic_differences",
     "perturbation_differences": "critic_differences",
+    "descend": "iteration",
+    "mean_slope": "iteration",
+    "extrapolated": "iteration",
+    "bounded_background": "background",
 }
+
+#: Kernels without a twin for the CPU: there array code takes as long.
+ONLY_ON_A_CARD = frozenset({"descend", "mean_slope", "extrapolated", "bounded_background"})
 
 
 def find(name: str, device: Device) -> Callable[..., Any]:

@@ -28,6 +28,14 @@ CEILINGS = {
     "backward_first": (40, 0),
     "score_changes": (255, 0),
     "sort_keys": (40, 0),
+    "banded": (64, 32 * 33 * 4),
+    "stencil": (64, 0),
+    "stencil_adjoint": (64, 0),
+    "descend": (40, 0),
+    "mean_slope": (40, 0),
+    "uphill": (64, 256 * 8 + 16),
+    "extrapolate": (40, 0),
+    "bounded_background": (128, 64),
 }
 
 #: The same for one set of macros: 128 registers let four blocks of 128 threads share a multiprocessor.

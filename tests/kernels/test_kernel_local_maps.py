@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from kernel_sets import NUMBA, kernel_set
+from kernel_sets import CUDA, NUMBA, kernel_set
 
+import fluogan_core as fg
 from fluogan_core.backend.products import ONE_THREAD, product
 from fluogan_core.kernels.cpu import local_maps
 from fluogan_core.physics.local_maps import Separable, Stencil
 
 
-@pytest.fixture(params=[NUMBA[0], "cuda-on-cpu-forward"])
-def backend(request):
+@pytest.fixture(params=["array code", NUMBA[0], *CUDA])
+def backend(request, monkeypatch):
+    if request.param == "array code":
+        monkeypatch.setattr(fg.Backend, "kernel", lambda backend, name: None)
+        return fg.get_backend("numpy")
     return kernel_set(request.param).backend
 
 
@@ -26,7 +30,14 @@ def test_a_separable_map_is_two_matrix_products(backend, rng):
     np.testing.assert_allclose(adjoint, matrices[0].T @ y @ matrices[1], rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("columns", [[-2, -1, 0, 1, 2], [0, 1, 3, 4, 6], [3, 4, 5, 6, 7]])
+def test_a_banded_map_of_more_than_a_block(backend, rng):
+    rows, columns = (np.triu(np.tril(rng.random((n, n)), 3), -3) for n in (70, 45))
+    x = rng.standard_normal((70, 45)).astype(np.float32)
+    found = backend.to_host(Separable(rows, columns, backend).forward(backend.asarray(x)))
+    np.testing.assert_allclose(found, rows @ x @ columns.T, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("columns", [[-2, -1, 0, 1, 2], [0, 1, 3, 4, 6], [3, 4, 5, 6, 7], [0, 0, 2, 2, 5]])
 def test_a_stencil_is_its_sum_and_its_adjoint(backend, columns, rng):
     rows, shape = np.array([-1, 0, 2, 4]), (5, 8)
     values = rng.standard_normal((4, 3, 2, 5)).astype(np.float32)
