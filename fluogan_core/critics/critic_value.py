@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
+from weakref import WeakKeyDictionary
 
 from ..backend.typing import Array
 
-__all__ = ["CriticValue", "QuadraticCriticLike"]
+__all__ = ["CriticValue", "Expansion", "QuadraticCriticLike"]
 
 
 class CriticValue(NamedTuple):
@@ -57,3 +59,25 @@ class QuadraticCriticLike(Protocol):
 
     def flicker_share(self, x: Array) -> float:
         """Return the share of flicker in the variance of x's light, 0 to 1, NaN without light."""
+
+
+@dataclass(frozen=True, eq=False)
+class Expansion:
+    """The images that the weights were taken at.
+
+    Attributes
+    ----------
+    x, b, light : arrays
+        The images, and the mean frame that they predict.
+    weights : (K, n, n) float32
+        Of the windows that take part.
+    of_frames : WeakKeyDictionary
+        For each critic whose frames were asked for: the covariance term's slopes in x and in the light, and the term
+        itself.
+    """
+
+    x: Array
+    b: Array
+    light: Array
+    weights: Array
+    of_frames: WeakKeyDictionary[Any, tuple[Array, Array, float]]

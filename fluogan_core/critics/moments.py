@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from ..backend.products import product
 from ..backend.typing import Array
 from ..physics.covariance import WindowCovariances
+from ..physics.entries import EntryCovariances
 from ..physics.forward import ForwardModel
+from ..physics.requirements import has_table
 from ..physics.windows import windows_of
 from ..tuning import DEFAULT, QuadraticCriticTuning
+
+if TYPE_CHECKING:
+    from ..physics.operator import Operator
 
 __all__ = ["WindowMoments"]
 
@@ -34,8 +40,9 @@ class WindowMoments:
     Attributes
     ----------
     windows : fluogan_core.physics.windows.Windows
-    flickering : WindowCovariances
-        The map of x to the covariances that its flicker causes.
+    flickering : WindowCovariances or EntryCovariances
+        The map of x to the covariances that its flicker causes: from the table of Psi, or from the entries of an operator of
+        the user's own.
     amplitude : (B, n) float32
         Weight of each pixel in each window.
     pixels : (B, n) int64
@@ -57,7 +64,11 @@ class WindowMoments:
         bad = None if bad_pixels is None or not bad_pixels.any() else bad_pixels
         self.bad_pixels = None if bad is None else asarray(bad, dtype=np.float64)
         self.windows = windows_of(model.psi.shape, tuning.window if side is None else side)
-        self.flickering = WindowCovariances(model.psi, self.windows)
+        self.flickering: WindowCovariances | EntryCovariances = (
+            WindowCovariances(model.psi, self.windows)
+            if has_table(model.psi)
+            else EntryCovariances(cast("Operator", model.psi), self.windows)
+        )
         self.amplitude = asarray(self.windows.amplitude, dtype=np.float32)
         self.pixels = asarray(self.windows.pixels)
         self._diagonal = model.backend.xp.arange(self.windows.pixels.shape[1])
@@ -88,8 +99,7 @@ class WindowMoments:
     def batches(self, chosen: Sequence[int] | np.ndarray) -> Iterator[np.ndarray]:
         """Cut a list of windows into batches that fit into the memory that ``tuning`` allows."""
         chosen = np.asarray(chosen, dtype=np.int64)
-        reach = [side.stop - side.start for side in self.flickering.reach]
-        each = 4 * (8 * self.pixels.shape[1] ** 2 + 2 * reach[0] * reach[1])
+        each = 4 * (8 * self.pixels.shape[1] ** 2 + 2 * self.flickering.reached)
         size = max(1, self.tuning.batch_bytes // each)
         for start in range(0, len(chosen), size):
             yield chosen[start : start + size]

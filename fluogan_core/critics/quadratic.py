@@ -37,45 +37,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from ..backend.arrays import backend_of
 from ..backend.checks import real_number, trailing_shape, whole_number
+from ..backend.kinds import any_kind
 from ..backend.products import product
 from ..backend.typing import Array
 from ..physics.forward import ForwardModel
+from ..physics.requirements import require
 from ..stack import stack_of_field
 from ..tuning import DEFAULT, QuadraticCriticTuning
-from .critic_value import CriticValue, QuadraticCriticLike
+from .critic_value import CriticValue, Expansion, QuadraticCriticLike
 from .moments import WindowMoments
-from .second_derivative import SecondDerivative
+from .second_derivative import second_derivative_of
 
 __all__ = ["CriticValue", "QuadraticCritic", "QuadraticCriticLike"]
-
-
-@dataclass(frozen=True, eq=False)
-class _Expansion:
-    """The images that the weights were taken at.
-
-    Attributes
-    ----------
-    x, b, light : arrays
-        The images, and the mean frame that they predict.
-    weights : (K, n, n) float32
-        Of the windows that take part.
-    of_frames : WeakKeyDictionary
-        For each critic whose frames were asked for: the covariance term's slopes in x and in the light, and the term
-        itself.
-    """
-
-    x: Array
-    b: Array
-    light: Array
-    weights: Array
-    of_frames: WeakKeyDictionary[QuadraticCritic, tuple[Array, Array, float]]
 
 
 class QuadraticCritic:
@@ -149,6 +128,7 @@ class QuadraticCritic:
     ((32, 32), (16, 16))
     """
 
+    @any_kind("frames", "mean", "bad_pixels", answers=False)
     def __init__(
         self,
         frames: Array,
@@ -162,6 +142,7 @@ class QuadraticCritic:
         tuning: QuadraticCriticTuning = DEFAULT.quadratic_critic,
     ) -> None:
         psi, backend = model.psi, model.backend
+        require(psi, "covariance fit")
         stack_of_field(frames, psi.shape)
         home = backend_of(frames=frames, mean=mean).device
         if home != backend.device:
@@ -173,24 +154,31 @@ class QuadraticCritic:
         if bad_pixels is not None:
             trailing_shape(bad_pixels, psi.shape, "bad_pixels", "the camera grid")
         window = None if window is None else whole_number(window, "window", low=1)
-        self.model, self.mean = model, mean
+        self.model, self.mean = model, mean.astype(np.float32)
         self.trust = np.float32(real_number(trust, "trust", low=0))
         self.flicker = np.float32(1.0)
         if like is None:
             self.moments = WindowMoments(model, side=window, bad_pixels=bad_pixels, tuning=tuning)
-            self._second = SecondDerivative(self.moments)
+            self._second = second_derivative_of(self.moments)
         else:
             self.moments, self._second = like.moments, like._second
         self.mean_weight = backend.xp.ones(psi.shape, dtype=np.float32)
         self.recorded, self.freedom = self.moments.recorded(frames.astype(np.float32, copy=False))
         self.chosen = np.arange(len(self.recorded))
         self.weights: Array | None = None
-        self._around: _Expansion | None = None
+        self._around: Expansion | None = None
 
     @property
     def read_variance(self) -> np.float32:
         """Variance of the read noise, photons^2."""
         return self.moments.read_variance
+
+    def _images(self, x: Array, b: Array) -> tuple[Array, Array]:
+        """x and b in float32; ValueError unless they are one image each, since another shape could fit by broadcasting."""
+        for image, shape, name in ((x, self.model.psi.fine_shape, "x"), (b, self.model.psi.shape, "b")):
+            if tuple(image.shape) != tuple(shape):
+                raise ValueError(f"{name} must be one image of shape {tuple(shape)}, got {tuple(image.shape)}")
+        return x.astype(np.float32, copy=False), b.astype(np.float32, copy=False)
 
     def _covariances(self, x: Array, b: Array) -> Iterator[tuple[np.ndarray, Array]]:
         """Batches of the windows that take part, with the covariances that x and b predict there."""
@@ -198,6 +186,7 @@ class QuadraticCritic:
         for batch in self.moments.batches(self.chosen):
             yield batch, self.moments.predicted(x, light, self.flicker, batch)
 
+    @any_kind("x", "b", answers=False)
     def update_weights(self, x: Array, b: Array) -> None:
         """Take the inverse of the covariance that x and b predict as W, and that of its detection noise as V, from now on.
 
@@ -208,6 +197,7 @@ class QuadraticCritic:
         x : (N1, N2) array, emissions per fine pixel and frame
         b : (M1, M2) array, photons per camera pixel and frame
         """
+        x, b = self._images(x, b)
         xp, moments = self.model.backend.xp, self.moments
         light = self.model.psi.forward(x) + b
         self.mean_weight = moments.detection_weight(light)
@@ -215,11 +205,11 @@ class QuadraticCritic:
         self.chosen = moments.lit(x, light, self.flicker)
         n = self.recorded.shape[1]
         self.weights = xp.empty((len(self.chosen), n, n), dtype=np.float32)
-        self._around = _Expansion(x, b, light, self.weights, WeakKeyDictionary())
+        self._around = Expansion(x.copy(), b.copy(), light, self.weights, WeakKeyDictionary())
         self._expand(self._around, self, update=True)
         self._second.update(self.weights, self.chosen, float(self.flicker))
 
-    def _expansion(self, other: QuadraticCritic) -> _Expansion:
+    def _expansion(self, other: QuadraticCritic) -> Expansion:
         """Return where the weights are from, with the covariance term there against another critic's frames."""
         if self._around is None:
             raise RuntimeError("the critic has no weights yet; call update_weights(x, b) first")
@@ -227,7 +217,7 @@ class QuadraticCritic:
             self._expand(self._around, other)
         return self._around
 
-    def _expand(self, around: _Expansion, other: QuadraticCritic, *, update: bool = False) -> None:
+    def _expand(self, around: Expansion, other: QuadraticCritic, *, update: bool = False) -> None:
         """Find the covariance term and its slopes where the weights are from; update the weights before, if asked to."""
         moments, backend = self.moments, self.model.backend
         of_x = backend.xp.zeros(self.model.psi.fine_shape, dtype=np.float32)
@@ -247,6 +237,7 @@ class QuadraticCritic:
             of_x += self.flicker * moments.flickering.pull(quadratics, batch)
         around.of_frames[other] = (of_x, of_light, total)
 
+    @any_kind("x", "b", answers=False)
     def measure_flicker(self, x: Array, b: Array) -> None:
         r"""Measure :math:`\varphi`, the flicker of these frames in units of what x predicts, on pairs of different pixels.
 
@@ -259,6 +250,7 @@ class QuadraticCritic:
         x : (N1, N2) array, emissions per fine pixel and frame
         b : (M1, M2) array, photons per camera pixel and frame
         """
+        x, b = self._images(x, b)
         moments, self.flicker = self.moments, np.float32(1.0)
         self.chosen = moments.lit(x, self.model.psi.forward(x) + b, self.flicker)
         recorded = predicted = 2.0 / self.freedom  # the variance of recorded / predicted is 2 / freedom / predicted
@@ -271,6 +263,7 @@ class QuadraticCritic:
             recorded += float((weighted * self.recorded[self.model.backend.asarray(batch)]).sum(dtype=np.float64))
         self.flicker = np.float32(max(recorded / predicted, 0.0))
 
+    @any_kind("x", answers=False)
     def flicker_share(self, x: Array) -> float:
         r"""Return the share of :math:`\varphi\,\Psi\mathrm{diag}(x)\Psi^T` in the variance of x's light (else shot noise).
 
@@ -288,6 +281,7 @@ class QuadraticCritic:
         flicker = float(self.flicker) * float(psi.squared_forward(x).sum(dtype=np.float64))
         return flicker / (flicker + light) if light > 0 else math.nan
 
+    @any_kind("x", "b")
     def slope(self, x: Array, b: Array) -> tuple[Array, Array]:
         """Return the gradients of the value with respect to x and b.
 
@@ -309,7 +303,10 @@ class QuadraticCritic:
         ------
         RuntimeError
             If the critic has no weights yet.
+        ValueError
+            If x or b is of another shape.
         """
+        x, b = self._images(x, b)
         psi = self.model.psi
         around = self._expansion(self)
         change = x - around.x
@@ -323,6 +320,7 @@ class QuadraticCritic:
             linear = kernel(weight, around.light, light, self.mean, of_light, more_of_light)
         return psi.adjoint(linear) + of_x + more_of_x, linear
 
+    @any_kind("x", "b", answers=False)
     def value(self, x: Array, b: Array, other: QuadraticCritic | None = None) -> CriticValue:
         r"""Return :math:`r^T V r / 2` and :math:`\mathrm{tr}(W E W E) / 4`, summed over the windows.
 
@@ -344,7 +342,10 @@ class QuadraticCritic:
         ------
         RuntimeError
             If the critic has no weights yet.
+        ValueError
+            If x or b is of another shape.
         """
+        x, b = self._images(x, b)
         other = self if other is None else other
         self._expansion(self)
         around = self._expansion(other)
@@ -359,6 +360,7 @@ class QuadraticCritic:
         of_mean = 0.5 * float(self.trust) * float((weighted * (residual - other.mean)).sum(dtype=np.float64))
         return CriticValue(of_mean, of_covariance)
 
+    @any_kind("frames", "x", "b")
     def log_density(self, frames: Array, x: Array, b: Array) -> Array:
         """Return the Gaussian log density of each frame per pixel, without its constants: the mean over all windows.
 
@@ -381,6 +383,7 @@ class QuadraticCritic:
         numpy.linalg.LinAlgError
             If what x and b predict is no covariance.
         """
+        x, b = self._images(x, b)
         backend, moments = self.model.backend, self.moments
         xp, total = backend.xp, backend.xp.zeros(len(frames))
         light = self.model.psi.forward(x) + b

@@ -18,12 +18,21 @@ import numpy as np
 
 from ..backend.products import product
 from ..backend.typing import Array
+from ..physics.covariance import WindowCovariances
 from ..physics.local_maps import Stencil
 from ..physics.nodes import Nodes
 from ..physics.psf import FWHM_PER_SIGMA, psf_sigma
 from .moments import WindowMoments
+from .sparse_second_derivative import SparseSecondDerivative
 
-__all__ = ["SecondDerivative"]
+__all__ = ["SecondDerivative", "second_derivative_of"]
+
+
+def second_derivative_of(moments: WindowMoments) -> SecondDerivative | SparseSecondDerivative:
+    """Return the second derivative by stencils, or by sparse matrices where Psi is an operator of the user's own."""
+    if isinstance(moments.flickering, WindowCovariances):
+        return SecondDerivative(moments, moments.flickering)
+    return SparseSecondDerivative(moments, moments.flickering)
 
 
 class SecondDerivative:
@@ -32,10 +41,12 @@ class SecondDerivative:
     Parameters
     ----------
     moments : WindowMoments
+    flickering : WindowCovariances
+        That of the moments.
     """
 
-    def __init__(self, moments: WindowMoments) -> None:
-        self.moments = moments
+    def __init__(self, moments: WindowMoments, flickering: WindowCovariances) -> None:
+        self.moments, self._flickering = moments, flickering
         psi, tuning = moments.model.psi, moments.tuning
         factor, starts_of = psi.factor, (moments.windows.rows, moments.windows.columns)
         reach = tuning.reach_fwhm * FWHM_PER_SIGMA * psf_sigma(psi.psf)
@@ -105,7 +116,7 @@ class SecondDerivative:
         backend, reach, (high, wide) = self.moments.model.backend, self.reach, self.moments.windows.sides
         xp, step, taps, (down, across) = backend.xp, self.nodes.step, 2 * self.reach + 1, self._counts
         places = [first + step * np.arange(count) for first, count in zip(offset, self._counts)]
-        columns = backend.asarray(self.moments.flickering.columns(*places), dtype=np.float32)
+        columns = backend.asarray(self._flickering.columns(*places), dtype=np.float32)
         seen = product(weights, columns).reshape(len(batch), high * wide, down, across)
         lines = columns.reshape(high * wide, down, across).transpose(1, 2, 0)
         found = xp.zeros((len(batch), down, reach + 1, taps, across), dtype=np.float32)

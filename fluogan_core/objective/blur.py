@@ -14,10 +14,12 @@ import numpy as np
 
 from ..backend.checks import real_number
 from ..backend.typing import Array
+from ..physics.norm import spectral_norm
 from ..physics.psf import cut_psf, psf_sigma
 from ..physics.psi import Psi
+from ..physics.requirements import has_table
 
-__all__ = ["GaussianKernel"]
+__all__ = ["BlurredOperator", "GaussianKernel"]
 
 
 class GaussianKernel:
@@ -31,9 +33,9 @@ class GaussianKernel:
 
     Attributes
     ----------
-    operator : Psi
+    operator : Psi or BlurredOperator
         Psi G: the operator with a PSF that is blurred too, at no cost per step.  At the border it differs from Psi after G by
-        the light that G moves out of the field and that shines back into it.
+        the light that G moves out of the field and that shines back into it.  An operator of the user's own is Psi after G.
     """
 
     def __init__(self, psi: Psi, detail: float) -> None:
@@ -67,9 +69,43 @@ class GaussianKernel:
         return image
 
     @cached_property
-    def operator(self) -> Psi:
+    def operator(self) -> Psi | BlurredOperator:
         psi, reach = self.psi, len(self.taps) - 1
         if not reach:
             return psi
+        if not has_table(psi):
+            return BlurredOperator(self)
         blurred = self(np.pad(psi.psf, reach))
         return psi.replaced(psf=cut_psf(blurred, psi.fine_shape))
+
+
+class BlurredOperator:
+    """Psi after G, for an operator of the user's own: a wider PSF alone need not be the blur of all that it does.
+
+    Parameters
+    ----------
+    kernel : GaussianKernel
+    """
+
+    axis_matrices = None
+
+    def __init__(self, kernel: GaussianKernel) -> None:
+        self.kernel, self.psi = kernel, kernel.psi
+        self.shape, self.fine_shape, self.backend = self.psi.shape, self.psi.fine_shape, self.psi.backend
+
+    def _blurred(self, images: Array) -> Array:
+        flat = images.reshape(-1, *self.fine_shape)
+        return self.backend.xp.stack([self.kernel(image) for image in flat]).reshape(images.shape)
+
+    def forward(self, x: Array) -> Array:
+        """Return Psi G x, (..., M1, M2), for x (..., N1, N2)."""
+        return self.psi.forward(self._blurred(x))
+
+    def adjoint(self, y: Array) -> Array:
+        """Return G Psi^T y, (..., N1, N2), for y (..., M1, M2)."""
+        return self._blurred(self.psi.adjoint(y))
+
+    @cached_property
+    def norm(self) -> float:
+        """The largest singular value, photons per emission."""
+        return spectral_norm(self)

@@ -6,6 +6,7 @@ pixels is a product of two sums along rows and columns.  Else the columns of a w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -38,6 +39,8 @@ class WindowCovariances:
     ----------
     reach : (slice, slice)
         Fine pixels whose light reaches a window, relative to the window's first fine pixel.
+    reached : int
+        Their number.
 
     Examples
     --------
@@ -57,6 +60,7 @@ class WindowCovariances:
             (-(origin + taps - 1), side - origin) for origin, taps, side in zip(psi.origin, psi.table.shape[2:], windows.sides)
         ]
         self.reach = tuple(slice(low * factor, high * factor) for low, high in spans)
+        self.reached = math.prod(reach.stop - reach.start for reach in self.reach)
         self._margin = max(max(-reach.start, reach.stop - side * factor) for reach, side in zip(self.reach, windows.sides))
         asarray = psi.backend.asarray
         self._lines = self._axis_lines()

@@ -10,7 +10,7 @@ from ..backend.typing import Array
 from .agreement import faults_of
 from .psi import Psi
 
-__all__ = ["NOMINAL", "READS", "OperatorLike", "reads_table", "require", "usable"]
+__all__ = ["NOMINAL", "READS", "OperatorLike", "has_table", "reads_table", "require", "usable"]
 
 _MAPS = ("shape", "fine_shape", "backend", "forward", "adjoint")
 _OF_WEIGHTS = ("column_sums", "column_energies", "norm", "psf", "factor")
@@ -19,8 +19,9 @@ READS: dict[str, tuple[str, ...]] = {
     "forward model": (*_MAPS, "memory_budget", "photons_per_emitter"),
     "variance of the forward model": ("squared_forward",),
     "objective": (*_MAPS, "norm"),
-    "mean fit": (*_MAPS, "memory_budget", "photons_per_emitter", *_OF_WEIGHTS, "nominal", "replaced", "fingerprint"),
-    "covariance fit": ("table", "origin", "axis_matrices", "squared_forward", "squared_adjoint", "paired_forward"),
+    "mean fit": (*_MAPS, "memory_budget", "photons_per_emitter", *_OF_WEIGHTS, "nominal", "fingerprint"),
+    "covariance fit": (*_MAPS, "squared_forward", "column_energies", "psf", "matrix"),
+    "likelihood fit": ("table", "origin", "psf", "factor"),
     "calibration": ("table", "origin", "axis_matrices", "psf", "factor", "binning", "replaced", "scaled", "column"),
     "score of unseen frames": ("matrix", "squared_forward"),
     "estimator of coupled frames": ("matrix",),
@@ -31,6 +32,24 @@ NOMINAL = (
     "calibrate with the operator that yours departs from, found = calibrate(stack, psi.nominal), and go on with "
     "psi=psi.over(found.psi), camera=found.camera"
 )
+
+
+#: What stands for the entries of an operator whose columns differ by nothing but their place.
+_TABLE = ("table", "origin", "axis_matrices", "psf", "factor", "binning")
+
+
+def has_table(psi: object) -> bool:
+    """Return whether an operator is one table of phases for the whole field, as :class:`fluogan_core.Psi` is.
+
+    Parameters
+    ----------
+    psi : Psi, Operator or another object
+
+    Returns
+    -------
+    bool
+    """
+    return all(_has(psi, name) for name in _TABLE)
 
 
 class OperatorLike(Protocol):
@@ -83,7 +102,7 @@ def require(psi: object, reader: str, advice: str = "") -> None:
     advice : str
         What to do instead.
     """
-    missing = [name for name in READS[reader] if not _has(psi, name)]
+    missing = [name for name in READS[reader] if not (_has(psi, name) or (name == "matrix" and has_table(psi)))]
     if missing:
         raise TypeError(
             f"the {reader} reads {', '.join(missing)} of an operator, which {type(psi).__name__} does not have; "

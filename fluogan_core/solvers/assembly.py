@@ -114,6 +114,8 @@ def later_phases(
     if method not in ("moments", "likelihood"):
         return (NetworkPhase(problem, objective, options, kernel, critic, tuning.network_phase, tuning.estimators),)
     require(problem.psi, "covariance fit", MEAN_ONLY)
+    if method == "likelihood":
+        require(problem.psi, "likelihood fit", "take method='moments', the default")
     if quadratic_critic is QuadraticCritic:
         quadratic_critic = functools.partial(QuadraticCritic, tuning=tuning.quadratic_critic)
     given: dict[str, Any] = {"quadratic_critic": quadratic_critic, "tuning": tuning.covariance_phase}

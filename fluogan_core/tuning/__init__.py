@@ -62,6 +62,9 @@ class QuadraticCriticTuning:
     node_error : float
         Columns of Psi are read off a lattice as coarse as interpolates pairs of their entries within this part of the largest,
         for second derivatives only: these decide how fast a fit converges, and not where.  No record.
+    least_inside, least_entry : float
+        Operators of the user's own: second derivatives of x are seen in a window where a column has this part of its squares
+        inside, and those of two pixels are left out below this part of the root of their own.  No record.
     batch_bytes : int
         Windows are computed together as far as they fit into this many bytes.
     """
@@ -74,6 +77,8 @@ class QuadraticCriticTuning:
     reach_fwhm: float = 0.95
     beside: float = 2.0
     node_error: float = 2e-3
+    least_inside: float = 1e-3
+    least_entry: float = 1e-6
     batch_bytes: int = 2**26
 
 

@@ -74,6 +74,19 @@ def mean_brightness(frames):
     return frames.mean(dim=(1, 2))
 
 
+def quadratic_critic_of(model):
+    """All methods of one, in a row."""
+
+    def answers(frames, x, b):
+        critic = fg.QuadraticCritic(frames, model, frames[0, ...] / 2)
+        critic.measure_flicker(x, b)
+        critic.update_weights(x, b)
+        slopes = critic.slope(x, b)
+        return *slopes, critic.log_density(frames, x, b), *critic.value(x, b), critic.flicker_share(x)
+
+    return answers
+
+
 def test_every_public_function_of_arrays_answers_in_the_callers_kind(psi, images, like):
     (x, b), model = images, fg.ForwardModel(psi, gain=2.0, noise_std=1.0)
     y = model.sample(x, b, 4, seed=3)
@@ -108,6 +121,7 @@ def test_every_public_function_of_arrays_answers_in_the_callers_kind(psi, images
         "nrmse": (nrmse, (x, x + 0.1)),
         "agreement": (lambda x, y: blurred_agreement(x, y, psi).rsp, (x, b)),
         "rings": (lambda a, c: fourier_ring_correlation(a, c, 25.0).correlation.tolist(), (x, x[::-1].copy())),
+        "quadratic critic": (quadratic_critic_of(model), (y, x, b)),
         "held_out": (lambda y, x, b: held_out_score(y, model, x, b).log_density, (y, x, b)),
     }
     for name, (function, arrays) in calls.items():
@@ -291,7 +305,7 @@ WITHIN = (
     "ForwardModel.emissions",
     "ForwardModel.detect",
     "CriticEvaluator.photon_",
-    "QuadraticCritic",
+    "QuadraticCriticLike",
 )
 
 

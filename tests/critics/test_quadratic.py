@@ -304,3 +304,22 @@ def test_it_is_what_a_phase_needs_of_a_quadratic_critic():
     model, _, _, frames = scene()
     assert isinstance(QuadraticCritic(frames, model), QuadraticCriticLike)
     assert not isinstance(fg.Critic((8, 8), channels=1, depth=1), QuadraticCriticLike)
+
+
+def test_images_of_another_shape_are_refused_and_later_changes_of_them_do_not_matter():
+    model, x, b, frames = scene()
+    critic = QuadraticCritic(frames, model)
+    x, b = x.astype(np.float64), b.astype(np.float64)
+    critic.update_weights(x, b)
+    expected = critic.slope(x, b)
+    assert all(slope.dtype == np.float32 for slope in expected)
+    x_later, b_later = x.copy(), b.copy()
+    x *= 0
+    b += 1
+    for found, wanted in zip(critic.slope(x_later, b_later), expected):
+        np.testing.assert_array_equal(found, wanted)
+    for call in (critic.slope, critic.value, critic.update_weights, critic.measure_flicker):
+        with pytest.raises(ValueError, match=r"b must be one image of shape \(6, 5\), got \(5,\)"):
+            call(x, b[0])
+        with pytest.raises(ValueError, match=r"x must be one image"):
+            call(x[None], b)

@@ -8,32 +8,15 @@ import math
 import numpy as np
 import pytest
 import torch
+from two_lines import CAMERA, SMALL, simulate
 
 import fluogan_core as fg
-from fluogan_core.solvers.checkpoint import read_state, write_state
 from fluogan_core.solvers.history import QUANTITIES
 from fluogan_core.solvers.options import SolverOptions
 from fluogan_core.solvers.solver import Solver
 from fluogan_core.solvers.splits import held_out_frames
-from fluogan_core.solvers.state import VERSION
 from fluogan_core.solvers.weights import weights_for
 from fluogan_core.tuning import DEFAULT
-
-CAMERA = fg.Camera(gain=2.0, offset=100.0, noise_std=1.5)
-
-
-def simulate(shape=(16, 16), factor=4, frames=200, kappa=10.0, columns=(22, 42), brightness=20.0, background=8.0, seed=1):
-    """Double-Poisson frames of two lines two fine pixels wide."""
-    psi = fg.Psi(fg.gaussian_psf(318, 100, factor, truncate=4), shape, factor, photons_per_emitter=kappa)
-    x = np.zeros(psi.fine_shape, np.float32)
-    for c in columns:
-        x[10:-10, c : c + 2] = brightness / kappa
-    b = np.full(shape, background, np.float32)
-    model = fg.ForwardModel(psi, gain=CAMERA.gain, noise_std=CAMERA.noise_std)
-    return psi, x, b, model.sample(x, b, frames, seed=seed) + CAMERA.offset
-
-
-SMALL = SolverOptions(steps=6, critic_steps=2, batch=8, gradient_frames=8, channels=4, warm_steps=40, method="corrected")
 
 
 @pytest.mark.parametrize("method", ["none", "corrected"])
@@ -100,111 +83,6 @@ def test_history_records_every_step():
     assert result.stop_reason == "mean fit: all 40 steps taken; network fit: all 6 steps taken"
     assert result.stops == {name: fg.Stop(fg.StopReason.STEPS, steps) for name, steps in (("mean", 40), ("network", 6))}
     assert result.timings["total"] > 0
-
-
-@pytest.mark.parametrize("stop_after", [7, 42, 44])
-def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, stop_after):
-    psi, _, _, stack = simulate(frames=60)
-    options = dataclasses.replace(SMALL, tolerance=0.0)
-    whole = fg.reconstruct(stack, psi=psi, camera=CAMERA, options=options)
-    path = tmp_path / "checkpoint.pt"
-
-    class Killed(Exception):
-        pass
-
-    def kill(solver, record):
-        if solver.steps_done == stop_after:
-            raise Killed
-
-    with pytest.raises(Killed):
-        fg.reconstruct(stack, psi=psi, camera=CAMERA, options=options, callback=kill, checkpoint=path)
-    rest = []
-    resumed = fg.reconstruct(
-        stack,
-        psi=psi,
-        camera=CAMERA,
-        options=options,
-        checkpoint=path,
-        resume=True,
-        callback=lambda solver, record: rest.append(solver.steps_done),
-    )
-    assert rest == list(range(stop_after + 1, 47))
-    assert resumed.x.tobytes() == whole.x.tobytes()
-    assert resumed.b.tobytes() == whole.b.tobytes()
-    for name in set(QUANTITIES) - {"seconds"}:
-        np.testing.assert_array_equal(resumed.history[name], whole.history[name])
-
-
-def test_a_finished_run_can_go_further(tmp_path):
-    psi, _, _, stack = simulate(frames=60)
-    path = tmp_path / "checkpoint.pt"
-    fg.reconstruct(stack, psi=psi, camera=CAMERA, options=dataclasses.replace(SMALL, steps=3), checkpoint=path)
-    further = fg.reconstruct(stack, psi=psi, camera=CAMERA, options=SMALL, checkpoint=path, resume=True)
-    whole = fg.reconstruct(stack, psi=psi, camera=CAMERA, options=SMALL)
-    assert further.x.tobytes() == whole.x.tobytes()
-
-
-def test_a_checkpoint_of_another_reconstruction_is_refused_by_name(tmp_path):
-    psi, _, _, stack = simulate(frames=60)
-    path = tmp_path / "checkpoint.pt"
-    options = dataclasses.replace(SMALL, steps=1)
-    fg.reconstruct(stack, psi=psi, camera=CAMERA, options=options, checkpoint=path)
-    go = {"psi": psi, "camera": CAMERA, "options": options, "checkpoint": path, "resume": True}
-    with pytest.raises(ValueError, match="another reconstruction: fingerprint"):
-        fg.reconstruct(stack + 1, **go)
-    with pytest.raises(ValueError, match="option seed"):
-        fg.reconstruct(stack, **(go | {"options": dataclasses.replace(options, seed=1)}))
-    with pytest.raises(ValueError, match="camera"):
-        fg.reconstruct(stack, **(go | {"camera": fg.Camera(2.0, 99.0, 1.5)}))
-    with pytest.raises(ValueError, match="another reconstruction: psi"):
-        fg.reconstruct(stack, **(go | {"psi": psi.replaced(psf=fg.gaussian_psf(350, 100, psi.factor, truncate=4))}))
-    state = read_state(path)
-    write_state(state | {"version": 1}, path)
-    with pytest.raises(ValueError, match=rf"another reconstruction: version \(1 there, {VERSION} here\)"):
-        fg.reconstruct(stack, **go)
-    with pytest.raises(FileNotFoundError):
-        fg.reconstruct(stack, **(go | {"checkpoint": tmp_path / "none.pt"}))
-    with pytest.raises(ValueError, match="needs checkpoint="):
-        fg.reconstruct(stack, psi=psi, camera=CAMERA, resume=True)
-
-
-WRONG = {
-    "no step": lambda state: state["phases"]["mean"].pop("taken"),
-    "half a step": lambda state: state["phases"]["mean"].update(taken=1.5),
-    "NaN in z": lambda state: state["phases"]["mean"]["acceleration"]["current"][0].fill(np.nan),
-    "another shape": lambda state: state["phases"]["mean"]["acceleration"].update(ahead=[np.ones((3, 3))] * 3),
-    "negative b": lambda state: state["phases"]["mean"]["b"].fill(-1),
-    "negative x": lambda state: state["phases"]["covariance"]["x"].fill(-1),
-    "a word for the flicker": lambda state: state["phases"]["covariance"].update(flicker=["much", 1.0]),
-    "no acceleration": lambda state: state["phases"]["covariance"].pop("acceleration"),
-    "an unknown field": lambda state: state["phases"]["covariance"].update(colour="red"),
-    "an unknown reason": lambda state: state["phases"]["mean"]["stop"].update(reason="WHIM"),
-    "weights of edges below nought": lambda state: state["phases"]["covariance"]["prior"]["edges"].fill(-1),
-    "no history": lambda state: state.pop("history"),
-    "a column cut short": lambda state: state["history"].update(residual=np.zeros(2)),
-    "seconds before the start": lambda state: state.update(seconds=-1.0),
-}
-
-
-@pytest.fixture(scope="module")
-def whole_state(tmp_path_factory):
-    psi, _, _, stack = simulate(frames=60)
-    solver = Solver(stack, psi=psi, camera=CAMERA, options=SolverOptions(warm_steps=5, steps=2))
-    solver.run(progress=False)
-    path = tmp_path_factory.mktemp("state") / "c.pt"
-    solver.save(path)
-    return solver, path
-
-
-@pytest.mark.parametrize("name", WRONG)
-def test_a_checkpoint_that_is_whole_and_wrong_is_refused_by_its_field(whole_state, name):
-    solver, path = whole_state
-    state = read_state(path)
-    WRONG[name](state)
-    with pytest.raises(ValueError, match=r"^state"):
-        solver.load_state_dict(state)
-    solver.load(path)  # and nothing was taken over from the wrong one
-    assert np.isfinite(solver.result().x).all()
 
 
 def test_host_settings_of_numpy_do_not_matter():
