@@ -7,17 +7,20 @@ leaves those of the others as they are.  Processor time is reported, which other
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import datetime
+import functools
 import json
 import math
 import os
+import resource
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -27,6 +30,8 @@ import numpy as np
 import fluogan_core as fg
 from fluogan_core.io.provenance import loaded_versions
 from fluogan_core.physics.psf import psf_sigma
+from fluogan_core.scale import fit
+from fluogan_core.scale.prepare import tile_bytes
 
 RESULTS = Path(__file__).parent / "results" / "scale.json"
 CAMERA = fg.Camera(gain=2.2, offset=100.0, noise_std=3.0)
@@ -88,26 +93,67 @@ def image(plan: fg.scale.Plan, name: str) -> np.ndarray:
 # -- parts -------------------------------------------------------------------------------------------------------------
 
 
-def seams(side: int = 128, frames: int = 200, seed: int = 1, method: str = "none") -> list[dict[str, Any]]:
-    """Tiles of half the side against the whole field."""
-    rows = []
-    for airy, curved in ((False, True), (False, False), (True, True), (True, False)):
-        with tempfile.TemporaryDirectory() as folder:
-            psi = operator(side, airy=airy)
-            path = recorded(psi, emissions(psi, seed), background(side, curved), frames, Path(folder) / "stack.npy", seed)
-            options = fg.SolverOptions(method=method)
-            (whole, alone), (parts, together) = (
-                tiled(path, Path(folder) / name, psi, tile=tile, options=options)
-                for name, tile in (("whole", 1024), ("tiles", side // 2))
-            )
-            rows.append(
-                {"psf": "Airy" if airy else "Gaussian", "background": "curved" if curved else "flat", "method": method}
-                | {"side": side, "frames": frames, "seed": seed, "tiles": len(parts.grid.tiles), "halo": parts.grid.halo}
-                | compared(image(parts, "x"), image(whole, "x"), image(parts, "b"), image(whole, "b"), psi, parts.grid.blend)
-                | {"processor_s_whole": alone, "processor_s_tiles": together, "steps": parts.weights.iterations}
-            )
-            print(rows[-1], flush=True)
-    return rows
+def seams(psf: str, background_: str, side: int, frames: int = 200, seed: int = 1) -> list[dict[str, Any]]:
+    """Tiles of half the side against the whole field, by the default method, and the fits of the mean that it begins with."""
+    with tempfile.TemporaryDirectory() as folder:
+        psi = operator(side, airy=psf == "Airy")
+        b = background(side, background_ == "curved")
+        path = recorded(psi, emissions(psi, seed), b, frames, Path(folder) / "stack.npy", seed)
+        with of_the_mean() as fitted:
+            whole, alone = tiled(path, Path(folder) / "whole", psi, tile=side, options=fg.SolverOptions())
+            mean_whole = put_together(whole, fitted)
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+            fitted.clear()
+            parts, together = tiled(path, Path(folder) / "tiles", psi, tile=side // 2, options=fg.SolverOptions())
+            mean_parts = put_together(parts, fitted)
+        scene = {"psf": psf, "background": background_, "side": side, "frames": frames, "seed": seed}
+        scene |= {"tiles": len(parts.grid.tiles), "halo": parts.grid.halo, "blend": parts.grid.blend}
+        found = [image(plan, name) for name in ("x", "b") for plan in (parts, whole)]
+        steps = [json.loads((plan.folder / "report.json").read_text())["steps"][0] for plan in (whole, parts)]
+        spent = {"processor_s_whole": alone, "processor_s_tiles": together, "steps_whole": steps[0], "steps_tiles": steps[1]}
+        estimate = tile_bytes(side, frames, psi.factor, fg.SolverOptions()) / 2**30
+        mean = [images[n] for n in range(2) for images in (mean_parts, mean_whole)]
+        return [
+            scene | {"method": parts.options.method} | compared(*found, psi, parts.grid.blend) | spent
+            | {"peak_gib_whole": peak, "estimate_gib_whole": estimate},
+            scene | {"method": "none", "steps": parts.weights.iterations} | compared(*mean, psi, parts.grid.blend),
+        ]  # fmt: skip
+
+
+@contextlib.contextmanager
+def of_the_mean() -> Iterator[dict[int, tuple[np.ndarray, np.ndarray]]]:
+    """The images that every tile's fit of the mean ends with, (x, b) by the tile's number: those of method="none"."""
+    kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    solvers: list[fg.Solver] = []
+    solver, fit_one = fit.Solver, fit._fit
+
+    def noted(*arguments: Any, **settings: Any) -> fg.Solver:
+        solvers.append(solver(*arguments, **settings))
+        return solvers[-1]
+
+    def fitted(plan: Any, source: Any, tile: Any, *rest: Any) -> Any:
+        found = fit_one(plan, source, tile, *rest)
+        images = solvers.pop().mean_phase.outcome
+        kept[tile.number] = (images.x, images.b)
+        return found
+
+    fit.Solver, fit._fit = noted, fitted  # type: ignore[assignment, misc]
+    try:
+        yield kept
+    finally:
+        fit.Solver, fit._fit = solver, fit_one  # type: ignore[misc]
+
+
+def put_together(plan: fg.scale.Plan, fitted: dict[int, tuple[np.ndarray, np.ndarray]]) -> list[np.ndarray]:
+    """One x and one b of those of all tiles, blended as the library does."""
+    made = []
+    for number, factor in enumerate((plan.psi.factor, 1)):
+        whole = np.zeros([factor * n for n in plan.grid.shape], np.float32)
+        for tile in plan.grid.tiles:
+            rows, columns = (slice(factor * start, factor * stop) for start, stop in tile.kept)
+            whole[rows, columns] += plan.grid.weight(tile, factor) * fitted[tile.number][number][tile.inside(factor)]
+        made.append(whole)
+    return made
 
 
 def compared(
@@ -234,26 +280,32 @@ def _killed(plan: fg.scale.Plan, kills: int = 10) -> int:
     return done
 
 
-def large(side: int = 1024, frames: int = 200, steps: int = 300, budget_gib: float = 2.0) -> dict[str, Any]:
-    """A stack on disk, end to end from the command line within a budget: peak memory of the process."""
+def large(
+    side: int = 1024, frames: int = 200, method: str = "none", steps: int = 100, budget_gib: float = 2.0
+) -> dict[str, Any]:
+    """A stack on disk, end to end from the command line within a budget: peak memory of the command and of its two workers."""
     with tempfile.TemporaryDirectory() as folder:
         psi = operator(side)
         path = recorded(psi, emissions(psi, 3), background(side, True), frames, Path(folder) / "stack.npy", 3)
-        command = ["reconstruct", os.fspath(path), "--output", os.fspath(Path(folder) / "out"), "--method", "none"]
-        command += ["--warm-steps", str(steps), "--tile", "256", "--memory-gib", str(budget_gib), "--pixel-size-nm", "100"]
+        command = ["reconstruct", os.fspath(path), "--output", os.fspath(Path(folder) / "out"), "--method", method]
+        command += ["--warm-steps", str(steps), "--workers", "2", "--memory-gib", str(budget_gib), "--pixel-size-nm", "100"]
         command += ["--fwhm-nm", "318", "--offset", "100", "--noise-std", "3", "--psf-width", "1"]
         code = (
             "import resource, sys; from fluogan_core.cli.commands import main; status = main(sys.argv[1:]); "
-            "used = resource.getrusage(resource.RUSAGE_SELF); print(status, used.ru_maxrss, used.ru_utime + used.ru_stime)"
+            "mine, theirs = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)); "
+            "spent = sum(used.ru_utime + used.ru_stime for used in (mine, theirs)); "
+            "print(status, mine.ru_maxrss, theirs.ru_maxrss, spent)"
         )
         started = time.monotonic()
         made = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, check=False)
         print(made.stdout, made.stderr[-2000:], flush=True)
-        status, peak, seconds = made.stdout.split("\n")[-2].split()
+        status, peak, of_workers, seconds = made.stdout.split("\n")[-2].split()
+        report = json.loads((Path(folder) / "out" / "report.json").read_text())
         return {
-            "side": side, "frames": frames, "method": f"none, {steps} steps", "status": int(status), "budget_gib": budget_gib,
-            "stack_gib": path.stat().st_size / 2**30, "peak_gib": int(peak) / 2**20, "processor_s": float(seconds),
-            "wall_s_of_a_busy_machine": time.monotonic() - started,
+            "side": side, "frames": frames, "method": method, "steps": report["steps"][0], "status": int(status),
+            "budget_gib": budget_gib, "stack_gib": path.stat().st_size / 2**30, "tiles": report["tiles"],
+            "peak_gib_of_command": int(peak) / 2**20, "peak_gib_of_workers": int(of_workers) / 2**20,
+            "processor_s": float(seconds), "wall_s_of_a_busy_machine": time.monotonic() - started,
         }  # fmt: skip
 
 
@@ -326,12 +378,14 @@ def _error(found: np.ndarray, truth: np.ndarray, psi: fg.Psi) -> float:
     return float(np.linalg.norm(found - truth) / np.linalg.norm(truth))
 
 
+SCENES = [(psf, b, side) for side in (64, 128, 256) for psf in ("Gaussian", "Airy") for b in ("curved", "flat")]
 PARTS: dict[str, Callable[[], Any]] = {
-    "seams": seams,
-    "seams_default_method": lambda: seams(side=64, method="moments"),
+    f"seams {side} {psf} {b}": functools.partial(seams, psf, b, side) for psf, b, side in SCENES
+} | {
     "area": area,
     "engines": engines,
     "large": large,
+    "large by the default method": lambda: large(512, method="moments", steps=300),
     "overhead": overhead,
     "movie": movie,
 }

@@ -16,17 +16,20 @@ from ..calibration.bad_pixels import fill_pixels
 from ..io.lazy import LazyStack
 from ..objective.fista import Acceleration
 from ..physics.psi import Psi
+from ..solvers.covariance_fit import CovariancePhase
+from ..solvers.flicker import FieldFlicker
 from ..solvers.options import SolverOptions
 from ..solvers.phase import Stop
 from ..solvers.problem import Problem
 from ..solvers.solver import Solver
 from ..solvers.weights import Weights
-from ..tuning import DEFAULT, Tuning
+from ..tuning import DEFAULT
 from .field import like
 from .grid import Grid, Tile
 from .plan import Plan
+from .shared import Shared, as_shared
 
-__all__ = ["Fitted", "fit_field", "fit_tile"]
+__all__ = ["Fitted", "fit_field", "fit_tile", "pieces_that_worked"]
 
 log = logging.getLogger("fluogan_core")
 
@@ -48,6 +51,8 @@ class Fitted(NamedTuple):
     b : (M1, M2) float32
     steps : int
     stops : dict of str to Stop
+    flicker : FieldFlicker or None
+        Of the covariance fit, where it took steps.
     """
 
     x: np.ndarray
@@ -55,6 +60,7 @@ class Fitted(NamedTuple):
     b: np.ndarray
     steps: int
     stops: dict[str, Stop]
+    flicker: FieldFlicker | None = None
 
 
 def fit_field(
@@ -64,7 +70,7 @@ def fit_field(
     *,
     start: np.ndarray | None = None,
     wanted: bool = True,
-    tuning: Tuning = DEFAULT,
+    shared: Shared | None = None,
 ) -> Fitted:
     r"""Fit one field, as a part of a larger one or of a movie.
 
@@ -83,13 +89,16 @@ def fit_field(
         z to start from.
     wanted : bool
         Without it the background alone is fitted.
-    tuning : Tuning, optional
+    shared : Shared, optional
+        What another part or window of the recording has decided for all.
 
     Returns
     -------
     Fitted
     """
-    psi = problem.psi
+    psi, tuning = problem.psi, DEFAULT
+    if shared is not None:
+        options, tuning = as_shared(options, shared)
     if not float(problem.mean.max()) > 0:
         dark = np.zeros(psi.fine_shape, np.float32)
         return Fitted(dark, dark, np.zeros(psi.shape, np.float32), 0, {})
@@ -103,11 +112,15 @@ def fit_field(
         return Fitted(dark, dark, host(background), 0, {})
     phase.step_size = 1.0 / (objective.fidelity * borderless_norm(psi) ** 2)
     phase.acceleration = Unbroken(*phase.acceleration.current)
+    covariance = next((later for later in solver.phases if isinstance(later, CovariancePhase)), None)
+    if covariance is not None and shared is not None:
+        covariance.shared = shared.flicker
     while solver.current is not None:
         solver.step()
     outcome = solver.outcome
     stops = {phase.name: phase.stop for phase in solver.phases if phase.stop is not None}
-    return Fitted(host(outcome.x), host(outcome.z), host(outcome.b), solver.steps_done, stops)
+    flicker = covariance.flicker if covariance is not None and covariance.taken else None
+    return Fitted(host(outcome.x), host(outcome.z), host(outcome.b), solver.steps_done, stops, flicker)
 
 
 class Unbroken(Acceleration):
@@ -127,9 +140,7 @@ def borderless_norm(psi: Psi) -> float:
     return math.sqrt(float((psi.table.sum(axis=(2, 3)) ** 2).sum()))
 
 
-def fit_tile(
-    plan: Plan, source: LazyStack, tile: Tile, window: int, start: np.ndarray | None = None, tuning: Tuning | None = None
-) -> Fitted:
+def fit_tile(plan: Plan, source: LazyStack, tile: Tile, window: int, start: np.ndarray | None = None) -> Fitted:
     """Fit one tile; where memory is short, in smaller pieces with halos of the same width.
 
     Parameters
@@ -140,8 +151,6 @@ def fit_tile(
     window : int
     start : (N1, N2), optional
         z to start from.
-    tuning : Tuning, optional
-        That of the plan by default.
 
     Returns
     -------
@@ -152,10 +161,10 @@ def fit_tile(
     MemoryError
         If the smallest pieces are too large.
     """
-    pieces = _pieces_that_worked(plan)
+    pieces = pieces_that_worked(plan)
     while True:
         try:
-            return _fit_in_pieces(plan, source, tile, window, start, tuning or _tuning(plan), pieces)
+            return _fit_in_pieces(plan, source, tile, window, start, pieces)
         except MemoryError:  # CuPy's is one too
             pieces *= 2
             if max(tile.shape) // pieces < max(8, 2 * plan.grid.blend):
@@ -168,42 +177,34 @@ def _remember(plan: Plan, pieces: int) -> None:
     replace_file(plan.folder / _PIECES, lambda handle: handle.write(b"%d\n" % pieces))
 
 
-def _tuning(plan: Plan) -> Tuning:
-    """The numbers by trial; without the limits that end the covariance fit, where that was decided on for all tiles."""
-    if not plan.forced:
-        return DEFAULT
-    phase = dataclasses.replace(DEFAULT.covariance_phase, least_flicker=0.0, worse=math.inf, hopeless=math.inf)
-    return dataclasses.replace(DEFAULT, covariance_phase=phase)
-
-
-def _pieces_that_worked(plan: Plan) -> int:
+def pieces_that_worked(plan: Plan) -> int:
+    """In how many pieces, along each side, tiles have to be cut for the memory that there is."""
     try:
         return max(1, int((plan.folder / _PIECES).read_text()))
     except (OSError, ValueError):
         return 1
 
 
-def _fit_in_pieces(
-    plan: Plan, source: LazyStack, tile: Tile, window: int, start: np.ndarray | None, tuning: Tuning, pieces: int
-) -> Fitted:
+def _fit_in_pieces(plan: Plan, source: LazyStack, tile: Tile, window: int, start: np.ndarray | None, pieces: int) -> Fitted:
     """A tile of ``pieces`` x ``pieces`` smaller ones, blended as tiles are; one is the tile itself."""
     if pieces == 1:
-        return _fit(plan, source, tile, window, start, tuning)
+        return _fit(plan, source, tile, window, start)
     (top, bottom), (left, right) = tile.outer
     grid = Grid((bottom - top, right - left), -(-max(tile.shape) // pieces), plan.grid.halo, plan.grid.blend)
-    factor, steps = plan.psi.factor, 0
-    stops: dict[str, Stop] = {}
+    factor, brightest = plan.psi.factor, None
     x, z = (np.zeros((factor * tile.shape[0], factor * tile.shape[1]), np.float32) for _ in range(2))
     b = np.zeros(tile.shape, np.float32)
     for piece in grid.tiles:
         (up, down), (west, east) = piece.outer
         moved = dataclasses.replace(tile, outer=((up + top, down + top), (west + left, east + left)))
         begin = None if start is None else start[factor * up : factor * down, factor * west : factor * east]
-        found = _fit(plan, source, moved, window, begin, tuning)
-        steps, stops = max(steps, found.steps), stops | found.stops
+        found = _fit(plan, source, moved, window, begin)
+        if brightest is None or found.x.sum() > brightest.x.sum():
+            brightest = found
         for image, part, scale in ((x, found.x, factor), (z, found.z, factor), (b, found.b, 1)):
             image[_of(piece.kept, scale)] += grid.weight(piece, scale) * part[piece.inside(scale)]
-    return Fitted(x, z, b, steps, stops)
+    assert brightest is not None, "a grid has a tile"
+    return brightest._replace(x=x, z=z, b=b)
 
 
 def _of(part: tuple[tuple[int, int], tuple[int, int]], factor: int) -> Slices:
@@ -211,7 +212,7 @@ def _of(part: tuple[tuple[int, int], tuple[int, int]], factor: int) -> Slices:
     return rows, columns
 
 
-def _fit(plan: Plan, source: LazyStack, tile: Tile, window: int, start: np.ndarray | None, tuning: Tuning) -> Fitted:
+def _fit(plan: Plan, source: LazyStack, tile: Tile, window: int, start: np.ndarray | None) -> Fitted:
     options = plan.options
     if "network" in options.phases:  # a tile's randomness depends on where it is, not on who computes it, nor when
         place = f"{options.seed} {tile.outer[0][0]} {tile.outer[1][0]} {window}"
@@ -219,7 +220,7 @@ def _fit(plan: Plan, source: LazyStack, tile: Tile, window: int, start: np.ndarr
     weights = plan.weights if start is None else dataclasses.replace(plan.weights, iterations=plan.warm_steps)
     wanted = plan.wanted is None or bool(plan.wanted[slice(*tile.core[0]), slice(*tile.core[1])].any())
     problem = _problem(plan, source, tile, window)
-    return fit_field(problem, options, weights, start=start, wanted=wanted, tuning=tuning)
+    return fit_field(problem, options, weights, start=start, wanted=wanted, shared=plan.shared)
 
 
 def _problem(plan: Plan, source: LazyStack, tile: Tile, window: int) -> Problem:

@@ -19,6 +19,7 @@ from ..solvers.problem import Problem
 from ..solvers.weights import Weights, weights_for
 from .field import Known
 from .fit import fit_field
+from .shared import Shared, shared_by_all
 
 __all__ = ["WARM", "Image", "movie"]
 
@@ -64,7 +65,8 @@ def movie(
 ) -> Iterator[Image]:
     """Reconstruct a movie while frames arrive: from a camera, a file that is read frame by frame, an array.
 
-    As many frames as a window has are held.  The calibration is measured on the first window and used for all.
+    As many frames as a window has are held.  The calibration is measured on the first window and used for all.  The first
+    window also decides whether the covariance fit, or a network's, runs.
 
     Parameters
     ----------
@@ -108,6 +110,7 @@ def movie(
     options = SolverOptions() if options is None else options
     held: deque[np.ndarray] = deque(maxlen=window)
     weights: Weights | None = None
+    shared: Shared | None = None
     start: np.ndarray | None = None
     for number, frame in enumerate(frames, 1):
         array = np.asarray(frame)
@@ -123,6 +126,9 @@ def movie(
         if weights is None:
             weights = weights_for(problem, options)
         iterations = weights.iterations if start is None else math.ceil(WARM * weights.iterations)
-        fitted = fit_field(problem, options, dataclasses.replace(weights, iterations=iterations), start=start)
+        weights_now = dataclasses.replace(weights, iterations=iterations)
+        fitted = fit_field(problem, options, weights_now, start=start, shared=shared)
+        if shared is None and len(options.phases) > 1:
+            shared = shared_by_all(options, fitted.stops, fitted.flicker)
         start = fitted.z
         yield Image((number - window, number), fitted.x, fitted.b, fitted.steps)

@@ -23,9 +23,11 @@ from ..calibration.camera import Camera
 from ..calibration.noise import StackNoise
 from ..io.lazy import LazyStack, open_lazily
 from ..physics.psi import Psi
+from ..solvers.flicker import FieldFlicker
 from ..solvers.options import SolverOptions
 from ..solvers.weights import Weights
 from .grid import Grid
+from .shared import Shared
 
 __all__ = ["NUMBERS", "Plan", "load_plan", "windows_of"]
 
@@ -33,7 +35,7 @@ __all__ = ["NUMBERS", "Plan", "load_plan", "windows_of"]
 NUMBERS = "plan.json"
 _ARRAYS = "plan.npz"
 #: Of the layout of a plan.
-_LAYOUT = 1
+_LAYOUT = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +72,8 @@ class Plan:
         Steps of the fit of the mean in windows after the first.
     budget : int
         Bytes that a tile may take.
-    forced : bool
-        Whether the covariance fit runs in all tiles, whatever flicker a single one has: it was decided on one tile for all.
+    shared : Shared or None
+        What one tile has decided for all tiles and windows; None where each decides by itself: there is one only.
     pixel_size_nm : float or None
     """
 
@@ -91,7 +93,7 @@ class Plan:
     wanted: np.ndarray | None
     warm_steps: int
     budget: int
-    forced: bool = False
+    shared: Shared | None = None
     pixel_size_nm: float | None = None
 
     @property
@@ -211,7 +213,7 @@ class Plan:
             "options": dataclasses.asdict(self.options),
             "warm_steps": self.warm_steps,
             "budget": self.budget,
-            "forced": self.forced,
+            "shared": self.shared,
             "pixel_size_nm": self.pixel_size_nm,
         }
         text = json.dumps(numbers, indent=1)
@@ -268,9 +270,16 @@ def _loaded(path: Path, changed: int) -> Plan:
         wanted=wanted,
         warm_steps=found["warm_steps"],
         budget=found["budget"],
-        forced=found["forced"],
+        shared=_shared(found["shared"]),
         pixel_size_nm=found["pixel_size_nm"],
     )
+
+
+def _shared(found: list[Any] | None) -> Shared | None:
+    if found is None:
+        return None
+    method, flicker, steps = found
+    return Shared(method, None if flicker is None else FieldFlicker(tuple(flicker[0]), *flicker[1:]), steps)
 
 
 def windows_of(frames: int, window: int | None, step: int | None) -> tuple[tuple[int, int], ...]:

@@ -21,14 +21,14 @@ from ..io.files import prepare_directory
 from ..io.lazy import LazyStack, open_lazily, spool
 from ..physics.psi import Psi
 from ..solvers.options import SolverOptions
-from ..solvers.phase import StopReason
 from ..solvers.weights import weights_of_field
 from .canvas import create_canvas
 from .field import Known, calibrate_field, like
-from .fit import fit_tile
+from .fit import fit_tile, pieces_that_worked
 from .grid import Grid
 from .movie import WARM
 from .plan import NUMBERS, Plan, load_plan, windows_of
+from .shared import shared_by_all
 from .threads import one_thread
 from .unit import keep
 
@@ -301,7 +301,7 @@ def _made(
         pixel_size_nm=source.pixel_size_nm if pixel_size_nm is None else pixel_size_nm,
     )
     create_canvas(plan)
-    if len(options.phases) > 1 and len(grid.tiles) > 1:
+    if len(options.phases) > 1 and len(grid.tiles) * len(windows) > 1:
         plan = _decided(plan, source, calibration.mean)
     plan.save()
     plan = load_plan(folder)
@@ -327,21 +327,16 @@ def _size(asked: int | None, halo: int, frames: int, factor: int, options: Solve
 
 
 def _decided(plan: Plan, source: LazyStack, mean: np.ndarray) -> Plan:
-    """Decide on the tile with the most light whether the covariance or network fit runs: then it does in all tiles, or in none.
-
-    What a tile by itself would decide by its own flicker would be seen as an edge in the image.
-    """
+    """Decide on the tile with the most light, in the first window, what all tiles and windows share."""
     dark = float(np.quantile(mean, 0.1))
     light = [float((mean[slice(*tile.core[0]), slice(*tile.core[1])] - dark).sum()) for tile in plan.grid.tiles]
     pilot = int(np.argmax(light))
     log.info("tile %d, the one with the most light, is fitted first: it decides on the method of all", pilot)
     with one_thread():
         fitted = fit_tile(plan, source, plan.grid.tiles[pilot], 0)
-    second = fitted.stops.get(plan.options.phases[1])
-    if second is not None and (second.rejected or second.reason in (StopReason.NO_FLICKER, StopReason.NO_LIGHT)):
-        log.info("all tiles: the mean alone is fitted (%s)", second)
-        plan = dataclasses.replace(plan, options=plan.options.for_method("none"))
-    else:
-        plan = dataclasses.replace(plan, forced=True)
-    keep(plan, pilot, 0, fitted)
-    return plan
+    shared = shared_by_all(plan.options, fitted.stops, fitted.flicker)
+    decided = dataclasses.replace(plan, shared=shared, options=plan.options.for_method(shared.method))
+    # where chains of emissions did not mix, or pieces decided each by itself, the tile is fitted once more, as all others
+    if shared.method in ("none", plan.options.method) and pieces_that_worked(plan) == 1:
+        keep(decided, pilot, 0, fitted)
+    return decided

@@ -17,6 +17,7 @@ from ..objective.prior import SparseEdges
 from ..objective.prox import edge_lengths
 from ..objective.terms import Objective
 from ..tuning import DEFAULT, CovariancePhaseTuning
+from .flicker import FieldFlicker, field_flicker, typical_brightness
 from .light import LightFactor, light_factor
 from .options import SolverOptions
 from .phase import Images, Stop, StopReason, record_of
@@ -51,7 +52,7 @@ class CovariancePhase:
               q_k = \max(1, 4 \min(1, \tfrac32 f)^k), \quad \bar x^0 = \frac{\sum (x^0)^2}{\sum x^0},
 
     with :math:`x^0` the image that the phase starts from and f the share of flicker in the variance of the light
-    (:attr:`flicker_share`): total variation reweighted (Candes, Wakin and Boyd 2008).  So flat areas stay flat where
+    (``flicker.share``): total variation reweighted (Candes, Wakin and Boyd 2008).  So flat areas stay flat where
     covariances would draw them as grains, and two lines that the mean alone holds apart stay apart.  Where nearly all of the
     variance is flicker, the edges that the mean shows are those of single molecules, and count no more than others.
 
@@ -78,9 +79,14 @@ class CovariancePhase:
     ----------
     critic, unseen : QuadraticCritic
         Of the frames that are fitted, and of the held-out ones (None where there are fewer than two).
+    shared : FieldFlicker or None
+        That of a larger field of which this is a part, set before :meth:`start`.
+    flicker : FieldFlicker
+        That of this field, or what is shared; known from the start on.
     """
 
     name = "covariance"
+    shared: FieldFlicker | None = None
 
     def __init__(
         self,
@@ -130,10 +136,9 @@ class CovariancePhase:
         self.weights_at = (images.x, images.b)
         self.steps_x, self.step_b = 0 * images.z, math.nan
         self.objective_at, self.gained, self.idle = math.inf, 0.0, 0
-        for critic in self._critics:
-            critic.measure_flicker(images.x, images.b)
+        self.flicker = field_flicker(self._critics, images.x, images.b, self.shared)
         self.prior = self.objective.prior.restarted(edges=self._edges())
-        share = self.flicker_share
+        share = self.flicker.share
         if fitted and math.isnan(share):
             self.stop = Stop(StopReason.NO_LIGHT, 0)
         elif fitted and share < self.tuning.least_flicker:
@@ -243,7 +248,7 @@ class CovariancePhase:
 
     @property
     def flicker_share(self) -> float:
-        """Share of flicker in the variance of the molecules' light, the rest being shot noise: 0 to 1, NaN without light."""
+        """Share of flicker in the variance of the light of x, the rest being shot noise: 0 to 1, NaN without light."""
         return self.critic.flicker_share(self.x)
 
     def judge(self) -> tuple[float, float]:
@@ -271,8 +276,7 @@ class CovariancePhase:
 
     def _edges(self) -> Array:
         """Relative weight of an edge at every pixel, (N1, N2) float32; 1 as in the fit of the mean."""
-        t, xp, x, share = self.tuning, self.xp, self.x, self.flicker_share
-        brightness = _brightness(x)
+        t, xp, x, (_, share, brightness) = self.tuning, self.xp, self.x, self.flicker
         if math.isnan(share) or not brightness:
             return xp.ones_like(x)
         flicker = min(1.0, share / t.all_flicker)
@@ -291,7 +295,7 @@ class CovariancePhase:
         most of what its neighbourhood may change.  What that bound leaves is measured by a power iteration in those units.
         """
         t, (z, b) = self.tuning, self.acceleration.current
-        brightness, even = _brightness(z), self.xp.ones_like(b)
+        brightness, even = typical_brightness(z), self.xp.ones_like(b)
         image = z + np.float32(t.pedestal * brightness) if brightness else self.xp.ones_like(z)
         zero_x, zero_b = self.critic.slope(0 * self.x, 0 * b)
 
@@ -383,9 +387,3 @@ class CovariancePhase:
 
 def _norm(image: Array) -> float:
     return float((image * image).sum(dtype=np.float64)) ** 0.5
-
-
-def _brightness(x: Array) -> float:
-    """Mean of an image weighed by itself; 0 of one that is so dark that its squares leave float32."""
-    brightness = float((x * x).sum(dtype=np.float64)) / max(float(x.sum(dtype=np.float64)), 1e-30)
-    return brightness if brightness > 1e-15 else 0.0

@@ -174,5 +174,5 @@ def test_one_decision_on_the_second_phase_for_all_tiles(tmp_path):
 def test_the_second_phase_runs_in_all_tiles_or_in_none(tmp_path):
     stack, _ = scene((32, 64), 40)
     plan = tiled(stack, tmp_path, tile=32, halo=8, options=fg.SolverOptions(warm_steps=20, steps=1))
-    assert plan.forced
+    assert plan.shared.method == "moments"
     assert json.loads((plan.folder / "report.json").read_text())["steps"] == [[21, 21]]

@@ -86,7 +86,7 @@ def test_covariances_tell_background_from_light_and_predict_unseen_frames():
 
 
 def test_edges_weigh_more_where_the_mean_fit_has_none(monkeypatch):
-    monkeypatch.setattr(CovariancePhase, "flicker_share", 0.5)
+    monkeypatch.setattr(fg.QuadraticCritic, "flicker_share", lambda critic, x: 0.5)
     psi, x, b, stack = blinking(frames=60)
     solver = Solver(stack, psi=psi, camera=CAMERA, options=SMALL, tuning=tuned(edges=9.0))
     fit, drawn = solver.phases[1], np.zeros_like(x)
@@ -104,7 +104,7 @@ def test_edges_weigh_more_where_the_mean_fit_has_none(monkeypatch):
     assert price[28, 29] == pytest.approx(max(least, most / (1 + (4 * step / brightness) ** 2)), rel=1e-4)
     assert least <= price[28, 29] < 0.4 * most
     assert price[28, 43] > 0.8 * most  # a tenth of the step that halves it
-    monkeypatch.setattr(CovariancePhase, "flicker_share", 1.0)  # what the mean shows are single molecules
+    monkeypatch.setattr(fg.QuadraticCritic, "flicker_share", lambda critic, x: 1.0)  # what the mean shows are single molecules
     np.testing.assert_array_equal(start(drawn), 9.0)
     monkeypatch.undo()
     np.testing.assert_array_equal(start(0 * drawn), 1.0)  # no light, and no flicker to speak of

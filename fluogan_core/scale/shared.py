@@ -1,0 +1,89 @@
+"""What one tile, or one window, decides for all: whether there is a second phase, by which flicker, and for how many steps.
+
+What each would decide by itself, by its own noise, would be seen as an edge in the image or as a jump in the movie.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from ..solvers.flicker import FieldFlicker
+from ..solvers.options import SolverOptions
+from ..solvers.phase import Stop, StopReason
+from ..tuning import DEFAULT, Tuning
+
+__all__ = ["Shared", "as_shared", "shared_by_all"]
+
+log = logging.getLogger("fluogan_core")
+
+
+class Shared(NamedTuple):
+    """What was found where the second phase was tried first, and holds in all tiles and windows.
+
+    Attributes
+    ----------
+    method : str
+        :attr:`fluogan_core.SolverOptions.method`: ``"none"`` where the second phase has nothing to add.
+    flicker : FieldFlicker or None
+        Of the covariance fit.
+    steps : int or None
+        Of the covariance fit.
+    """
+
+    method: str
+    flicker: FieldFlicker | None = None
+    steps: int | None = None
+
+
+def as_shared(options: SolverOptions, shared: Shared) -> tuple[SolverOptions, Tuning]:
+    """Return the options and the numbers by trial of a field that decides nothing by itself.
+
+    Parameters
+    ----------
+    options : SolverOptions
+    shared : Shared
+
+    Returns
+    -------
+    options : SolverOptions
+    tuning : Tuning
+        Without the limits that end a covariance fit.
+    """
+    options = options.for_method(shared.method)
+    if shared.steps is None:
+        return options, DEFAULT
+    phase = dataclasses.replace(
+        DEFAULT.covariance_phase, least_flicker=0.0, worse=math.inf, hopeless=math.inf, settled=-math.inf
+    )
+    return dataclasses.replace(options, steps=shared.steps), dataclasses.replace(DEFAULT, covariance_phase=phase)
+
+
+def shared_by_all(options: SolverOptions, stops: Mapping[str, Stop], flicker: FieldFlicker | None) -> Shared:
+    """Decide for all tiles and windows by the one that was fitted first, by itself.
+
+    Parameters
+    ----------
+    options : SolverOptions
+        Of more than one phase.
+    stops : mapping of str to Stop
+        How its phases ended, by their names.
+    flicker : FieldFlicker or None
+        Of its covariance fit.
+
+    Returns
+    -------
+    Shared
+    """
+    stops = {name: stop for name, stop in stops.items() if name != "mean" and stop.reason is not StopReason.NOT_NEEDED}
+    final = list(stops.values())[-1] if stops else None
+    if final is None or final.rejected or final.reason in (StopReason.NO_FLICKER, StopReason.NO_LIGHT):
+        log.info("all tiles and windows: the mean alone is fitted (%s)", final or "there is no light")
+        return Shared("none")
+    if "covariance" in stops:
+        log.info("all tiles and windows: %d steps of the covariance fit", final.steps)
+        return Shared("moments", flicker, final.steps)
+    return Shared(options.method)
