@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 from collections.abc import Callable
@@ -29,6 +30,8 @@ from .options import (
 from .shell import COMPLAINTS, Interrupted, checking_input
 
 if TYPE_CHECKING:
+    from ..backend.arrays import Backend
+    from ..physics.psi import Psi
     from ..scale import Plan
 
 __all__ = ["batch", "reconstruct_large", "tile", "with_tiles"]
@@ -83,22 +86,32 @@ def reconstruct_large(path: Path, output: Path, settings: dict[str, Any], *, bac
     """Reconstruct tile by tile into a folder; the same command goes on after an interruption."""
     from ..scale import finish, run_share
 
-    plan = _planned(path, output, settings, backend, device)
-    count = len(plan.grid.tiles)
-    click.echo(f"{count} tiles, {len(plan.windows)} windows, into {plan.folder}")
-    try:
+    with contextlib.ExitStack() as open_:
+        engine: Any = settings["workers"] or 1
         if settings["dask"] is not None:
-            with checking_input(ImportError):
-                from distributed import Client
-            with Client(settings["dask"]) as client:
-                run_share(plan, range(count), client)
-        else:
-            run_share(plan, range(count), settings["workers"] or 1, cards=settings["cards"] or ())
-    except KeyboardInterrupt:
-        done = sum(plan.is_done(number) for number in range(count))
-        raise Interrupted(f"interrupted after {done} of {count} tiles; the same command goes on from there") from None
+            engine = open_.enter_context(_dask_client(settings["dask"]))
+        plan = _planned(path, output, settings, backend, device)
+        count = len(plan.grid.tiles)
+        click.echo(f"{count} tiles, {len(plan.windows)} windows, into {plan.folder}")
+        try:
+            with checking_input(ValueError):
+                run_share(plan, range(count), engine, cards=settings["cards"] or ())
+        except KeyboardInterrupt:
+            done = sum(plan.is_done(number) for number in range(count))
+            raise Interrupted(f"interrupted after {done} of {count} tiles; the same command goes on from there") from None
     finish(plan)
     click.echo(f"wrote x.ome.zarr, b.ome.zarr, x.ome.tif, b.ome.tif and report.json to {plan.folder}")
+
+
+def _dask_client(address: str) -> Any:
+    """A client of the cluster, before any work: an address that nobody answers at is said at once."""
+    with checking_input(ImportError, OSError):
+        from distributed import Client
+
+        try:
+            return Client(address, timeout="10s")
+        except (OSError, ValueError) as error:
+            raise OSError(f"no Dask scheduler answers at {address}: start one there, or give its address to --dask") from error
 
 
 def _planned(path: Path, output: Path, settings: dict[str, Any], backend: str, device: int | None) -> Plan:
@@ -110,29 +123,44 @@ def _planned(path: Path, output: Path, settings: dict[str, Any], backend: str, d
 
 
 def _arguments(path: Path, settings: dict[str, Any], backend: str, device: int | None) -> dict[str, Any]:
-    """What the options mean for the functions of the library."""
+    """What the options mean for the functions of the library, for one recording."""
     from ..backend.arrays import get_backend
+
+    found = _settings(settings, device)
+    psi, pixel = _operator(path, settings["channel"], settings, get_backend(backend))
+    return found | {"psi": psi, "pixel_size_nm": pixel}
+
+
+def _operator(path: Path, channel: int | None, settings: dict[str, Any], backend: Backend) -> tuple[Psi, float]:
+    """The operator of a recording, with the pixels that its file states where the options state none."""
     from ..io.lazy import open_lazily
+
+    source = open_lazily(path, channel=channel)
+    for note in source.notes:
+        log.warning("%s: %s", path, note)
+    small = tuple(min(n, 256) for n in source.shape[1:])
+    return operator_of(small, source.pixel_size_nm, path, settings, backend)
+
+
+def _settings(settings: dict[str, Any], device: int | None) -> dict[str, Any]:
+    """What the options mean that depend on no recording."""
     from ..solvers.options import SolverOptions
 
     if settings.get("drift", "none") != "none":
         raise ValueError("--drift is not for tiles and movies: leave it out, or take a stack that fits into memory")
-    for name in ("roi", "frames", "background"):
+    for name in ("roi", "frames", "background", "offset_map", "gain_map"):
         if settings.get(name) is not None:
-            raise ValueError(f"--{name} is not for tiles and movies; for a part of a stack, save that as a stack")
+            said = f"--{name.replace('_', '-')} is not for tiles and movies"
+            raise ValueError(f"{said}; save the part of the stack, or the stack corrected by the map, as a stack of its own")
+    if device is not None:
+        raise ValueError(f"--device is not for tiles and movies: say --cards {device}, one process for each card")
     for name in ("workers", "memory_gib"):
         if settings.get(name) is not None and not settings[name] > 0:
             raise ValueError(f"--{name.replace('_', '-')} must be more than 0, got {settings[name]}")
     options = SolverOptions(**given(settings, *SOLVER_OPTIONS))
-    source = open_lazily(path, channel=settings["channel"])
-    for note in source.notes:
-        log.warning("%s: %s", path, note)
-    small = tuple(min(n, 256) for n in source.shape[1:])
-    psi, pixel = operator_of(small, source.pixel_size_nm, path, settings, get_backend(backend, device))
     budget = None if settings["memory_gib"] is None else int(settings["memory_gib"] * 2**30)
     wanted = {name: settings[name] for name in ("tile", "halo", "window", "step", "channel")}
-    known = given(settings, *CALIBRATION_OPTIONS)
-    return {"psi": psi, "options": options, "pixel_size_nm": pixel, "memory_budget": budget} | wanted | known
+    return {"options": options, "memory_budget": budget} | wanted | given(settings, *CALIBRATION_OPTIONS)
 
 
 class Share(click.ParamType):
@@ -198,9 +226,10 @@ def batch(
 ) -> None:
     """Reconstruct many recordings with the same options, or all of a folder.
 
-    The camera is measured on each recording where it is not given.  What fails is noted in table.csv and costs nothing
-    else.  The same command goes on after an interruption.
+    Camera and pixel size are those of each recording where they are not given.  What fails is noted in table.csv and costs
+    nothing else.  The same command goes on after an interruption.
     """
+    from ..backend.arrays import get_backend
     from ..scale import batch as run_batch
     from ..scale import recordings_in
 
@@ -208,11 +237,17 @@ def batch(
         paths = [inner for path in recordings for inner in (recordings_in(path) if _is_plain_folder(path) else [path])]
         if not paths:
             raise ValueError(f"{', '.join(map(str, recordings))} holds no recording: TIFF, Zarr or .npy files are looked for")
-        arguments = _arguments(paths[0], settings | {"workers": workers}, backend, device)
-    rows = run_batch(paths, output, engine=workers or 1, **arguments)
+        arguments = _settings(settings | {"workers": workers}, device) | {"pixel_size_nm": settings["pixel_size_nm"]}
+        computer = get_backend(backend)
+        operator_of((32, 32), 100.0, None, settings, computer)  # what no recording can take is said now
+
+    def operator(path: Path, channel: int | None) -> Psi:
+        return _operator(path, channel, settings, computer)[0]
+
+    rows = run_batch(paths, output, psi=operator, engine=workers or 1, **arguments)
     failed = [row for row in rows if row["status"] != "done"]
     for row in failed:
-        click.echo(f"{row['recording']}: {row['status']}")
+        click.echo(f"{row['folder']}: {row['status']}")
     click.echo(f"{len(rows) - len(failed)} of {len(rows)} recordings done; wrote table.csv to {output}")
     if failed:
         raise RuntimeError(f"{len(failed)} recordings failed")

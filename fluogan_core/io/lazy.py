@@ -24,9 +24,22 @@ from .frames import Part, Recording, load_frames, readable
 from .metadata import PLAUSIBLE_PIXEL_NM, frame_interval_s, length_in_nm, pixel_size_nm
 from .tiff import find_recording
 
-__all__ = ["LazyStack", "open_lazily", "spool"]
+__all__ = ["LazyStack", "SeveralChannels", "open_lazily", "spool"]
 
 Window = tuple[slice, slice]
+
+
+class SeveralChannels(UnreadableStack):
+    """A recording has several channels, and none was chosen.
+
+    Attributes
+    ----------
+    count : int
+    """
+
+    def __init__(self, path: object, count: int) -> None:
+        super().__init__(f"{path} holds {count} channels: choose one, counted from 0 (channel=, --channel)")
+        self.count = count
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,7 +242,7 @@ def _series_of(
     others = {axis: n for axis, n in size.items() if axis not in "tyx"}
     channels = others.pop("c", 1)
     if channel is None and channels > 1:
-        raise UnreadableStack(f"{path} holds {channels} channels: choose one, counted from 0 (channel=, --channel)")
+        raise SeveralChannels(path, channels)
     if (channel or 0) >= channels:
         raise UnreadableStack(f"{path} has no channel {channel}: it holds {channels}, counted from 0")
     if long := {axis: n for axis, n in others.items() if n > 1}:
@@ -274,9 +287,12 @@ def _of_tiff(path: Path, channel: int | None) -> LazyStack:
 
 def _recording(tif: tifffile.TiffFile, path: Path, channel: int | None) -> Recording:
     """The frames of a file; of one channel, where it has several."""
-    several = "C" in tif.series[0].axes
+    sizes = dict(zip(tif.series[0].axes, tif.series[0].shape))
+    several = "C" in sizes
     if channel and not several:
         raise UnreadableStack(f"{path} has no channel {channel}: it holds one, counted from 0")
+    if channel is None and several and sizes["C"] > 1:
+        raise SeveralChannels(path, sizes["C"])
     return find_recording(tif, path) if channel is None or not several else _one_channel(tif, path, channel)
 
 

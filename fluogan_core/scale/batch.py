@@ -6,7 +6,8 @@ import csv
 import io
 import logging
 import os
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from ..backend.replace import replace_file
 from ..io.files import prepare_directory, said
+from ..io.lazy import SeveralChannels
 from ..physics.psi import Psi
 from .canvas import image
 from .drive import reconstruct_tiles
@@ -26,7 +28,7 @@ log = logging.getLogger("fluogan_core")
 
 #: Endings of what a folder of recordings may hold.
 _ENDINGS = (".tif", ".tiff", ".btf", ".zarr", ".npy", ".nd2", ".czi", ".lif")
-_COLUMNS = ("recording", "folder", "status", "frames", "rows", "columns", "gain", "offset", "noise_std",
+_COLUMNS = ("recording", "folder", "channel", "status", "frames", "rows", "columns", "gain", "offset", "noise_std",
             "photons_per_emitter", "signal_to_noise", "method", "light", "background")  # fmt: skip
 
 
@@ -48,23 +50,25 @@ def batch(
     recordings: Iterable[str | os.PathLike[str]],
     folder: str | os.PathLike[str],
     *,
-    psi: Psi,
+    psi: Psi | Callable[[Path, int | None], Psi],
     engine: Engine | int = 1,
     progress: bool | None = None,
     **settings: Unpack[Settings],
 ) -> list[dict[str, Any]]:
     """Reconstruct recordings one after the other, each into a folder of its own, and keep a table of them.
 
-    A recording that cannot be reconstructed is noted in the table and costs no other.  What is done stays done: the same call
-    goes on after an interruption.
+    A recording that cannot be reconstructed is noted in the table and costs no other.  Of one with several channels each is
+    reconstructed, one after the other, unless ``channel`` says which.  What is done stays done: the same call goes on after an
+    interruption.
 
     Parameters
     ----------
     recordings : iterable of path-like
     folder : path-like
-        Gets a folder for each recording, called as it is, and ``table.csv``.
-    psi : Psi
-        The operator with the PSF as described, for all.
+        Gets a folder for each recording, called as it is (and ``-c0``, ``-c1``, ... for its channels), and ``table.csv``.
+    psi : Psi or callable
+        The operator with the PSF as described, for all; or what returns that of a recording when called with its path and
+        its channel, where they differ in the size of their pixels.
     engine, progress, **settings
         As for :func:`reconstruct_tiles`.
 
@@ -102,13 +106,20 @@ def batch(
         raise ValueError(f"recordings of one batch need names of their own, and {', '.join(twice)} comes twice")
     target = prepare_directory(folder)
     rows: list[dict[str, Any]] = []
-    for path, name in zip(paths, names):
-        row: dict[str, Any] = {"recording": os.fspath(path), "folder": name}
+    waiting = deque((path, name, settings.get("channel")) for path, name in zip(paths, names))
+    while waiting:
+        path, name, channel = waiting.popleft()
+        row: dict[str, Any] = {"recording": os.fspath(path), "folder": name, "channel": channel}
         try:
-            plan = reconstruct_tiles(path, target / name, psi=psi, engine=engine, progress=progress, **settings)
+            mine = psi(path, channel) if callable(psi) else psi
+            more: Settings = {**settings, "channel": channel}
+            plan = reconstruct_tiles(path, target / name, psi=mine, engine=engine, progress=progress, **more)
+        except SeveralChannels as found:
+            waiting.extendleft((path, f"{name}-c{number}", number) for number in reversed(range(found.count)))
+            continue
         except (ValueError, TypeError, OSError, RuntimeError, MemoryError, ImportError) as error:
-            log.warning("%s: %s", path, said(error))
-            row["status"] = said(error)
+            row["status"] = said(error).removeprefix(f"{path} ").removeprefix(f"{path}: ")
+            log.warning("%s: %s", name, row["status"])
         else:
             frames, height, width = plan.source["shape"]
             row |= {"status": "done", "frames": frames, "rows": height, "columns": width}

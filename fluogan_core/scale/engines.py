@@ -57,11 +57,15 @@ def run_tiles(
 
     Raises
     ------
+    ValueError
+        If cards are named and the plan does not compute on CUDA.
     RuntimeError
         If processes end again and again without a tile being done: killed for want of memory, for one.
     Exception
         What a tile raised.
     """
+    if cards and plan.psi.backend.name != "cupy":
+        raise ValueError(f"cards= needs CUDA, but this plan is for {plan.psi.backend.device}: leave cards out, or take CuPy")
     missing = [number for number in numbers if not plan.is_done(number)]
     if isinstance(engine, int):
         workers = len(cards) if cards else engine

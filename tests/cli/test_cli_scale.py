@@ -46,6 +46,10 @@ def test_shares_of_a_job_array_make_what_one_command_makes(stack, tmp_path, caps
         (["--window", "50"], "window"),
         (["--workers", "0"], "--workers must be more than 0"),
         (["--channel", "3"], "no channel 3"),
+        (["--gain-map", "map.tif"], "--gain-map is not for tiles"),
+        (["--device", "1"], "say --cards 1"),
+        (["--cards", "0,1"], "cards= needs CUDA"),
+        (["--dask", "no address"], "--dask"),
     ],
 )
 def test_what_does_not_fit_together_is_said_before_any_work(stack, tmp_path, capsys, more, said):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import multiprocessing
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +15,7 @@ import tifffile
 
 import fluogan_core as fg
 from fluogan_core.scale import engines, fit
+from fluogan_core.solvers.covariance_fit import CovariancePhase
 
 from .conftest import CAMERA, KNOWN, OPTIONS, images, operator, scene, tiled
 
@@ -176,3 +178,39 @@ def test_the_second_phase_runs_in_all_tiles_or_in_none(tmp_path):
     plan = tiled(stack, tmp_path, tile=32, halo=8, options=fg.SolverOptions(warm_steps=20, steps=1))
     assert plan.shared.method == "moments"
     assert json.loads((plan.folder / "report.json").read_text())["steps"] == [[21, 21]]
+
+
+def test_all_tiles_take_the_flicker_and_the_steps_of_the_one_that_was_fitted_first(tmp_path, monkeypatch):
+    """Each by itself would measure another flicker and settle elsewhere: that was seen as an edge in the image."""
+    stack, _ = scene((32, 64), 60)
+    stack[:, :, 32:] = 100 + (stack[:, :, 32:] - 100) // 4  # half the field is dim, and its flicker another
+    started, start = [], CovariancePhase.start
+
+    def noted(phase, images, **more):
+        start(phase, images, **more)
+        started.append(phase.flicker)
+
+    monkeypatch.setattr(CovariancePhase, "start", noted)
+    plan = tiled(stack, tmp_path, tile=32, halo=8, options=fg.SolverOptions(warm_steps=60, steps=15))
+    assert len(started) == 2
+    assert started[0] == started[1] == plan.shared.flicker
+    taken = json.loads((plan.folder / "report.json").read_text())["steps"][0]
+    assert taken == [60 + plan.shared.steps] * 2
+    assert plan.shared.steps < 15, "it has settled before, or this test says nothing"
+
+
+def test_cards_are_one_for_each_process_and_refused_without_cuda(recording, tmp_path):
+    plan = fg.scale.prepare(recording, tmp_path, **GIVEN)
+    with pytest.raises(ValueError, match="cards= needs CUDA"):
+        fg.scale.run_tiles(plan, range(4), cards=[0, 1])
+    with engines._pool(2, [5, 3]) as pool:
+        seen = {pool.submit(os.getenv, "CUDA_VISIBLE_DEVICES").result() for _ in range(2)}
+        assert seen <= {"5", "3"}
+    numbers = multiprocessing.Queue()
+    for card in (5, 3):
+        numbers.put(card)
+    try:
+        engines._see_one_card(numbers)
+        assert os.environ.pop("CUDA_VISIBLE_DEVICES") == "5"
+    finally:
+        os.environ.pop("CUDA_VISIBLE_DEVICES", None)
