@@ -1,4 +1,4 @@
-"""What one tile, or one window, decides for all: whether there is a second phase, by which flicker, and for how many steps.
+"""What one tile, or one window, decides for all: which fit follows that of the mean, by which flicker, for how many steps.
 
 What each would decide by itself, by its own noise, would be seen as an edge in the image or as a jump in the movie.
 """
@@ -22,12 +22,12 @@ log = logging.getLogger("fluogan_core")
 
 
 class Shared(NamedTuple):
-    """What was found where the second phase was tried first, and holds in all tiles and windows.
+    """What was found where the fit after that of the mean was tried first, and holds in all tiles and windows.
 
     Attributes
     ----------
     method : str
-        :attr:`fluogan_core.SolverOptions.method`: ``"none"`` where the second phase has nothing to add.
+        :attr:`fluogan_core.SolverOptions.method`: ``"none"`` where it has nothing to add.
     flicker : FieldFlicker or None
         Of the covariance fit.
     steps : int or None
