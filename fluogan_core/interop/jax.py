@@ -5,7 +5,7 @@ The operator computes on the host through ``jax.pure_callback``, whatever device
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -14,12 +14,15 @@ from ._host import needs
 
 with needs("jax"):
     import jax
+    from jax.core import ShapedArray
+    from jax.extend.core import Primitive
+    from jax.interpreters import ad, batching, mlir
 
 __all__ = ["adjoint", "forward"]
 
 
 def forward(psi: Psi, x: jax.Array) -> jax.Array:
-    r"""Return :math:`\Psi x`; with ``jax.grad``, ``jax.vmap`` and ``jax.jit``.
+    r"""Return :math:`\Psi x`; with ``jax.grad``, ``jax.jvp``, ``jax.vmap`` and ``jax.jit``.
 
     Parameters
     ----------
@@ -55,7 +58,7 @@ def forward(psi: Psi, x: jax.Array) -> jax.Array:
 
 
 def adjoint(psi: Psi, y: jax.Array) -> jax.Array:
-    r"""Return :math:`\Psi^T y`; with ``jax.grad``, ``jax.vmap`` and ``jax.jit``.
+    r"""Return :math:`\Psi^T y`; with ``jax.grad``, ``jax.jvp``, ``jax.vmap`` and ``jax.jit``.
 
     Parameters
     ----------
@@ -95,20 +98,36 @@ def _checked(psi: Psi, image: jax.Array, shape: tuple[int, int], name: str) -> N
         raise ValueError(f"{name} must be (..., {shape[0]}, {shape[1]}), got shape {tuple(image.shape)}")
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+_operator = Primitive("fluogan_core_operator")
+
+
 def _linear(psi: Psi, transposed: bool, image: jax.Array) -> jax.Array:
-    """The operator or its adjoint; each is the other's derivative."""
+    """The operator or its adjoint."""
+    return _operator.bind(image, psi=psi, transposed=transposed)
+
+
+def _computed(image: jax.Array, *, psi: Psi, transposed: bool) -> jax.Array:
     shape, apply = (psi.fine_shape, psi.adjoint) if transposed else (psi.shape, psi.forward)
     made = jax.ShapeDtypeStruct((*image.shape[:-2], *shape), image.dtype)
     return jax.pure_callback(lambda array: apply(np.asarray(array)), made, image, vmap_method="broadcast_all")
 
 
-def _linear_forward(psi: Psi, transposed: bool, image: jax.Array) -> tuple[jax.Array, None]:
-    return _linear(psi, transposed, image), None
+def _abstract(image: ShapedArray, *, psi: Psi, transposed: bool) -> ShapedArray:
+    shape = psi.fine_shape if transposed else psi.shape
+    return ShapedArray((*image.shape[:-2], *shape), image.dtype)
 
 
-def _linear_backward(psi: Psi, transposed: bool, _: None, slope: jax.Array) -> tuple[jax.Array]:
-    return (_linear(psi, not transposed, slope),)
+def _transposed(slope: jax.Array, _: object, *, psi: Psi, transposed: bool) -> list[jax.Array]:
+    return [_linear(psi, not transposed, slope)]
 
 
-_linear.defvjp(_linear_forward, _linear_backward)
+def _mapped(images: Sequence[jax.Array], axes: Sequence[int], *, psi: Psi, transposed: bool) -> tuple[jax.Array, int]:
+    return _linear(psi, transposed, jax.numpy.moveaxis(images[0], axes[0], 0)), 0
+
+
+# what jax does to a linear map: compute, compile, differentiate forward and backward, map over an axis
+_operator.def_impl(jax.jit(_computed, static_argnames=("psi", "transposed")))
+_operator.def_abstract_eval(_abstract)
+mlir.register_lowering(_operator, mlir.lower_fun(_computed, multiple_results=False))
+ad.deflinear2(_operator, _transposed)
+batching.primitive_batchers[_operator] = _mapped

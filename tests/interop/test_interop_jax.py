@@ -33,16 +33,35 @@ def test_the_operator_is_that_of_arrays_and_of_their_kind(psi, rng):
         assert np.array_equal(found, wanted)
 
 
-def test_gradients_pass_the_check_of_jax(psi, rng):
-    """Twice backward, and mapped."""
+def test_derivatives_pass_the_check_of_jax(psi, rng):
+    """Forward and backward, twice, and mapped."""
     with jax.enable_x64(True):
         x = jax.numpy.asarray(rng.random(psi.fine_shape))
-        check_grads(lambda v: (interop.forward(psi, v) ** 2).sum(), (x,), order=2, modes=("rev",))
         y = jax.numpy.asarray(rng.random((2, *psi.shape)))
-        check_grads(lambda v: (interop.adjoint(psi, v) ** 3).sum(), (y,), order=1, modes=("rev",))
+        for modes in (("rev",), ("fwd",), ("fwd", "rev")):
+            check_grads(lambda v: (interop.forward(psi, v) ** 2).sum(), (x,), order=2, modes=modes)
+            check_grads(lambda v: (interop.adjoint(psi, v) ** 3).sum(), (y,), order=2, modes=modes)
         batch = jax.numpy.asarray(rng.random((*psi.fine_shape, 4)))
         found = jax.vmap(jax.grad(lambda v: 0.5 * (interop.forward(psi, v) ** 2).sum()), in_axes=2)(batch)
         np.testing.assert_allclose(found, psi.adjoint(psi.forward(np.moveaxis(np.asarray(batch), 2, 0))), rtol=1e-12)
+
+
+def test_the_operator_is_linear_to_jax(psi, rng):
+    """Products with the Hessian, whole Jacobians both ways, and the transpose."""
+    with jax.enable_x64(True):
+        x, v = (jax.numpy.asarray(rng.random(psi.fine_shape)) for _ in range(2))
+
+        def half_square(z):
+            return 0.5 * (interop.forward(psi, z) ** 2).sum()
+
+        product = jax.jit(lambda z, w: jax.jvp(jax.grad(half_square), (z,), (w,))[1])(x, v)
+        wanted = psi.adjoint(psi.forward(np.asarray(v)))
+        np.testing.assert_allclose(product, wanted, rtol=1e-12)
+        np.testing.assert_allclose(np.tensordot(jax.hessian(half_square)(x), v, axes=2), wanted, rtol=1e-12)
+        both = (jax.jacfwd(lambda z: interop.forward(psi, z))(x), jax.jacrev(lambda z: interop.forward(psi, z))(x))
+        np.testing.assert_allclose(*both, rtol=1e-12, atol=1e-15)
+        (turned,) = jax.linear_transpose(lambda z: interop.forward(psi, z), x)(interop.forward(psi, v))
+        np.testing.assert_allclose(turned, wanted, rtol=1e-12)
 
 
 def test_what_it_cannot_take_is_refused(psi, pretended_card):
