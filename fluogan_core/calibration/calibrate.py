@@ -9,7 +9,7 @@ import numpy as np
 
 from ..backend.checks import field_of, real_number
 from ..physics.psi import Psi
-from ..physics.requirements import NOMINAL, require
+from ..physics.requirements import NOMINAL, usable
 from ..stack import StackLike
 from ..tuning import DEFAULT
 from ..tuning.calibration import CalibrationTuning
@@ -86,8 +86,9 @@ def calibrate(
     ----------
     stack : (T, M1, M2) array, integers or floats, or Stack
         Raw counts.
-    psi : Psi
-        The operator with the PSF as described.  Its own ``photons_per_emitter`` is ignored: give that as an argument.
+    psi : Psi or Operator
+        The operator with the PSF as described.  The width of the PSF of an operator of your own is not measured.  Its own
+        ``photons_per_emitter`` is ignored: give that as an argument.
     camera : Camera, optional
         A calibrated camera.  Width of the PSF and photons per emission are still measured.
     gain, offset, noise_std : float, optional
@@ -120,7 +121,7 @@ def calibrate(
     >>> found.camera.gain, found.psf_width.width, int(found.bad_pixels.sum())
     (2.0, 1.0, 0)
     """
-    require(psi, "calibration", NOMINAL)
+    psi = usable(psi, "calibration", NOMINAL)
     given = checked_values(gain, offset, noise_std, photons_per_emitter)
     if camera is not None:
         twice = [name for name in ("gain", "offset", "noise_std") if name in given]
@@ -137,16 +138,16 @@ def calibrate(
         estimate = replace(_all_given(**given), notes=(*statistics.notes, *contradicted, *displaced))
     else:
         estimate = camera_from(statistics, psi, given, tuning)
-    psi = psi.replaced(photons_per_emitter=estimate.photons_per_emitter)
+    psi = _as_bright(psi, estimate.photons_per_emitter)
 
     # In float32 above the offset, as a solver sees the counts: its weights follow from this variance, and the moments of raw
     # counts differ from it by rounding.
     mean, variance = temporal_moments(statistics.frames, estimate.camera.offset, tuning.noise)
     frames = len(statistics.frames)
-    bad = find_bad_pixels(mean, variance, frames, psi, unlit=statistics.unlit, tuning=tuning.bad_pixels)
+    bad = find_bad_pixels(mean, variance, frames, psi.nominal, unlit=statistics.unlit, tuning=tuning.bad_pixels)
     values = bad.filled[bad.mask].astype(np.float32)
     mean[bad.mask], variance[bad.mask] = values, 0.0
-    noise = noise_from(mean, variance, frames, psi, tuning.noise)
+    noise = noise_from(mean, variance, frames, psi.nominal, tuning.noise)
     return Calibration(
         psi=psi,
         camera=estimate.camera,
@@ -159,6 +160,23 @@ def calibrate(
         remarks=(*estimate.notes, width.note, *narrow_psf_notes(psi), *bad.remarks, *unequal_pixel_notes(noise)),
         left_out=statistics.left_out,
     )
+
+
+def _as_bright(psi: Psi, brightness: float) -> Psi:
+    """The operator with so many photons per emission; ValueError if one of the user's own does not follow its nominal one."""
+    made = psi.replaced(photons_per_emitter=brightness)
+    if type(psi) is Psi:
+        return made
+    image = psi.backend.asarray(np.random.default_rng(0).random(psi.fine_shape))
+    before, after = (psi.backend.to_host(operator.forward(image)) for operator in (psi, made))
+    ratio = brightness / psi.photons_per_emitter
+    wanted = ratio * before
+    if not np.abs(after - wanted).max() <= 1e-5 * np.abs(wanted).max():
+        raise ValueError(
+            f"{type(psi).__name__}.replaced(photons_per_emitter={brightness:g}) must give {ratio:g} times "
+            "the light everywhere, and does not: let all of its light come through psi.nominal, or override replaced"
+        )
+    return made
 
 
 def _given_width(value: float) -> PSFWidth:

@@ -40,7 +40,8 @@ from ..physics.psi import Psi
 from ..stack import StackLike
 from ..tuning import DEFAULT
 from ..tuning.calibration import CalibrationTuning
-from .flicker import PairKernels, fit_flicker
+from .entry_pairs import pair_kernels
+from .flicker import fit_flicker
 from .gain import best_line
 from .plain import plain
 from .regression import jackknife
@@ -183,7 +184,7 @@ def camera_from(
     """:func:`estimate_camera` from statistics that may be shared, and checked values."""
     t = tuning.camera
     frames, rows, columns = statistics.frames.shape
-    optics = None if psi is None else PairKernels(psi, tuning.flicker)
+    optics = None if psi is None else pair_kernels(psi, tuning.flicker)
     moments = statistics.moments([*optics.near, *optics.far] if optics else [(1, 0)])
     mean = moments.mean
     live, remarks = statistics.live

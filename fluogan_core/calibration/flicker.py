@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,14 +35,19 @@ class PairKernels:
     """
 
     def __init__(self, psi: Psi, tuning: FlickerTuning = DEFAULT.calibration.flicker) -> None:
-        require(psi, "calibration", NOMINAL)
+        require(psi, "width of the PSF", NOMINAL)
         self.tuning = tuning
         self.table, self.origin, self.shape = psi.table / psi.photons_per_emitter, psi.origin, psi.shape
         reach = [min(t, m - 1) for t, m in zip(self.table.shape[2:], self.shape)]
+        self._choose(reach, lambda shift: float(self.kernel(shift).sum()))
+
+    def _choose(self, reach: list[int], strength: Callable[[Shift], float]) -> None:
+        """Find the strength of every shift within reach, and the shifts that see the flicker and those that do not."""
+        tuning = self.tuning
         half_plane = [(0, right) for right in range(1, reach[1])]
         half_plane += [(down, right) for down in range(1, reach[0]) for right in range(1 - reach[1], reach[1])]
         #: Sum of the kernel at each shift: the covariance of a uniform emission.
-        self.strength = {shift: float(self.kernel(shift).sum()) for shift in [(0, 0), *half_plane]}
+        self.strength = {shift: strength(shift) for shift in [(0, 0), *half_plane]}
         at_zero = self.strength[0, 0]
         ranked = self._ranked(half_plane)
         strong = [tied for tied in ranked if self.strength[tied[0]] > tuning.strong * at_zero]

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..physics.psi import Psi
+from ..physics.requirements import has_table
 from ..tuning.calibration import CameraTuning
+from .entry_pairs import entries_leakage
 from .flicker import SHAPED, Flicker
 from .high_pass import leakage, noise_correlation, window_mean
 from .regression import jackknife
@@ -80,17 +82,27 @@ def best_line(
     known = (flicker, len(statistics.frames), darkest, tuning, int(blocks.max()) + 1)
     points = [_Points(0, moments.mean, moments.variance, live, blocks, 1.0, 0.0, *known)]
     if psi is not None:
-        tables = [p.table for p in (psi, psi.scaled(tuning.narrower))]
         for order, variance in statistics.filtered(_orders_of(live.shape, tuning)).items():
-            passed, if_narrower = (leakage(table, order) / leakage(table, 0) for table in tables)
+            passed, doubtful = _passed(psi, order, tuning)
             rows, columns = (slice(order // 2, order // 2 + size) for size in variance.shape)
             inside = window_mean(live.astype(float), order) > 1 - 1e-9
             if inside.any():
-                mean, doubtful = window_mean(moments.mean, order), if_narrower / passed - 1.0
+                mean = window_mean(moments.mean, order)
                 points.append(_Points(order, mean, variance, inside, blocks[rows, columns], passed, doubtful, *known))
     lines = [each.line(free) for each in points]
     best = min(range(len(lines)), key=lambda k: (not lines[k].usable, lines[k].doubt))
     return lines[best] if free == given else points[best].line(given)
+
+
+def _passed(psi: Psi, order: int, tuning: CameraTuning) -> tuple[float, float]:
+    """What a filter passes of the variance that emissions add, and by how much more of a narrower PSF, relative.
+
+    How an operator of the user's own could be narrower is not known: all that it passes is doubtful.
+    """
+    if not has_table(psi):
+        return entries_leakage(psi, order), 1.0
+    passed, if_narrower = (leakage(p.table, order) / leakage(p.table, 0) for p in (psi, psi.scaled(tuning.narrower)))
+    return passed, if_narrower / passed - 1.0
 
 
 @dataclass

@@ -20,11 +20,11 @@ import numpy as np
 
 from ..backend.arrays import default_memory_budget
 
-__all__ = ["filtered_variances", "leakage", "noise_correlation", "window_mean"]
+__all__ = ["binomial", "filtered_variances", "leakage", "noise_correlation", "window_mean"]
 
 
-def _binomial(order: int) -> np.ndarray:
-    """The alternating binomial of an order, of unit norm."""
+def binomial(order: int) -> np.ndarray:
+    """Return the alternating binomial of an order, (order + 1,), of unit norm."""
     taps = np.array([(-1.0) ** k * comb(order, k) for k in range(order + 1)])
     return taps / sqrt(float((taps**2).sum()))
 
@@ -61,7 +61,7 @@ def filtered_variances(frames: np.ndarray, orders: tuple[int, ...]) -> dict[int,
 
 def window_mean(image: np.ndarray, order: int) -> np.ndarray:
     """Mean over each window of a filter, weighted by the squares of its taps: (M1, M2) to (M1 - order, M2 - order)."""
-    weights = _binomial(order) ** 2
+    weights = binomial(order) ** 2
     for axis in (0, 1):
         image = np.lib.stride_tricks.sliding_window_view(image, order + 1, axis=axis) @ weights
     return image
@@ -84,5 +84,5 @@ def leakage(table: np.ndarray, order: int) -> float:
 
 def noise_correlation(order: int) -> np.ndarray:
     """Correlation of filtered white noise between pixels at distances -order to order along one axis."""
-    taps = _binomial(order)
+    taps = binomial(order)
     return np.correlate(taps, taps, mode="full")

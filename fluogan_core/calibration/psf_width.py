@@ -24,6 +24,7 @@ from ..backend.checks import field_of
 from ..physics.polyphase import plane_table
 from ..physics.psf import scaled_psf
 from ..physics.psi import Psi
+from ..physics.requirements import NOMINAL, has_table, require
 from ..stack import StackLike
 from ..tuning import DEFAULT
 from ..tuning.calibration import CalibrationTuning, PSFWidthTuning
@@ -86,13 +87,17 @@ def estimate_psf_width(stack: StackLike, psi: Psi, *, tuning: CalibrationTuning 
     ValueError
         If the stack is not (T, M1, M2) with T of 2 or more, not finite, or does not fit ``psi``.
     TypeError
-        If it holds neither integers nor floats.
+        If it holds neither integers nor floats, or if ``psi`` is an operator of your own: it need not have one PSF.
     """
+    require(psi, "width of the PSF", NOMINAL)
     return width_from(StackStatistics(stack, field_of(psi), tuning), psi, tuning)
 
 
 def width_from(statistics: StackStatistics, psi: Psi, tuning: CalibrationTuning = DEFAULT.calibration) -> PSFWidth:
-    """:func:`estimate_psf_width` from statistics that may be shared."""
+    """:func:`estimate_psf_width` from statistics that may be shared; of an operator of the user's own it is not measured."""
+    if not has_table(psi):
+        kind = type(psi).__name__
+        return _unknown(f"{kind} is an operator of your own, which need not have one PSF; psf_width= scales its nominal one")
     t, optics = tuning.psf_width, PairKernels(psi, tuning.flicker)
     both_ways = any(down for down, _ in optics.far) and any(right for _, right in optics.far)
     if not (optics.near and both_ways):

@@ -29,7 +29,7 @@ def forward(psi: Psi, x: jax.Array) -> jax.Array:
     psi : Psi
         On the host (``backend="numpy"``).
     x : (..., N1, N2) jax array
-        Expected emissions per fine pixel, float32 or float64.
+        Expected emissions per fine pixel, float32 or float64.  For float64 set ``jax.config.update("jax_enable_x64", True)``.
 
     Returns
     -------
@@ -109,7 +109,15 @@ def _linear(psi: Psi, transposed: bool, image: jax.Array) -> jax.Array:
 def _computed(image: jax.Array, *, psi: Psi, transposed: bool) -> jax.Array:
     shape, apply = (psi.fine_shape, psi.adjoint) if transposed else (psi.shape, psi.forward)
     made = jax.ShapeDtypeStruct((*image.shape[:-2], *shape), image.dtype)
-    return jax.pure_callback(lambda array: apply(np.asarray(array)), made, image, vmap_method="broadcast_all")
+
+    def on_host(array: jax.Array) -> np.ndarray:
+        if array.dtype != made.dtype:  # jax calls back in a thread of its own, which "with jax.enable_x64" does not reach
+            raise TypeError(
+                f"jax turned {made.dtype} into {array.dtype}: jax.config.update('jax_enable_x64', True) sets it everywhere"
+            )
+        return apply(np.asarray(array))
+
+    return jax.pure_callback(on_host, made, image, vmap_method="broadcast_all")
 
 
 def _abstract(image: ShapedArray, *, psi: Psi, transposed: bool) -> ShapedArray:

@@ -196,13 +196,19 @@ class Operator(abc.ABC):
         Parameters
         ----------
         psf, photons_per_emitter, method
-            As in :meth:`fluogan_core.Psi.replaced`.
+            As in :meth:`fluogan_core.Psi.replaced`.  Attributes that are operators of the library's too get brighter or dimmer
+            by as much as the nominal one.
 
         Returns
         -------
         Operator
         """
-        return self.over(self.nominal.replaced(psf=psf, photons_per_emitter=photons_per_emitter, method=method))
+        made = self.over(self.nominal.replaced(psf=psf, photons_per_emitter=photons_per_emitter, method=method))
+        brighter = made.nominal.photons_per_emitter / self.nominal.photons_per_emitter
+        for name, value in vars(self).items():
+            if isinstance(value, Psi) and name != "nominal" and brighter != 1:
+                setattr(made, name, value.replaced(photons_per_emitter=brighter * value.photons_per_emitter))
+        return made
 
     def scaled(self, width: float) -> Self:
         """Return the operator over a nominal one whose PSF is ``width`` times as wide.

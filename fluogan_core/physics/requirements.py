@@ -22,16 +22,25 @@ READS: dict[str, tuple[str, ...]] = {
     "mean fit": (*_MAPS, "memory_budget", "photons_per_emitter", *_OF_WEIGHTS, "nominal", "fingerprint"),
     "covariance fit": (*_MAPS, "squared_forward", "column_energies", "psf", "matrix"),
     "likelihood fit": ("table", "origin", "psf", "factor"),
-    "calibration": ("table", "origin", "axis_matrices", "psf", "factor", "binning", "replaced", "scaled", "column"),
+    "calibration": (
+        *_MAPS,
+        "norm",
+        "matrix",
+        "psf",
+        "factor",
+        "binning",
+        "photons_per_emitter",
+        "nominal",
+        "replaced",
+        "scaled",
+    ),
+    "width of the PSF": ("table", "origin", "axis_matrices", "psf", "factor", "binning"),
     "score of unseen frames": ("matrix", "squared_forward"),
     "estimator of coupled frames": ("matrix",),
     "estimator of independent frames": ("column",),
 }
-#: How a stack is calibrated for an operator whose PSF is not one for the whole field.
-NOMINAL = (
-    "calibrate with the operator that yours departs from, found = calibrate(stack, psi.nominal), and go on with "
-    "psi=psi.over(found.psi), camera=found.camera"
-)
+#: What serves where an operator of the user's own cannot.
+NOMINAL = "take the operator that yours departs from (psi.nominal), or derive yours from fluogan_core.Operator"
 
 
 #: What stands for the entries of an operator whose columns differ by nothing but their place.

@@ -196,8 +196,5 @@ def test_phases_that_need_more_are_refused_by_name_before_any_work(psi):
         fg.QuadraticCritic(stack, fg.ForwardModel(Half()))
     with pytest.raises(TypeError, match=r"likelihood fit reads table, origin of .*Vignetted.*method='moments'"):
         fg.Solver(stack, psi=own, camera=fg.Camera(noise_std=1.0), options=fg.SolverOptions(method="likelihood"))
-    with pytest.raises(TypeError, match=r"calibration reads table.*psi\.nominal.*psi\.over"):
-        fg.reconstruct(stack, psi=own)
-    for measure in (lambda: fg.estimate_psf_width(stack, own), lambda: fg.estimate_camera(stack, own)):
-        with pytest.raises(TypeError, match="calibration reads table"):
-            measure()
+    with pytest.raises(TypeError, match=r"calibration reads matrix of .*Half.*derive yours from fluogan_core\.Operator"):
+        fg.calibrate(stack, Half())
