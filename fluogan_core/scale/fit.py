@@ -13,6 +13,7 @@ import numpy as np
 from ..backend.replace import replace_file
 from ..backend.typing import Array
 from ..calibration.bad_pixels import fill_pixels
+from ..critics.quadratic import QuadraticCritic
 from ..io.lazy import LazyStack
 from ..objective.fista import Acceleration
 from ..physics.psi import Psi
@@ -24,10 +25,11 @@ from ..solvers.problem import Problem
 from ..solvers.solver import Solver
 from ..solvers.weights import Weights
 from ..tuning import DEFAULT
+from .core import core_critic, flicker_of_core
 from .field import like
-from .grid import Grid, Tile
+from .grid import Grid, Tile, slices
 from .plan import Plan
-from .shared import Shared, as_shared
+from .shared import Shared, as_shared, shared_flicker
 
 __all__ = ["Fitted", "fit_field", "fit_tile", "pieces_that_worked"]
 
@@ -71,6 +73,7 @@ def fit_field(
     start: np.ndarray | None = None,
     wanted: bool = True,
     shared: Shared | None = None,
+    core: Slices | None = None,
 ) -> Fitted:
     r"""Fit one field, as a part of a larger one or of a movie.
 
@@ -91,6 +94,8 @@ def fit_field(
         Without it the background alone is fitted.
     shared : Shared, optional
         What another part or window of the recording has decided for all.
+    core : two slices, optional
+        Rows and columns in which this part measures and decides, where it does so for all.
 
     Returns
     -------
@@ -102,7 +107,8 @@ def fit_field(
     if not float(problem.mean.max()) > 0:
         dark = np.zeros(psi.fine_shape, np.float32)
         return Fitted(dark, dark, np.zeros(psi.shape, np.float32), 0, {})
-    solver = Solver(problem=problem, options=options, weights=weights, x0=start, tuning=tuning)
+    critic = QuadraticCritic if core is None else core_critic(core)
+    solver = Solver(problem=problem, options=options, weights=weights, x0=start, tuning=tuning, quadratic_critic=critic)
     objective, phase, host = solver.objective, solver.mean_phase, psi.backend.to_host
     nothing = psi.backend.xp.zeros(psi.shape, dtype=np.float32)
     background = objective.best_background(nothing)
@@ -113,8 +119,10 @@ def fit_field(
     phase.step_size = 1.0 / (objective.fidelity * borderless_norm(psi) ** 2)
     phase.acceleration = Unbroken(*phase.acceleration.current)
     covariance = next((later for later in solver.phases if isinstance(later, CovariancePhase)), None)
-    if covariance is not None and shared is not None:
-        covariance.shared = shared.flicker
+    if covariance is not None and shared is not None and shared.flicker is not None:
+        covariance.measure = shared_flicker(shared.flicker)
+    elif covariance is not None and core is not None:
+        covariance.measure = flicker_of_core(core, psi.factor)
     while solver.current is not None:
         solver.step()
     outcome = solver.outcome
@@ -196,7 +204,8 @@ def _fit_in_pieces(plan: Plan, source: LazyStack, tile: Tile, window: int, start
     b = np.zeros(tile.shape, np.float32)
     for piece in grid.tiles:
         (up, down), (west, east) = piece.outer
-        moved = dataclasses.replace(tile, outer=((up + top, down + top), (west + left, east + left)))
+        place = ((piece.core[0][0] + top, piece.core[0][1] + top), (piece.core[1][0] + left, piece.core[1][1] + left))
+        moved = dataclasses.replace(tile, core=place, outer=((up + top, down + top), (west + left, east + left)))
         begin = None if start is None else start[factor * up : factor * down, factor * west : factor * east]
         found = _fit(plan, source, moved, window, begin)
         if brightest is None or found.x.sum() > brightest.x.sum():
@@ -220,7 +229,8 @@ def _fit(plan: Plan, source: LazyStack, tile: Tile, window: int, start: np.ndarr
     weights = plan.weights if start is None else dataclasses.replace(plan.weights, iterations=plan.warm_steps)
     wanted = plan.wanted is None or bool(plan.wanted[slice(*tile.core[0]), slice(*tile.core[1])].any())
     problem = _problem(plan, source, tile, window)
-    return fit_field(problem, options, weights, start=start, wanted=wanted, shared=plan.shared)
+    core = slices(tile.core, tile.outer) if plan.shared is None and tile.core != tile.outer else None
+    return fit_field(problem, options, weights, start=start, wanted=wanted, shared=plan.shared, core=core)
 
 
 def _problem(plan: Plan, source: LazyStack, tile: Tile, window: int) -> Problem:

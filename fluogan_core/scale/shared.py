@@ -8,15 +8,18 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
+import numpy as np
+
+from ..backend.typing import Array
 from ..solvers.flicker import FieldFlicker
 from ..solvers.options import SolverOptions
 from ..solvers.phase import Stop, StopReason
 from ..tuning import DEFAULT, Tuning
 
-__all__ = ["Shared", "as_shared", "shared_by_all"]
+__all__ = ["Shared", "as_shared", "shared_by_all", "shared_flicker"]
 
 log = logging.getLogger("fluogan_core")
 
@@ -37,6 +40,18 @@ class Shared(NamedTuple):
     method: str
     flicker: FieldFlicker | None = None
     steps: int | None = None
+
+
+def shared_flicker(shared: FieldFlicker) -> Callable[[Sequence[Any], Array, Array], FieldFlicker]:
+    """Return what gives critics the flicker of the field that theirs is a part of, given them, x and b."""
+
+    def measured(critics: Sequence[Any], x: Array, b: Array) -> FieldFlicker:
+        for critic, strength in zip(critics, shared.strengths):
+            critic.flicker = np.float32(strength)
+        mine = critics[0].flicker_share(x)
+        return shared._replace(share=mine) if math.isnan(mine) else shared
+
+    return measured
 
 
 def as_shared(options: SolverOptions, shared: Shared) -> tuple[SolverOptions, Tuning]:

@@ -79,14 +79,14 @@ class CovariancePhase:
     ----------
     critic, unseen : QuadraticCritic
         Of the frames that are fitted, and of the held-out ones (None where there are fewer than two).
-    shared : FieldFlicker or None
-        That of a larger field of which this is a part, set before :meth:`start`.
+    measure : callable
+        Called by :meth:`start` with the critics, x and b; may be set before, for a field that is a part of a larger one.
     flicker : FieldFlicker
-        That of this field, or what is shared; known from the start on.
+        What it returned.
     """
 
     name = "covariance"
-    shared: FieldFlicker | None = None
+    measure: Callable[..., FieldFlicker] = staticmethod(field_flicker)
 
     def __init__(
         self,
@@ -136,7 +136,7 @@ class CovariancePhase:
         self.weights_at = (images.x, images.b)
         self.steps_x, self.step_b = 0 * images.z, math.nan
         self.objective_at, self.gained, self.idle = math.inf, 0.0, 0
-        self.flicker = field_flicker(self._critics, images.x, images.b, self.shared)
+        self.flicker = self.measure(self._critics, images.x, images.b)
         self.prior = self.objective.prior.restarted(edges=self._edges())
         share = self.flicker.share
         if fitted and math.isnan(share):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -32,8 +31,8 @@ class FieldFlicker(NamedTuple):
     brightness: float
 
 
-def field_flicker(critics: Sequence[QuadraticCriticLike], x: Array, b: Array, shared: FieldFlicker | None) -> FieldFlicker:
-    """Measure the flicker of a field, or take that of the field that it is a part of.
+def field_flicker(critics: Sequence[QuadraticCriticLike], x: Array, b: Array) -> FieldFlicker:
+    """Measure the flicker of a field.
 
     Parameters
     ----------
@@ -41,22 +40,15 @@ def field_flicker(critics: Sequence[QuadraticCriticLike], x: Array, b: Array, sh
         Of the frames that are fitted, then of the held-out ones; each has its flicker strength afterwards.
     x, b : arrays
         Where the fit starts.
-    shared : FieldFlicker, optional
 
     Returns
     -------
     FieldFlicker
-        With a share of NaN where x has no light, whatever is shared.
     """
-    for number, critic in enumerate(critics):
-        if shared is None:
-            critic.measure_flicker(x, b)
-        else:
-            critic.flicker = np.float32(shared.strengths[number])
-    share = critics[0].flicker_share(x)
-    if shared is None:
-        return FieldFlicker(tuple(float(critic.flicker) for critic in critics), share, typical_brightness(x))
-    return shared._replace(share=share if math.isnan(share) else shared.share)
+    for critic in critics:
+        critic.measure_flicker(x, b)
+    strengths = tuple(float(critic.flicker) for critic in critics)
+    return FieldFlicker(strengths, critics[0].flicker_share(x), typical_brightness(x))
 
 
 def typical_brightness(x: Array) -> float:
