@@ -291,7 +291,8 @@ def _recording(tif: tifffile.TiffFile, path: Path, channel: int | None) -> Recor
     several = "C" in sizes
     if channel and not several:
         raise UnreadableStack(f"{path} has no channel {channel}: it holds one, counted from 0")
-    if channel is None and several and sizes["C"] > 1:
+    # ImageJ stacks say C where T was meant: of one axis besides rows and columns, it is that of time
+    if channel is None and several and sizes["C"] > 1 and any(n > 1 for axis, n in sizes.items() if axis not in "CYXS"):
         raise SeveralChannels(path, sizes["C"])
     return find_recording(tif, path) if channel is None or not several else _one_channel(tif, path, channel)
 

@@ -18,7 +18,7 @@ from ..backend.typing import ArrayLike
 from ..calibration.calibrate import Calibration
 from ..calibration.camera import Camera
 from ..io.files import prepare_directory
-from ..io.lazy import LazyStack, open_lazily, spool
+from ..io.lazy import LazyStack
 from ..physics.psi import Psi
 from ..solvers.options import SolverOptions
 from ..solvers.weights import weights_of_field
@@ -29,6 +29,7 @@ from .grid import Grid
 from .movie import WARM
 from .plan import NUMBERS, Plan, load_plan, windows_of
 from .shared import shared_by_all
+from .source import source_of
 from .threads import one_thread
 from .unit import keep
 
@@ -42,8 +43,9 @@ _LARGEST_TILE = 256
 _HALO = 9.0
 #: The part of the halo that is blended with the neighbour.
 _BLEND = 0.25
-#: Bytes of a process before it works; per camera pixel and frame of a tile whose frames are held; per fine pixel of a tile.
-_AT_REST, _PER_COUNT, _PER_FINE_PIXEL = 450 * 2**20, 26, 200
+#: Bytes of a process before it works; per camera pixel and frame of a tile whose frames are held; per fine pixel of a tile; per
+#: camera pixel of the covariance fit: four matrices of 144 x 144 for each window, of which one begins at every 36th pixel.
+_AT_REST, _PER_COUNT, _PER_FINE_PIXEL, _PER_WINDOWED = 450 * 2**20, 26, 200, 9200
 
 
 class Settings(Known, total=False):
@@ -104,7 +106,8 @@ def tile_bytes(outer: int, frames: int, factor: int, options: SolverOptions) -> 
     int
     """
     held = frames if len(options.phases) > 1 else 2
-    return _AT_REST + outer**2 * (_PER_COUNT * held + _PER_FINE_PIXEL * factor**2)
+    windowed = _PER_WINDOWED if "covariance" in options.phases else 0
+    return _AT_REST + outer**2 * (_PER_COUNT * held + _PER_FINE_PIXEL * factor**2 + windowed)
 
 
 def prepare(
@@ -132,8 +135,9 @@ def prepare(
     Parameters
     ----------
     recording : path-like or (T, M1, M2) array
-        A file that :func:`fluogan_core.io.lazy.open_lazily` reads, or frames (NumPy, Dask, Zarr), which are written to
-        ``frames.zarr`` in the folder some at a time.
+        A file that :func:`fluogan_core.io.lazy.open_lazily` reads, or frames (NumPy, Dask, Zarr).  Mapped ``.npy`` files and
+        Zarr arrays in folders are read where they are; other frames are written to ``frames.zarr`` in the folder some at a
+        time.
     folder : path-like
         Made if need be.
     psi : Psi
@@ -186,13 +190,7 @@ def prepare(
     folder = prepare_directory(folder)
     options = SolverOptions() if options is None else options
     with _alone(folder):
-        if isinstance(recording, (str, os.PathLike)):
-            source = open_lazily(recording, channel=channel)
-        else:
-            kept = folder / "frames.zarr"
-            if not (folder / NUMBERS).is_file():
-                spool(recording, kept)
-            source = open_lazily(kept)
+        source = source_of(recording, folder, channel=channel, planned=(folder / NUMBERS).is_file())
         request = _request(source, psi, options, tile, halo, window, step, mask, given)
         if (folder / NUMBERS).is_file():
             plan = load_plan(folder)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 import tifffile
@@ -9,6 +11,7 @@ import zarr
 
 import fluogan_core as fg
 from fluogan_core.io.lazy import open_lazily, spool
+from fluogan_core.scale.source import source_of
 
 FRAMES = np.random.default_rng(0).integers(0, 60000, (12, 21, 34)).astype(np.uint16)
 
@@ -92,3 +95,25 @@ def test_what_holds_no_recording_is_refused(tmp_path):
     np.save(tmp_path / "nan.npy", np.where(FRAMES.max() == FRAMES, np.nan, FRAMES))
     with pytest.raises(ValueError, match="NaN or infinite values in frame"):
         open_lazily(tmp_path / "nan.npy").read()
+
+
+def test_frames_that_lie_in_a_file_are_read_there_and_others_are_copied_once(tmp_path):
+    stack = np.random.default_rng(0).poisson(50.0, (20, 24, 24)).astype(np.uint16) + 100
+    np.save(tmp_path / "stack.npy", stack)
+    mapped = np.load(tmp_path / "stack.npy", mmap_mode="r")
+    zarr.create_array(os.fspath(tmp_path / "stack.zarr"), data=stack, chunks=(5, 24, 24))
+    array = zarr.open_array(os.fspath(tmp_path / "stack.zarr"), mode="r")
+    for recording, path in ((mapped, "stack.npy"), (array, "stack.zarr")):
+        source = source_of(recording, tmp_path / "out", channel=None, planned=False)
+        assert source.path == tmp_path / path
+        np.testing.assert_array_equal(source.read(), stack)
+    parts = (mapped[1:], mapped[:, :8], mapped.transpose(0, 2, 1), np.array(stack), zarr.create_array({}, data=stack))
+    for number, part in enumerate(parts):
+        source = source_of(part, tmp_path / f"out{number}", channel=None, planned=False)
+        assert source.path == tmp_path / f"out{number}" / "frames.zarr"
+        np.testing.assert_array_equal(source.read(), np.asarray(part[:]))
+        assert source_of(part, tmp_path / f"out{number}", channel=None, planned=True).path == source.path
+        other = np.array(part[:])
+        other[len(other) // 2] += 1
+        with pytest.raises(ValueError, match="of other frames"):
+            source_of(other, tmp_path / f"out{number}", channel=None, planned=True)
