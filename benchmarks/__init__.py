@@ -13,6 +13,7 @@ QUESTIONS = {
     "resources": "What does every CUDA kernel take of a card, by the compiler?",
     "pulls": "Are the errors that the estimates of the camera and the PSF state those that they make?",
     "drift": "How well is a sample that moves found and followed?",
+    "likelihood": "What does the full likelihood win over mean and covariance, and what does it cost?",
     "memory": "Does every method keep within the memory budget that it was given?",
     "interop": "What do the wrappers for other toolkits add to the time of the operator?",
 }

@@ -53,7 +53,7 @@ __all__ = [
 log = logging.getLogger("fluogan_core")
 
 #: The estimators of a network's gradient, and the two methods that train none.
-METHODS = ("moments", "likelihood", *estimator_names(), "none")
+METHODS = ("moments", "likelihood", "auto", *estimator_names(), "none")
 #: Fields of ``SolverOptions`` that have a switch of their own.
 SOLVER_OPTIONS = ("method", "steps", "warm_steps", "fidelity", "sparsity", "total_variation", "smoothness", "detail", "seed")
 #: Values of the camera and the emitters that may be given, and all that ``calibrate`` takes.
@@ -195,7 +195,8 @@ solver_options = _together(
     click.option(
         "--method", type=click.Choice(METHODS),
         help="The critic: moments, the best quadratic one, in closed form; likelihood: all that the frames say, by drawing "
-        "their emissions; none: the mean alone; else a network that is trained, and the estimator of its gradient. "
+        "their emissions; auto: moments, then likelihood where unseen frames prefer it; none: the mean alone; "
+        "else a network that is trained, and the estimator of its gradient. "
         "[default: moments, for sweep none]",
     ),
     _number("--steps", "At most so many steps with the critic.", kind=int, said="40"),

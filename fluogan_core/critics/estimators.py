@@ -137,7 +137,7 @@ def register_estimator(estimator: Estimator) -> Estimator:
     'central'
     >>> unregister_estimator("central")
     """
-    if estimator.name in _REGISTRY or estimator.name in ("moments", "likelihood", "none"):
+    if estimator.name in _REGISTRY or estimator.name in ("moments", "likelihood", "auto", "none"):
         raise ValueError(f"an estimator called {estimator.name!r} is registered already: choose another name")
     unknown = set(estimator.keeps) - set(PARTS)
     if unknown:

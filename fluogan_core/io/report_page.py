@@ -255,7 +255,7 @@ _AFTER_THE_MEAN = {
 
 def _kept(stop: Stop) -> bool:
     """Whether the image is that of this phase."""
-    return stop.steps > 0 and not stop.rejected and stop.reason is not StopReason.NOT_MIXED
+    return stop.steps > 0 and not stop.rejected and not stop.reason.given_up
 
 
 def _last_phase(result: Result) -> str:

@@ -70,7 +70,10 @@ def as_shared(options: SolverOptions, shared: Shared) -> tuple[SolverOptions, Tu
     """
     options = options.for_method(shared.method)
     if shared.steps is None:
-        return options, DEFAULT
+        # each would try for itself what edges cost in the likelihood fit: all take the middle
+        edges = DEFAULT.likelihood_phase.edges
+        likelihood = dataclasses.replace(DEFAULT.likelihood_phase, edges=edges[len(edges) // 2 :][:1])
+        return options, dataclasses.replace(DEFAULT, likelihood_phase=likelihood)
     phase = dataclasses.replace(
         DEFAULT.covariance_phase, least_flicker=0.0, worse=math.inf, hopeless=math.inf, settled=-math.inf
     )
@@ -94,6 +97,9 @@ def shared_by_all(options: SolverOptions, stops: Mapping[str, Stop], flicker: Fi
     Shared
     """
     stops = {name: stop for name, stop in stops.items() if name != "mean" and stop.reason is not StopReason.NOT_NEEDED}
+    if options.method == "auto" and "likelihood" in stops and stops.pop("likelihood").reason is StopReason.CHOSEN:
+        log.info("all tiles and windows: the fit of the full likelihood")
+        return Shared("likelihood")
     final = list(stops.values())[-1] if stops else None
     if final is None or final.rejected or final.reason in (StopReason.NO_FLICKER, StopReason.NO_LIGHT):
         log.info("all tiles and windows: the mean alone is fitted (%s)", final or "there is no light")

@@ -18,14 +18,15 @@ from ..objective.reweighting import ReweightedL1
 from ..objective.terms import Objective
 from ..physics.requirements import require
 from ..tuning import DEFAULT, ObjectiveTuning, Tuning
+from .choice import IfBetter, UnlessMixed
 from .covariance_fit import CovariancePhase
-from .likelihood_fit import LikelihoodPhase, UnlessMixed
+from .likelihood_fit import LikelihoodPhase
 from .mean_fit import MeanPhase
 from .network_fit import NetworkPhase
 from .options import SolverOptions
 from .phase import Images, Phase
 from .problem import Problem
-from .weights import Weights
+from .weights import Weights, weights_for
 
 if TYPE_CHECKING:
     from torch import nn
@@ -101,17 +102,24 @@ def later_phases(
     critic: nn.Module | None,
     quadratic_critic: Callable[..., QuadraticCriticLike],
     tuning: Tuning,
+    *,
+    weights: Weights | None = None,
+    prior: Prior | None = None,
+    background: ArrayLike | float | None = None,
 ) -> tuple[Phase, ...]:
-    """Return the phases that the method asks for after the fit of the mean; none for the mean alone."""
+    """Return the phases that the method asks for after the fit of the mean; none for the mean alone.
+
+    Weights, prior and background are those that the user has given, if any.
+    """
     method = options.method
-    if method in ("moments", "likelihood", "none") and critic is not None:
+    if method in ("moments", "likelihood", "auto", "none") and critic is not None:
         raise ValueError(
             f"method={method!r} trains no network; to train the one given as critic= take "
             "SolverOptions(method='corrected'), or another estimator of its gradient"
         )
     if method == "none" or not options.steps:
         return ()
-    if method not in ("moments", "likelihood"):
+    if method not in ("moments", "likelihood", "auto"):
         return (NetworkPhase(problem, objective, options, kernel, critic, tuning.network_phase, tuning.estimators),)
     require(problem.psi, "covariance fit", MEAN_ONLY)
     if method == "likelihood":
@@ -121,10 +129,41 @@ def later_phases(
     given: dict[str, Any] = {"quadratic_critic": quadratic_critic, "tuning": tuning.covariance_phase}
     if method == "moments":
         return (CovariancePhase(problem, objective, options, kernel, **given),)
+    if method == "auto":
+        rival = functools.partial(
+            _mean_and_covariance, options=options.for_method("moments"), weights=weights, prior=prior, background=background,
+            quadratic_critic=quadratic_critic, tuning=tuning,
+        )  # fmt: skip
+        covariances = CovariancePhase(problem, objective, options, kernel, **given)
+        return covariances, IfBetter(problem, objective, options, kernel, tuning, rival=rival)
     likelihood = LikelihoodPhase(problem, objective, options, kernel, tuning)
     covariance = UnlessMixed(problem, objective, options, kernel, **given)
     covariance.likelihood = likelihood
     return likelihood, covariance
+
+
+def _mean_and_covariance(
+    problem: Problem,
+    *,
+    options: SolverOptions,
+    weights: Weights | None,
+    prior: Prior | None,
+    background: ArrayLike | float | None,
+    quadratic_critic: Callable[..., QuadraticCriticLike],
+    tuning: Tuning,
+) -> Images:
+    """Return what the default method finds."""
+    weights = weights_for(problem, options, tuning.mean_phase) if weights is None else weights
+    objective, kernel = build_objective(problem, weights, prior, tuning.objective, background=background)
+    mean = mean_phase(problem, objective, kernel, weights, options, tuning)
+    images: Images | None = None
+    for phase in (mean, *later_phases(problem, objective, kernel, options, None, quadratic_critic, tuning)):
+        if images is not None:
+            phase.start(images, fitted=True)
+        while phase.stop is None:
+            phase.step()
+        images = phase.outcome
+    return mean.outcome if images is None else images
 
 
 def given_images(phase: MeanPhase, x0: ArrayLike | None, b0: ArrayLike | None) -> Images:

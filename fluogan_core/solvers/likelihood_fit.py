@@ -16,15 +16,16 @@ from ..objective.terms import Objective
 from ..physics.emissions import Brightness, EmissionChains, Moved, move_emissions
 from ..tuning import DEFAULT, Tuning
 from .brightness import BrightnessFit
-from .covariance_fit import CovariancePhase
+from .edge_trial import EdgeTrial
 from .light import light_factor
 from .mixing import Mixing, mixing_of
 from .options import SolverOptions
 from .phase import Images, Stop, StopReason, record_of
 from .problem import Problem
 from .schema import ArrayOf, ListOf, NumberOf, Optional, Schema, prior_schema
+from .unseen_gain import Pair, UnseenGain, unseen_gain
 
-__all__ = ["LikelihoodPhase", "UnlessMixed"]
+__all__ = ["LikelihoodPhase"]
 
 log = logging.getLogger("fluogan_core")
 
@@ -47,7 +48,8 @@ class LikelihoodPhase:
     brightness.
 
     The result is an average over the steps, later ones weighing more, with the light of every structure set to that of the
-    mean frame (:mod:`fluogan_core.solvers.light`) unless the prior is the user's own.  It is given up where the chains of two
+    mean frame (:mod:`fluogan_core.solvers.light`) unless the prior is the user's own.  What an edge costs is tried on a part of
+    the frames and judged by the others (:mod:`fluogan_core.solvers.edge_trial`).  The fit is given up where the chains of two
     starts disagree (:mod:`fluogan_core.solvers.mixing`): averages of chains that do not mix are averages of where they began.
 
     Everything but the prior and the blur runs on the CPU, whatever psi's backend; images are moved.
@@ -81,17 +83,27 @@ class LikelihoodPhase:
         self.planned, self.taken = options.steps, 0
         self.stop: Stop | None = None
         self.backend = problem.psi.backend
-        self.counts = _without_bad_pixels(self.backend.to_host(problem.counts), problem.bad_pixels)
         gain = problem.model.gain
-        self.photons = self.counts.sum(axis=(1, 2), dtype=np.float64) / gain
         detection = problem.noise.variance / gain**2 * min(1.0, problem.noise.excess) ** 2
         self.scale = np.float32(objective.fidelity / options.fidelity * detection)
         # as in the fit of the mean, edges weigh more where the mean frame is noisier than its fluctuations explain
         unexplained = min(problem.noise.unexplained, tuning.mean_phase.most_unexplained)
-        self.edge_nats = self.tuning.edges * unexplained * options.total_variation / SolverOptions().total_variation
+        self.edge_scale = unexplained * options.total_variation / SolverOptions().total_variation
+        counts = _without_bad_pixels(self.backend.to_host(problem.counts), problem.bad_pixels)
+        self.trial = self._trial(len(counts))
+        self.counts = counts[self.trial.order]  # the first ones are fitted from the beginning
+        self.photons = self.counts.sum(axis=(1, 2), dtype=np.float64) / gain
         self.largest_column = float(self.backend.to_host(problem.psi.column_sums).max())
         self.mixing: Mixing | None = None
         self.timings = {"likelihood fit": 0.0}
+
+    def _trial(self, frames: int) -> EdgeTrial:
+        """The trial of what an edge costs; none where edges cost nothing, or where too few frames or steps are there for it."""
+        t = self.tuning
+        weights = t.edges if getattr(self.objective.prior, "total_variation", 0.0) > 0 else (0.0,)
+        if round(t.unseen * frames) < t.fewest_unseen or self.planned < 2 * len(weights):
+            weights = (weights[len(weights) // 2],)
+        return EdgeTrial(weights, frames, self.planned, aside=0.0 if len(weights) == 1 else t.unseen, tuning=t)
 
     def start(self, images: Images, *, fitted: bool = False) -> None:
         """Begin at these images, without an emission; end at once if there is no light."""
@@ -123,7 +135,7 @@ class LikelihoodPhase:
         if not weight > 0 or not float(x.max()) > 0:
             return xp.ones_like(x)
         typical = float((x * x).sum(dtype=np.float64)) / float(x.sum(dtype=np.float64))
-        nats = self.edge_nats / typical
+        nats = self.edge_scale * self.trial.weight / typical
         return xp.full_like(x, nats * float(self.scale) / (len(self.counts) * weight))
 
     @property
@@ -133,7 +145,7 @@ class LikelihoodPhase:
 
     @property
     def outcome(self) -> Images:
-        if not self.taken or (self.stop is not None and self.stop.reason is StopReason.NOT_MIXED):
+        if not self.taken or (self.stop is not None and self.stop.reason.given_up):
             return self.first
         z, b = self.average_z, self.average_b
         if isinstance(self.objective.prior, SparseEdges):
@@ -143,16 +155,19 @@ class LikelihoodPhase:
     def _light_set(self, z: Array, b: Array) -> Array:
         """The image with the light of every structure set to that of the mean frame."""
         psi, noise, model, x = self.problem.psi, self.problem.noise, self.problem.model, self.kernel(z)
+        mean = self.backend.asarray(
+            self.counts[self.trial.fitted].mean(axis=0, dtype=np.float64) / model.gain, dtype=np.float32
+        )
         variance = psi.forward(x) + b + np.float32((model.noise_std / model.gain) ** 2)
         variance = variance + np.float32(self.light_tuning.variance_floor) * variance.mean() + np.float32(1e-12)
         good = self.backend.xp.asarray(~self.problem.bad_pixels, dtype=np.float32)
-        weight = np.float32(len(self.counts) / noise.unexplained**2) * good / variance
-        return z * light_factor(x, b, psi=psi, mean=self.problem.mean, weight=weight, tuning=self.light_tuning).factor
+        weight = np.float32(self.trial.fitted.stop / noise.unexplained**2) * good / variance
+        return z * light_factor(x, b, psi=psi, mean=mean, weight=weight, tuning=self.light_tuning).factor
 
     # -- steps ------------------------------------------------------------------------------------------------------------
 
     def step(self) -> dict[str, float]:
-        """Take some sweeps of the chains, x and b after each of them."""
+        """Take some sweeps of the chains, x and b after each of them; go on to the next weight of edges where it is due."""
         started, old, old_b = time.perf_counter(), self.z, self.b
         for _ in range(self.tuning.sweeps):
             moved = self._sweep()
@@ -162,7 +177,7 @@ class LikelihoodPhase:
                 f"x or b is not finite at step {self.taken} of the likelihood fit; take method='moments' instead"
             )
         images = self.images
-        share = min(1.0, 3.0 / self.taken)  # weights grow with the square of the step
+        share = min(1.0, 3.0 / (self.taken - self.trial.began))  # weights grow with the square of the step
         self.average_z = self.average_z + np.float32(share) * (images.z - self.average_z)
         self.average_b = self.average_b + np.float32(share) * (images.b - self.average_b)
         terms = {"fidelity": -float(self.scale) * float(moved.likelihood.mean())}
@@ -173,7 +188,9 @@ class LikelihoodPhase:
             change_x=_norm(self.z - old),
             change_b=_norm(self.b - old_b),
         )
-        self.stop = self._stopped()
+        if self.trial.due(self.taken):
+            self._next_weight()
+        self.stop = self._stopped() if self.stop is None else self.stop
         self.timings["likelihood fit"] += time.perf_counter() - started
         return record
 
@@ -187,28 +204,34 @@ class LikelihoodPhase:
         expected = above / (self.largest_column * self.brightness.mean)
         return np.ceil(self.tuning.proposals + self.tuning.per_emission * expected).astype(np.int64)
 
+    def _move(self, frames: slice, x: np.ndarray, b: np.ndarray, sweeps: int = 1) -> Moved:
+        """Move the chains of some frames."""
+        return move_emissions(
+            self.chains.part(frames),
+            self.counts[frames],
+            self.problem.model,
+            x,
+            b,
+            self.brightness,
+            proposals=sweeps * self._proposals()[frames],
+            seed=self.seed,
+            step=self.sweeps,
+            first_frame=frames.start,
+            tuning=self.moves,
+        )
+
     def _sweep(self) -> Moved:
         t, fine = self.tuning, self.problem.psi.fine_shape
         check_counters(0, len(self.counts), self.sweeps)
         x, b = self._intensity(), self.backend.to_host(self.b)
         self.chains = self.chains.with_room()
-        moved = move_emissions(
-            self.chains,
-            self.counts,
-            self.problem.model,
-            x,
-            b,
-            self.brightness,
-            proposals=self._proposals(),
-            seed=self.seed,
-            step=self.sweeps,
-            tuning=self.moves,
-        )
+        moved = self._move(self.trial.fitted, x, b)
+        used = self.chains.part(self.trial.fitted)
         self.sweeps += 1
         share = 1.0 if self.sweeps <= t.forget else max(t.least_share, (self.sweeps - t.forget + 1.0) ** -t.decay)
-        self.events += share * (self.chains.image(fine) - self.events)
+        self.events += share * (used.image(fine) - self.events)
         self.background += share * (b * moved.ratio - self.background)
-        self.fit.update(self.chains, share, free=2 * self.sweeps > t.forget)
+        self.fit.update(used, share, free=2 * self.sweeps > t.forget)
         asarray, scale = self.backend.asarray, self.scale
         slope = self.kernel(asarray(1.0 - self.events / x, dtype=np.float32))
         steps = self.backend.xp.maximum(self.z, np.float32(self.dust)) / scale
@@ -216,6 +239,53 @@ class LikelihoodPhase:
         target = asarray(self.background, dtype=np.float32)
         self.b = self.objective.background_step(target, 0 * target, max(float(self.background.mean()), 1e-9) / float(scale))
         return moved
+
+    def _next_weight(self) -> None:
+        """Note the image of this weight of edges; go on with the next one, or judge all and fit all frames with the best."""
+        self.trial.note(self.taken, self._pair(self.average_z, self.average_b), (self.z, self.b))
+        if not self.trial.open:
+            self._judge()
+            if self.stop is not None:
+                return
+            self.z, self.b = self.trial.begin()
+        if isinstance(self.prior, SparseEdges):
+            self.prior.edges = self._edges()
+        if not self.trial.open:
+            self.chains = self.chains.with_room()
+            self._move(self.trial.aside, self._intensity(), self.backend.to_host(self.b), self.tuning.forget)
+            self.sweeps += 1
+
+    def _judge(self) -> None:
+        """Choose the weight of edges by the frames set aside."""
+        self.trial.choose([self._gain(old, new, number) for number, (old, new) in enumerate(self.trial.neighbours)])
+
+    def _pair(self, z: Array, b: Array) -> Pair:
+        """Images as the frames set aside judge them, on the host."""
+        z = self._light_set(z, b) if isinstance(self.objective.prior, SparseEdges) else z
+        return self._judged(self.kernel(z), b)
+
+    def _judged(self, x: Array, b: Array) -> Pair:
+        """An image as the frames set aside judge it: a few emissions may be anywhere."""
+        found, anywhere = self.backend.to_host(x).astype(np.float64) / self.brightness.mean, self.tuning.anywhere
+        even = max(float(found.mean()), self.dust)
+        return Pair((1.0 - anywhere) * found + anywhere * even, self.backend.to_host(b).astype(np.float64))
+
+    def _gain(self, old: Pair, new: Pair, number: int) -> UnseenGain:
+        """By how much the frames set aside are likelier with the one than with the other."""
+        aside = self.trial.aside
+        return unseen_gain(
+            self.counts[aside],
+            self.problem.model,
+            old,
+            new,
+            self.brightness,
+            self._proposals()[aside],
+            seed=self.seed,
+            step=self.sweeps,
+            first_frame=(3 + number) * len(self.counts),  # beyond those of the fit and of the test of mixing
+            tuning=self.tuning,
+            moves=self.moves,
+        )
 
     def _stopped(self) -> Stop | None:
         if self.taken < self.planned:
@@ -265,6 +335,7 @@ class LikelihoodPhase:
             "brightness": self.fit.state_dict(),
             "chains": [chains.place, chains.bright, chains.count],
             "prior": self.prior.state_dict(),
+            "trial": self.trial.state_dict(),
         }
 
     def schema(self, begun: bool) -> Schema:
@@ -282,6 +353,7 @@ class LikelihoodPhase:
             "brightness": {"sums": Optional(ArrayOf((3,))), "mean": NumberOf(0), "shape": NumberOf(0)},
             "chains": ListOf((ArrayOf((frames, None), low=0), ArrayOf((frames, None), low=0), ArrayOf((frames,), low=0))),
             "prior": prior_schema(self.objective.prior),
+            "trial": self.trial.schema(psi.fine_shape, psi.shape),
         }
 
     def load_state_dict(self, state: State) -> None:
@@ -302,20 +374,7 @@ class LikelihoodPhase:
         self.fit.load_state_dict(state["brightness"])
         self.prior = self.objective.prior.restarted()
         self.prior.load_state_dict(state["prior"], asarray)
-
-
-class UnlessMixed(CovariancePhase):
-    """The fit of mean and covariance, for where the likelihood's chains did not mix."""
-
-    likelihood: LikelihoodPhase
-
-    def start(self, images: Images, *, fitted: bool = False) -> None:
-        stop = self.likelihood.stop
-        if stop is None or stop.reason is not StopReason.NOT_MIXED:
-            self.stop = Stop(StopReason.NOT_NEEDED, 0)
-            return
-        log.warning("the likelihood's chains did not mix (%s): mean and covariance are fitted instead", stop.detail)
-        super().start(images, fitted=fitted)
+        self.trial.load_state_dict(state["trial"], asarray)
 
 
 def _without_bad_pixels(counts: np.ndarray, bad: np.ndarray) -> np.ndarray:

@@ -1,9 +1,9 @@
 r"""Whether chains of emissions forget where they began.
 
-Some frames are given a second chain that begins without an emission.  Both go on for some sweeps, x and b held; then the
-number of emissions and the log likelihood of the frame are noted, every few sweeps.  Where both chains visit the same, the
-variance of all notes of a frame is that within each half of a chain.  The root of their ratio, each summed over the frames, is
-the split :math:`\hat R` (Gelman et al., Bayesian Data Analysis, 2013); 1 says that the chains mixed.
+Some frames are given a second chain that begins without an emission, in the image blurred by the PSF.  Both go on for some
+sweeps, x and b held; then the number of emissions and the log likelihood of the frame are noted, every few sweeps.  Where both
+chains visit the same, the variance of all notes of a frame is that within each half of a chain.  The root of their ratio, each
+summed over the frames, is the split :math:`\hat R` (Gelman et al., Bayesian Data Analysis, 2013); 1 says that the chains mixed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..physics.emissions import Brightness, EmissionChains, move_emissions
+from ..physics.emissions import Brightness, EmissionChains, broad, move_emissions
 from ..physics.forward import ForwardModel
 from ..tuning import DEFAULT, EmissionTuning, LikelihoodPhaseTuning
 
@@ -107,7 +107,7 @@ def mixing_of(
     numbers, likelihoods = [], []
     for number, part in enumerate(both):
 
-        def move(sweeps: int, at: int, part: EmissionChains = part, number: int = number) -> np.ndarray:
+        def move(sweeps: int, at: int, x: np.ndarray, part: EmissionChains = part, number: int = number) -> np.ndarray:
             return move_emissions(
                 part,
                 counts[frames],
@@ -122,10 +122,12 @@ def mixing_of(
                 tuning=moves,
             ).likelihood
 
-        move(tuning.mixing_start, step)
+        half = (tuning.mixing_start + 1) // 2
+        move(half, step, x if number == 0 else broad(x, model.psi))
+        move(half, step + 1, x)
         notes = []
         for note in range(tuning.mixing_notes):
-            likelihood = move(tuning.mixing_sweeps, step + 1 + note)
+            likelihood = move(tuning.mixing_sweeps, step + 2 + note, x)
             notes.append((part.count.copy(), likelihood))
         numbers.append([note[0] for note in notes])
         likelihoods.append([note[1] for note in notes])

@@ -28,12 +28,14 @@ class SolverOptions:
 
     Attributes
     ----------
-    method : {"moments", "likelihood", "corrected", "coupled", "photon", "linear", "direct", "none"}
+    method : {"moments", "likelihood", "auto", "corrected", "coupled", "photon", "linear", "direct", "none"}
         ``"moments"`` takes the best critic among quadratic ones, which is known in closed form
         (:class:`fluogan_core.critics.quadratic.QuadraticCritic`), and leaves it out where flicker makes less than a tenth
         of the variance of the molecules' light, since covariances then say next to nothing.  ``"likelihood"`` draws the
         emissions of every frame and takes all that eq. (1) says of x, not mean and covariance alone
-        (:mod:`fluogan_core.solvers.likelihood_fit`); where its chains do not mix it goes on as ``"moments"``.  The next five
+        (:mod:`fluogan_core.solvers.likelihood_fit`); where its chains do not mix it goes on as ``"moments"``.
+        ``"auto"`` is ``"moments"``, followed by the likelihood's fit where few enough emissions overlap, and kept where unseen
+        frames speak for it clearly (:mod:`fluogan_core.solvers.choice`).  The next five
         train a network, with this estimator of its gradient (see :func:`fluogan_core.critic_gradient`).  ``"none"`` fits
         the mean alone.
     warm_steps : int, optional
@@ -124,7 +126,7 @@ class SolverOptions:
     seed: int = _of(RANDOM, 0)
 
     def __post_init__(self) -> None:
-        one_of(self.method, "method", (*estimator_names(), "moments", "likelihood", "none"))
+        one_of(self.method, "method", (*estimator_names(), "moments", "likelihood", "auto", "none"))
         whole = {"steps": 0, "critic_steps": 1, "batch": 2, "gradient_frames": 1, "channels": 1, "depth": 1}
         if self.warm_steps is not None:
             whole["warm_steps"] = 0
@@ -146,10 +148,13 @@ class SolverOptions:
     @property
     def phases(self) -> tuple[str, ...]:
         """The phases of the method, in their order: of ``"mean"``, ``"likelihood"``, ``"covariance"``, ``"network"``."""
-        second = {"none": (), "moments": ("covariance",), "likelihood": ("likelihood", "covariance")}.get(
-            self.method, ("network",)
-        )
-        return ("mean", *second)
+        second = {
+            "none": (),
+            "moments": ("covariance",),
+            "likelihood": ("likelihood", "covariance"),
+            "auto": ("covariance", "likelihood"),
+        }
+        return ("mean", *second.get(self.method, ("network",)))
 
     @property
     def idle(self) -> frozenset[str]:

@@ -72,11 +72,19 @@ class StopReason(enum.Enum):
     NOT_ASKED = "not asked for"
     NOT_MIXED = "given up after {steps} steps, its chains did not mix ({detail})"
     NOT_NEEDED = "not needed"
+    NOT_TRIED = "not tried, {detail}"
+    NOT_BETTER = "given up after {steps} steps, unseen frames do not speak for it ({detail})"
+    CHOSEN = "chosen after {steps} steps ({detail})"
 
     @property
     def open(self) -> bool:
         """Whether more steps could follow if they were asked for."""
         return self in (StopReason.STEPS, StopReason.CALLBACK)
+
+    @property
+    def given_up(self) -> bool:
+        """Whether the phase's own images are not those that it hands on."""
+        return self in (StopReason.NOT_MIXED, StopReason.NOT_TRIED, StopReason.NOT_BETTER)
 
 
 @dataclass(frozen=True)

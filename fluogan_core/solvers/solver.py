@@ -146,7 +146,8 @@ class Solver:
         self.mean_phase = mean_phase(problem, self.objective, kernel, self.weights, self.options, tuning)
         if x0 is not None or b0 is not None:
             self.mean_phase.start(given_images(self.mean_phase, x0, b0))
-        later = later_phases(problem, self.objective, kernel, self.options, critic, quadratic_critic, tuning)
+        of_user = {"weights": weights, "prior": prior, "background": background}
+        later = later_phases(problem, self.objective, kernel, self.options, critic, quadratic_critic, tuning, **of_user)
         self.phases: tuple[Phase, ...] = (self.mean_phase, *later)
         self.history, self.seconds, self.steps_saved = History(), 0.0, 0
         self._number = 0

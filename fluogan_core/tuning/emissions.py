@@ -50,8 +50,11 @@ class LikelihoodPhaseTuning:
         Sweeps of which only the last one counts: the chains begin without an emission.
     decay, least_share : float
         After those, a sweep's share of the running averages falls with this power of its number, to no less than this.
-    edges : float
-        An edge as high as the typical light costs so many nats per fine pixel of its length.  Pairs and bars.
+    edges : tuple of float
+        What an edge as high as the typical light costs, nats per fine pixel of its length, in rising order: 0.3 is best for
+        lines as thin as a fine pixel, 4 for bars.  Unseen frames choose.
+    edges_tried : (float, float)
+        Parts of the steps after which the first weight of edges is noted, and the last one.
     dust : float
         Where the image is dark it emits this part of its mean: what is dark now may turn out to emit.
     first_shape, least_shape, largest_shape : float
@@ -62,6 +65,22 @@ class LikelihoodPhaseTuning:
         Of the number of emissions within a chain, see :mod:`fluogan_core.solvers.mixing`.
     largest_r_hat : float
         Chains count as mixed up to here.
+    most_overlap : float
+        ``method="auto"`` tries the likelihood where an emission is overlapped by so many others or fewer.  Beyond, covariances
+        hold nearly all of the information.
+    unseen, fewest_unseen : float, int
+        Part of the frames that are set aside and choose the weight of edges (with ``method="auto"``, whether the likelihood is
+        kept), and how many these are at least.  A quarter of 500 frames of 3 emissions tells a bar from its grains at one
+        standard error, a half at two.
+    clear_gain : float
+        So many standard errors are a clear difference.  The largest weight of edges is chosen that makes these frames not
+        clearly less likely than the best one does.
+    anywhere : float
+        Part of the emissions that may be anywhere in the field, for that judgement: a few in the dark do not decide.  No
+        record.
+    gain_nodes, gain_start, gain_between, gain_sweeps : int
+        Of :mod:`fluogan_core.solvers.unseen_gain`: places between the two images; sweeps before emissions count at the first,
+        and at the others; sweeps in which they do.  No record.
     """
 
     sweeps: int = 5
@@ -70,7 +89,8 @@ class LikelihoodPhaseTuning:
     forget: int = 20
     decay: float = 0.6
     least_share: float = 0.05
-    edges: float = 4.0
+    edges: tuple[float, ...] = (0.3, 1.0, 4.0)
+    edges_tried: tuple[float, float] = (0.3, 0.6)
     dust: float = 1e-3
     first_shape: float = 4.0
     least_shape: float = 0.3
@@ -81,3 +101,12 @@ class LikelihoodPhaseTuning:
     mixing_sweeps: int = 5
     least_variance: float = 0.05
     largest_r_hat: float = 1.2
+    most_overlap: float = 8.0
+    unseen: float = 0.5
+    fewest_unseen: int = 10
+    clear_gain: float = 2.0
+    anywhere: float = 0.02
+    gain_nodes: int = 4
+    gain_start: int = 20
+    gain_between: int = 4
+    gain_sweeps: int = 10

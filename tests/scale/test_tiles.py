@@ -15,6 +15,7 @@ import tifffile
 
 import fluogan_core as fg
 from fluogan_core.scale import engines, fit
+from fluogan_core.scale.shared import as_shared, shared_by_all
 from fluogan_core.solvers.covariance_fit import CovariancePhase
 
 from .conftest import CAMERA, KNOWN, OPTIONS, images, operator, scene, tiled
@@ -214,3 +215,20 @@ def test_cards_are_one_for_each_process_and_refused_without_cuda(recording, tmp_
         assert os.environ.pop("CUDA_VISIBLE_DEVICES") == "5"
     finally:
         os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "method"),
+    [
+        (fg.Stop(fg.StopReason.CHOSEN, 40), "likelihood"),
+        (fg.Stop(fg.StopReason.NOT_BETTER, 24), "moments"),
+        (fg.Stop(fg.StopReason.NOT_TRIED, 0), "moments"),
+    ],
+)
+def test_what_the_first_tile_chooses_all_tiles_take(likelihood, method):
+    stops = {"mean": fg.Stop(fg.StopReason.STEPS, 60), "covariance": fg.Stop(fg.StopReason.SETTLED, 9), "likelihood": likelihood}
+    shared = shared_by_all(fg.SolverOptions(method="auto"), stops, None)
+    assert (shared.method, shared.steps) == (method, None if method == "likelihood" else 9)
+    options, tuning = as_shared(fg.SolverOptions(method="auto"), shared)
+    assert options.method == method
+    assert len(tuning.likelihood_phase.edges) == 1 or method == "moments"

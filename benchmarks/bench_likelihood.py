@@ -1,0 +1,224 @@
+"""What does the full likelihood win over mean and covariance, what does ``method="auto"`` choose, and what does it cost?
+
+Two lines 100 nm wide, 120 nm apart, the bar that holds them, and thin curved lines, under a PSF of 318 nm on 16 x 16 pixels,
+500 frames: emissions of eq. (1), few and bright to many and dim, and molecules that blink for whole and for parts of frames.
+Photons per emission and background are estimated from the frames.  Every recording's figures are kept in a file as soon as they
+are there: a run that was cut short goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+import fluogan_core as fg
+
+from ._harness import Options, Report, main, revision
+
+SIZE, FACTOR, PIXEL, FWHM, BACKGROUND = 16, 4, 100.0, 318.0, 3.0
+CAMERA = fg.Camera(gain=2.0, offset=100.0, noise_std=2.0)
+#: Emissions per frame and photons per emission; None for molecules that blink: so many on per frame, photons per frame.
+ROWS: dict[str, tuple[float, float, str]] = {
+    "3 emissions per frame of 1000 photons": (3, 1000, "eq. (1)"),
+    "10 of 300": (10, 300, "eq. (1)"),
+    "3 of 100": (3, 100, "eq. (1)"),
+    "10 of 100": (10, 100, "eq. (1)"),
+    "30 of 100": (30, 100, "eq. (1)"),
+    "4.5 molecules on, 1000 photons, for a frame": (4.5, 1000, "blinking"),
+    "30 molecules on, 300 photons, for a frame": (30, 300, "blinking"),
+}
+SHAPES = ("pair", "bar", "thin lines")
+METHODS = ("mean fit", "default", "likelihood", "auto")
+
+
+def structure(kind: str) -> np.ndarray:
+    """Where molecules may be, (64, 64)."""
+    n = SIZE * FACTOR
+    image = np.zeros((n, n))
+    if kind == "thin lines":  # one fine pixel wide, curved, one of them crossing the others
+        along = np.linspace(10, n - 11, 2000)
+        for across in (20 + 8 * np.sin(along / 9), 44 - 6 * np.sin(along / 7), 14 + 0.7 * (along - 10)):
+            image[along.astype(int), np.clip(across, 0, n - 1).astype(int)] = 1.0
+        return image
+    at = (np.arange(8 * n) + 0.5) / 8 * PIXEL / FACTOR - SIZE * PIXEL / 2
+    profile = np.abs(np.abs(at) - 60) <= 50 if kind == "pair" else np.abs(at) <= 110
+    image[10:-10] = profile.reshape(n, 8).mean(axis=1)
+    return image.T.copy()
+
+
+def operator(size: int = SIZE, kappa: float = 1.0) -> fg.Psi:
+    """The operator of a recording."""
+    psf = fg.gaussian_psf(FWHM, PIXEL, FACTOR)
+    return fg.Psi(psf, (size, size), FACTOR, photons_per_emitter=kappa, backend="numpy")
+
+
+def emissions_recorded(x: np.ndarray, kappa: float, frames: int, rng: np.random.Generator) -> np.ndarray:
+    """Counts by eq. (1)."""
+    psi = operator(x.shape[0] // FACTOR, kappa)
+    light = psi.forward(rng.poisson(x, (frames, *x.shape)).astype(np.float32))
+    counts = CAMERA.gain * rng.poisson(np.maximum(light, 0) + BACKGROUND) + CAMERA.offset
+    return (counts + CAMERA.noise_std * rng.standard_normal(counts.shape)).astype(np.float32)
+
+
+def recorded(row: str, kind: str, seed: int, frames: int) -> tuple[np.ndarray, fg.Camera, np.ndarray]:
+    """Frames, camera, and the light of the truth, (64, 64): of molecules that blink, their own."""
+    number, photons, law = ROWS[row]
+    shape = structure(kind)
+    if law == "eq. (1)":
+        x = shape / shape.sum() * number
+        rng = np.random.default_rng([seed, list(ROWS).index(row), SHAPES.index(kind)])
+        return emissions_recorded(x, photons, frames, rng), CAMERA, x * photons
+    duty = 0.03  # on for a frame in the mean: whole frames and parts of frames
+    kinetics = fg.Blinking(on_ms=20.0, off_ms=20.0 * (1 - duty) / duty, bleach_s=np.inf, photons_per_frame=photons)
+    made = fg.simulate_sofi(
+        shape,
+        pixel_size_nm=PIXEL,
+        factor=FACTOR,
+        frames=frames,
+        density_per_um2=number / duty / (shape.sum() * (PIXEL / FACTOR / 1000) ** 2),
+        fwhm_nm=FWHM,
+        frame_ms=20.0,
+        background=BACKGROUND,
+        blinking=kinetics,
+        seed=seed,
+    )
+    return made.frames, fg.Camera(made.gain, made.offset, made.noise_std), made.x * made.photons_per_emitter
+
+
+def lacks(found: np.ndarray, truth: np.ndarray) -> float:
+    """NRMSE after a blur of one fine pixel, at equal light."""
+    blurred, wanted = gaussian_filter(found.astype(np.float64), 1.0), gaussian_filter(truth, 1.0)
+    blurred *= wanted.sum() / max(float(blurred.sum()), 1e-30)
+    return float(np.linalg.norm(blurred - wanted) / np.linalg.norm(wanted))
+
+
+def figures_of(row: str, kind: str, seed: int, frames: int, steps: int) -> dict[str, Any]:
+    """What every method lacks on one recording; the default's image is what ``auto`` begins with."""
+    counts, camera, truth = recorded(row, kind, seed, frames)
+    calibration = fg.calibrate(counts, operator(), camera=camera, psf_width=1.0)
+    problem = fg.Problem.of(counts, calibration=calibration)
+    solver, default, seconds = fg.Solver(problem=problem, options=fg.SolverOptions(method="auto", steps=steps)), None, {}
+    started = time.process_time()
+    while solver.current is not None:
+        if solver.phase == "likelihood" and default is None:
+            default, seconds["default"] = solver.outcome.x, time.process_time() - started
+        solver.step()
+    auto = solver.result()
+    if default is None:
+        default, seconds["default"] = auto.x, time.process_time() - started
+    seconds["auto"], started = time.process_time() - started, time.process_time()
+    alone = fg.Solver(problem=problem, options=fg.SolverOptions(method="likelihood", steps=steps)).run(progress=False)
+    seconds["likelihood"] = time.process_time() - started
+    images = {"mean fit": auto.x_mean_fit, "default": default, "likelihood": alone.x, "auto": auto.x}
+    return {
+        "lacks": {name: lacks(image, truth) for name, image in images.items()},
+        "seconds": seconds,
+        "auto": auto.stops["likelihood"].reason.name,
+        "words": str(auto.stops["likelihood"]),
+        "likelihood": alone.stops["likelihood"].reason.name,
+        "photons per emission": [calibration.estimate.photons_per_emitter, ROWS[row][1]],
+    }
+
+
+def kept(folder: Path | None, key: str, make: Any) -> dict[str, Any]:
+    """Figures of one recording: those of an earlier run of this revision, or made now and kept."""
+    if folder is None:
+        return dict(make())
+    path = folder / "likelihood.rows.partial.json"
+    rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    key = f"{revision()} {key}"
+    if key not in rows:
+        rows[key] = make()
+        folder.mkdir(parents=True, exist_ok=True)
+        whole = path.with_suffix(".new")
+        whole.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+        os.replace(whole, path)
+    return dict(rows[key])
+
+
+def table_of(report: Report, options: Options) -> None:
+    """Every method on every kind of recording, mean of the seeds."""
+    seeds, frames, steps = options.pick((0, 1, 2), (0,)), options.pick(500, 60), options.pick(40, 6)
+    rows: list[list[Any]] = []
+    ratios: list[float] = []
+    for row in options.pick(list(ROWS), list(ROWS)[::5]):
+        for kind in options.pick(SHAPES, ("bar",)):
+            found = []
+            for seed in seeds:
+                key = f"{row}, {kind}, seed {options.seed + seed}, {frames} frames, {steps} steps"
+                given = (row, kind, options.seed + seed, frames, steps)
+                found.append(kept(options.results, key, lambda given=given: figures_of(*given)))
+            lacking = {name: float(np.mean([one["lacks"][name] for one in found])) for name in METHODS}
+            chosen, mixed = (
+                sum(one[name] == word for one in found) for name, word in (("auto", "CHOSEN"), ("likelihood", "STEPS"))
+            )
+            seconds = {name: float(np.mean([one["seconds"][name] for one in found])) for name in METHODS[1:]}
+            rows.append(
+                [row, kind, *lacking.values(), f"{chosen} of {len(seeds)}", f"{mixed} of {len(seeds)}", *seconds.values()]
+            )
+            ratios.append(lacking["auto"] / lacking["default"])
+            if ROWS[row][2] == "blinking":
+                report.target(
+                    f"likelihood over default, {row}, {kind}", lacking["likelihood"] / lacking["default"], at_most=1.0
+                )
+    report.target("auto over default, the worst row", max(ratios), at_most=1.0)
+    report.table(
+        "NRMSE after a blur of one fine pixel, photons per emission and background estimated",
+        [
+            "recording",
+            "structure",
+            *METHODS,
+            "auto takes likelihood",
+            "chains mixed",
+            *(f"{name}, s of CPU" for name in METHODS[1:]),
+        ],
+        rows,
+        note=f"16 x 16 camera pixels, {frames} frames, mean of {len(seeds)} seeds. Of molecules that blink: against their own "
+        "light. A likelihood whose chains did not mix is the default's image.",
+    )
+
+
+def time_of(report: Report, options: Options) -> None:
+    """Seconds of the likelihood's fit on 32 x 32 pixels, and how they grow with frames and emissions."""
+    size, steps, rng = options.pick(32, 16), options.pick(40, 6), np.random.default_rng(options.seed)
+    rows: list[list[Any]] = []
+    cases = ((500, 5.0), (250, 5.0), (500, 10.0)) if not options.quick else ((60, 5.0),)
+    for frames, number in cases:
+        x = np.zeros((size * FACTOR,) * 2)
+        x[size : 3 * size, size : 3 * size : 8] = 1.0
+        counts = emissions_recorded(x / x.sum() * number, 300.0, frames, rng)
+        problem = fg.Problem.of(counts, psi=operator(size, 300.0), camera=CAMERA)
+        solver = fg.Solver(problem=problem, options=fg.SolverOptions(method="likelihood", steps=steps))
+        cpu, wall = time.process_time(), time.perf_counter()
+        result = solver.run(progress=False)
+        cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+        rows.append([frames, number, cpu, wall, result.stops["likelihood"].reason.name == "STEPS"])
+    report.table(
+        f'Time of `method="likelihood"` on {size} x {size} pixels, mean fit included',
+        ["frames", "emissions per frame", "s of CPU", "s", "mixed"],
+        rows,
+    )
+    if not options.quick:
+        report.target("500 frames of 32 x 32, 5 emissions per frame, s", rows[0][3], at_most=60.0)
+        report.target("twice the frames, times the CPU", rows[0][2] / rows[1][2], at_most=2.2)
+        report.target("twice the emissions, times the CPU", rows[2][2] / rows[0][2], at_most=2.2)
+
+
+def run(options: Options) -> Report:
+    """The table of recordings, then the time."""
+    report = Report("likelihood", options)
+    table_of(report, options)
+    time_of(report, options)
+    if options.results is not None:
+        (options.results / "likelihood.rows.partial.json").unlink(missing_ok=True)
+    return report
+
+
+if __name__ == "__main__":
+    main("likelihood", run)
