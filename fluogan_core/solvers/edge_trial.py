@@ -117,7 +117,7 @@ class EdgeTrial:
         total = np.cumsum([np.zeros(self.frames - self.seen), *self.gains], axis=0)
         best = int(np.argmax(total.sum(axis=1)))
         lost = [UnseenGain(total[best] - of_frames) for of_frames in total]
-        kept = [k for k, loss in enumerate(lost) if k == best or loss.total <= self.tuning.clear_gain * loss.error]
+        kept = [k for k, loss in enumerate(lost) if k == best or loss.total <= self.tuning.edges_errors * loss.error]
         self.chosen = max(kept)
 
     @property

@@ -59,12 +59,12 @@ def test_the_error_of_a_gain_is_that_of_a_sum_over_frames():
 
 
 def test_few_and_bright_emissions_are_fitted_by_all_that_frames_say():
-    psi, x, stack = recorded(frames=120, kappa=1500.0)
+    psi, x, stack = recorded(frames=300, kappa=1000.0, emissions=1.5, seed=2)
     given = {"psi": psi, "camera": CAMERA, "progress": False}
     result = fg.reconstruct(stack, **given, options=fg.SolverOptions(method="auto", warm_steps=400))
     default = fg.reconstruct(stack, **given, options=fg.SolverOptions(warm_steps=400))
     assert result.stops["likelihood"].reason is fg.StopReason.CHOSEN, result.stop_reason
-    assert "60 unseen frames are likelier by " in result.stop_reason
+    assert "150 unseen frames are likelier by " in result.stop_reason
     assert lacks(result.x, x) < lacks(default.x, x)
 
 
