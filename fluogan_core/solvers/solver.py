@@ -146,8 +146,10 @@ class Solver:
         self.mean_phase = mean_phase(problem, self.objective, kernel, self.weights, self.options, tuning)
         if x0 is not None or b0 is not None:
             self.mean_phase.start(given_images(self.mean_phase, x0, b0))
-        of_user = {"weights": weights, "prior": prior, "background": background}
-        later = later_phases(problem, self.objective, kernel, self.options, critic, quadratic_critic, tuning, **of_user)
+        later = later_phases(
+            problem, self.objective, kernel, self.options, critic, quadratic_critic, tuning,
+            weights=weights, prior=prior, background=background,
+        )  # fmt: skip
         self.phases: tuple[Phase, ...] = (self.mean_phase, *later)
         self.history, self.seconds, self.steps_saved = History(), 0.0, 0
         self._number = 0

@@ -226,7 +226,11 @@ def test_cards_are_one_for_each_process_and_refused_without_cuda(recording, tmp_
     ],
 )
 def test_what_the_first_tile_chooses_all_tiles_take(likelihood, method):
-    stops = {"mean": fg.Stop(fg.StopReason.STEPS, 60), "covariance": fg.Stop(fg.StopReason.SETTLED, 9), "likelihood": likelihood}
+    stops = {
+        "mean": fg.Stop(fg.StopReason.STEPS, 60),
+        "covariance": fg.Stop(fg.StopReason.SETTLED, 9),
+        "likelihood": likelihood,
+    }
     shared = shared_by_all(fg.SolverOptions(method="auto"), stops, None)
     assert (shared.method, shared.steps) == (method, None if method == "likelihood" else 9)
     options, tuning = as_shared(fg.SolverOptions(method="auto"), shared)
