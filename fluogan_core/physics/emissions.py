@@ -27,9 +27,8 @@ from ..backend.random import Stage
 from ..tuning import DEFAULT, EmissionTuning
 from .forward import ForwardModel
 from .psf import psf_sigma
-from .psi import Psi
 
-__all__ = ["KINDS", "Brightness", "EmissionChains", "Moved", "broad", "likelihood_score", "move_emissions"]
+__all__ = ["KINDS", "Brightness", "EmissionChains", "Moved", "likelihood_score", "move_emissions"]
 
 #: Kinds of a proposal, in the order of their counts.
 KINDS = ("birth", "death", "place", "brightness", "split", "merge", "pair")
@@ -229,31 +228,6 @@ def move_emissions(
     kernel = get_backend("numpy").kernel("move_emissions") or oracle
     likelihood, ratio, proposed, accepted = kernel(*given)
     return Moved(likelihood, ratio / len(counts), proposed, accepted)
-
-
-def broad(x: np.ndarray, psi: Psi) -> np.ndarray:
-    """Return x blurred by the PSF, of the same sum: chains that begin anew in it do not get caught between sharp structures.
-
-    Parameters
-    ----------
-    x : (N1, N2) float64
-    psi : Psi
-
-    Returns
-    -------
-    (N1, N2) float64
-
-    Examples
-    --------
-    >>> import fluogan_core as fg
-    >>> psi, x = fg.Psi(fg.gaussian_psf(250, 100, 2), (12, 12), 2, backend="numpy"), np.eye(24)
-    >>> wide = broad(x, psi)
-    >>> bool(wide.max() < 0.3), round(wide.sum(), 6)
-    (True, 24.0)
-    """
-    from scipy.ndimage import gaussian_filter
-
-    return np.asarray(gaussian_filter(x, psf_sigma(psi.psf), mode="reflect"))
 
 
 def likelihood_score(emissions: np.ndarray, x: np.ndarray) -> np.ndarray:

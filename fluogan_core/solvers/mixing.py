@@ -1,9 +1,13 @@
 r"""Whether chains of emissions forget where they began.
 
-Some frames are given a second chain that begins without an emission, in the image blurred by the PSF.  Both go on for some
-sweeps, x and b held; then the number of emissions and the log likelihood of the frame are noted, every few sweeps.  Where both
-chains visit the same, the variance of all notes of a frame is that within each half of a chain.  The root of their ratio, each
-summed over the frames, is the split :math:`\hat R` (Gelman et al., Bayesian Data Analysis, 2013); 1 says that the chains mixed.
+Some frames are given a second chain that begins without an emission.  Both go on for some sweeps, x and b held; then the
+number of emissions and the log likelihood of the frame are noted, every few sweeps.  Where both chains visit the same, the
+variance of all notes of a frame is that within each half of a chain.  The root of their ratio, each summed over the frames, is
+the split :math:`\hat R` (Gelman et al., Bayesian Data Analysis, 2013); 1 says that the chains mixed.
+
+A tenth of the frames is left out, those whose chains are furthest apart.  In bright light a frame now and then has two lists of
+emissions that are about as likely and far from each other, and a chain stays with either.  That is of no account for averages
+over the frames, and one such frame among many would decide.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..physics.emissions import Brightness, EmissionChains, broad, move_emissions
+from ..physics.emissions import Brightness, EmissionChains, move_emissions
 from ..physics.forward import ForwardModel
 from ..tuning import DEFAULT, EmissionTuning, LikelihoodPhaseTuning
 
@@ -43,7 +47,7 @@ class Mixing(NamedTuple):
         return f"split R-hat {max(self.of_number, self.of_likelihood):.3g}, {self.largest:g} or less is mixed"
 
 
-def split_r_hat(notes: np.ndarray, least_variance: float = 0.0) -> float:
+def split_r_hat(notes: np.ndarray, least_variance: float = 0.0, spared: float = 0.0) -> float:
     r"""Return the split :math:`\hat R` of several chains of several frames.
 
     Parameters
@@ -52,6 +56,8 @@ def split_r_hat(notes: np.ndarray, least_variance: float = 0.0) -> float:
         S notes of each of C chains of T frames.
     least_variance : float
         The variance within a chain counts as no less: of numbers that never change it is 0.
+    spared : float
+        Part of the frames that is left out, those whose chains are furthest apart.
 
     Returns
     -------
@@ -66,8 +72,10 @@ def split_r_hat(notes: np.ndarray, least_variance: float = 0.0) -> float:
     """
     half = notes.shape[1] // 2
     halves = np.concatenate([notes[:, :half], notes[:, -half:]])
-    within = max(float(halves.var(axis=1, ddof=1).mean()), least_variance)
-    between = float(halves.mean(axis=1).var(axis=0, ddof=1).mean())
+    apart = halves.mean(axis=1).var(axis=0, ddof=1)
+    kept = np.argsort(apart, kind="stable")[: len(apart) - int(spared * len(apart))]
+    within = max(float(halves.var(axis=1, ddof=1)[:, kept].mean()), least_variance)
+    between = float(apart[kept].mean())
     return float(np.sqrt(((half - 1) / half * within + between) / within))
 
 
@@ -107,7 +115,7 @@ def mixing_of(
     numbers, likelihoods = [], []
     for number, part in enumerate(both):
 
-        def move(sweeps: int, at: int, x: np.ndarray, part: EmissionChains = part, number: int = number) -> np.ndarray:
+        def move(sweeps: int, at: int, part: EmissionChains = part, number: int = number) -> np.ndarray:
             return move_emissions(
                 part,
                 counts[frames],
@@ -122,17 +130,15 @@ def mixing_of(
                 tuning=moves,
             ).likelihood
 
-        half = (tuning.mixing_start + 1) // 2
-        move(half, step, x if number == 0 else broad(x, model.psi))
-        move(half, step + 1, x)
+        move(tuning.mixing_start, step)
         notes = []
         for note in range(tuning.mixing_notes):
-            likelihood = move(tuning.mixing_sweeps, step + 2 + note, x)
+            likelihood = move(tuning.mixing_sweeps, step + 1 + note)
             notes.append((part.count.copy(), likelihood))
         numbers.append([note[0] for note in notes])
         likelihoods.append([note[1] for note in notes])
     return Mixing(
-        split_r_hat(np.array(numbers, dtype=np.float64), tuning.least_variance),
-        split_r_hat(np.array(likelihoods)),
+        split_r_hat(np.array(numbers, dtype=np.float64), tuning.least_variance, tuning.spared),
+        split_r_hat(np.array(likelihoods), tuning.least_variance, tuning.spared),
         tuning.largest_r_hat,
     )

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..physics.emissions import Brightness, EmissionChains, broad, move_emissions
+from ..physics.emissions import Brightness, EmissionChains, move_emissions
 from ..physics.forward import ForwardModel
 from ..tuning import DEFAULT, EmissionTuning, LikelihoodPhaseTuning
 
@@ -119,22 +119,22 @@ def unseen_gain(
     chains = EmissionChains.empty(len(counts))
     for number, (node, weight) in enumerate(zip((nodes + 1) / 2, weights / 2)):
         x, b = old.x * np.exp(node * apart), old.b + node * b_apart
-        for sweep in range(-1 if number == 0 else 0, tuning.gain_sweeps + 1):
+        for sweep in range(tuning.gain_sweeps + 1):
             chains = chains.with_room()
             moved = move_emissions(
                 chains,
                 counts,
                 model,
-                broad(x, model.psi) if sweep < 0 else x,
+                x,
                 b,
                 brightness,
-                proposals=proposals * (1 if sweep > 0 else tuning.gain_start if number == 0 else tuning.gain_between),
+                proposals=proposals * (1 if sweep else tuning.gain_start if number == 0 else tuning.gain_between),
                 seed=seed,
-                step=step + number * (tuning.gain_sweeps + 1) + sweep + 1,
+                step=step + number * (tuning.gain_sweeps + 1) + sweep,
                 first_frame=first_frame,
                 tuning=moves,
             )
-            if sweep > 0:
+            if sweep:
                 there = np.arange(chains.place.shape[1]) < chains.count[:, None]
                 seen = (flat[chains.place] * there).sum(axis=1) + float(((moved.ratio - 1.0) * b_apart).sum())
                 gained += weight / tuning.gain_sweeps * seen

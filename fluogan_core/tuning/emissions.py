@@ -64,8 +64,8 @@ class LikelihoodPhaseTuning:
         Shape of the gamma law of the brightness: where it begins, and its bounds.
     mixing_frames, mixing_start, mixing_notes, mixing_sweeps : int
         Frames that get a second chain in the end; sweeps before notes are taken; notes, and sweeps before each of them.
-    least_variance : float
-        Of the number of emissions within a chain, see :mod:`fluogan_core.solvers.mixing`.
+    least_variance, spared : float
+        Of notes within a chain, and the part of the frames that is left out, see :mod:`fluogan_core.solvers.mixing`.
     largest_r_hat : float
         Chains count as mixed up to here.
     most_overlap : float
@@ -104,6 +104,7 @@ class LikelihoodPhaseTuning:
     mixing_notes: int = 40
     mixing_sweeps: int = 5
     least_variance: float = 0.05
+    spared: float = 0.1
     largest_r_hat: float = 1.2
     most_overlap: float = 8.0
     unseen: float = 0.5
@@ -111,6 +112,6 @@ class LikelihoodPhaseTuning:
     clear_gain: float = 1.0
     anywhere: float = 0.02
     gain_nodes: int = 4
-    gain_start: int = 20
+    gain_start: int = 40
     gain_between: int = 4
     gain_sweeps: int = 10

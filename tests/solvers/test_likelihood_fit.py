@@ -133,6 +133,11 @@ def test_split_r_hat_sees_another_level_and_a_drift():
     assert split_r_hat(same) < 1.02
     assert split_r_hat(same + np.array([0.0, 1.5])[:, None, None]) > 1.15
     assert split_r_hat(same + np.linspace(-1.5, 1.5, 100)[:, None]) > 1.15
+    one = same.copy()
+    one[1, :, 4] += 20.0  # one frame of 30
+    assert split_r_hat(one) > 1.3
+    assert split_r_hat(one, spared=0.1) < 1.02
+    assert split_r_hat(same + np.array([0.0, 1.5])[:, None, None], spared=0.1) > 1.15
     still = np.ones((2, 10, 5))
     assert split_r_hat(still, 0.05) < 1.0
     assert Mixing(1.0, 1.3, 1.2).mixed is False
