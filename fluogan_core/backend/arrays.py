@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import logging
+import numbers
 import sys
 from collections.abc import Callable, Iterator
 from types import ModuleType
@@ -372,7 +373,9 @@ def backend_of(**arrays: Array | None) -> Backend:
         refuse_masked(array, name)
         place = device_of(array)
         if place is None:
-            raise TypeError(f"{name} must be a NumPy or CuPy array, got {type(array).__name__}; convert it with numpy.asarray")
+            number = isinstance(array, numbers.Real)
+            remedy = f"make an image of it with numpy.full(shape, {array})" if number else "convert it with numpy.asarray"
+            raise TypeError(f"{name} must be a NumPy or CuPy array, got {type(array).__name__}; {remedy}")
         places[name] = place
     if not places:
         raise TypeError("at least one array is needed to choose a backend")

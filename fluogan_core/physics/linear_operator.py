@@ -8,7 +8,7 @@ import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
 from ..backend.arrays import Backend
-from ..backend.checks import one_of
+from ..backend.checks import one_of, refuse_masked
 from ..backend.typing import Array, DTypeLike
 
 __all__ = ["FlatOperator"]
@@ -52,6 +52,7 @@ class FlatOperator(LinearOperator):
 
     def _images(self, columns: np.ndarray, shape: tuple[int, int]) -> Array:
         """The columns of a matrix as images on the operator's device, in the dtype of the computation."""
+        refuse_masked(columns, "x")
         if np.iscomplexobj(columns):
             raise TypeError("Psi is real: apply it to the real and to the imaginary part")
         rows = np.ascontiguousarray(columns.T, dtype=self.dtype)

@@ -175,3 +175,9 @@ def test_light_that_overflows_is_refused_and_not_taken_for_dark():
     x, b = np.full(model.psi.fine_shape, 1e37, np.float32), np.ones(model.psi.shape, np.float32)
     with pytest.raises(ValueError, match="the light on a pixel exceeds what float32 can hold"):
         model.sample(x, b, 1)
+
+
+def test_a_number_in_place_of_an_image_is_told_how_to_become_one():
+    model = fg.ForwardModel(fg.Psi(np.ones((1, 1)), (4, 5), 1, backend="numpy"))
+    with pytest.raises(TypeError, match=r"b must be a NumPy or CuPy array, got float; .* numpy\.full\(shape, 2\.0\)"):
+        model.sample(np.ones((4, 5)), 2.0, 3)

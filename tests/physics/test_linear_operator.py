@@ -89,3 +89,5 @@ def test_what_it_cannot_take_is_named(psi):
         psi.as_linear_operator().matvec(np.zeros(psi.fine_shape[0] * psi.fine_shape[1], complex))
     with pytest.raises(ValueError, match="dimension mismatch"):
         psi.as_linear_operator().matvec(np.zeros(7))
+    with pytest.raises(TypeError, match="x is a masked array"):
+        psi.as_linear_operator().matvec(np.ma.masked_array(np.zeros(psi.fine_shape[0] * psi.fine_shape[1])))
