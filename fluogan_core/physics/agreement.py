@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..backend.typing import Array
+from .operator import Operator
 from .polyphase import Tables
 
 __all__ = ["faults_of"]
@@ -27,8 +28,8 @@ def faults_of(psi: object, seed: int = 0) -> list[str]:
     ----------
     psi : object
         With ``shape``, ``fine_shape``, ``backend``, ``forward`` and ``adjoint``; ``column``, ``column_sums``,
-        ``column_energies``, ``squared_forward``, ``squared_adjoint``, ``axis_matrices``, ``table`` and ``norm`` are checked
-        where they are there.
+        ``column_energies``, ``squared_forward``, ``squared_adjoint``, ``matrix``, ``axis_matrices``, ``table`` and ``norm`` are
+        checked where they are there.
     seed : int
         Of the random images.
 
@@ -38,7 +39,7 @@ def faults_of(psi: object, seed: int = 0) -> list[str]:
     """
     probe = _Probe(psi, np.random.default_rng(seed))
     found: list[str] = []
-    for check in (_maps, _columns, _squares, _tables, _norm):
+    for check in (_maps, _columns, _entries, _squares, _tables, _norm):
         found += check(probe)
         if found:  # what stands on a wrong map is wrong as well
             break
@@ -144,6 +145,23 @@ def _squares(probe: _Probe) -> list[str]:
                 found.append(f"{name} at {place} is not that of the squares of its column")
                 break
     return found
+
+
+def _entries(probe: _Probe) -> list[str]:
+    """The operator written out, unless it is what :class:`Operator` makes of its adjoint."""
+    psi = probe.psi
+    if not hasattr(type(psi), "matrix") and "matrix" not in getattr(psi, "__dict__", {}):
+        return []
+    if isinstance(psi, Operator) and vars(Operator)["matrix"] is getattr(type(psi), "matrix", None):
+        return []
+    from scipy.sparse import csr_array
+
+    if not isinstance(psi.matrix, csr_array):
+        return [f"matrix must be a scipy.sparse.csr_array, got {type(psi.matrix).__name__}"]
+    x = probe.random(*psi.fine_shape)
+    if _apart(psi.matrix @ x.ravel(), probe.through("forward", x).ravel()) > _SAME:
+        return ["matrix is not that of forward"]
+    return []
 
 
 def _tables(probe: _Probe) -> list[str]:

@@ -228,7 +228,7 @@ class Operator(abc.ABC):
 
     @cached_property
     def matrix(self) -> csr_array:
-        """The operator written out, (M1 M2, N1 N2) float64 on the host, by one adjoint for each camera pixel."""
+        """The operator written out, (M1 M2, N1 N2) float64 on the host, by one adjoint for each camera pixel; read-only."""
         from scipy.sparse import csr_array, vstack
 
         pixels, fine = self.shape[0] * self.shape[1], self.fine_shape[0] * self.fine_shape[1]
@@ -242,7 +242,10 @@ class Operator(abc.ABC):
             dense = self.backend.to_host(images).reshape(count, fine)
             # what a transform leaves of zero is rounding
             rows.append(csr_array(np.where(np.abs(dense) > 1e-13 * np.abs(dense).max(), dense, 0.0)))
-        return vstack(rows, format="csr")
+        matrix = vstack(rows, format="csr")
+        for part in (matrix.data, matrix.indices, matrix.indptr):
+            part.setflags(write=False)
+        return matrix
 
     @cached_property
     def _squares(self) -> csr_array:

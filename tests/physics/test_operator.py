@@ -40,6 +40,8 @@ def test_an_operator_of_ones_own_agrees_with_its_entries(own, rng):
     entries = written_out(own)
     x, y = rng.random(own.fine_shape), rng.random(own.shape)
     np.testing.assert_allclose(own.matrix.toarray(), entries, atol=1e-12)
+    with pytest.raises(ValueError, match="read-only"):
+        own.matrix.data[:] = 0
     np.testing.assert_allclose(own.squared_forward(x).ravel(), entries**2 @ x.ravel(), rtol=1e-9)
     np.testing.assert_allclose(own.squared_adjoint(y).ravel(), (entries**2).T @ y.ravel(), rtol=1e-9, atol=1e-14)
     np.testing.assert_allclose(own.column_sums.ravel(), entries.sum(axis=0), rtol=1e-9)

@@ -58,6 +58,8 @@ BROKEN = {
     "column_sums is not the adjoint of ones": {"column_sums": property(lambda self: self.nominal.column_sums)},
     "squared_forward at .* is not that of the squares": {"squared_forward": lambda self, x: self.nominal.squared_forward(x)},
     "column_energies is not squared_adjoint": {"column_energies": property(lambda self: self.nominal.column_energies)},
+    "matrix is not that of forward": {"matrix": property(lambda self: 2 * Vignetted(self.nominal, transmission()).matrix)},
+    "matrix must be a scipy.sparse.csr_array, got ndarray": {"matrix": property(lambda self: np.ones((168, 672)))},
     "table is not that of forward": {
         "table": property(lambda self: self.nominal.table),
         "origin": property(lambda self: self.nominal.origin),
