@@ -28,7 +28,6 @@ READS: dict[str, tuple[str, ...]] = {
         "matrix",
         "psf",
         "factor",
-        "binning",
         "photons_per_emitter",
         "nominal",
         "replaced",

@@ -167,6 +167,8 @@ def test_what_each_part_reads_is_what_the_table_says(psi):
     names |= {*READS["covariance fit"]}
     short = fg.SolverOptions(warm_steps=3, steps=1)
     fg.reconstruct(stack, psi=Only(names), camera=fg.Camera(noise_std=1.0), options=short)
+    found = fg.calibrate(stack, Only(READS["calibration"]), camera=fg.Camera(noise_std=1.0))
+    assert found.psi.photons_per_emitter == found.estimate.photons_per_emitter
     model = fg.ForwardModel(Only({*READS["forward model"], *READS["estimator of coupled frames"]}))
     fg.critic_gradient(quadratic_score, model, x, b, 2, method="coupled")
 
