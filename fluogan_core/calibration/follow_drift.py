@@ -17,6 +17,7 @@ import numpy as np
 
 from ..physics.psf import cut_psf
 from ..physics.psi import Psi
+from ..physics.requirements import refuse_own
 from ..stack import Stack, StackLike, recorded_stack
 from ..tuning import DEFAULT
 from ..tuning.calibration import CalibrationTuning
@@ -72,6 +73,7 @@ def follow_drift(
     >>> stack.frames.shape, stack.roi, psi.shape
     ((30, 18, 20), (1, 0, 18, 20), (18, 20))
     """
+    refuse_own(psi, "following a drift")
     frames = recorded_stack(stack, psi.shape)
     shifts = np.asarray(drift.shifts, dtype=np.float64)
     if shifts.shape != (len(frames), 2) or not np.isfinite(shifts).all():

@@ -10,7 +10,7 @@ from ..backend.typing import Array
 from .agreement import faults_of
 from .psi import Psi
 
-__all__ = ["NOMINAL", "READS", "OperatorLike", "has_table", "reads_table", "require", "usable"]
+__all__ = ["NOMINAL", "READS", "OperatorLike", "has_table", "reads_table", "refuse_own", "require", "usable"]
 
 _MAPS = ("shape", "fine_shape", "backend", "forward", "adjoint")
 _OF_WEIGHTS = ("column_sums", "column_energies", "norm", "psf", "factor")
@@ -115,6 +115,22 @@ def require(psi: object, reader: str, advice: str = "") -> None:
         raise TypeError(
             f"the {reader} reads {', '.join(missing)} of an operator, which {type(psi).__name__} does not have; "
             + (advice or "add them, or derive the operator from fluogan_core.Operator")
+        )
+
+
+def refuse_own(psi: object, task: str) -> None:
+    """Raise TypeError for an operator of the user's own where one is made for another field.
+
+    Parameters
+    ----------
+    psi : Psi, Operator or another object
+    task : str
+        As the message calls it.
+    """
+    if type(psi) is not Psi:
+        raise TypeError(
+            f"{task} needs fluogan_core.Psi, which is known for any part of a field; {type(psi).__name__} is an operator of "
+            "your own for one field: reconstruct that field as a whole"
         )
 
 

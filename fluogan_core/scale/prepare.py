@@ -20,6 +20,7 @@ from ..calibration.camera import Camera
 from ..io.files import prepare_directory
 from ..io.lazy import LazyStack
 from ..physics.psi import Psi
+from ..physics.requirements import refuse_own
 from ..solvers.options import SolverOptions
 from ..solvers.weights import weights_of_field
 from .canvas import create_canvas
@@ -187,6 +188,7 @@ def prepare(
     (2, 3)
     >>> folder.cleanup()
     """
+    refuse_own(psi, "a field in tiles")
     folder = prepare_directory(folder)
     options = SolverOptions() if options is None else options
     with _alone(folder):

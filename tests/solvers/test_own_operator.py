@@ -198,3 +198,13 @@ def test_phases_that_need_more_are_refused_by_name_before_any_work(psi):
         fg.Solver(stack, psi=own, camera=fg.Camera(noise_std=1.0), options=fg.SolverOptions(method="likelihood"))
     with pytest.raises(TypeError, match=r"calibration reads matrix of .*Half.*derive yours from fluogan_core\.Operator"):
         fg.calibrate(stack, Half())
+
+
+def test_where_an_operator_for_another_field_is_needed_ones_own_is_refused(psi, tmp_path):
+    own = Vignetted(psi, transmission())
+    _, stack = scene(own, 20)
+    with pytest.raises(TypeError, match=r"a field in tiles needs fluogan_core\.Psi.*Vignetted is an operator of your own"):
+        fg.scale.prepare(stack, tmp_path / "plan", psi=own, camera=fg.Camera())
+    assert not (tmp_path / "plan").exists()
+    with pytest.raises(TypeError, match=r"following a drift needs fluogan_core\.Psi"):
+        fg.follow_drift(stack, own, fg.Drift(np.zeros((20, 2)), 0.0, 0.0, clear=False))
