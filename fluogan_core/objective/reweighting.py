@@ -21,25 +21,21 @@ from .terms import Objective
 __all__ = ["ReweightedL1", "darkness"]
 
 
-def darkness(
-    x: Array, objective: Objective, noise: float, signal: float, tuning: ReweightingTuning = DEFAULT.reweighting
-) -> Array:
+def darkness(x: Array, objective: Objective, lit: float, tuning: ReweightingTuning = DEFAULT.reweighting) -> Array:
     r"""Return :math:`1 / (1 + (\bar x / \bar x_0)^4)` with :math:`\bar x` the blurred image: 1 where it is dark, 0 where lit.
 
     The blur is a Gaussian of the PSF's width, :math:`\bar x = Gx / G1`: the gaps between the grains that noise makes of a
     filled body are lit too, and a penalty on them would make more grains.  :math:`\bar x_0` is the larger of two: the light
-    that stands out of the noise (or 0.45 of the signal, in light so dim that nothing stands out so far), and 0.3 of
-    :math:`G^4 \bar x^2 / G^4 \bar x`, the average brightness of the light around.
+    from which on a pixel counts as lit, and 0.3 of :math:`G^4 \bar x^2 / G^4 \bar x`, the average brightness of the light
+    around.
 
     Parameters
     ----------
     x : (N1, N2) float32
         The image so far.
     objective : Objective
-    noise : float
-        Of the mean frame, standard deviation in photons.
-    signal : float
-        Brightest light of the mean frame above its background, photons.
+    lit : float
+        Photons per camera pixel from which on a pixel counts as lit.
     tuning : ReweightingTuning
 
     Returns
@@ -59,8 +55,8 @@ def darkness(
     for _ in range(tuning.around):
         light, brightness = blur(light), blur(brightness)
     around = brightness / xp.maximum(light, np.finfo(x.dtype).tiny)
-    out_of_noise = min(tuning.lit * noise, tuning.of_signal * signal) / (psi.factor**2 * float(psi.column_sums.max()))
-    return 1 / (1 + (seen / xp.maximum(scalar(tuning.skirt) * around, scalar(out_of_noise))) ** 4)
+    least = lit / (psi.factor**2 * float(psi.column_sums.max()))
+    return 1 / (1 + (seen / xp.maximum(scalar(tuning.skirt) * around, scalar(least))) ** 4)
 
 
 class ReweightedL1:
@@ -72,10 +68,8 @@ class ReweightedL1:
     ----------
     objective : Objective
         The sparsity of its prior is the weight in the dark.
-    noise : float
-        Of the mean frame, standard deviation in photons.
-    signal : float
-        Brightest light of the mean frame above its background, photons.
+    lit : float
+        Photons per camera pixel from which on a pixel counts as lit.
     iterations : int
         Planned iterations.
     tuning : ReweightingTuning
@@ -91,12 +85,11 @@ class ReweightedL1:
     def __init__(
         self,
         objective: Objective,
-        noise: float,
-        signal: float,
+        lit: float,
         iterations: int,
         tuning: ReweightingTuning = DEFAULT.reweighting,
     ) -> None:
-        self.objective, self.noise, self.signal, self.tuning = objective, noise, signal, tuning
+        self.objective, self.lit, self.tuning = objective, lit, tuning
         self.prior = objective.prior if isinstance(objective.prior, SparseEdges) else None
         self.weight = 0.0 if self.prior is None else self.prior.sparsity
         due = self.weight and iterations
@@ -108,5 +101,5 @@ class ReweightedL1:
     def update(self, x: Array) -> None:
         """Set the weights for the image x (N1, N2): all of the penalty where it is dark."""
         if self.prior is not None:
-            weights = darkness(x, self.objective, self.noise, self.signal, self.tuning)
+            weights = darkness(x, self.objective, self.lit, self.tuning)
             self.prior.set_sparsity(weights * weights.dtype.type(self.weight))

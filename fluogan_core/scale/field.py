@@ -15,9 +15,10 @@ from ..calibration.calibrate import Calibration, calibrate
 from ..calibration.camera import Camera
 from ..calibration.noise import noise_from
 from ..calibration.unlit import unlit_pixels
+from ..physics.on_field import on_field
 from ..physics.psi import Psi
 
-__all__ = ["FieldMoments", "Frames", "Known", "calibrate_field", "field_moments", "like", "sample_window"]
+__all__ = ["FieldMoments", "Frames", "Known", "calibrate_field", "field_moments", "sample_window"]
 
 log = logging.getLogger("fluogan_core")
 
@@ -182,13 +183,13 @@ def calibrate_field(
             mean += source.read(range(number, number + 1))[0]
         rows, columns = sample_window(mean / len(some), side)
     sample = source.read(frames, rows, columns)
-    found = calibrate(sample, like(psi, sample.shape[1:]), **given)
+    found = calibrate(sample, on_field(psi, sample.shape[1:]), **given)
     if sample.shape[1:] == tuple(shape):
         return found
     del sample
     log.info("measured on rows %d to %d and columns %d to %d", rows.start, rows.stop, columns.start, columns.stop)
     moments = field_moments(source, frames, found.left_out, budget)
-    whole = like(found.psi, shape, method="convolutions")
+    whole = on_field(found.psi, shape, method="convolutions")
     unlit = unlit_pixels(moments.variance, moments.at_lowest, moments.frames)
     mean, variance = moments.mean - found.camera.offset, moments.variance
     bad = find_bad_pixels(mean, variance, moments.frames, whole, unlit=unlit)
@@ -201,21 +202,4 @@ def calibrate_field(
         bad_pixel_values=values,
         mean=mean,
         remarks=(*found.estimate.notes, found.psf_width.note, *bad.remarks),
-    )
-
-
-def like(psi: Psi, shape: tuple[int, ...], method: str = "auto") -> Psi:
-    """Return the operator for another field, its PSF cut to that if need be."""
-    from ..physics.psf import cut_psf
-
-    rows, columns = shape
-    fine = rows * psi.factor, columns * psi.factor
-    return Psi(
-        cut_psf(psi.psf, fine),
-        (rows, columns),
-        psi.factor,
-        binning=psi.binning,
-        photons_per_emitter=psi.photons_per_emitter,
-        backend=psi.backend,
-        method=method,
     )

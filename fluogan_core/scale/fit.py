@@ -16,6 +16,7 @@ from ..calibration.bad_pixels import fill_pixels
 from ..critics.quadratic import QuadraticCritic
 from ..io.lazy import LazyStack
 from ..objective.fista import Acceleration
+from ..physics.on_field import on_field
 from ..physics.psi import Psi
 from ..solvers.covariance_fit import CovariancePhase
 from ..solvers.flicker import FieldFlicker
@@ -26,7 +27,6 @@ from ..solvers.solver import Solver
 from ..solvers.weights import Weights
 from ..tuning import DEFAULT
 from .core import core_critic, flicker_of_core
-from .field import like
 from .grid import Grid, Tile, slices
 from .plan import Plan
 from .shared import Shared, as_shared, shared_flicker
@@ -228,14 +228,14 @@ def _fit(plan: Plan, source: LazyStack, tile: Tile, window: int, start: np.ndarr
         options = dataclasses.replace(options, seed=zlib.crc32(place.encode()))
     weights = plan.weights if start is None else dataclasses.replace(plan.weights, iterations=plan.warm_steps)
     wanted = plan.wanted is None or bool(plan.wanted[slice(*tile.core[0]), slice(*tile.core[1])].any())
-    problem = _problem(plan, source, tile, window)
+    problem = tile_problem(plan, source, tile, window)
     core = slices(tile.core, tile.outer) if plan.shared is None and tile.core != tile.outer else None
     return fit_field(problem, options, weights, start=start, wanted=wanted, shared=plan.shared, core=core)
 
 
-def _problem(plan: Plan, source: LazyStack, tile: Tile, window: int) -> Problem:
+def tile_problem(plan: Plan, source: LazyStack, tile: Tile, window: int) -> Problem:
     """What a tile's frames pose, with the noise and the bad pixels of the whole field."""
-    psi, (rows, columns), numbers = like(plan.psi, tile.shape), tile.window, plan.frames(window)
+    psi, (rows, columns), numbers = on_field(plan.psi, tile.shape), tile.window, plan.frames(window)
     bad = plan.bad_pixels[rows, columns]
     values = plan.bad_values[rows, columns][bad]
     offset, gain, backend = np.float32(plan.camera.offset), plan.camera.gain, psi.backend

@@ -16,6 +16,7 @@ from ..calibration.calibrate import Calibration, calibrate
 from ..physics.psi import Psi
 from ..solvers.options import SolverOptions
 from ..solvers.problem import Problem
+from ..solvers.unseen_photons import chosen_weights
 from ..solvers.weights import Weights, weights_for
 from .field import Known
 from .fit import fit_field
@@ -124,7 +125,7 @@ def movie(
             calibration = calibrate(stack, psi, **given)
         problem = Problem.of(stack, calibration=dataclasses.replace(calibration, left_out=()))
         if weights is None:
-            weights = weights_for(problem, options)
+            weights = chosen_weights(weights_for(problem, options), problem, options)
         iterations = weights.iterations if start is None else math.ceil(WARM * weights.iterations)
         weights_now = dataclasses.replace(weights, iterations=iterations)
         fitted = fit_field(problem, options, weights_now, start=start, shared=shared)

@@ -56,7 +56,7 @@ class Plan:
         Frames that stand apart.
     grid : Grid
     psi : Psi
-        Of a small field: :func:`fluogan_core.scale.field.like` makes that of a tile.
+        Of a small field: :func:`fluogan_core.physics.on_field.on_field` makes that of a tile.
     camera : Camera
     noise : StackNoise
         Of the whole field and the first window.

@@ -19,13 +19,15 @@ from ..calibration.calibrate import Calibration
 from ..calibration.camera import Camera
 from ..io.files import prepare_directory
 from ..io.lazy import LazyStack
+from ..physics.on_field import on_field
 from ..physics.psi import Psi
 from ..physics.requirements import refuse_own
 from ..solvers.options import SolverOptions
+from ..solvers.unseen_photons import chosen_weights
 from ..solvers.weights import weights_of_field
 from .canvas import create_canvas
-from .field import Known, calibrate_field, like
-from .fit import fit_tile, pieces_that_worked
+from .field import Known, calibrate_field
+from .fit import fit_tile, pieces_that_worked, tile_problem
 from .grid import Grid
 from .movie import WARM
 from .plan import NUMBERS, Plan, load_plan, windows_of
@@ -278,7 +280,7 @@ def _made(
     frames, shape = windows[0][1] - windows[0][0], source.shape[1:]
     size = _size(request["tile"], halo, frames, psi.factor, options, budget)
     grid = Grid(shape, size, halo, blend)
-    small = like(psi, tuple(min(n, core + 2 * halo) for n, core in zip(shape, grid.core_shape)))
+    small = on_field(psi, tuple(min(n, core + 2 * halo) for n, core in zip(shape, grid.core_shape)))
     taken = frames - len([n for n in calibration.left_out if n < frames])
     weights = weights_of_field(small, calibration.noise, calibration.camera, options, frames=taken, shape=shape)
     plan = Plan(
@@ -301,8 +303,12 @@ def _made(
         pixel_size_nm=source.pixel_size_nm if pixel_size_nm is None else pixel_size_nm,
     )
     create_canvas(plan)
+    pilot = _brightest(plan, calibration.mean)
+    problem = tile_problem(plan, source, plan.grid.tiles[pilot], 0)
+    with one_thread():
+        plan = dataclasses.replace(plan, weights=chosen_weights(weights, problem, options))
     if len(options.phases) > 1 and len(grid.tiles) * len(windows) > 1:
-        plan = _decided(plan, source, calibration.mean)
+        plan = _decided(plan, source, pilot)
     plan.save()
     plan = load_plan(folder)
     log.info("%d tiles of %d x %d camera pixels, halo %d", len(grid.tiles), *grid.core_shape, halo)
@@ -326,11 +332,14 @@ def _size(asked: int | None, halo: int, frames: int, factor: int, options: Solve
     return size
 
 
-def _decided(plan: Plan, source: LazyStack, mean: np.ndarray) -> Plan:
-    """Decide on the tile with the most light, in the first window, what all tiles and windows share."""
+def _brightest(plan: Plan, mean: np.ndarray) -> int:
+    """The tile with the most light."""
     dark = float(np.quantile(mean, 0.1))
-    light = [float((mean[slice(*tile.core[0]), slice(*tile.core[1])] - dark).sum()) for tile in plan.grid.tiles]
-    pilot = int(np.argmax(light))
+    return int(np.argmax([float((mean[slice(*t.core[0]), slice(*t.core[1])] - dark).sum()) for t in plan.grid.tiles]))
+
+
+def _decided(plan: Plan, source: LazyStack, pilot: int) -> Plan:
+    """Decide on the tile with the most light, in the first window, what all tiles and windows share."""
     log.info("tile %d, the one with the most light, is fitted first: it decides on the method of all", pilot)
     with one_thread():
         fitted = fit_tile(plan, source, plan.grid.tiles[pilot], 0)

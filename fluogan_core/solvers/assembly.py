@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import numbers
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from ..objective.blur import GaussianKernel
 from ..objective.prior import Prior
 from ..objective.reweighting import ReweightedL1
 from ..objective.terms import Objective
+from ..physics.psi import Psi
 from ..physics.requirements import require
 from ..tuning import DEFAULT, ObjectiveTuning, Tuning
 from .choice import IfBetter, UnlessMixed
@@ -40,7 +42,8 @@ __all__ = ["build_objective", "given_images", "later_phases", "mean_phase"]
 
 
 def build_objective(
-    problem: Problem,
+    psi: Psi,
+    mean: Array,
     weights: Weights,
     prior: Prior | None = None,
     tuning: ObjectiveTuning = DEFAULT.objective,
@@ -52,22 +55,22 @@ def build_objective(
         {} if prior is not None else {"sparsity": weights.sparsity, "total_variation": weights.total_variation}
     )
     objective = Objective(
-        problem.psi,
-        problem.mean,
+        psi,
+        mean,
         fidelity=weights.fidelity,
         smoothness=weights.smoothness,
         order=weights.order,
         prior=prior,
-        background=None if background is None else _given_background(problem, background),
+        background=None if background is None else given_background(psi, mean, background),
         tuning=tuning,
         **of_image,
     )
-    return objective, GaussianKernel(problem.psi, weights.detail)
+    return objective, GaussianKernel(psi, weights.detail)
 
 
-def _given_background(problem: Problem, background: ArrayLike | float) -> Array:
+def given_background(psi: Psi, mean: Array, background: ArrayLike | float) -> Array:
     """A background that is given, checked, on the solver's backend: (M1, M2) float32, photons."""
-    shape, backend = problem.psi.shape, problem.psi.backend
+    shape, backend = psi.shape, psi.backend
     if isinstance(background, numbers.Real):
         background = np.full(shape, real_number(background, "background", low=0), dtype=np.float32)
     host = host_image(background, "background")
@@ -76,7 +79,7 @@ def _given_background(problem: Problem, background: ArrayLike | float) -> Array:
             f"background must be a number of photons or an image of shape {tuple(shape)}, without negative values; got shape "
             f"{host.shape} with minimum {host.min():g} (subtract the camera's offset, divide by its gain, cut at zero)"
         )
-    brightest = float(problem.mean.max())
+    brightest = float(mean.max())
     if float(host.min()) >= brightest:
         raise ValueError(
             f"background is {host.min():g} photons or more everywhere, but the brightest pixel of the mean frame has "
@@ -85,13 +88,10 @@ def _given_background(problem: Problem, background: ArrayLike | float) -> Array:
     return backend.asarray(host, dtype=np.float32)
 
 
-def mean_phase(
-    problem: Problem, objective: Objective, kernel: GaussianKernel, weights: Weights, options: SolverOptions, tuning: Tuning
-) -> MeanPhase:
+def mean_phase(objective: Objective, kernel: GaussianKernel, weights: Weights, tolerance: float, tuning: Tuning) -> MeanPhase:
     """Return the fit of the mean, with the schedule of its l1 weights."""
-    signal = problem.noise.signal / problem.camera.gain
-    schedule = ReweightedL1(objective, problem.noise_of_mean, signal, weights.iterations, tuning.reweighting)
-    return MeanPhase(objective, kernel, planned=weights.iterations, tolerance=options.tolerance, reweighting=schedule)
+    schedule = ReweightedL1(objective, weights.lit, weights.iterations, tuning.reweighting)
+    return MeanPhase(objective, kernel, planned=weights.iterations, tolerance=tolerance, reweighting=schedule)
 
 
 def later_phases(
@@ -103,13 +103,14 @@ def later_phases(
     quadratic_critic: Callable[..., QuadraticCriticLike],
     tuning: Tuning,
     *,
-    weights: Weights | None = None,
+    weights: Weights,
+    weights_given: bool = False,
     prior: Prior | None = None,
     background: ArrayLike | float | None = None,
 ) -> tuple[Phase, ...]:
     """Return the phases that the method asks for after the fit of the mean; none for the mean alone.
 
-    Weights, prior and background are those that the user has given, if any.
+    Prior and background are those that the user has given, if any.
     """
     method = options.method
     if method in ("moments", "likelihood", "auto", "none") and critic is not None:
@@ -131,7 +132,8 @@ def later_phases(
         return (CovariancePhase(problem, objective, options, kernel, **given),)
     if method == "auto":
         rival = functools.partial(
-            _mean_and_covariance, options=options.for_method("moments"), weights=weights, prior=prior, background=background,
+            _mean_and_covariance, options=options.for_method("moments"), weights=weights,
+            weights_given=weights_given, prior=prior, background=background,
             quadratic_critic=quadratic_critic, tuning=tuning,
         )  # fmt: skip
         covariances = CovariancePhase(problem, objective, options, kernel, **given)
@@ -146,18 +148,20 @@ def _mean_and_covariance(
     problem: Problem,
     *,
     options: SolverOptions,
-    weights: Weights | None,
+    weights: Weights,
+    weights_given: bool,
     prior: Prior | None,
     background: ArrayLike | float | None,
     quadratic_critic: Callable[..., QuadraticCriticLike],
     tuning: Tuning,
 ) -> Images:
     """Return what the default method finds."""
-    weights = weights_for(problem, options, tuning.mean_phase) if weights is None else weights
-    objective, kernel = build_objective(problem, weights, prior, tuning.objective, background=background)
-    mean = mean_phase(problem, objective, kernel, weights, options, tuning)
+    if not weights_given:  # of these frames; what unseen photons have chosen stays
+        weights = dataclasses.replace(weights_for(problem, options, tuning), detail=weights.detail, lit=weights.lit)
+    objective, kernel = build_objective(problem.psi, problem.mean, weights, prior, tuning.objective, background=background)
+    mean = mean_phase(objective, kernel, weights, options.tolerance, tuning)
     images: Images | None = None
-    for phase in (mean, *later_phases(problem, objective, kernel, options, None, quadratic_critic, tuning)):
+    for phase in (mean, *later_phases(problem, objective, kernel, options, None, quadratic_critic, tuning, weights=weights)):
         if images is not None:
             phase.start(images, fitted=True)
         while phase.stop is None:

@@ -102,8 +102,8 @@ class MeanPhase:
         self.b = o.best_background(light, free=free, warm=self.warm)
         return taken._replace(change=float(o.psi.backend.xp.linalg.norm(change.ravel())))
 
-    def step(self) -> dict[str, float]:
-        started = time.perf_counter()
+    def advance(self) -> ProxStep:
+        """Take one iteration of the plan: the l1 weights are updated where that is due."""
         taken = self.iterate()
         if not math.isfinite(taken.change):
             raise FloatingPointError(
@@ -114,6 +114,11 @@ class MeanPhase:
         if self.reweighting is not None and self.taken in self.reweighting.updates:
             self.reweighting.update(self.images.x)
             self.acceleration.restart()
+        return taken
+
+    def step(self) -> dict[str, float]:
+        started = time.perf_counter()
+        taken = self.advance()
         residual = self.residual
         record = record_of(
             self.objective.terms(self.acceleration.current[0], self.b, residual),

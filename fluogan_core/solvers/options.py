@@ -39,8 +39,8 @@ class SolverOptions:
         train a network, with this estimator of its gradient (see :func:`fluogan_core.critic_gradient`).  ``"none"`` fits
         the mean alone.
     warm_steps : int, optional
-        FISTA steps on the mean before the critic is switched on.  By default as many as the stack's light deserves, 30 times
-        the signal-to-noise of its mean frame and at most 3000.
+        FISTA steps on the mean before the critic is switched on.  By default 120 times the signal-to-noise of the mean
+        frame, and at most 3000.
     steps : int
         At most so many image steps with the critic; with ``"moments"`` each is 25 accelerated ones, and the phase ends
         where they gain next to nothing; with ``"likelihood"`` each is some sweeps over the emissions of all frames.
@@ -75,7 +75,8 @@ class SolverOptions:
         Finest detail of the image in bright light: the standard deviation of the blur that it is sought through, as a fraction
         of the PSF's (:class:`fluogan_core.objective.blur.GaussianKernel`).
         Where the mean frame's signal-to-noise s is below 200,
-        :math:`\sqrt{200 / s}` times that, and at most the PSF's.
+        :math:`\sqrt{200 / s}` times that, and at most the PSF's, unless unseen photons speak for the finest
+        (:mod:`fluogan_core.solvers.unseen_photons`).
     learning_rate, penalty : float
         Adam's step and the weight of the gradient penalty.
     channels, depth : int

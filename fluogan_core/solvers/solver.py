@@ -26,6 +26,7 @@ from .phase import Callback, Images, Phase, Stop, StopReason
 from .problem import Problem
 from .result import Result
 from .run import run_all
+from .unseen_photons import chosen_weights
 from .weights import Weights, weights_for
 
 if TYPE_CHECKING:
@@ -139,21 +140,51 @@ class Solver:
                 raise TypeError("give a stack with its psi, or a problem that was made of them (Problem.of)")
             problem = Problem.of(stack, psi=psi, camera=camera)
         self.problem, self.options = problem, SolverOptions() if options is None else options
-        self.weights = weights_for(problem, self.options, tuning.mean_phase) if weights is None else weights
         if background is not None and b0 is not None:
             raise TypeError("b0= is a background to start from and background= one that is kept: give one of the two")
-        self.objective, kernel = build_objective(problem, self.weights, prior, tuning.objective, background=background)
-        self.mean_phase = mean_phase(problem, self.objective, kernel, self.weights, self.options, tuning)
-        if x0 is not None or b0 is not None:
-            self.mean_phase.start(given_images(self.mean_phase, x0, b0))
+
+        self._given: SolverArguments = {
+            "critic": critic,
+            "prior": prior,
+            "weights": weights,
+            "x0": x0,
+            "b0": b0,
+            "background": background,
+            "quadratic_critic": quadratic_critic,
+            "tuning": tuning,
+        }
+        self.history, self.seconds, self.steps_saved = History(), 0.0, 0
+        self._build(weights_for(problem, self.options, tuning) if weights is None else weights)
+        # what unseen photons say takes some seconds in dim light: it is asked before the first step, not here
+        self._undecided = weights is None and prior is None
+
+    def _build(self, weights: Weights) -> None:
+        """Make objective and phases with these weights; nothing is done yet."""
+        given, problem, options = self._given, self.problem, self.options
+        tuning = given["tuning"]
+        self.weights = weights
+        self.objective, kernel = build_objective(
+            problem.psi, problem.mean, weights, given["prior"], tuning.objective, background=given["background"]
+        )
+        self.mean_phase = mean_phase(self.objective, kernel, weights, options.tolerance, tuning)
+        if given["x0"] is not None or given["b0"] is not None:
+            self.mean_phase.start(given_images(self.mean_phase, given["x0"], given["b0"]))
         later = later_phases(
-            problem, self.objective, kernel, self.options, critic, quadratic_critic, tuning,
-            weights=weights, prior=prior, background=background,
+            problem, self.objective, kernel, options, given["critic"], given["quadratic_critic"], tuning,
+            weights=weights, weights_given=given["weights"] is not None, prior=given["prior"], background=given["background"],
         )  # fmt: skip
         self.phases: tuple[Phase, ...] = (self.mean_phase, *later)
-        self.history, self.seconds, self.steps_saved = History(), 0.0, 0
         self._number = 0
         self._advance()
+
+    def settle(self) -> None:
+        """Let unseen photons choose the weights, if they are still to be chosen; :meth:`step` does it before the first step."""
+        if self._undecided:
+            given = self._given
+            found = chosen_weights(self.weights, self.problem, self.options, given["background"], given["tuning"])
+            self._undecided = False
+            if found != self.weights:
+                self._build(found)
 
     # -- where it stands --------------------------------------------------------------------------------------------------
 
@@ -215,10 +246,11 @@ class Solver:
         RuntimeError
             If there is nothing left to do.
         """
+        started = time.perf_counter()
+        self.settle()
         phase = self.current
         if phase is None:
             raise RuntimeError("the reconstruction is done; ask for more steps in the options to go on")
-        started = time.perf_counter()
         with np.errstate(all="ignore"):  # whatever the host has set: what is not finite is looked for and named
             record = phase.step()
         record |= {"step": self.steps_done, "phase": self._number, "seconds": time.perf_counter() - started}
@@ -260,6 +292,7 @@ class Solver:
         FileNotFoundError
             If the checkpoint's directory is not there.  What cannot be written later is logged, and costs no step.
         """
+        self.settle()
         run_all(self, callback, progress, None if checkpoint is None else Path(checkpoint), checkpoint_seconds)
         return self.result()
 
@@ -316,6 +349,7 @@ class Solver:
         dict
             Numbers, words and arrays by name, or lists and dicts of them.
         """
+        self.settle()
         return state.state_of(self)
 
     def load_state_dict(self, saved: State) -> None:
@@ -331,6 +365,7 @@ class Solver:
             If the state belongs to another stack, operator, camera, other options or another version of the format; the
             message names what differs.
         """
+        self.settle()
         state.restore(self, saved)
         self._number = 0
         self._advance()

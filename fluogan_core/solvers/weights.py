@@ -10,11 +10,11 @@ from ..calibration.camera import Camera
 from ..calibration.noise import StackNoise
 from ..physics.psf import psf_sigma
 from ..physics.psi import Psi
-from ..tuning import DEFAULT, MeanPhaseTuning
+from ..tuning import DEFAULT, MeanPhaseTuning, ReweightingTuning, Tuning
 from .options import SolverOptions
 from .problem import Problem
 
-__all__ = ["Weights", "detail_for_snr", "iterations_for_snr", "weights_for", "weights_of_field"]
+__all__ = ["Weights", "detail_for_snr", "iterations_for_snr", "lit_from", "weights_for", "weights_of_field"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,8 @@ class Weights:
         p, the order of the background's smoothness.
     detail : float
         Standard deviation of the blur G that the image is sought through, as a fraction of the PSF's.
+    lit : float
+        Photons per camera pixel from which on a pixel counts as lit (:mod:`fluogan_core.objective.reweighting`).
     iterations : int
         Of the fit of the mean.
 
@@ -60,11 +62,12 @@ class Weights:
     smoothness: float
     order: int
     detail: float
+    lit: float
     iterations: int
 
     def __post_init__(self) -> None:
         real_number(self.fidelity, "fidelity", low=0, open_low=True)
-        for name in ("sparsity", "total_variation", "smoothness"):
+        for name in ("sparsity", "total_variation", "smoothness", "lit"):
             real_number(getattr(self, name), name, low=0)
         whole_number(self.order, "order", low=1, high=8)
         real_number(self.detail, "detail", low=0, high=1)
@@ -72,7 +75,7 @@ class Weights:
 
 
 def iterations_for_snr(noise: StackNoise, tuning: MeanPhaseTuning = DEFAULT.mean_phase) -> int:
-    """Return the accelerated iterations that the light of a stack pays for: 30 times the mean frame's signal-to-noise ratio.
+    """Return the accelerated iterations that the light of a stack pays for: 120 times the mean frame's signal-to-noise ratio.
 
     At least 10, at most 3000 (:class:`fluogan_core.tuning.MeanPhaseTuning`).
     """
@@ -88,8 +91,13 @@ def detail_for_snr(detail: float, noise: StackNoise, tuning: MeanPhaseTuning = D
     return min(detail * math.sqrt(max(tuning.bright / max(noise.signal_to_noise, 1e-12), 1.0)), 1.0)
 
 
-def weights_for(problem: Problem, options: SolverOptions, tuning: MeanPhaseTuning = DEFAULT.mean_phase) -> Weights:
-    """Return the weights that the options mean for a stack."""
+def lit_from(noise: float, signal: float, share: float, tuning: ReweightingTuning = DEFAULT.reweighting) -> float:
+    """Return the light from which on a pixel is lit: what stands out of the noise, or this share of the signal if less."""
+    return min(tuning.lit * noise, share * signal)
+
+
+def weights_for(problem: Problem, options: SolverOptions, tuning: Tuning = DEFAULT) -> Weights:
+    """Return the weights that the options mean for a stack, before anything is asked of its unseen photons."""
     return weights_of_field(
         problem.psi, problem.noise, problem.camera, options, frames=len(problem.counts), shape=problem.psi.shape, tuning=tuning
     )
@@ -103,7 +111,7 @@ def weights_of_field(
     *,
     frames: int,
     shape: tuple[int, int],
-    tuning: MeanPhaseTuning = DEFAULT.mean_phase,
+    tuning: Tuning = DEFAULT,
 ) -> Weights:
     """Return the weights that the options mean for a field of this shape and noise.
 
@@ -118,7 +126,7 @@ def weights_of_field(
     frames : int
     shape : (M1, M2)
         The whole field, camera pixels.
-    tuning : MeanPhaseTuning, optional
+    tuning : Tuning, optional
 
     Returns
     -------
@@ -128,15 +136,21 @@ def weights_of_field(
     fidelity = options.fidelity * math.sqrt(frames / (shape[0] * shape[1])) / (noise.variance / gain**2)
     of_mean = noise.of_mean / gain
     # an edge is weighed in units of the brightest light: a prior that does not depend on how bright the sample is
-    edge = float(psi.column_sums.max()) * psf_sigma(psi.psf) * of_mean / max(noise.signal / gain, of_mean)
+    signal = max(noise.signal / gain, 0.0)
+    edge = float(psi.column_sums.max()) * psf_sigma(psi.psf) * of_mean / max(signal, of_mean)
     return Weights(
         fidelity=fidelity,
         sparsity=options.sparsity * fidelity * of_mean * math.sqrt(float(psi.column_energies.max())),
         # what does not average out (unequal pixels, a PSF that is not quite the true one) is there at all frequencies, not
         # only where it is measured, and makes grains of what is flat
-        total_variation=options.total_variation * fidelity * of_mean * edge * min(noise.unexplained, tuning.most_unexplained),
+        total_variation=options.total_variation
+        * fidelity
+        * of_mean
+        * edge
+        * min(noise.unexplained, tuning.mean_phase.most_unexplained),
         smoothness=fidelity * options.smoothness ** (2 * options.smoothness_order),
         order=options.smoothness_order,
-        detail=detail_for_snr(options.detail, noise, tuning),
-        iterations=iterations_for_snr(noise, tuning) if options.warm_steps is None else options.warm_steps,
+        detail=detail_for_snr(options.detail, noise, tuning.mean_phase),
+        lit=lit_from(of_mean, signal, tuning.reweighting.of_signal, tuning.reweighting),
+        iterations=iterations_for_snr(noise, tuning.mean_phase) if options.warm_steps is None else options.warm_steps,
     )

@@ -15,7 +15,6 @@ from fluogan_core.solvers.history import QUANTITIES
 from fluogan_core.solvers.options import SolverOptions
 from fluogan_core.solvers.solver import Solver
 from fluogan_core.solvers.splits import held_out_frames
-from fluogan_core.solvers.weights import weights_for
 from fluogan_core.tuning import DEFAULT
 
 
@@ -162,8 +161,9 @@ def test_weights_of_a_whole_field_are_shared_by_its_parts():
     psi, _, _, stack = simulate(frames=60)
     options = SolverOptions(method="none", warm_steps=300)
     problem = fg.Problem.of(stack, psi=psi, camera=CAMERA)
-    weights = weights_for(problem, options)
-    base = fg.reconstruct(stack, psi=psi, camera=CAMERA, options=options)
+    solver = Solver(problem=problem, options=options)
+    base = solver.run(progress=False)
+    weights = solver.weights
     same = fg.reconstruct(stack, psi=psi, camera=CAMERA, options=options, weights=weights)
     assert same.x.tobytes() == base.x.tobytes()
     heavy = dataclasses.replace(weights, total_variation=30 * weights.total_variation)

@@ -1,0 +1,149 @@
+"""Weights by unseen photons: two halves with independent noise, a choice that flips with the field, and what it chooses."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import fluogan_core as fg
+from fluogan_core.solvers.unseen_photons import brightest_part, chosen_weights, noise_from_values, thinned
+from fluogan_core.solvers.weights import weights_for
+from fluogan_core.tuning import DEFAULT
+
+#: The eight ways in which a camera can hang.
+WAYS = [lambda a, k=k, t=t: np.rot90(a.T if t else a, k) for k in range(4) for t in (False, True)]
+
+
+def problem(x: np.ndarray, light: float, *, frames: int = 100, level: float = 10.0, seed: int = 0) -> fg.Problem:
+    """Frames of x, scaled to this light in the brightest pixel, without flicker; the camera is known."""
+    size = x.shape[0] // 2
+    psi = fg.Psi(fg.gaussian_psf(300, 100, 2), (size, size), 2, backend="numpy")
+    mean = psi.forward(x.astype(np.float32))
+    stack = np.random.default_rng(seed).poisson(mean * (light / mean.max()) + level, (frames, size, size))
+    return fg.Problem.of(stack, psi=psi, camera=fg.Camera())
+
+
+def spots(size: int = 48) -> np.ndarray:
+    x = np.zeros((size, size))
+    x[8::16, 8::16] = 1
+    return x
+
+
+def square(size: int = 48) -> np.ndarray:
+    x = np.zeros((size, size))
+    x[4:-4, 4:-4] = 1
+    return x
+
+
+def chosen(given: fg.Problem) -> tuple[float, float, float, float]:
+    """Detail and light from which a structure is lit: by the light alone, and by unseen photons."""
+    options = fg.SolverOptions(method="none")
+    weights = weights_for(given, options)
+    found = chosen_weights(weights, given, options)
+    return weights.detail, found.detail, weights.lit, found.lit
+
+
+def test_the_noise_is_standard_normal_and_the_same_in_all_directions(rng):
+    image = rng.poisson(4000.0, (96, 128))
+    noise = noise_from_values(image)
+    assert stats.kstest(noise.ravel(), "norm").pvalue > 1e-3
+    # neighbours share what is hashed, but not the outcome
+    for there, here in ((noise[1:], noise[:-1]), (noise[:, 1:], noise[:, :-1])):
+        assert abs(np.corrcoef(there.ravel(), here.ravel())[0, 1]) < 4 / np.sqrt(here.size)
+    assert abs(np.corrcoef(noise.ravel(), image.ravel())[0, 1]) < 4 / np.sqrt(noise.size)
+    for way in WAYS:
+        np.testing.assert_array_equal(noise_from_values(way(image)), way(noise))
+    np.testing.assert_array_equal(noise_from_values(image[3:, 5:])[1:, 1:], noise[4:, 6:])
+
+
+def test_seen_and_unseen_photons_are_independent(rng):
+    truth = np.full((64, 64), 5.0)
+    variance = np.full_like(truth, 0.3)
+    mean = (truth + np.sqrt(variance) * rng.normal(size=truth.shape)).astype(np.float32)
+    tuning = DEFAULT.unseen_photons
+    seen, unseen = thinned(mean, variance, tuning)
+    apart = np.corrcoef((seen - truth).ravel(), (unseen - truth).ravel())[0, 1]
+    assert abs(apart) < 4 / np.sqrt(truth.size)
+    assert (seen - truth).var() == pytest.approx(0.3 * (1 + tuning.noise**2), rel=0.1)
+    assert (unseen - truth).var() == pytest.approx(0.3 * (1 + tuning.noise**-2), rel=0.1)
+
+
+def test_dim_spots_are_sought_through_a_finer_blur_than_their_light_alone_says():
+    wide, found, _, _ = chosen(problem(spots(), light=4.0, level=1.0, frames=400))
+    assert wide > 0.2
+    assert found == pytest.approx(0.09, rel=0.05)
+
+
+def test_light_of_a_wide_structure_is_lit_where_that_predicts_better():
+    given = problem(square(), light=8.0, level=4.0, frames=100)
+    _, _, cautious, found = chosen(given)
+    assert found < 0.75 * cautious
+    truth = 8.0 / given.psi.forward(square().astype(np.float32)).max() * square().sum()
+
+    def light(**weights):
+        kept = dataclasses.replace(weights_for(given, fg.SolverOptions(method="none")), **weights)
+        solver = fg.Solver(problem=given, options=fg.SolverOptions(method="none"), weights=kept)
+        return solver.run(progress=False).x.sum() / truth
+
+    assert abs(light(lit=found) - 1) < abs(light() - 1)
+
+
+def test_frames_without_structure_leave_the_cautious_weights():
+    """Noise speaks for another weight by four standard errors next to never, by two seldom."""
+    changed = 0
+    for seed in range(6):
+        given = problem(spots(32), light=1e-3, frames=20, seed=seed)
+        wide, found, lit, lighter = chosen(given)
+        assert found > 0.5 * wide
+        changed += (found, lighter) != (wide, lit)
+    assert changed <= 2
+
+
+def test_bright_frames_leave_nothing_to_choose(monkeypatch):
+    given = problem(spots(), light=2000.0)
+    options = fg.SolverOptions(method="none")
+    weights = weights_for(given, options)
+    monkeypatch.setattr("fluogan_core.solvers.unseen_photons.build_objective", None)  # nothing is fitted
+    assert chosen_weights(weights, given, options) is weights
+
+
+def test_the_choice_flips_with_the_field():
+    given = problem(spots(32)[:, ::-1] + 0.2 * spots(32).T, light=4.0, level=1.0, frames=800)
+    options = fg.SolverOptions(method="none", warm_steps=400)
+    weights = weights_for(given, options)
+    found = chosen_weights(weights, given, options)
+    assert found != weights
+    for way in WAYS[1:]:
+        turned = dataclasses.replace(given, mean=np.ascontiguousarray(way(given.mean)), bad_pixels=way(given.bad_pixels))
+        other = chosen_weights(weights, turned, options)
+        assert (other.detail, other.lit) == pytest.approx((found.detail, found.lit), rel=1e-3)
+
+
+def test_the_part_that_is_looked_at_holds_the_light():
+    mean = np.ones((80, 100))
+    mean[50:60, 70:80] = 9
+    rows, columns = brightest_part(mean, 32)
+    assert (rows.stop - rows.start, columns.stop - columns.start) == (32, 32)
+    assert rows.start <= 50 < 60 <= rows.stop
+    assert columns.start <= 70 < 80 <= columns.stop
+    assert brightest_part(np.ones((8, 100)), 32)[0] == slice(0, 8)
+
+
+def test_a_solver_asks_before_its_first_step_and_a_resumed_one_agrees(tmp_path):
+    given = problem(spots(32), light=4.0, level=1.0, frames=800)
+    options = fg.SolverOptions(method="none", warm_steps=400)
+    solver = fg.Solver(problem=given, options=options)
+    usual = weights_for(given, options)
+    assert solver.weights == usual
+    solver.step()
+    assert solver.weights.detail < usual.detail
+    solver.save(tmp_path / "state.npz")
+    whole = solver.run(progress=False)
+    resumed = fg.Solver(problem=given, options=options)
+    resumed.load(tmp_path / "state.npz")
+    np.testing.assert_array_equal(resumed.run(progress=False).x, whole.x)
+    # weights of one's own are taken as they are
+    assert fg.Solver(problem=given, options=options, weights=usual).run(progress=False).x.max() < whole.x.max()
