@@ -73,11 +73,11 @@ class LikelihoodPhaseTuning:
         hold nearly all of the information.
     unseen, fewest_unseen : float, int
         Part of the frames that are set aside and choose the weight of edges (with ``method="auto"``, whether the likelihood is
-        kept), and how many these are at least.  A quarter of 500 frames of 3 emissions tells a bar from its grains at one
-        standard error, a half at two.
+        kept), and how many these are at least.  A bar, 500 frames of 3 emissions: the likelihood is better than mean and
+        covariance by 3.5 +- 4 nats as a quarter of the frames sees it, by 10.5 +- 4.3 as a half does.
     clear_gain : float
         With ``method="auto"`` the likelihood is kept where it makes these frames likelier by more than so many standard errors.
-        16 x 16 pixels, 500 frames, seven kinds of recordings: at 2 half of its wins are lost, below 0 nothing is guarded.
+        Of seven recordings of 16 x 16 pixels on which its image was better in all but one (by 0.004), 1 keeps six, 2 four.
     anywhere : float
         Part of the emissions that may be anywhere in the field, for that judgement: a few in the dark do not decide.  No
         record.
