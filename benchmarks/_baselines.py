@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from fluogan_core import Critic
+from fluogan_core.critics.settings import neutral
 
 __all__ = ["TorchBatched", "loop_over_pixels", "pooled_first"]
 
@@ -68,7 +69,8 @@ class TorchBatched:
         sizes = sorted({max(1, n // pixels) for n in (trial_pixels // 16, trial_pixels // 4, trial_pixels)})
         y = torch.randn((sizes[-1], *critic.shape), device=critic.head.weight.device)
         trials = {}
-        with torch.inference_mode():
+        # products of a card are rounded to TF32 unless torch is told not to: what is compared with is not
+        with neutral(y.device), torch.inference_mode():
             for name, scores in variants.items():
                 for size in sizes:
                     trials[name, size] = min([_seconds(scores, y, size) for _ in range(3)][1:])
@@ -85,7 +87,7 @@ class TorchBatched:
         out = torch.empty(count, device=y.device)
         place = torch.as_tensor(pixels, dtype=torch.int64, device=y.device)
         add = torch.full(place.shape, float(step), device=y.device)
-        with torch.inference_mode():
+        with neutral(y.device), torch.inference_mode():
             base = self._scores(y[None])
             for start in range(0, count, self.chunk):
                 stop = min(start + self.chunk, count)
@@ -100,7 +102,7 @@ class TorchBatched:
 def loop_over_pixels(critic: Critic, y: torch.Tensor, pixels: np.ndarray, step: float) -> torch.Tensor:
     """The exact gradient as the earlier public code computed it: one pixel at a time, on the whole batch y, (S, M1, M2)."""
     means = []
-    with torch.no_grad():
+    with neutral(y.device), torch.no_grad():
         base = critic(y)
         for row, column in zip(*np.unravel_index(pixels, critic.shape)):
             perturbed = y.clone()

@@ -25,6 +25,9 @@ from ._cases import FACTOR, line_image, make_psi
 
 __all__ = ["ceilings", "figures", "main"]
 
+#: What a launch alone costs is measured by.
+_NOTHING = 'extern "C" __global__ void nothing(float *x) {}'
+
 #: Calls that are timed together, and how often: the median of the rounds is reported.
 _CALLS, _ROUNDS = 20, 7
 
@@ -45,7 +48,7 @@ def seconds_of(call: Callable[[], Any], backend: Backend, *, quick: bool) -> flo
 
 
 def ceilings(backend: Backend, *, quick: bool) -> dict[str, float]:
-    """Bytes per second of a copy (read and written), operations per second of matrix products, seconds of a launch."""
+    """Bytes per second of a copy, operations per second of matrix products, seconds of a small copy and of a launch."""
     xp = backend.xp
     source = xp.ones(2**14 if quick else 2**26, dtype=np.float32)
     target = xp.empty_like(source)
@@ -57,7 +60,10 @@ def ceilings(backend: Backend, *, quick: bool) -> dict[str, float]:
         taken = seconds_of(lambda a=a, out=product: xp.matmul(a, a, out=out), backend, quick=quick)
         found[f"matmul_{name}_flop_per_s"] = 2.0 * size**3 / taken
     one = xp.zeros(1, dtype=np.float32)
-    found["launch_s"] = seconds_of(lambda: xp.copyto(one, one), backend, quick=quick)
+    found["small_copy_s"] = seconds_of(lambda: xp.copyto(one, one), backend, quick=quick)
+    if backend.cuda is not None:
+        nothing = backend.cuda.compiler(_NOTHING, "nothing.cu", ()).get_function("nothing")
+        found["launch_s"] = seconds_of(lambda: nothing((1,), (32,), (one,)), backend, quick=quick)
     return found
 
 

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-import dataclasses
+import importlib
 import json
 import os
 import subprocess
 import sys
+import time
+import zipfile
 from pathlib import Path
 
+import numpy as np
+import pretend_card
 import pytest
+import torch
 
 import fluogan_core as fg
-from benchmarks import _kernel_figures, gpu_check
+from benchmarks import _goals, _host_costs, _kernel_figures, _smoke, gpu_check
+from benchmarks._baselines import TorchBatched, loop_over_pixels
 from benchmarks.gpu_check import ROOT, Step
-from fluogan_core.backend import arrays as backend
+from fluogan_core.backend import arrays as room
 from fluogan_core.kernels import cuda
 
 
 @pytest.fixture
 def a_card(monkeypatch):
-    monkeypatch.setattr(backend, "why_no_gpu", lambda: None)
+    monkeypatch.setattr(room, "why_no_gpu", lambda: None)
 
 
 def test_without_a_card_nothing_is_done_and_the_reason_is_said(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(backend, "why_no_gpu", lambda: "cupy finds no usable driver: none here")
+    monkeypatch.setattr(room, "why_no_gpu", lambda: "cupy finds no usable driver: none here")
     assert gpu_check.main([str(tmp_path / "results")]) == 2
     assert "nothing was checked: cupy finds no usable driver" in capsys.readouterr().err
     assert not (tmp_path / "results").exists()
@@ -92,18 +98,56 @@ def test_every_step_is_run_within_its_time_and_accounted_for(a_card, monkeypatch
     monkeypatch.setattr(gpu_check, "steps", lambda results: listed)
     # the two steps after the slow one keep 60 s each
     assert gpu_check.main([str(tmp_path / "new" / "results"), "--seconds", "121.2"]) == 1
-    summary = json.loads((tmp_path / "new" / "results" / "summary.json").read_text())
+    results = tmp_path / "new" / "results"
+    assert {path.name for path in results.iterdir()} == {"summary.json", "gpu_check.zip"}
+    summary = json.loads((results / "summary.json").read_text())
     assert [row["outcome"] for row in summary] == ["timed out", "passed", "failed", "left out"]
     assert summary[2]["reason"] == "status 3, see bad.log"
     assert summary[3]["reason"] == "there is no compute-sanitizer here"
-    assert (tmp_path / "new" / "results" / "good.log").read_text() == "fine\n"
-    assert "slow         timed out" in capsys.readouterr().out
+    with zipfile.ZipFile(results / "gpu_check.zip") as packed:
+        assert set(packed.namelist()) == {"summary.json", "slow.log", "good.log", "bad.log"}
+        assert packed.read("good.log") == b"fine\n"
+        assert json.loads(packed.read("summary.json")) == summary
+    assert "slow                 timed out" in capsys.readouterr().out
     assert gpu_check.main([str(tmp_path), "--seconds", "0"]) == 0  # nothing failed, and everything is said to be left out
     assert {row["outcome"] for row in json.loads((tmp_path / "summary.json").read_text())} == {"left out"}
 
 
-#: What a step needs at the least, seconds: a process that imports torch and cupy, and the first compilations.
-LEAST = {"device": 30, "kernels": 30, "differences": 90, "tests": 100, "memcheck": 40, "racecheck": 40}
+def test_a_step_whose_time_is_up_takes_along_what_it_has_started(a_card, monkeypatch, tmp_path):
+    """A profiler runs the program as a child of its own, which would keep the card."""
+    late, ready = tmp_path / "late", tmp_path / "ready"
+    child = f"import time; open({str(ready)!r}, 'w'); time.sleep(4); open({str(late)!r}, 'w')"
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    monkeypatch.setattr(gpu_check, "steps", lambda results: [Step("profiler", (sys.executable, "-c", parent), 3)])
+    assert gpu_check.main([str(tmp_path / "results"), "--seconds", "3"]) == 1
+    assert ready.exists()
+    time.sleep(2.5)
+    assert not late.exists()
+
+
+def test_what_is_known_is_written_after_every_step(a_card, monkeypatch, tmp_path):
+    found = tmp_path / "results"
+    probe = f"import json, zipfile; rows = json.load(open({str(found / 'summary.json')!r})); assert len(rows) == 1, rows; "
+    probe += f"print(zipfile.ZipFile({str(found / 'gpu_check.zip')!r}).namelist())"
+    listed = [Step("first", (sys.executable, "-c", ""), 20), Step("second", (sys.executable, "-c", probe), 20)]
+    monkeypatch.setattr(gpu_check, "steps", lambda results: listed)
+    assert gpu_check.main([str(found)]) == 0
+    with zipfile.ZipFile(found / "gpu_check.zip") as packed:
+        assert packed.read("second.log") == b"['first.log', 'summary.json']\n"
+
+
+def test_what_the_machine_does_not_allow_is_left_out(a_card, monkeypatch, tmp_path):
+    refused = (sys.executable, "-c", "raise SystemExit('==ERROR== ERR_NVGPUCTRPERM - no permission')")
+    listed = [Step("ncu", refused, 20, excuse="ERR_NVGPUCTRPERM"), Step("other", refused, 20)]
+    monkeypatch.setattr(gpu_check, "steps", lambda results: listed)
+    assert gpu_check.main([str(tmp_path)]) == 1
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert [row["outcome"] for row in summary] == ["left out", "failed"]
+
+
+#: What a step needs at the least, seconds: a process that imports torch and cupy, and what it compiles.
+LEAST = {"device": 20, "compile": 30, "smoke": 60, "tests": 75, "memcheck": 35, "goals": 45, "racecheck": 35}
+ORDER = ["device", "compile", "smoke", "tests", "memcheck", "goals", "figures", "ncu_score_changes", "ncu_forward_layer"]
 
 
 def test_every_step_has_its_time_whatever_those_before_it_take(monkeypatch, tmp_path):
@@ -113,7 +157,7 @@ def test_every_step_has_its_time_whatever_those_before_it_take(monkeypatch, tmp_
     assert LEAST.keys() <= {step.name for step in listed}
     for number, step in enumerate(listed):
         allowed = gpu_check.limit_of(listed, number, left)
-        assert allowed >= LEAST.get(step.name, 25), step.name
+        assert allowed >= LEAST.get(step.name, 10), step.name
         left -= allowed
 
 
@@ -124,22 +168,22 @@ def test_time_that_is_left_over_goes_to_the_next_step():
     assert gpu_check.limit_of(listed, 3, 60.0) == 60
 
 
-def test_figures_come_before_what_may_eat_the_time(tmp_path):
+def test_what_others_build_on_comes_first(tmp_path):
     names = [step.name for step in gpu_check.steps(tmp_path)]
-    assert names[:3] == ["device", "kernels", "differences"]
+    assert names == [*ORDER, "host_costs", "racecheck", "differences", "sampling", "psi", "solver"]
 
 
-def test_files_of_an_earlier_run_do_not_count(a_card, monkeypatch, tmp_path):
-    listed = [step for step in gpu_check.steps(tmp_path) if step.writes]
-    assert {path.name for step in listed for path in step.writes} >= {"tests.xml", "kernels.json", "differences.json"}
-    for step in listed:
-        for path in step.writes:
-            path.write_text("<testsuites/>")
-    dies = [dataclasses.replace(step, command=(sys.executable, "-c", "raise SystemExit(1)")) for step in listed]
-    monkeypatch.setattr(gpu_check, "steps", lambda results: dies)
-    assert gpu_check.main([str(tmp_path)]) == 1
-    assert {row["outcome"] for row in json.loads((tmp_path / "summary.json").read_text())} == {"failed"}
-    assert not any(path.exists() for step in listed for path in step.writes)
+def test_commands_name_modules_and_options_that_there_are(tmp_path, capsys):
+    modules = set()
+    for step in gpu_check.steps(tmp_path):
+        if "benchmarks._" not in " ".join(step.command) or step.name in ("memcheck", "racecheck"):
+            continue
+        name, *arguments = step.command[step.command.index("-m") + 1 :]
+        modules.add(name)
+        with pytest.raises(SystemExit) as stopped:  # every argument before it has been understood
+            importlib.import_module(name).main([*arguments, "--help"])
+        assert stopped.value.code == 0, capsys.readouterr().err
+    assert modules >= {"benchmarks._smoke", "benchmarks._goals", "benchmarks._host_costs", "benchmarks._kernel_figures"}
 
 
 PYTEST_REPORT = """<testsuites><testsuite>
@@ -194,3 +238,83 @@ def test_figures_of_the_kernels_are_stated_against_ceilings_of_the_same_run(tmp_
     assert {row["kernel"] for row in found["kernels"]} >= {"emissions", "detect", "draw_photons", "prox_step"}
     assert found["device"]["device"] == fg.get_backend("numpy").device
     assert "matmul_float32_flop_per_s" in capsys.readouterr().out
+    assert "launch_s" not in found["ceilings"]  # there is none on the host
+
+
+def test_a_launch_is_what_an_empty_kernel_costs(pretended_card):
+    with pretend_card.counted() as work:
+        found = _kernel_figures.ceilings(pretended_card, quick=True)
+    assert found["launch_s"] > 0
+    assert work.launches["nothing"] > 0
+
+
+@pytest.mark.parametrize("path", _smoke.PATHS)
+def test_every_path_of_the_smoke_run_works_on_the_pretended_card(pretended_card, path):
+    assert _smoke.tried(path, pretended_card)["failure"] == ""
+
+
+FAILING = """
+import os, sys
+from benchmarks import _smoke
+def raises(backend): raise RuntimeError("an illegal address")
+_smoke.PATHS = {"good": lambda backend: 1.0, "bad": raises, "dies": lambda backend: os._exit(3), "last": lambda backend: 2.0}
+if __name__ == "__main__":
+    sys.exit(_smoke.main())
+"""
+
+
+def test_a_path_that_fails_or_dies_is_written_down_and_the_rest_goes_on(monkeypatch, tmp_path, capsys):
+    (tmp_path / "failing.py").write_text(FAILING)
+    real = subprocess.run
+
+    def run(command, **options):
+        return real([*command[:1], str(tmp_path / "failing.py"), *command[3:]], **options)
+
+    monkeypatch.setattr(_smoke.subprocess, "run", run)
+    monkeypatch.setattr(_smoke, "PATHS", dict.fromkeys(("good", "bad", "dies", "last")))
+    with gpu_check.overlay() as folder:
+        monkeypatch.setenv("PYTHONPATH", gpu_check.environment_of(folder)["PYTHONPATH"])
+        assert _smoke.main([str(tmp_path / "smoke.jsonl")]) == 1
+    rows = [json.loads(line) for line in (tmp_path / "smoke.jsonl").read_text().splitlines()]
+    assert [row["path"] for row in rows] == ["good", "bad", "dies", "last"]
+    assert "an illegal address" in rows[1]["failure"]
+    assert rows[2]["failure"] == "the process ended with status 3"
+    assert [row["failure"] for row in (rows[0], rows[3])] == ["", ""]
+    assert "FAILED" in capsys.readouterr().out
+
+
+def test_goals_are_measured_at_their_sizes(pretended_card):
+    goals = list(_goals.measured(pretended_card, quick=True))
+    assert [goal.name for goal in goals] == list(_goals.NAMES)
+    assert all(goal.milliseconds > 0 for goal in goals)
+    assert all(goal.goal is None or goal.goal > 0 for goal in goals)
+
+
+def test_what_the_host_pays_is_told_by_call(pretended_card):
+    found = _host_costs.host_costs(pretended_card, 3)
+    assert found.keys() >= {"a + b", "a kernel of the library"}
+    assert all(value > 0 for value in found.values())
+    assert "aten::" in _host_costs.epoch(pretended_card, quick=True)
+
+
+def test_the_baseline_of_torch_is_not_rounded():
+    """On a card torch rounds products to TF32 unless it is told not to; the switch of the CPU stands for that of the card."""
+    precisions = []
+
+    class Seen(fg.Critic):
+        def forward(self, y):
+            precisions.append(torch.backends.mkldnn.conv.fp32_precision)
+            return super().forward(y)
+
+    if not hasattr(torch.backends, "fp32_precision"):
+        pytest.skip("this torch has the old switches, which say nothing of the CPU")
+    switch, before = torch.backends.mkldnn.conv, torch.backends.mkldnn.conv.fp32_precision
+    switch.fp32_precision = "bf16"
+    try:
+        critic, y = Seen((8, 8), channels=2, depth=2), torch.ones((8, 8))
+        TorchBatched(critic, trial_pixels=0).single(y, np.arange(3), 1.0)
+        loop_over_pixels(critic, y[None], np.arange(2), 1.0)
+    finally:
+        switch.fp32_precision = before
+    assert precisions
+    assert set(precisions) == {"ieee"}
