@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import collections
+import functools
+import importlib.util
 import re
+import shutil
 import struct
+import subprocess
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from fluogan_core.kernels.cuda import source
 
-__all__ = ["ARCHITECTURES", "THREADS", "Resources", "resources", "why_no_nvrtc"]
+__all__ = [
+    "ARCHITECTURES",
+    "THREADS",
+    "Resources",
+    "intermediate_code",
+    "machine_code",
+    "resources",
+    "why_no_disassembler",
+    "why_no_nvrtc",
+]
 
 #: A100 and H100/H200, with the shared memory of a multiprocessor in bytes.
 ARCHITECTURES = {"sm_80": 164 * 1024, "sm_90": 228 * 1024}
@@ -26,6 +42,8 @@ _INSTRUCTION = 16
 #: What CuPy adds to the options of a ``RawModule`` and what changes machine code.
 _AS_CUPY = ("-ftz=true", "--device-as-default-execution-space")
 
+_SECTION = re.compile(r"\.text\.(\w+):")
+_OPCODE = re.compile(r"\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z0-9]+)")
 _ENTRY = re.compile(r"Compiling entry function '(\w+)'")
 _SPILLS = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
 _USED = re.compile(r"Used (\d+) registers")
@@ -109,17 +127,65 @@ def resources(name: str, macros: Mapping[str, Any], architecture: str) -> dict[s
     return found
 
 
+def _disassembler() -> str | None:
+    """NVIDIA's disassembler: that of the wheel nvidia-cuda-nvdisasm, or one on the path."""
+    found = importlib.util.find_spec("nvidia")
+    for folder in [] if found is None else found.submodule_search_locations or []:
+        for program in sorted(Path(folder).glob("*/bin/nvdisasm")):
+            return str(program)
+    return shutil.which("nvdisasm")
+
+
+def why_no_disassembler() -> str | None:
+    """Say why machine code cannot be read here, or None if it can."""
+    return None if _disassembler() else "there is no nvdisasm here; pip install 'fluogan-core[cuda-check]'"
+
+
+def intermediate_code(name: str, macros: Mapping[str, Any], architecture: str) -> str:
+    """Return the PTX of ``kernels/cuda/name.cu``: what NVRTC hands to its assembler."""
+    return _compiled(name, macros, architecture.replace("sm", "compute"), "getPTX")[0].decode()
+
+
+def machine_code(name: str, macros: Mapping[str, Any], architecture: str) -> dict[str, collections.Counter[str]]:
+    """Return how often each instruction stands in the machine code of each kernel of ``kernels/cuda/name.cu``.
+
+    Without their suffixes, of which ``LDG.E.64`` has two; each is counted once, however often it runs.
+    """
+    cubin, _ = _compiled(name, macros, architecture, "getCUBIN")
+    program = _disassembler()
+    if program is None:
+        raise RuntimeError(str(why_no_disassembler()))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "code.cubin"
+        path.write_bytes(cubin + b"\0")  # CuPy takes the last byte for the end of a text
+        listing = subprocess.run([program, "-c", str(path)], check=True, capture_output=True, text=True).stdout
+    found: dict[str, collections.Counter[str]] = {}
+    kernel = ""
+    for line in listing.splitlines():
+        if section := _SECTION.match(line):
+            kernel = section[1]
+            found[kernel] = collections.Counter()
+        elif kernel and (instruction := _OPCODE.match(line)):
+            found[kernel][instruction[1]] += 1
+    return found
+
+
 def _compiled(name: str, macros: Mapping[str, Any], architecture: str, result: str) -> tuple[bytes, str]:
     """Compile a source; return what ``nvrtc.result`` gives, and the log."""
+    options = (*source.options(name, macros), *_AS_CUPY, f"-arch={architecture}", "--ptxas-options=-v")
+    return _compiled_text(source.join(name), f"{name}.cu", options, result)
+
+
+@functools.cache
+def _compiled_text(text: str, name: str, options: tuple[str, ...], result: str) -> tuple[bytes, str]:
     from cupy.cuda import nvrtc
 
-    program = nvrtc.createProgram(source.join(name), f"{name}.cu", (), ())
+    program = nvrtc.createProgram(text, name, (), ())
     try:
-        options = (*source.options(name, macros), *_AS_CUPY, f"-arch={architecture}", "--ptxas-options=-v")
         try:
             nvrtc.compileProgram(program, options)
         except nvrtc.NVRTCError:
-            raise RuntimeError(f"{name}.cu for {architecture}:\n{nvrtc.getProgramLog(program)}") from None
+            raise RuntimeError(f"{name}, {options[-2]}:\n{nvrtc.getProgramLog(program)}") from None
         return getattr(nvrtc, result)(program), nvrtc.getProgramLog(program)
     finally:
         nvrtc.destroyProgram(program)

@@ -15,6 +15,7 @@
 // Oracle      fluogan_core.objective.terms.Objective.background_step in array code, to 1e-5 of the largest number.
 constexpr int THREADS = 512;
 constexpr int LANES = 32;
+constexpr int POLYNOMIALS = 8;
 
 // Add over the block; every thread has the result.
 __device__ float sum_of_block(float mine, float *room) {
@@ -47,15 +48,19 @@ __device__ void filter(float *image, float *other, float *room, int rows, int co
         image[at] = sum;
     }
     // a thread's own numbers of the spectrum: no barrier
-    float parts[8];
-    for (int p = 0; p < polynomials; ++p) {
+    float parts[POLYNOMIALS];
+#pragma unroll
+    for (int p = 0; p < POLYNOMIALS; ++p) {
+        if (p >= polynomials) break;
         float sum = 0.0f;
         for (int at = threadIdx.x; at < size; at += THREADS) sum += seen[p * size + at] * image[at];
         parts[p] = sum_of_block(sum, room);
     }
     for (int at = threadIdx.x; at < size; at += THREADS) {
         float sum = image[at] * gains[at];
-        for (int p = 0; p < polynomials; ++p) sum += parts[p] * added[p * size + at];
+#pragma unroll
+        for (int p = 0; p < POLYNOMIALS; ++p)
+            if (p < polynomials) sum += parts[p] * added[p * size + at];
         image[at] = sum;
     }
     __syncthreads();

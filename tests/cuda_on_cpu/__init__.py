@@ -3,7 +3,8 @@
 A launch is refused or stopped with a message where a card would answer with wrong numbers, an error or silence: a barrier that
 not all threads reach, a deadlock, a shuffle from a lane outside the mask, a write past dynamic shared memory, a wrong dtype or
 number of arguments, too large a block.  Shared memory starts as NaN.  A missing barrier makes results depend on the order in
-which threads run, of which there are three.  Products and sums are fused where a card fuses them.  A build with sanitizers adds
+which threads run, of which there are three.  Products and sums are fused where a card fuses them, and numbers below 1e-38 are
+flushed to zero.  A build with sanitizers adds
 out-of-bounds accesses, by file and line.
 """
 

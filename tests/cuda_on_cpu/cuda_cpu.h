@@ -1,8 +1,9 @@
 // The CUDA C++ that this project's kernels use, for a host compiler: put in front of an unchanged .cu.
 //
 // Threads, barriers and warp operations are those of scheduler.h.  One block runs at a time on one host thread, so atomics are
-// plain operations.  What a card does differently and this does not show: fused multiply-adds, float32 results below 1e-38
-// (flushed to zero there), the last place of exp, log and their like, and the memory model beyond barriers.
+// plain operations.  Products and sums are fused where a card's compiler fuses them, and numbers below 1e-38 are flushed to zero.
+// What a card does differently and this does not show: the last place of exp, log and their like, and the memory model beyond
+// barriers.
 #pragma once
 #include <cmath>
 #include <cstdint>

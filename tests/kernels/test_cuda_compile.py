@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from cuda_on_cpu import kernel_names
 from kernel_sets import COMPILED, missing
 
-from benchmarks._cuda_resources import ARCHITECTURES, Resources, resources, why_no_nvrtc
+from benchmarks._cuda_resources import (
+    ARCHITECTURES,
+    Resources,
+    intermediate_code,
+    machine_code,
+    resources,
+    why_no_disassembler,
+    why_no_nvrtc,
+)
 from fluogan_core.kernels import cuda
 from fluogan_core.kernels.cuda import source
 
@@ -73,6 +83,38 @@ def test_kernels_compile_without_spills_and_within_their_ceilings(name, macros, 
         assert taken.instructions > 10
         assert taken.shared <= shared, f"{kernel} takes {taken.shared} bytes of shared memory, {shared} are allowed"
         COMPILED.add((name, kernel, architecture, *macros.values()))
+
+
+#: A product and a sum of one operation, and products and sums that the assembler may still make one of.
+FUSED = re.compile(r"\b(?:fma\.rn(?:\.ftz)?\.f32|(?:mul|add|sub)(?:\.ftz)?\.f(?:32|64))\b")
+#: Library functions whose code is made of such operations: written out by NVIDIA, the same whatever -fmad says.
+WRITTEN_OUT = re.compile(r"fma\.rn\.f64")
+
+
+@pytest.mark.parametrize(("name", "macros"), [case for case in cuda.programs() if case[0] in source.UNFUSED])
+def test_what_is_compared_bit_for_bit_has_no_fused_product(name, macros):
+    code = intermediate_code(name, macros, "sm_90")
+    assert not FUSED.findall(code)
+    if name in ("prox_step", "total_variation"):  # no exponential, logarithm or cosine
+        assert not WRITTEN_OUT.findall(code)
+
+
+def test_a_fused_product_would_be_seen(monkeypatch):
+    monkeypatch.setattr(source, "UNFUSED", source.UNFUSED - {"total_variation"})
+    assert FUSED.findall(intermediate_code("total_variation", {"REAL": "float"}, "sm_90"))
+
+
+@pytest.mark.parametrize(("name", "macros", "architecture"), CASES)
+def test_loads_and_stores_name_their_memory(name, macros, architecture):
+    """Generic ones look up at run time which memory an address is of; local ones are registers that did not fit."""
+    if reason := why_no_disassembler():
+        missing(reason)
+    for kernel, code in machine_code(name, macros, architecture).items():
+        assert code["EXIT"] >= 1  # it has been read
+        assert code["LDG"] + code["STG"] >= 1
+        assert not {name: code[name] for name in ("LD", "ST", "LDL", "STL") if code[name]}, kernel
+        if kernel == "prox_step":  # no division and no root, which are made of fused products
+            assert not code["FFMA"]
 
 
 def test_the_compiler_names_file_and_line(monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -203,6 +204,31 @@ def test_products_and_sums_are_fused_where_a_cards_compiler_fuses_them(options, 
     x, out = np.float32([1 + 2**-12 + 2**-20]), np.full(1, np.nan, np.float32)
     cuda_on_cpu.device().compiler(FUSED, "fused.cu", options).get_function("residual")((1,), (1,), (x, x * x, out))
     assert (out[0] == 0) == rounded_twice
+
+
+SMALL = r"""
+extern "C" __global__ void products(const float *x, const float *y, float *out) {
+    out[threadIdx.x] = x[threadIdx.x] * y[threadIdx.x];
+    __syncthreads();
+    out[64 + threadIdx.x] = x[threadIdx.x] * y[threadIdx.x];
+}
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="only this processor is told to")
+@pytest.mark.parametrize("options", [(), ("-fmad=false",)])
+def test_what_is_not_normal_is_flushed_to_zero_and_only_in_kernels(module, options):
+    """A product below 1e-38 is 0 on a card, and a factor below counts as 0: also behind a barrier, in every order."""
+    kernel = cuda_on_cpu.device(module.order).compiler(SMALL, "small.cu", options).get_function("products")
+    x, y = np.full(64, 1e-20, np.float32), np.full(64, 1e-20, np.float32)
+    x[1], y[1] = 1e-40, 1e30
+    x[2], y[2] = 1e-18, 1e-18
+    for _ in range(2):  # threads of a second launch have run before
+        out = np.full(128, np.nan, np.float32)
+        kernel((1,), (64,), (x, y, out))
+        assert out[[0, 1, 64, 65]].tolist() == [0, 0, 0, 0]
+        assert (out[[2, 66]] == np.float32(1e-18) * np.float32(1e-18)).all()
+    assert np.float32(1e-20) * np.float32(1e-20) > 0  # the host computes as before
 
 
 def test_the_sanitizers_are_given_every_build():
