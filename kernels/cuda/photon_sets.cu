@@ -13,19 +13,18 @@
 //   counts (groups, classes + 1) uint64, raised: sets of each class
 //   faults (3,) uint64, raised: starts that fall or leave the pixels, frames that do not exist, sets with pixels that do not
 
-extern "C" __global__ void __launch_bounds__(256) sort_keys(
-    const long long *__restrict__ frame, const long long *__restrict__ starts, const int *__restrict__ pixels, long long sets,
-    long long photons, int frames, int rows, int columns, int frames_per_group, const int *__restrict__ sides, int classes,
-    long long *__restrict__ keys, unsigned long long *__restrict__ counts, unsigned long long *__restrict__ faults)
+// Write the key of one set; return the number of its counter, -1 for a set that is faulty.
+__device__ long long sorted(const long long *__restrict__ frame, const long long *__restrict__ starts, const int *__restrict__ pixels,
+                            long long set, long long sets, long long photons, int frames, int rows, int columns,
+                            int frames_per_group, const int *__restrict__ sides, int classes, long long *__restrict__ keys,
+                            unsigned long long *__restrict__ faults)
 {
-    const long long set = (long long)blockIdx.x * blockDim.x + threadIdx.x;
-    if (set >= sets) return;
     const long long start = starts[set], stop = starts[set + 1], owner = frame[set];
     const bool misplaced = start < 0 || stop < start || stop > photons || (set == 0 && start != 0) ||
                            (set == sets - 1 && stop != photons);
     if (misplaced) atomicAdd(faults, 1ull);
     if (owner < 0 || owner >= frames) atomicAdd(faults + 1, 1ull);
-    if (misplaced || owner < 0 || owner >= frames) return;
+    if (misplaced || owner < 0 || owner >= frames) return -1;
     int top = rows, left = columns, bottom = -1, right = -1;
     bool outside = false;
     for (long long i = start; i < stop; ++i) {
@@ -38,7 +37,7 @@ extern "C" __global__ void __launch_bounds__(256) sort_keys(
     }
     if (outside) {
         atomicAdd(faults + 2, 1ull);
-        return;
+        return -1;
     }
     const int side = max(bottom - top, right - left) + 1;
     int kind = stop > start;
@@ -46,5 +45,19 @@ extern "C" __global__ void __launch_bounds__(256) sort_keys(
     const long long group = owner / frames_per_group;
     keys[set] = ((group * (classes + 1) + kind) * frames_per_group + owner % frames_per_group) * rows * columns +
                 (stop > start ? pixels[start] : 0);
-    atomicAdd(counts + group * (classes + 1) + kind, 1ull);
+    return group * (classes + 1) + kind;
+}
+
+extern "C" __global__ void __launch_bounds__(256) sort_keys(
+    const long long *__restrict__ frame, const long long *__restrict__ starts, const int *__restrict__ pixels, long long sets,
+    long long photons, int frames, int rows, int columns, int frames_per_group, const int *__restrict__ sides, int classes,
+    long long *__restrict__ keys, unsigned long long *__restrict__ counts, unsigned long long *__restrict__ faults)
+{
+    const long long set = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    long long place = -1;  // of the counter that this set belongs to
+    if (set < sets)
+        place = sorted(frame, starts, pixels, set, sets, photons, frames, rows, columns, frames_per_group, sides, classes, keys, faults);
+    // all threads of the warp are here; one adds for those of its counter: they are few, and millions of sets would queue for them
+    const unsigned alike = __match_any_sync(0xffffffffu, place);
+    if (place >= 0 && (int)threadIdx.x % 32 == __ffs((int)alike) - 1) atomicAdd(counts + place, (unsigned long long)__popc(alike));
 }

@@ -6,14 +6,18 @@
 #define TINY 1e-37f     // a normal number above the square of every number whose square is not
 
 // Change of one pre-activation: the warp's lanes share the input channels.  `filter` is its channel's (k, k, inputs).
+// Of the taps only the rectangle that lies in the box is read.  In a row of it cells and taps follow one another in memory, so
+// that the row is one product of two lines.
 __device__ float change_at(const float *below, const Box &box, int inputs, const float *filter, int row, int column, int lane)
 {
+    const int up = row - HALF - box.top, left = column - HALF - box.left;  // of the first tap in the box
+    const int first = max(-left, 0), most = (min(box.columns - left, KERNEL_SIZE) - first) * inputs;
     float sum = 0.0f;
-    for (int tap = 0; tap < TAPS; ++tap) {
-        const int r = row + tap / KERNEL_SIZE - HALF - box.top, c = column + tap % KERNEL_SIZE - HALF - box.left;
-        if (r < 0 || r >= box.rows || c < 0 || c >= box.columns) continue;
-        const float *cell = below + (r * box.columns + c) * inputs;
-        for (int i = lane; i < inputs; i += WARP) sum += cell[i] * __ldg(filter + tap * inputs + i);
+    for (int tap = max(-up, 0); tap < KERNEL_SIZE && up + tap < box.rows; ++tap) {
+        const float *cells = below + ((up + tap) * box.columns + left + first) * inputs;
+        const float *taps = filter + (tap * KERNEL_SIZE + first) * inputs;
+#pragma unroll 2  // more takes registers that the kernel does not have
+        for (int i = lane; i < most; i += WARP) sum += cells[i] * __ldg(taps + i);
     }
     return warp_sum(sum);
 }
@@ -34,16 +38,16 @@ __device__ void norms_of(const float *below, const Box &box, int inputs, float *
     __syncwarp();
 }
 
-// So many suspects among 32 channels of a box of cells cost as much as these channels done in full, by a count of reads: a tile
-// takes TAPS weights and TILE * TILE / 4 inputs per channel below; a suspect, on average one and a half positions with a third of
-// their window changed, each two reads of weights and two of changes per 32 channels of a cell, and ten steps to add up over the
-// lanes.
+// So many suspects among 32 channels of a box of cells cost as much as these channels done in full, by a count of instructions in
+// the machine code for sm_90.  A tile takes TAPS weights, TAPS * TILE * TILE multiply-adds and some eight more per channel below.
+// A suspect is on average one and a half positions with a third of their window in the box, each of them 46 instructions, 35 for
+// each row of taps and 7 for each tap and 32 channels of a cell, and some 60 of its own.
 __device__ __forceinline__ int suspects_worth(const Box &box, const Layer &layer)
 {
     const int tiles = ((box.rows + TILE - 1) / TILE) * ((box.columns + TILE - 1) / TILE);
-    const int full = tiles * layer.inputs_used * (TAPS + TILE * TILE / 4);
-    const int window = min(box.rows, KERNEL_SIZE) * min(box.columns, KERNEL_SIZE);
-    return full / (2 * window * layer.inputs / WARP + 15);
+    const int full = tiles * layer.inputs_used * (TAPS * (TILE * TILE + 1) + 8);
+    const int rows = min(box.rows, KERNEL_SIZE), window = rows * min(box.columns, KERNEL_SIZE);
+    return full / (130 + 32 * rows + 7 * window * layer.inputs / (2 * WARP));
 }
 
 // The last layer's <G, kink> for 32 channels, each lane its own, evaluated at suspects alone; false if they are too many.

@@ -98,12 +98,16 @@ def test_every_array_function_that_the_library_calls_exists_in_cupy():
 class Recorder:
     """CUDA streams that write down what they are asked to do."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, newer: bool) -> None:
         self.log: list[str] = []
-        self.current = self.ExternalStream(1)
+        self.current = self.stream(1)
+        if newer:
+            self.Stream = types.SimpleNamespace(from_external=lambda foreign: self.stream(*foreign.__cuda_stream__()[1:]))
+        else:
+            self.Stream, self.ExternalStream = types.SimpleNamespace(), lambda pointer, device: self.stream(pointer)
         self.runtime = types.SimpleNamespace(getDevice=lambda: 0, memGetInfo=lambda: (2**20, 2**30))
 
-    def ExternalStream(self, pointer, device=0):
+    def stream(self, pointer):
         cuda = self
 
         class Stream:
@@ -135,9 +139,9 @@ class Recorder:
         self.malloc = malloc
 
 
-@pytest.fixture
-def recorded():
-    cuda = Recorder()
+@pytest.fixture(params=[False, True], ids=["cupy-13", "cupy-14"])
+def recorded(request):
+    cuda = Recorder(newer=request.param)
     return cuda, room.Backend("cupy", "cuda:0", types.SimpleNamespace(cuda=cuda), None, None, None)
 
 
@@ -155,6 +159,12 @@ def test_a_borrowed_stream_is_ordered_behind_work_that_failed(recorded):
     with pytest.raises(KeyError), backend.on_stream(7):
         raise KeyError
     assert cuda.log[-1] == "1 waits for event of 7"
+
+
+def test_this_cupy_takes_a_borrowed_stream_without_a_warning(recwarn):
+    cupy = pytest.importorskip("cupy")
+    assert room._borrowed(cupy.cuda, 7, 0).ptr == 7
+    assert not recwarn.list
 
 
 def test_the_current_stream_needs_no_order(recorded):
