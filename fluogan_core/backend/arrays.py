@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .cards import cuda_device, why_no_gpu
+from .cards import borrowed_stream, cuda_device, why_no_gpu
 from .checks import one_of, refuse_masked
 from .memory import CEILING, default_memory_budget, stated_budget
 from .once import once
@@ -208,7 +208,7 @@ class Backend:
         if outer.ptr == pointer:
             yield
             return
-        inner = _borrowed(cuda, pointer, int(self.device.split(":")[1]))
+        inner = borrowed_stream(cuda, pointer, int(self.device.split(":")[1]))
         inner.wait_event(outer.record())
         try:
             with inner:
@@ -253,23 +253,6 @@ class Backend:
         if self.name == "cupy" and stated_budget() is None:
             return min(CEILING, int(self.xp.cuda.runtime.memGetInfo()[0]) // 4)
         return default_memory_budget()
-
-
-class _Foreign:
-    """A stream of another library, by the protocol of CUDA streams."""
-
-    def __init__(self, pointer: int) -> None:
-        self.pointer = pointer
-
-    def __cuda_stream__(self) -> tuple[int, int]:
-        return 0, self.pointer
-
-
-def _borrowed(cuda: Any, pointer: int, device: int) -> Any:
-    """Another library's stream as one of CuPy, which from version 14 on calls its former class deprecated."""
-    if hasattr(cuda.Stream, "from_external"):
-        return cuda.Stream.from_external(_Foreign(pointer))
-    return cuda.ExternalStream(pointer, device)
 
 
 @once

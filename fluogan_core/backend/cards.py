@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ..kernels.cuda.device import Device
 
-__all__ = ["cuda_device", "why_no_gpu"]
+__all__ = ["borrowed_stream", "cuda_device", "why_no_gpu"]
 
 
 def why_no_gpu() -> str | None:
@@ -48,3 +48,20 @@ def cuda_device(cupy: Any, number: int) -> Device:
         shared_memory_per_block=attributes["MaxSharedMemoryPerBlockOptin"],
         shared_memory_per_multiprocessor=attributes["MaxSharedMemoryPerMultiprocessor"],
     )
+
+
+class _Foreign:
+    """A stream of another library, by the protocol of CUDA streams."""
+
+    def __init__(self, pointer: int) -> None:
+        self.pointer = pointer
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        return 0, self.pointer
+
+
+def borrowed_stream(cuda: Any, pointer: int, device: int) -> Any:
+    """Another library's stream as one of CuPy, which from version 14 on calls its former class deprecated."""
+    if hasattr(cuda.Stream, "from_external"):
+        return cuda.Stream.from_external(_Foreign(pointer))
+    return cuda.ExternalStream(pointer, device)

@@ -163,7 +163,7 @@ def test_a_borrowed_stream_is_ordered_behind_work_that_failed(recorded):
 
 def test_this_cupy_takes_a_borrowed_stream_without_a_warning(recwarn):
     cupy = pytest.importorskip("cupy")
-    assert room._borrowed(cupy.cuda, 7, 0).ptr == 7
+    assert room.borrowed_stream(cupy.cuda, 7, 0).ptr == 7
     assert not recwarn.list
 
 
