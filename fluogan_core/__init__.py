@@ -56,6 +56,8 @@ _EXPORTS = {
     "CameraEstimate": "calibration.camera",
     "estimate_camera": "calibration.camera",
     "corrected_counts": "calibration.pixel_maps",
+    "Bleaching": "calibration.bleaching",
+    "estimate_bleaching": "calibration.bleaching",
     "Drift": "calibration.drift",
     "estimate_drift": "calibration.drift",
     "follow_drift": "calibration.follow_drift",
@@ -120,6 +122,8 @@ if TYPE_CHECKING:
     from .backend.arrays import Backend as Backend
     from .backend.arrays import backend_of as backend_of
     from .backend.arrays import get_backend as get_backend
+    from .calibration.bleaching import Bleaching as Bleaching
+    from .calibration.bleaching import estimate_bleaching as estimate_bleaching
     from .calibration.calibrate import Calibration as Calibration
     from .calibration.calibrate import calibrate as calibrate
     from .calibration.camera import Camera as Camera

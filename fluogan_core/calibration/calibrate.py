@@ -14,6 +14,7 @@ from ..stack import StackLike
 from ..tuning import DEFAULT
 from ..tuning.calibration import CalibrationTuning
 from .bad_pixels import find_bad_pixels
+from .bleaching import Bleaching
 from .camera import Camera, CameraEstimate, camera_from, checked_values, contradictions, displacements
 from .noise import StackNoise, noise_from, temporal_moments
 from .psf_width import PSFWidth, width_from
@@ -48,6 +49,8 @@ class Calibration:
         Mean frame, counts above the offset; bad pixels have their predicted values.
     left_out : tuple of int
         Numbers of the frames that stand apart (dark, bright, saturated, repeated): neither measured nor fitted.
+    bleaching : Bleaching
+        Light of the frames over time, and the falling curve through it.
     remarks : tuple of str
         What to know of the stack, one sentence or two each: on the camera, then the PSF width, then bad pixels.
     """
@@ -62,6 +65,7 @@ class Calibration:
     mean: np.ndarray
     remarks: tuple[str, ...]
     left_out: tuple[int, ...] = ()
+    bleaching: Bleaching | None = None
 
 
 def calibrate(
@@ -135,7 +139,8 @@ def calibrate(
     psi = psi.scaled(width.width)
     if len(given) == 4:
         contradicted, displaced = contradictions(statistics, psi, given, tuning), displacements(statistics, psi, tuning)
-        estimate = replace(_all_given(**given), notes=(*statistics.notes, *contradicted, *displaced))
+        bleaches = [statistics.bleaching.note] if statistics.bleaching.clear else []
+        estimate = replace(_all_given(**given), notes=(*statistics.notes, *bleaches, *contradicted, *displaced))
     else:
         estimate = camera_from(statistics, psi, given, tuning)
     psi = _as_bright(psi, estimate.photons_per_emitter)
@@ -159,6 +164,7 @@ def calibrate(
         mean=mean,
         remarks=(*estimate.notes, width.note, *narrow_psf_notes(psi), *bad.remarks, *unequal_pixel_notes(noise)),
         left_out=statistics.left_out,
+        bleaching=statistics.bleaching,
     )
 
 

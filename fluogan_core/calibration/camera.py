@@ -247,8 +247,16 @@ def camera_from(
     if remark and "photons_per_emitter" not in given:
         notes.append(remark)
     notes += camera_notes(
-        moments, (found.slopes[2][0], found_gain, found.slopes[0][0]), float(error[0]), found_offset, given, t
+        moments,
+        (found.slopes[2][0], found_gain, found.slopes[0][0]),
+        float(error[0]),
+        found_offset,
+        given,
+        t,
+        bleaches=statistics.bleaching.clear,
     )
+    if statistics.bleaching.clear:
+        notes.append(statistics.bleaching.note)
     notes += flicker_notes(flicker, table[0, 4:], error[4:], t) if flicker else neighbour_notes(moments, t)
     notes += [*contradictions(statistics, psi, given, tuning), *displacements(statistics, psi, tuning)]
     for name in given:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..backend.arrays import default_memory_budget
+from ..backend.arrays import default_memory_budget, get_backend
+from ..physics.bleaching import bleaching_curves, orthonormal_trend
 from ..tuning import DEFAULT
 from ..tuning.calibration import LivePixelTuning
 from .plain import plain
@@ -44,10 +45,17 @@ def _mean_product(a: np.ndarray, b: np.ndarray, degrees: int) -> np.ndarray:
 
 
 def pixel_moments(stack: np.ndarray, shifts: list[Shift]) -> PixelMoments:
-    """Compute the moments in bands of rows that fit the memory budget."""
+    """Compute the moments in bands of rows that fit the memory budget.
+
+    Covariances of the whole stack are those about a slow trend of each pixel.  Where the light clearly bleaches, each pixel's
+    share in the curve by which it falls belongs to that trend, and is subtracted before consecutive frames are, too.
+    """
     frames, rows, columns = stack.shape
     degree = 0 if frames < 10 else 1 if frames < 30 else 2
-    trend = np.linalg.qr(np.polynomial.legendre.legvander(np.linspace(-1, 1, frames), degree))[0].astype(np.float32)
+    slow = np.linalg.qr(np.polynomial.legendre.legvander(np.linspace(-1, 1, frames), degree))[0]
+    curves = bleaching_curves(stack, get_backend("numpy"))
+    bleaching = orthonormal_trend(curves - curves.mean(axis=0)).astype(np.float32)
+    trend = np.column_stack([slow, orthonormal_trend(curves, slow)]).astype(np.float32)
     reach = max((down for down, _ in shifts), default=0)
     band = max(1, default_memory_budget() // (16 * frames * columns) - reach)
 
@@ -61,10 +69,11 @@ def pixel_moments(stack: np.ndarray, shifts: list[Shift]) -> PixelMoments:
         mean[top : top + height] = level[:height]
         brightness += part[:, :height].sum(axis=(1, 2), dtype=np.float64) / mean.size
         part -= level.astype(np.float32)
+        part -= np.tensordot(bleaching, np.tensordot(bleaching, part, axes=(0, 0)), axes=(1, 0))
         change = np.diff(part, axis=0) * np.float32(math.sqrt(0.5))
         variance[top : top + height] = _mean_product(change[:, :height], change[:, :height], frames - 1)
         part -= np.tensordot(trend, np.tensordot(trend, part, axes=(0, 0)), axes=(1, 0))
-        for source, target, degrees in ((change, fast, frames - 1), (part, whole, frames - 1 - degree)):
+        for source, target, degrees in ((change, fast, frames - 1), (part, whole, frames - trend.shape[1])):
             for shift in shifts:
                 first, second = windows(shift, part.shape[1:])
                 product = _mean_product(source[:, *first], source[:, *second], degrees)

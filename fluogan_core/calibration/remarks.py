@@ -104,8 +104,13 @@ def camera_notes(
     offset: float,
     given: dict[str, float],
     tuning: CameraTuning = DEFAULT.calibration.camera,
+    *,
+    bleaches: bool = False,
 ) -> list[str]:
-    """Remarks on camera and light; ``slopes`` where dark pixels weigh most, as used, and where bright ones do."""
+    """Remarks on camera and light; ``slopes`` where dark pixels weigh most, as used, and where bright ones do.
+
+    ``bleaches`` tells that a remark of its own says how the light of the sample falls.
+    """
     notes = []
     frames = moments.brightness.size
     if frames < tuning.few_frames:
@@ -131,7 +136,7 @@ def camera_notes(
             f"bleaching or drift: the mean of the last frames is not above the {source} offset of {plain(offset, 5)} counts: "
             "nothing is left of the light, or the offset is too high (give the one that was measured with the shutter closed)"
         )
-    elif first > 0 and abs(last / first - 1.0) > tuning.light_changed:
+    elif first > 0 and abs(last / first - 1.0) > tuning.light_changed and not (bleaches and last < first):
         notes.append(f"bleaching or drift: the light above the offset {change_of_light(first, last)} over the stack")
     return notes
 

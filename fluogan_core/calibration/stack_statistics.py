@@ -10,6 +10,7 @@ import numpy as np
 from ..stack import StackLike, recorded_stack
 from ..tuning import DEFAULT
 from ..tuning.calibration import CalibrationTuning
+from .bleaching import Bleaching, bleaching_of
 from .high_pass import filtered_variances
 from .odd_frames import find_odd_frames
 from .pixel_moments import PixelMoments, Shift, live_pixels, pixel_moments
@@ -91,6 +92,11 @@ class StackStatistics:
         moments = self.moments()
         live, notes = live_pixels(self.frames, moments.mean, moments.variance, self.unlit, self._tuning)
         return live, tuple(notes)
+
+    @cached_property
+    def bleaching(self) -> Bleaching:
+        """Light of the frames over time."""
+        return bleaching_of(self.frames, self.left_out)
 
     @cached_property
     def drift(self) -> ThirdsShift:

@@ -367,7 +367,7 @@ def _cross_fit(problem: Problem, halves: np.ndarray, psi: Psi, options: SolverOp
         images.append(result.x)
         excess = max(excess, solver.problem.noise.excess)
         del solver  # its frames, before others are taken
-        unseen = psi.backend.to_host(problem.counts[psi.backend.xp.asarray(np.flatnonzero(halves != half))])
+        unseen = psi.backend.to_host(problem.steady[psi.backend.xp.asarray(np.flatnonzero(halves != half))])
         score = held_out_score(unseen, model, psi.backend.asarray(result.x), psi.backend.asarray(result.b))
         density[halves != half] = score.frame_log_density
         scores.append(score)

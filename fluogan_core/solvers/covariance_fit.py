@@ -103,7 +103,7 @@ class CovariancePhase:
         self.planned, self.taken = options.steps, 0
         self.stop: Stop | None = None
         self.xp = xp = problem.model.backend.xp
-        counts, model = problem.counts, problem.model
+        counts, model = problem.steady, problem.model
         kept = held_out_frames(len(counts), options.held_out)
         seen = seen_frames(len(counts), kept)
         if len(seen) < 2:

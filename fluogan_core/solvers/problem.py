@@ -16,6 +16,7 @@ from ..calibration.bad_pixels import fill_pixels, without_bad_pixels
 from ..calibration.calibrate import Calibration, calibrate
 from ..calibration.camera import Camera
 from ..calibration.noise import StackNoise, stack_noise
+from ..physics.bleaching import without_bleaching
 from ..physics.forward import ForwardModel
 from ..physics.psi import Psi
 from ..physics.requirements import OperatorLike, usable
@@ -149,6 +150,14 @@ class Problem:
     def model(self) -> ForwardModel:
         """Eq. (1) with this psi and camera."""
         return ForwardModel(self.psi, gain=self.camera.gain, noise_std=self.camera.noise_std)
+
+    @cached_property
+    def steady(self) -> Array:
+        """The counts without the trend of bleaching, (T, M1, M2) float32: what mean and covariance of eq. (1) describe.
+
+        The counts themselves where the light does not fall clearly.
+        """
+        return without_bleaching(self.counts, self.psi.backend)
 
     @property
     def noise_of_mean(self) -> float:

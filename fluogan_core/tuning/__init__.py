@@ -13,11 +13,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from .bleaching import BleachingTuning
 from .calibration import CalibrationTuning
 from .emissions import EmissionTuning, LikelihoodPhaseTuning
 
 __all__ = [
     "DEFAULT",
+    "BleachingTuning",
     "CalibrationTuning",
     "CovariancePhaseTuning",
     "EmissionTuning",
@@ -346,6 +348,7 @@ class Tuning:
 
     Attributes
     ----------
+    bleaching : BleachingTuning
     calibration : CalibrationTuning
     estimators : EstimatorTuning
     lattice : LatticeTuning
@@ -370,6 +373,7 @@ class Tuning:
     (5000, 3000)
     """
 
+    bleaching: BleachingTuning = field(default_factory=BleachingTuning)
     calibration: CalibrationTuning = field(default_factory=CalibrationTuning)
     estimators: EstimatorTuning = field(default_factory=EstimatorTuning)
     lattice: LatticeTuning = field(default_factory=LatticeTuning)

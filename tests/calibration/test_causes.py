@@ -68,7 +68,7 @@ CAUSES = {
     "a bright first frame": (bright_first, r"frames left out .*: 0 \(far brighter"),
     "strong bleaching": (
         bleaching,
-        r"bleaching or drift: the light above the offset falls by|after most of the bleaching \(--frames",
+        r"bleaching: the light of the sample falls to|after most of the bleaching \(--frames",
     ),
     "few frames": (lambda seed: camera(light(seed, 6), seed), r"only 6 frames|6 frames are too few"),
 }
