@@ -139,8 +139,8 @@ def calibrate(
     psi = psi.scaled(width.width)
     if len(given) == 4:
         contradicted, displaced = contradictions(statistics, psi, given, tuning), displacements(statistics, psi, tuning)
-        bleaches = [statistics.bleaching.note] if statistics.bleaching.clear else []
-        estimate = replace(_all_given(**given), notes=(*statistics.notes, *bleaches, *contradicted, *displaced))
+        light = [note for note in (statistics.in_turn.note, statistics.bleaching.note) if note]
+        estimate = replace(_all_given(**given), notes=(*statistics.notes, *light, *contradicted, *displaced))
     else:
         estimate = camera_from(statistics, psi, given, tuning)
     psi = _as_bright(psi, estimate.photons_per_emitter)

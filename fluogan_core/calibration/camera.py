@@ -222,7 +222,9 @@ def camera_from(
     if "gain" not in given:
         if not found_gain > t.clear_gain * found.doubt:
             width = math.nan if psi is None else FWHM_PER_SIGMA * psf_sigma(psi.psf) / psi.factor
-            raise ValueError(gain_refusal(moments, found_gain, gain_error, found.unexplained, t, width))
+            raise ValueError(
+                gain_refusal(moments, found_gain, gain_error, found.unexplained, t, width, statistics.in_turn.note)
+            )
         quiet = quietest(statistics.frames, moments.variance, used)
         if 0 < quiet < t.least_noise * found_gain:
             raise ValueError(
@@ -254,6 +256,7 @@ def camera_from(
         given,
         t,
         bleaches=statistics.bleaching.clear,
+        in_turn=statistics.in_turn.note,
     )
     if statistics.bleaching.clear:
         notes.append(statistics.bleaching.note)

@@ -1,4 +1,4 @@
-"""Frames that stand apart: empty, dark, bright, saturated, or a copy of the frame before.
+"""Frames that stand apart: empty, dark, bright, saturated, or a copy of an earlier frame.
 
 Such frames hold no information on the sample.  They spoil every moment, because the jump to one and back is larger than all
 noise.  They are found before anything is measured.  Molecules that blink change frames too, but only in few places; the darkest
@@ -7,6 +7,7 @@ pixels stay as they are.
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -32,8 +33,8 @@ class OddFrames:
     Attributes
     ----------
     kinds : dict of str to tuple of int
-        ``"empty"`` (one value everywhere), ``"dark"`` (no light), ``"bright"``, ``"saturated"``, ``"repeated"`` (equal to the
-        frame before): the numbers of the frames, in order.  A frame is named once.
+        ``"empty"`` (one value everywhere), ``"dark"`` (no light), ``"bright"``, ``"saturated"``, ``"repeated"`` (equal to an
+        earlier frame): the numbers of the frames, in order.  A frame is named once.
     frames : int
         How many frames were searched.
     """
@@ -61,7 +62,7 @@ _MEANING = {
     "dark": "no light: a closed shutter?",
     "bright": "far brighter than the frames about it",
     "saturated": "saturated",
-    "repeated": "a copy of the frame before",
+    "repeated": "a copy of an earlier frame",
 }
 
 
@@ -78,7 +79,8 @@ def find_odd_frames(stack: StackLike, tuning: OddFramesTuning = DEFAULT.calibrat
     Returns
     -------
     OddFrames
-        None where they would be half of the frames or more: then they are what is usual.
+        None where they would be half of the frames or more: then they are what is usual.  Copies are named however many they
+        are: a recording that was saved twice, or in which every frame was doubled, holds nothing more in them.
 
     Raises
     ------
@@ -101,21 +103,25 @@ def find_odd_frames(stack: StackLike, tuning: OddFramesTuning = DEFAULT.calibrat
     lowest, top = frames.min(), frames.max()
     level, floor, events, at_top = (np.empty(count) for _ in range(4))
     empty, repeated = (np.zeros(count, dtype=bool) for _ in range(2))
+    earlier: dict[int, list[int]] = {}
     for number, frame in enumerate(frames):
         level[number], floor[number] = frame.mean(dtype=np.float64), frame.min()
         events[number], at_top[number] = (frame > lowest).sum(), (frame == top).mean()
         empty[number] = floor[number] == frame.max()
-        repeated[number] = number > 0 and level[number] == level[number - 1] and np.array_equal(frame, frames[number - 1])
+        alike = earlier.setdefault(zlib.crc32(np.ascontiguousarray(frame)), [])
+        repeated[number] = any(np.array_equal(frame, frames[other]) for other in alike)
+        if not repeated[number]:
+            alike.append(number)
     enough = float(np.median(events)) >= tuning.events
     empty &= enough
     repeated &= enough & ~empty
     saturated = ~empty & (at_top > tuning.saturated) & (at_top > tuning.saturated_ratio * np.median(at_top))
-    aside = empty | saturated
+    aside = empty | saturated | repeated
     dark, bright = _apart(frames, level, aside, float(np.median(floor)), tuning)
-    kinds = {"empty": empty, "dark": dark, "bright": bright, "saturated": saturated, "repeated": repeated & ~(dark | bright)}
+    kinds = {"empty": empty, "dark": dark, "bright": bright, "saturated": saturated, "repeated": repeated & ~saturated}
+    if 2 * sum(int(mask.sum()) for kind, mask in kinds.items() if kind != "repeated") >= count - int(repeated.sum()):
+        kinds = {"repeated": repeated}
     found = {kind: tuple(int(k) for k in np.flatnonzero(mask)) for kind, mask in kinds.items() if mask.any()}
-    if 2 * sum(len(numbers) for numbers in found.values()) >= count:
-        found = {}
     return OddFrames(found, count)
 
 
@@ -152,17 +158,28 @@ def _apart(
     change, ordinary = series - about, usual[~departs]
     if len(ordinary) < 4 * tuning.around:
         return dark, bright
+
+    def about_it(number: int) -> np.ndarray:
+        """The mean of the ordinary frames about one, itself left out."""
+        others = ordinary[ordinary != number]
+        nearest = others[np.argsort(np.abs(others - number), kind="stable")[: 2 * tuning.around]]
+        return np.asarray(frames[nearest].mean(axis=0, dtype=np.float64))
+
+    usual_likeness: float | None = None
     for place in np.flatnonzero(departs):
         number = usual[place]
-        nearest = ordinary[np.argsort(np.abs(ordinary - number), kind="stable")[: 2 * tuning.around]]
-        reference = frames[nearest].mean(axis=0, dtype=np.float64)
+        reference = about_it(number)
         if change[place] < 0:
             # as dark on average as the darkest pixels usually are
             dark[number] = all_over[place] and series[place] <= np.quantile(reference, tuning.dark)
         elif series[place] - lowest >= tuning.bright * (about[place] - lowest):
+            if usual_likeness is None:
+                some = ordinary[:: max(1, len(ordinary) // tuning.compared)]
+                usual_likeness = float(np.median([_likeness(frames[other], about_it(other)) for other in some]))
             more = frames[number] - reference
             start = number < max(1, tuning.rare * len(frames))
-            bright[number] = (all_over[place] and _same_light(more, reference, tuning)) or (
+            alike = _likeness(frames[number], reference) > max(tuning.alike * usual_likeness, tuning.least_alike)
+            bright[number] = (all_over[place] and (alike or _even(more, tuning))) or (
                 start and _as_spread(more, reference, tuning)
             )
     if bright.sum() > max(1, tuning.rare * len(frames)):
@@ -187,13 +204,20 @@ def _median_about(series: np.ndarray, tuning: OddFramesTuning) -> np.ndarray:
     return medians
 
 
-def _same_light(more: np.ndarray, reference: np.ndarray, tuning: OddFramesTuning) -> bool:
-    """Whether light is added in the pattern that the frames about it show, or evenly: not by some molecules of many."""
+def _likeness(frame: np.ndarray, reference: np.ndarray) -> float:
+    """Correlation of a frame with the mean of those about it: molecules that are on make single frames differ from it."""
     from scipy.ndimage import uniform_filter
 
-    more, reference = uniform_filter(more, 3), uniform_filter(reference, 3)
-    even = more.std() < tuning.even * more.mean()
-    return bool(even or np.corrcoef(more.ravel(), reference.ravel())[0, 1] > tuning.alike)
+    one, other = (uniform_filter(np.asarray(image, dtype=np.float64), 3).ravel() for image in (frame, reference))
+    return float(np.corrcoef(one, other)[0, 1]) if one.std() > 0 and other.std() > 0 else 0.0
+
+
+def _even(more: np.ndarray, tuning: OddFramesTuning) -> bool:
+    """Whether light is added evenly: not by some molecules of many."""
+    from scipy.ndimage import uniform_filter
+
+    more = uniform_filter(more, 3)
+    return bool(more.std() < tuning.even * more.mean())
 
 
 def _as_spread(more: np.ndarray, reference: np.ndarray, tuning: OddFramesTuning) -> bool:

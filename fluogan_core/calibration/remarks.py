@@ -35,7 +35,7 @@ def usable_brightness(kappa: float, error: float, tuning: CameraTuning = DEFAULT
 
 _ALTERNATING = (
     "every other frame is darker than the ones between them (two colours or lamps in turn, or frames lost?); take the even or "
-    "the odd frames only (stack[::2])"
+    "the odd frames only (--frames 0::2, stack[::2])"
 )
 
 
@@ -46,12 +46,18 @@ def gain_refusal(
     unexplained: float,
     tuning: CameraTuning = DEFAULT.calibration.camera,
     fwhm_pixels: float = math.nan,
+    in_turn: str = "",
 ) -> str:
-    """Why the gain cannot be read, and what to do: the most likely cause alone.  ``fwhm_pixels`` is the width of the PSF."""
+    """Why the gain cannot be read, and what to do: the most likely cause alone.
+
+    ``fwhm_pixels`` is the width of the PSF, ``in_turn`` the remark on frames of several kinds.
+    """
     slope = f"slope of variance on mean {plain(gain)} +- {plain(error)}"
     frames = moments.brightness.size
     if _alternates(moments.brightness, tuning):
-        return f"the gain cannot be read from this stack ({slope}): {_ALTERNATING}, or give the gain"
+        in_turn = _ALTERNATING
+    if in_turn:
+        return f"the gain cannot be read from this stack ({slope}): {in_turn}, or give the gain"
     if frames < tuning.fewest_frames:
         return (
             f"the gain cannot be read from this stack ({slope}): {frames} frames are too few for the variance of a pixel; "
@@ -106,17 +112,21 @@ def camera_notes(
     tuning: CameraTuning = DEFAULT.calibration.camera,
     *,
     bleaches: bool = False,
+    in_turn: str = "",
 ) -> list[str]:
     """Remarks on camera and light; ``slopes`` where dark pixels weigh most, as used, and where bright ones do.
 
-    ``bleaches`` tells that a remark of its own says how the light of the sample falls.
+    ``bleaches`` tells that a remark of its own says how the light of the sample falls, ``in_turn`` is that on frames of several
+    kinds.
     """
     notes = []
     frames = moments.brightness.size
     if frames < tuning.few_frames:
         notes.append(f"only {frames} frames: variances are rough")
     if _alternates(moments.brightness, tuning):
-        notes.append(_ALTERNATING)
+        in_turn = _ALTERNATING
+    if in_turn:
+        notes.append(in_turn)
     if "offset" not in given and "noise_std" not in given:
         notes.append(
             f"offset and read noise cannot be told apart: a read noise of 0 to {tuning.most_read_noise:g} electrons is "

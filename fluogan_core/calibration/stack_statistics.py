@@ -12,6 +12,7 @@ from ..tuning import DEFAULT
 from ..tuning.calibration import CalibrationTuning
 from .bleaching import Bleaching, bleaching_of
 from .high_pass import filtered_variances
+from .in_turn import InTurn, frames_in_turn
 from .odd_frames import find_odd_frames
 from .pixel_moments import PixelMoments, Shift, live_pixels, pixel_moments
 from .thirds import ThirdsShift, shift_of_thirds
@@ -56,6 +57,7 @@ class StackStatistics:
         self._filtered: dict[int, np.ndarray] = {}
         self._tuning = tuning.live_pixels
         self._drift_tuning = tuning.drift
+        self._in_turn_tuning = tuning.in_turn
 
     def moments(self, shifts: Sequence[Shift] = ()) -> PixelMoments:
         """Return mean, variance and the covariances at these shifts (and at all that were asked for before)."""
@@ -97,6 +99,11 @@ class StackStatistics:
     def bleaching(self) -> Bleaching:
         """Light of the frames over time."""
         return bleaching_of(self.frames, self.left_out)
+
+    @cached_property
+    def in_turn(self) -> InTurn:
+        """Whether frames of several kinds take turns."""
+        return frames_in_turn(self.frames, self._in_turn_tuning)
 
     @cached_property
     def drift(self) -> ThirdsShift:

@@ -83,19 +83,19 @@ class Numbers(click.ParamType):
 
 
 class FrameRange(click.ParamType):
-    """``A:B``, either of which may be left out."""
+    """``A:B`` or ``A:B:STEP``; each may be left out."""
 
-    name = "A:B"
+    name = "A:B[:STEP]"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return a slice."""
         if not isinstance(value, str):
             return value
         try:
-            start, stop = (int(part) if part.strip() else None for part in value.split(":"))
-        except ValueError:
-            self.fail(f"{value!r} is not A:B, two frame numbers of which either may be left out", param, ctx)
-        return slice(start, stop)
+            start, stop, *step = (int(part) if part.strip() else None for part in value.split(":"))
+            return slice(start, stop, *step)
+        except (ValueError, TypeError):
+            self.fail(f"{value!r} is not A:B or A:B:STEP, frame numbers of which each may be left out", param, ctx)
 
 
 class Values(click.ParamType):
@@ -152,7 +152,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON i
 
 region_options = _together(
     click.option("--roi", type=Numbers(int, "T,L,R,C", 4), help="Region: top, left, rows, columns [camera pixels]."),
-    click.option("--frames", type=FrameRange(), help="Frames to use, from A up to but not including B [counted from 0]."),
+    click.option(
+        "--frames", type=FrameRange(), help="Frames to use, from A up to but not including B [counted from 0], every STEP-th."
+    ),
 )
 
 optics_options = _together(

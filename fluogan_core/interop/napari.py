@@ -30,6 +30,7 @@ def layers(
     result : Result
     scale, translate : (rows, columns)
         Those of the layer of the recording, so that the images lie over it; for a layer of three axes, its last two numbers.
+        Of a region (``roi``), those of the layer of the whole recording.
     name : str
         The layers' names begin with it.
 
@@ -52,7 +53,7 @@ def layers(
     ((50.0, 50.0), (-25.0, -25.0), 'cell x')
     """
     result = result.on_host()
-    return _placed(result.x, result.b, result.scale, result.translate, scale, translate, name)
+    return _placed(result.x, result.b, result.scale, result.translate, result.corner, scale, translate, name)
 
 
 def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerData]] | None:
@@ -82,10 +83,13 @@ def _read_result(path: str | list[str]) -> list[LayerData]:
         report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
         operator, pixel = report["operator"], report["input"]["pixel_size_nm"]
         spacing, first = placement(int(operator["factor"]), operator["binning"])
+        corner = [int(place) for place in (report["input"].get("roi") or (0, 0))[:2]]
     except (ValueError, KeyError, TypeError) as error:
         raise UnreadableStack(f"{folder / 'report.json'} is no report of a reconstruction ({error})") from error
     x, b = (read_image(folder / file)[0] for file in ("x.tif", "b.tif"))
-    made = _placed(x, b, (spacing, spacing), (first, first), (pixel or 1.0,) * 2, (0.0, 0.0), folder.name)
+    made = _placed(
+        x, b, (spacing,) * 2, [place + first for place in corner], corner, (pixel or 1.0,) * 2, (0.0, 0.0), folder.name
+    )
     for _, arguments, _ in made:
         arguments["units"] = ("nm" if pixel else "pixel",) * 2
     return made
@@ -104,6 +108,7 @@ def _placed(
     b: np.ndarray,
     fine_scale: Sequence[float],
     fine_translate: Sequence[float],
+    corner: Sequence[float],
     scale: Sequence[float],
     translate: Sequence[float],
     name: str,
@@ -113,7 +118,8 @@ def _placed(
         "scale": tuple(s * f for s, f in zip(scale, fine_scale)),
         "translate": tuple(t + s * f for t, s, f in zip(translate, scale, fine_translate)),
     }
+    of_field = tuple(t + s * c for t, s, c in zip(translate, scale, corner))
     return [
         (x, {"name": f"{name} x", "colormap": "inferno", **fine}, "image"),
-        (b, {"name": f"{name} b", "scale": scale, "translate": translate, "visible": False}, "image"),
+        (b, {"name": f"{name} b", "scale": scale, "translate": of_field, "visible": False}, "image"),
     ]

@@ -110,7 +110,7 @@ def dataset(result: Result, like: xarray.DataArray | None = None, *, pixel_size_
     for axis, (what, name) in enumerate((("rows", "y"), ("columns", "x"))):
         if like is None:
             pixel = 1.0 if pixel_size_nm is None else length_or_time(pixel_size_nm, "pixel_size_nm")
-            first = 0.0
+            first = pixel * result.corner[axis]
             unit: object = "pixel" if pixel_size_nm is None else "nm"
         else:
             dim = _axes(like)[what]
@@ -119,7 +119,8 @@ def dataset(result: Result, like: xarray.DataArray | None = None, *, pixel_size_
             pixel, unit = _spacing(like, dim)
             first = float(like[dim][0]) if dim in like.coords else 0.0
         places = first + pixel * np.arange(shape[axis])
-        fine = first + pixel * (result.translate[axis] + result.scale[axis] * np.arange(result.psi.fine_shape[axis]))
+        of_field = result.translate[axis] - result.corner[axis]
+        fine = first + pixel * (of_field + result.scale[axis] * np.arange(result.psi.fine_shape[axis]))
         attributes = {"units": unit} if unit else {}
         coordinates |= {name: (name, places, attributes), f"{name}_fine": (f"{name}_fine", fine, attributes)}
     images: dict[str, Any] = {

@@ -144,7 +144,7 @@ def write_result(result: Result, path: str | os.PathLike[str], *, pixel_size_nm:
     unit = None if pixel_size_nm is None else "nanometer"
     pixel = 1.0 if pixel_size_nm is None else length_or_time(pixel_size_nm, "pixel_size_nm")
     fine = ([pixel * s for s in result.scale], [pixel * t for t in result.translate])
-    camera = ([pixel, pixel], [0.0, 0.0])
+    camera = ([pixel, pixel], [pixel * place for place in result.corner])
     result = result.on_host()
     # whole or not at all: written beside, then renamed
     made = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))

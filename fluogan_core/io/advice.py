@@ -65,7 +65,12 @@ ADVICE = (
     Advice(
         "every other frame is darker",
         "Bright and dark frames take turns, as with two colours or two lamps.",
-        "Save the even or the odd frames as a stack of their own and use that.",
+        "Use the even or the odd frames only (--frames 0::2 or 1::2).",
+    ),
+    Advice(
+        "show different images",
+        "Frames of two or more kinds take turns, as with two colours or two lamps.",
+        "Use the frames of one kind only, for example --frames 0::2 for every second one from the first on.",
     ),
     # the sample and the light
     Advice(
@@ -77,6 +82,12 @@ ADVICE = (
         "is not above the",
         "At the end of the recording there is no light left, or the offset is too high.",
         "Use the first part of the recording only (--frames), or measure the offset with the shutter closed.",
+    ),
+    Advice(
+        "bleaching: the light of the sample falls",
+        "The molecules bleach. The image is the mean over the recording, and the loss of light is not taken for blinking.",
+        "Nothing, if all parts of the sample bleach alike. If in doubt, reconstruct the first and the second half (--frames), "
+        "and compare the two images.",
     ),
     Advice(
         "the light above the offset",

@@ -20,7 +20,7 @@ from ..physics.bleaching import without_bleaching
 from ..physics.forward import ForwardModel
 from ..physics.psi import Psi
 from ..physics.requirements import OperatorLike, usable
-from ..stack import StackLike, frames_of, stack_of_field
+from ..stack import Stack, StackLike, frames_of, stack_of_field
 
 __all__ = ["Problem", "operator_given", "without_frames"]
 
@@ -47,6 +47,8 @@ class Problem:
         Of the counts.
     bad_pixels : (M1, M2) bool, on the host
         Left out of all fits.
+    corner : (row, column)
+        Where the field's first camera pixel lies in the recording: its ``roi``, or where it follows a drift.
     fingerprint : str
         Shape and checksum of the recorded counts: a checkpoint is continued with the same ones only.
 
@@ -68,6 +70,7 @@ class Problem:
     noise: StackNoise
     bad_pixels: np.ndarray
     fingerprint: str
+    corner: tuple[int, int] = (0, 0)
 
     @classmethod
     def of(
@@ -122,15 +125,24 @@ class Problem:
         backend = described.backend
         counts = backend.asarray(frames, dtype=np.float32) - np.float32(camera.offset)
         fingerprint = f"{tuple(frames.shape)} crc32 {zlib.crc32(backend.to_host(counts).tobytes()):08x}"
+        roi = stack.roi if isinstance(stack, Stack) else None
+        corner = (0, 0) if roi is None else (int(roi[0]), int(roi[1]))
         if calibration is None:
             counts, bad = without_bad_pixels(counts, described.nominal)
-            return cls._measured(described, camera, counts, bad, fingerprint)
+            return cls._measured(described, camera, counts, bad, fingerprint, corner)
         counts = fill_pixels(counts, calibration.bad_pixels, calibration.bad_pixel_values, described)
-        return cls._measured(described, camera, counts, calibration.bad_pixels, fingerprint, calibration.noise)
+        return cls._measured(described, camera, counts, calibration.bad_pixels, fingerprint, corner, calibration.noise)
 
     @classmethod
     def _measured(
-        cls, psi: Psi, camera: Camera, counts: Array, bad: np.ndarray, fingerprint: str, noise: StackNoise | None = None
+        cls,
+        psi: Psi,
+        camera: Camera,
+        counts: Array,
+        bad: np.ndarray,
+        fingerprint: str,
+        corner: tuple[int, int],
+        noise: StackNoise | None = None,
     ) -> Problem:
         mean = (counts.mean(axis=0, dtype=np.float64) / camera.gain).astype(np.float32)
         if float(mean.max()) <= 0:
@@ -144,7 +156,7 @@ class Problem:
                 "offset): edges weigh more and the mean weighs less",
                 noise.excess,
             )
-        return cls(psi, camera, counts, mean, noise, bad, fingerprint)
+        return cls(psi, camera, counts, mean, noise, bad, fingerprint, corner)
 
     @cached_property
     def model(self) -> ForwardModel:
@@ -180,7 +192,7 @@ class Problem:
         """
         chosen = self.counts[self.psi.backend.xp.asarray(numbers)]
         name = f"{self.fingerprint}, {len(numbers)} frames crc32 {zlib.crc32(np.asarray(numbers).tobytes()):08x}"
-        return self._measured(self.psi if psi is None else psi, self.camera, chosen, self.bad_pixels, name)
+        return self._measured(self.psi if psi is None else psi, self.camera, chosen, self.bad_pixels, name, self.corner)
 
     def identity(self) -> State:
         """Return what a checkpoint must agree on: frames, operator and camera, in words and checksums.

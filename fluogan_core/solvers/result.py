@@ -31,7 +31,8 @@ class Result:
     JAX, ...) they are of that kind and on the stack's device; :meth:`on_host` gives the same result in NumPy.
 
     The fine pixel (n1, n2) of ``x`` lies at ``translate + scale * (n1, n2)`` on the camera's grid, on which the centre of pixel
-    (0, 0) is the origin.  Viewers that align layers (napari) take the two as they are.
+    (0, 0) of the recording is the origin; camera pixel (m1, m2) of ``b`` lies at ``corner + (m1, m2)``.  Viewers that align
+    layers (napari) take them as they are.
 
     Attributes
     ----------
@@ -59,6 +60,9 @@ class Result:
         Why each phase ended, in words.
     stops : dict of str to Stop
         The same by the name of the phase, to be tested: ``result.stops["mean"].reason is StopReason.CONVERGED``.
+    corner : (row, column)
+        Where the field's first camera pixel lies in the recording: not (0, 0) for a :class:`~fluogan_core.Stack` with a
+        ``roi``, be it read so or cut to follow a drift.
 
     Examples
     --------
@@ -88,6 +92,7 @@ class Result:
     device: str = "cpu"
     stop_reason: str = ""
     stops: dict[str, Stop] = field(default_factory=dict)
+    corner: tuple[int, int] = (0, 0)
 
     @property
     def scale(self) -> tuple[float, float]:
@@ -97,12 +102,13 @@ class Result:
 
     @property
     def translate(self) -> tuple[float, float]:
-        """Centre of the first fine pixel of ``x``, (row, column), camera pixels: -1/2 + 1/2L.
+        """Centre of the first fine pixel of ``x``, (row, column), camera pixels: ``corner`` - 1/2 + 1/2L.
 
-        The origin is the centre of the first camera pixel.  With ``binning="point"`` it is ``-(L // 2) / L``.
+        The origin is the centre of the first camera pixel of the recording.  With ``binning="point"`` it is
+        ``corner - (L // 2) / L``.
         """
         _, first = placement(self.psi.factor, self.psi.binning)
-        return first, first
+        return self.corner[0] + first, self.corner[1] + first
 
     def scale_nm(self, pixel_size_nm: float) -> tuple[float, float]:
         """Return the spacing of the fine pixels of ``x`` in nm.

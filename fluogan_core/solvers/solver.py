@@ -337,6 +337,7 @@ class Solver:
             device=psi.backend.device,
             stop_reason=self.stop_reason,
             stops={phase.name: phase.stop for phase in self.phases if phase.stop is not None},
+            corner=self.problem.corner,
         )
 
     # -- state ------------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ __all__ = [
     "CameraTuning",
     "DriftTuning",
     "FlickerTuning",
+    "InTurnTuning",
     "LivePixelTuning",
     "NoiseTuning",
     "OddFramesTuning",
@@ -322,9 +323,10 @@ class OddFramesTuning:
         A frame's brightness departs from that of the frames around it by this many robust standard deviations.
     around : int
         Frames to each side that are compared, at least.
-    bright, alike, even, spread : float
-        A bright frame has this many times the light; it has the usual pattern (correlation), or it is even (standard deviation
-        over mean), or, at the start of the stack, light in this part of the pixels that light usually lies in.
+    bright, alike, least_alike, even, spread : float
+        A bright frame has this many times the light; it is as alike to the frames around it as frames usually are (this part of
+        their correlation, and no less than the least), or what it has more is even (standard deviation over mean), or, at the
+        start of the stack, light in this part of the pixels that light usually lies in.
     rare : float
         Bright frames are at most this part of all.  If more are bright, it is what the sample does.
     saturated, saturated_ratio : float
@@ -341,8 +343,9 @@ class OddFramesTuning:
     around: int = 4
     bright: float = 1.5
     alike: float = 0.9
+    least_alike: float = 0.5
     even: float = 0.5
-    spread: float = 0.5
+    spread: float = 0.7
     rare: float = 0.05
     saturated: float = 0.1
     saturated_ratio: float = 10.0
@@ -350,6 +353,32 @@ class OddFramesTuning:
     compared: int = 60
     darker: float = 0.2
     dark: float = 0.02
+
+
+@dataclass(frozen=True)
+class InTurnTuning:
+    """Frames of several kinds that take turns (:mod:`fluogan_core.calibration.in_turn`).
+
+    Attributes
+    ----------
+    fewest_frames, most_frames : int
+        Of fewer frames nothing is said; so many are looked at.
+    clear : float
+        The means of the kinds differ by this many standard errors of the noise that they have.
+    least : float
+        They differ by this part of the structure of the mean frame.
+    share : float
+        Pixels that flicker together, about: those of one PSF.
+    nearly : float
+        A shorter period is taken if its means differ by this part of the longest one's.
+    """
+
+    fewest_frames: int = 24
+    most_frames: int = 200
+    clear: float = 10.0
+    least: float = 0.1
+    share: float = 20.0
+    nearly: float = 0.8
 
 
 @dataclass(frozen=True)
@@ -365,6 +394,7 @@ class CalibrationTuning:
     noise : NoiseTuning
     bad_pixels : BadPixelTuning
     odd_frames : OddFramesTuning
+    in_turn : InTurnTuning
     row_shift : RowShiftTuning
     drift : DriftTuning
     """
@@ -376,5 +406,6 @@ class CalibrationTuning:
     noise: NoiseTuning = field(default_factory=NoiseTuning)
     bad_pixels: BadPixelTuning = field(default_factory=BadPixelTuning)
     odd_frames: OddFramesTuning = field(default_factory=OddFramesTuning)
+    in_turn: InTurnTuning = field(default_factory=InTurnTuning)
     row_shift: RowShiftTuning = field(default_factory=RowShiftTuning)
     drift: DriftTuning = field(default_factory=DriftTuning)

@@ -57,6 +57,29 @@ def test_every_kind_is_found_by_number(seed):
     assert found.sentence(first=10, step=2).startswith("24, 150, 190 (one value everywhere")
 
 
+@pytest.mark.parametrize("seed", range(2))
+def test_copies_are_named_however_many_they_are(seed):
+    """A recording in which every frame was doubled, and one that was saved twice: half of the frames hold nothing."""
+    stack = camera(molecules(seed), seed)
+    assert find_odd_frames(np.repeat(stack[:60], 2, axis=0)).kinds == {"repeated": tuple(range(1, 120, 2))}
+    twice = np.concatenate([stack, stack])
+    twice[7] = 0
+    assert find_odd_frames(twice).kinds == {"empty": (7,), "repeated": tuple(k for k in range(120, 240) if k != 127)}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_double_exposure_and_a_flash_of_a_blinking_sample_are_bright(seed):
+    light = molecules(seed, count=200, on=0.3)
+    light[30] += light[31]
+    light[60] *= 3
+    light[90] += 200
+    assert find_odd_frames(camera(light, seed)).kinds == {"bright": (30, 60, 90)}
+
+
+def test_few_molecules_that_are_on_at_the_start_are_no_bright_frame():
+    assert find_odd_frames(camera(molecules(14, decay=2.3, photons=2000), 14)).numbers == ()
+
+
 def test_frames_of_a_few_photons_may_be_empty_or_alike():
     stack = np.random.default_rng(5).poisson(0.002, (400, 20, 20)).astype(np.uint8)
     assert (stack.max(axis=(1, 2)) == 0).sum() > 50

@@ -343,3 +343,19 @@ def test_numbers_by_trial_reach_every_phase_from_the_solver():
     assert solver("corrected", estimators=of_estimators).phases[1].estimators == of_estimators
     of_critic = dataclasses.replace(DEFAULT.quadratic_critic, frames_per_chunk=5)
     assert solver("moments", quadratic_critic=of_critic).phases[1].critic.moments.tuning == of_critic
+
+
+def test_the_result_lies_where_its_field_lies_in_the_recording():
+    """A region that was read, and a field that follows a drift: the fine grid starts at its corner."""
+    rng = np.random.default_rng(4)
+    psi = fg.Psi(fg.gaussian_psf(250, 100, 2), (16, 18), 2, backend="numpy")
+    stack = fg.Stack(rng.poisson(50.0, (20, 16, 18)) + 100, roi=(30, 40, 16, 18))
+    given = {"camera": fg.Camera(offset=100.0), "options": fg.SolverOptions(method="none", warm_steps=2)}
+    assert fg.reconstruct(stack.frames, psi=psi, **given).translate == (-0.25, -0.25)
+    assert fg.reconstruct(stack, psi=psi, **given).translate == (29.75, 39.75)
+    drift = fg.Drift(np.linspace([-2.0, 0.0], [1.0, 3.0], 20), 3.0, 0.0, clear=True)
+    moving, psi = fg.follow_drift(stack, psi, drift)
+    result = fg.reconstruct(moving, psi=psi, **given)
+    assert result.corner == moving.roi[:2] == (32, 40)
+    assert result.translate == (31.75, 39.75)
+    assert result.translate_nm(100) == (3175, 3975)
