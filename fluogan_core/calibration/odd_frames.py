@@ -108,7 +108,7 @@ def find_odd_frames(stack: StackLike, tuning: OddFramesTuning = DEFAULT.calibrat
         level[number], floor[number] = frame.mean(dtype=np.float64), frame.min()
         events[number], at_top[number] = (frame > lowest).sum(), (frame == top).mean()
         empty[number] = floor[number] == frame.max()
-        alike = earlier.setdefault(zlib.crc32(np.ascontiguousarray(frame)), [])
+        alike = earlier.setdefault(zlib.crc32(frame.tobytes()), [])
         repeated[number] = any(np.array_equal(frame, frames[other]) for other in alike)
         if not repeated[number]:
             alike.append(number)

@@ -135,7 +135,7 @@ def falling_curve(light: np.ndarray, tuning: BleachingTuning = DEFAULT.bleaching
     ones = np.ones((count, 1))
     design = np.hstack([ones, -ones, decays, ((light - level) / spread)[:, None]])
     # an orthogonal transform leaves as many rows as there are columns
-    small = np.linalg.qr(design, mode="r")
+    small = np.asarray(np.linalg.qr(design, mode="r"))
     weights = nnls(small[:, :-1], small[:, -1], maxiter=50 * design.shape[1])[0]
     fit = level + spread * (design[:, :-1] @ weights)
     loss = float(fit[0] - fit[-1])
