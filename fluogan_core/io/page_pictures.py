@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,11 +15,14 @@ from .figures import draw_profile, load_matplotlib, profile_band, save
 from .panels import draw_image
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from ..calibration.bleaching import Bleaching
+    from ..calibration.drift import Drift
     from ..solvers.result import Result
 
-__all__ = ["data_address", "page_pictures"]
+__all__ = ["data_address", "page_pictures", "picture_over_time"]
 
 #: Ends of the colour scale of the misfit, standard errors.
 _WORST = 5.0
@@ -71,6 +75,58 @@ def page_pictures(
     if misfit is not None:
         drawn["misfit"] = _png(_misfit(misfit))
     return drawn
+
+
+def picture_over_time(bleaching: Bleaching | None, drift: Drift | None) -> bytes | None:
+    """Draw how the light fell and how the sample moved, as far as either is clear.
+
+    Parameters
+    ----------
+    bleaching : Bleaching or None
+    drift : Drift or None
+
+    Returns
+    -------
+    bytes or None
+        A PNG file; None where there is nothing to draw.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    """
+    panels: list[Callable[[Axes], None]] = []
+    if bleaching is not None and bleaching.clear:
+        panels.append(partial(_light, bleaching=bleaching))
+    if drift is not None and drift.clear:
+        panels.append(partial(_path, drift=drift))
+    if not panels:
+        return None
+    load_matplotlib()
+    drawing = _canvas(11.0 if len(panels) == 2 else 6.6, 2.8)
+    for axes, draw in zip(drawing.subplots(1, len(panels), squeeze=False)[0], panels):
+        draw(axes)
+        axes.set_xlabel("frame", fontsize=9)
+        axes.tick_params(labelsize=8)
+        axes.margins(x=0.01)
+        axes.legend(fontsize=8, frameon=False)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+    return _png(drawing)
+
+
+def _light(axes: Axes, bleaching: Bleaching) -> None:
+    first = float(bleaching.signal_fit[0])
+    axes.plot(bleaching.frames, bleaching.signal / first, ".", ms=3, color="#8a8f98", label="frames")
+    axes.plot(bleaching.frames, bleaching.signal_fit / first, color="#c2255c", lw=1.5, label="falling curve")
+    axes.set(ylim=(0, None))
+    axes.set_title("Light of the sample, share of its first value", fontsize=11)
+
+
+def _path(axes: Axes, drift: Drift) -> None:
+    for line, name, colour in zip(drift.shifts.T, ("down", "right"), ("#c2255c", "#1864ab")):
+        axes.plot(line, color=colour, lw=1.4, label=name)
+    axes.set_title("Place of the sample, camera pixels", fontsize=11)
 
 
 def _misfit(misfit: np.ndarray) -> Figure:

@@ -18,6 +18,7 @@ from .provenance import device_facts, loaded_versions, peak_memory_bytes, thread
 
 if TYPE_CHECKING:
     from ..backend.arrays import Backend
+    from ..calibration.bleaching import Bleaching
     from ..calibration.camera import CameraEstimate
     from ..calibration.drift import Drift
     from ..calibration.psf_width import PSFWidth
@@ -35,6 +36,7 @@ def build_report(
     psf_width: PSFWidth | None = None,
     remarks: Sequence[str] = (),
     drift: Drift | None = None,
+    bleaching: Bleaching | None = None,
     pixel_size_nm: float | None = None,
     command: list[str] | None = None,
 ) -> dict[str, object]:
@@ -50,6 +52,9 @@ def build_report(
         "psf_width": psf_width,
         "remarks": list(remarks),
         "drift": None if drift is None else drift_facts(drift),
+        "bleaching": None
+        if bleaching is None
+        else {"clear": bleaching.clear, "left": bleaching.left, "error": bleaching.error, "note": bleaching.note},
         "seed": result.options.seed,
         "parameters": result.options,
         "result": {

@@ -20,11 +20,12 @@ from .advice import advice_for
 from .files import plain as strict
 from .findings import Structure, brightest_structures, misfit_of_mean, plan_of
 from .page_commands import command_line, sweep_command
-from .page_pictures import data_address, page_pictures
+from .page_pictures import data_address, page_pictures, picture_over_time
 from .page_style import STYLE, listed, number, paragraph, picture, section, table, with_error
 
 if TYPE_CHECKING:
     from ..calibration.calibrate import Calibration
+    from ..calibration.drift import Drift
     from ..planning.plan import Plan
     from ..solvers.result import Result
 
@@ -41,6 +42,7 @@ def build_page(
     report: Mapping[str, object],
     *,
     calibration: Calibration | None = None,
+    drift: Drift | None = None,
     pictures: bool | Mapping[str, object] = True,
 ) -> str:
     """Build the page of a result.
@@ -52,7 +54,9 @@ def build_page(
     report : mapping
         Of the same result, from :func:`fluogan_core.io.report.build_report`.
     calibration : Calibration, optional
-        Gives what the light of the recording can show.
+        Gives what the light of the recording can show, and how it fell.
+    drift : Drift, optional
+        How the sample moved.
     pictures : bool or mapping
         Whether to draw pictures; a mapping holds options of :func:`fluogan_core.io.figures.figure`.
 
@@ -86,11 +90,15 @@ def build_page(
     if calibration is not None and pixel is not None and frames:
         found, why_not = plan_of(calibration, pixel, max(frames, 2))
     drawn, why_none = _pictures(result, misfit, pixel, pictures)
+    over_time = None
+    if drawn:
+        over_time = picture_over_time(None if calibration is None else calibration.bleaching, drift)
     name = Path(facts["input"]["path"]).name if facts["input"]["path"] else "Reconstruction"
 
     parts = [
         '<div class="pair">' + section("What came in", table((), list(_came_in(facts)), "The recording")),
         section("What was measured on the frames", _measured(facts)) + "</div>",
+        *_over_time(over_time),
         section("What was found", _found(result, facts, structures, drawn, why_none)),
         section("How sure it is", _how_sure(result, facts, rms, found, why_not, drawn)),
         section("What to check", _to_check(facts)),
@@ -168,6 +176,15 @@ def _came_in(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "Frames left out", f"{len(left)}: {why or ', '.join(map(str, left))}" if left else "none"
     if of["frame_interval_s"] is not None:
         yield "Time from frame to frame", f"{number(1000 * of['frame_interval_s'])} ms"
+
+
+def _over_time(drawn: bytes | None) -> list[str]:
+    """How light and place of the sample changed, where they did."""
+    if drawn is None:
+        return []
+    alt = "Curves over the frames: light of the sample where it bleaches, place of the sample where it moves."
+    words = "What changed during the recording. The image is the mean over all frames."
+    return [picture(data_address(drawn), alt, words)]
 
 
 def _measured(facts: dict[str, Any]) -> str:

@@ -133,6 +133,7 @@ def write_result(
         estimate=estimate,
         psf_width=psf_width,
         remarks=() if calibration is None else calibration.remarks,
+        bleaching=None if calibration is None else calibration.bleaching,
         drift=drift,
         pixel_size_nm=pixel_size_nm,
         command=command,
@@ -152,7 +153,7 @@ def write_result(
             if drift is not None and drift.clear:
                 numbers = stack.numbers if isinstance(stack, Stack) else np.arange(len(drift.shifts))
                 digests["drift.csv"] = placing.stage("drift.csv", text_writer(drift_table(drift, numbers)))
-            page = _page_of(result, report, calibration, figure)
+            page = _page_of(result, report, calibration, drift, figure)
             if page is not None:
                 digests["report.html"] = placing.stage("report.html", text_writer(page), tells=True)
             placing.stage("report.json", text_writer(dumps({"files_sha256": digests} | report)))
@@ -166,11 +167,12 @@ def _page_of(
     result: Result,
     report: Mapping[str, object],
     calibration: Calibration | None,
+    drift: Drift | None,
     figure: bool | Mapping[str, object],
 ) -> str | None:
     """The page; None, and a word in the log, if it cannot be made: a page costs no result."""
     try:
-        return build_page(result, report, calibration=calibration, pictures=figure)
+        return build_page(result, report, calibration=calibration, drift=drift, pictures=figure)
     except Exception as error:
         why = textwrap.shorten(said(error), 160, placeholder=" ...")
         log.warning("report.html is left out: it could not be made (%s: %s)", type(error).__name__, why)

@@ -20,6 +20,16 @@ deviations is
 the Fisher information of a Gaussian with this mean and covariance (S. M. Kay, *Estimation Theory*, 1993, section 3.9).  The
 first term alone is what the mean frame holds.  The image without a gap that is nearest to the pair is found by non-negative
 least squares: any mixture of bars about the middle of the pair, of all widths, on a smooth background that is free.
+
+Frames of few bright molecules are not Gaussian: their covariances scatter more (:mod:`fluogan_core.planning.scatter`).  With K
+the excess in the variance of the second term's statistic and X its covariance with that of the first, per row and frame and the
+mean of both images,
+
+.. math:: d'^2 = T m \begin{pmatrix} M & D \end{pmatrix} \begin{pmatrix} M & X \\ X & D + K \end{pmatrix}^{-1}
+   \begin{pmatrix} M \\ D \end{pmatrix}
+
+is what the best sum of the two tells, M and D being the two terms above.  The nearest image is looked for with the second term
+weighed by D / (D + K).
 """
 
 from __future__ import annotations
@@ -30,6 +40,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..physics.psf import FWHM_PER_SIGMA, psf_sigma
+from .scatter import excess_scatter
 
 __all__ = ["Optics", "Separability", "Sight", "separability"]
 
@@ -41,6 +52,8 @@ _ORDERS = 3
 _ROWS = 24
 #: Least variance of a pixel, of the brightest one's.
 _LEAST_VARIANCE = 1e-6
+#: Times that the weight of the second term is measured at the nearest image, and that image is looked for with it.
+_PASSES = 2
 #: Frequencies of the fine rows that pass less than this share of the light are left out.
 _NEGLIGIBLE = 1e-7
 
@@ -155,6 +168,7 @@ class _Model:
         factor, psf = optics.factor, optics.psf
         self.pixel_size_nm = optics.pixel_size_nm
         self.field_nm = _FIELD * optics.fwhm_nm
+        self.psf = psf
         self.columns = 2 * math.ceil(self.field_nm / optics.pixel_size_nm / 2) + 1
         self.fine = self.columns * factor
         self.factor = factor
@@ -206,16 +220,44 @@ def _profiles(model: _Model, separation_nm: float, optics: Optics) -> tuple[np.n
     return pair, np.stack([covered(-h, h) for h in halves])
 
 
+@dataclass(frozen=True, eq=False)
+class _Parts:
+    """What a mixture is made of, with few numbers each: the last column is the pair, the others are the parts.
+
+    Attributes
+    ----------
+    bars, waves : arrays
+        Profiles of light, and of background.
+    mean, covariance : (rows, parts + 1) arrays
+        Their features.
+    """
+
+    bars: np.ndarray
+    waves: np.ndarray
+    mean: np.ndarray
+    covariance: np.ndarray
+
+    def mixture(self, second: float) -> tuple[np.ndarray, float]:
+        """Weights of the mixture nearest to the pair, with covariances weighed by ``second``, and its squared distance."""
+        from scipy.optimize import nnls
+
+        both = np.concatenate([self.mean, second * self.covariance]) if second else self.mean
+        scale = np.linalg.norm(both[:, :-1], axis=0)
+        weights, distance = nnls(both[:, :-1] / scale, both[:, -1], maxiter=50 * both.shape[1])
+        return weights / scale, float(distance) ** 2
+
+
 class _Distances:
     """Distances from one pair, in standard deviations of its frames."""
 
     def __init__(self, model: _Model, pair: np.ndarray, sight: Sight) -> None:
-        self.model, self.sight = model, sight
+        self.model, self.pair, self.sight = model, pair, sight
+        self._parts: _Parts | None = None
         self.samples = sight.frames * sight.length_nm / model.pixel_size_nm
         b = np.full(model.columns, sight.background)
         mean = model.mean(pair) + b
         self.target = (mean, self._covariance(pair, mean))
-        noise = np.zeros_like(self.target[1])
+        self.noise = noise = np.zeros_like(self.target[1])
         # where neither background nor read noise is there, dark pixels have no variance at all
         np.einsum("kcc->kc", noise)[:] = sight.read_noise**2 + _LEAST_VARIANCE * float(mean.max())
         self.whitening = np.linalg.inv(np.linalg.cholesky(self.target[1] + noise))
@@ -234,8 +276,23 @@ class _Distances:
 
     def nearest(self, bars: np.ndarray, by_mean: bool) -> tuple[float, np.ndarray, np.ndarray]:
         """Distance to the nearest mixture of bars and smooth background, its profile and its background."""
-        from scipy.optimize import nnls
+        if self._parts is None or self._parts.bars is not bars:
+            self._parts = self._reduced(bars)
+        waves = self._parts.waves
 
+        def images(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            return weights[: len(bars)] @ bars, weights[len(bars) :] @ waves
+
+        weights, squared = self._parts.mixture(0.0 if by_mean else 1.0)
+        for _ in range(0 if by_mean else _PASSES):
+            _, share = self._told_by_both(*images(weights))
+            weights, _ = self._parts.mixture(math.sqrt(share))
+        if not by_mean:
+            squared, _ = self._told_by_both(*images(weights))
+        return math.sqrt(self.samples * squared), *images(weights)
+
+    def _reduced(self, bars: np.ndarray) -> _Parts:
+        """Features of bars, waves of a smooth background and the pair; an orthogonal transform keeps their distances."""
         from_middle = (np.arange(self.model.columns) - self.model.columns // 2) * self.model.pixel_size_nm
         phase = np.pi * (from_middle / self.model.field_nm + 0.5)
         waves = np.cos(np.arange(_ORDERS + 1)[:, None] * phase)
@@ -243,13 +300,39 @@ class _Distances:
         parts = [self.features(mean, self._covariance(bar, mean)) for bar, mean in zip(bars, self.model.mean(bars))]
         nothing = np.zeros(self.model.fine)
         parts += [self.features(wave, self._covariance(nothing, wave)) for wave in waves]
-        target = self.features(*self.target)
-        count = 1 if by_mean else 2
-        design = np.stack([np.concatenate(part[:count]) for part in parts], axis=1)
-        scale = np.linalg.norm(design, axis=0)
-        # an orthogonal transform keeps distances, and leaves as many rows as there are columns
-        both = np.column_stack([design / scale, np.concatenate(target[:count])])
-        small = np.asarray(np.linalg.qr(both, mode="r"))
-        weights, distance = nnls(small[:, :-1], small[:, -1], maxiter=50 * len(parts))
-        weights = weights / scale
-        return math.sqrt(self.samples) * float(distance), weights[: len(bars)] @ bars, weights[len(bars) :] @ waves
+        parts.append(self.features(*self.target))
+        mean, covariance = (np.asarray(np.linalg.qr(np.stack(rows, axis=1), mode="r")) for rows in zip(*parts))
+        return _Parts(bars, waves, mean, covariance)
+
+    def _told_by_both(self, profile: np.ndarray, background: np.ndarray) -> tuple[float, float]:
+        """What mean and covariance tell the pair from another image by, squared, per row and frame; and D / (D + K)."""
+        mean = self.model.mean(profile) + background
+        covariance = self._covariance(profile, mean)
+        precision = self.whitening.conj().swapaxes(1, 2) @ self.whitening
+        change = self.target[1] - covariance
+        linear = (precision[0] @ (self.target[0] - mean)).real
+        quadratic = precision @ change @ precision
+        told = np.array([linear @ (self.target[0] - mean), 0.5 * self._trace(quadratic, change)])
+        if not told[1] > 0:
+            return max(float(told[0]), 0.0), 1.0
+        flat = np.full(self.model.columns, self.sight.background)
+        images = ((self.pair, flat, self.target[1]), (profile, background, covariance))
+        # the variance of a statistic that is to tell two images is the mean of those of both
+        gaussian, excess = np.mean([self._scatter(*image, linear, quadratic) for image in images], axis=0)
+        share = float(gaussian[1, 1] / (gaussian[1, 1] + excess[1, 1]))
+        return float(told @ np.linalg.pinv(gaussian + excess, hermitian=True) @ told), share
+
+    def _scatter(
+        self, profile: np.ndarray, background: np.ndarray, covariance: np.ndarray, linear: np.ndarray, quadratic: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Covariance of the two statistics of one row and frame, (2, 2), for Gaussian frames; and what eq. (1) adds."""
+        spread = quadratic @ (covariance + self.noise)
+        gaussian = np.diag([linear @ (covariance[0] + self.noise[0]).real @ linear, 0.5 * self._trace(spread, spread)])
+        excess, cross = excess_scatter(
+            self.model.psf, self.model.factor, profile, self.sight.photons_per_emitter, background, linear, quadratic
+        )
+        return gaussian, np.array([[0.0, cross], [cross, excess]])
+
+    def _trace(self, one: np.ndarray, other: np.ndarray) -> float:
+        """Trace of the product of two matrices, mean over the frequencies."""
+        return float((self.model.share * np.einsum("kab,kba->k", one, other).real).sum())

@@ -168,9 +168,9 @@ def plan(
     Notes
     -----
     The bounds are those of :mod:`fluogan_core.planning.information`: PSF, camera and kappa known, the smooth background and the
-    brightness free.  A method that must estimate more does worse.  Frames are taken as Gaussian: where few bright molecules are
-    on in a frame, their covariances scatter more than that, and ``by_both`` is too high (on frames of eq. (1), a tenth at 10
-    photons per emission and a third at 50).
+    brightness free.  A method that must estimate more does worse.  Covariances scatter as those of frames of eq. (1) do, where
+    few bright molecules are on in a frame more than those of Gaussian frames (:mod:`fluogan_core.planning.scatter`).  What the
+    full likelihood of the frames tells is not given.
 
     Examples
     --------

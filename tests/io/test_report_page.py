@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from html.parser import HTMLParser
@@ -120,6 +121,23 @@ def test_the_page_is_whole_html_that_loads_nothing(scene, tmp_path):
     assert re.search(
         r"two lines of 1 µm can be told apart down to \d+ nm by the mean and \d+ nm by mean and blinking", walk.text
     )
+
+
+def test_light_that_falls_and_a_sample_that_moves_are_drawn(scene, tmp_path):
+    frames, found, _ = scene
+    fading = frames * np.linspace(1, 0.4, len(frames))[:, None, None]
+    bleaching = fg.estimate_bleaching(fading)
+    drift = fg.Drift(np.linspace([0, 0], [2.0, 1.0], len(frames)), 2.0, 0.1, clear=True)
+    assert bleaching.clear
+    for calibration, moved, more in (
+        (found, None, 0),
+        (dataclasses.replace(found, bleaching=bleaching), None, 1),
+        (found, drift, 1),
+    ):
+        page, report = written(scene, tmp_path, calibration=calibration, drift=moved)
+        assert len(Walk(page).pictures) == 3 + more
+        assert ("What changed during the recording" in page) == bool(more)
+        assert report["bleaching"]["clear"] == (calibration is not found)
 
 
 @pytest.mark.parametrize("name", ["<b>&amp;'\".tif", "a</title><script>alert(1)</script>.tif"])

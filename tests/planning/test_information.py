@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fluogan_core as fg
-from fluogan_core.planning import information
+from fluogan_core.planning import information, scatter
 from fluogan_core.planning.information import Optics, Sight, separability
 
 OPTICS = Optics(fg.gaussian_psf(300, 100, 4), 100.0, 4)
@@ -76,9 +76,10 @@ def test_distance_by_the_mean_is_what_frames_of_eq_1_show():
     assert measured == pytest.approx(expected, rel=0.15)
 
 
-def test_distance_by_both_is_nearly_what_frames_of_eq_1_show():
-    """Single frames of the pair and of the nearest image without a gap, told apart by the ratio of Gaussian likelihoods."""
-    model, kappa, rows = information._Model(OPTICS), SIGHT.photons_per_emitter, 10
+@pytest.mark.parametrize("kappa", [3.0, 10.0, 50.0, 200.0])
+def test_distance_by_both_is_what_frames_of_eq_1_show(kappa):
+    """Single frames of the pair and of the nearest image without a gap, told apart by the best sum of the two statistics."""
+    model, rows = information._Model(OPTICS), 10
     pair, bars = information._profiles(model, 200.0, OPTICS)
     pair = pair * SIGHT.photons / model.mean(pair).max()
     one = Sight(SIGHT.photons, SIGHT.background, kappa, SIGHT.read_noise, frames=1, length_nm=100 * rows)
@@ -92,26 +93,61 @@ def test_distance_by_both_is_nearly_what_frames_of_eq_1_show():
     def moments(profile, b):
         x = np.repeat(profile[None], psi.fine_shape[0], axis=0).ravel()
         mean = matrix @ x + np.broadcast_to(b, (rows, model.columns)).ravel()
-        covariance = kappa * (matrix * x) @ matrix.T + np.diag(mean + SIGHT.read_noise**2)
-        return mean, np.linalg.inv(covariance)
+        return mean, kappa * (matrix * x) @ matrix.T + np.diag(mean + SIGHT.read_noise**2)
 
     def frames(profile, b):
         x, found = np.repeat(profile[None], psi.fine_shape[0], axis=0) / kappa, []
-        for _ in range(20):
+        for _ in range(10):
             rate = kappa * psi.forward(rng.poisson(x, (200, *psi.fine_shape)).astype("f4"))[:, 6:-6]
             found.append((rng.poisson(np.maximum(rate + b, 0)) + rng.normal(0, SIGHT.read_noise, rate.shape)).reshape(200, -1))
         return np.concatenate(found)
 
     images = ((pair, SIGHT.background), (other, background))
-    (mean, inverse), (other_mean, other_inverse) = (moments(*image) for image in images)
+    (mean, spread), (other_mean, other_spread) = (moments(*image) for image in images)
+    linear = np.linalg.solve(spread, mean - other_mean)
+    quadratic = np.linalg.solve(spread, np.linalg.solve(spread, spread - other_spread).T)
 
-    def ratio(y):
-        near, far = y - mean, y - other_mean
-        return 0.5 * (((far @ other_inverse) * far).sum(axis=1) - ((near @ inverse) * near).sum(axis=1))
+    def told(y):
+        centred = y - mean
+        return np.stack([centred @ linear, 0.5 * ((centred @ quadratic) * centred).sum(axis=1)])
 
-    here, there = (ratio(frames(*image)) for image in images)
-    measured = (here.mean() - there.mean()) / np.sqrt((here.var() + there.var()) / 2)
-    assert measured == pytest.approx(stated, rel=0.15)
+    here, there = (told(frames(*image)) for image in images)
+    apart = here.mean(axis=1) - there.mean(axis=1)
+    measured = np.sqrt(apart @ np.linalg.solve((np.cov(here) + np.cov(there)) / 2, apart))
+    assert stated == pytest.approx(measured, rel=0.15)
+
+
+def test_statistics_of_frames_of_eq_1_scatter_by_their_fourth_cumulants():
+    """Variance of a quadratic statistic, and its covariance with a linear one, over frames drawn emission by emission."""
+    rng, factor, rows, columns, kappa = np.random.default_rng(2), 2, 6, 5, 40.0
+    psf = fg.gaussian_psf(220, 100, factor)
+    profile = np.zeros(columns * factor)
+    profile[[3, 6]] = 2.0, 4.0
+    background, linear = rng.uniform(0.5, 2, columns), rng.uniform(-1, 1, columns)
+    shape = np.arange(rows * columns)
+    whole = (
+        rng.uniform(-1, 1, (rows, columns, columns))
+        * np.exp(-np.minimum(np.arange(rows), rows - np.arange(rows)))[:, None, None]
+    )
+    whole = (whole + whole[(-np.arange(rows)) % rows].swapaxes(1, 2)) / 2  # a symmetric form
+    matrix = whole[(shape[:, None] // columns - shape[None] // columns) % rows, shape[:, None] % columns, shape[None] % columns]
+    excess, cross = scatter.excess_scatter(psf, factor, profile, kappa, background, linear, np.fft.rfft(whole, axis=0))
+
+    lit = np.array([3, 6])
+    seen = np.concatenate(
+        [np.roll(scatter._seen(psf, factor, rows, columns, s % factor, lit), s // factor, 1) for s in range(rows * factor)]
+    )
+    seen = seen.reshape(len(seen), -1)
+    rates = np.tile(profile[lit] / kappa, rows * factor)
+    mean = rates @ (kappa * seen) + np.tile(background, rows)
+    y = rng.poisson(kappa * rng.poisson(rates, (40000, len(rates))) @ seen + np.tile(background, rows)) - mean
+    spread = kappa**2 * (seen.T * rates) @ seen + np.diag(mean)
+    turned = matrix @ spread
+    quadratic = 0.5 * np.einsum("ta,ta->t", y @ matrix, y)
+    assert quadratic.var() == pytest.approx(0.5 * np.trace(turned @ turned) + rows * excess, rel=0.06)
+    assert rows * excess > 0.3 * quadratic.var()
+    across = np.cov(y @ np.tile(linear, rows), quadratic)
+    assert across[0, 1] == pytest.approx(rows * cross, abs=0.05 * np.sqrt(across[0, 0] * across[1, 1]))
 
 
 def test_distance_by_both_is_that_of_gaussian_frames():
@@ -120,7 +156,9 @@ def test_distance_by_both_is_that_of_gaussian_frames():
     pair, bars = information._profiles(model, 150.0, OPTICS)
     pair = pair * SIGHT.photons / model.mean(pair).max()
     distances = information._Distances(model, pair, SIGHT)
-    distance, other, background = distances.nearest(bars, by_mean=False)
+    weights, squared = distances._reduced(bars).mixture(1.0)
+    distance = np.sqrt(distances.samples * squared)
+    other, background = weights[: len(bars)] @ bars, weights[len(bars) :] @ distances._reduced(bars).waves
     means = [model.mean(pair) + SIGHT.background, model.mean(other) + background]
     noise = SIGHT.read_noise**2 * np.eye(model.columns)
     spreads = [SIGHT.photons_per_emitter * model.flicker(p) + np.diag(m) + noise for p, m in zip((pair, other), means)]
