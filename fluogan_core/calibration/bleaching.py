@@ -103,7 +103,7 @@ def bleaching_of(frames: np.ndarray, left_out: tuple[int, ...] = (), tuning: Ble
     note = ""
     if clear:
         note = (
-            f"bleaching: the light of the sample falls to {left:.0%} +- {max(error, 0.005):.0%} of its first value; "
+            f"bleaching: the light of the sample falls to {left:.0%} +- {max(error, 0.01):.0%} of its first value; "
             "this trend is taken out of the covariances, and the image is the mean over all frames"
         )
     return Bleaching(

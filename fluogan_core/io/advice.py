@@ -76,7 +76,17 @@ ADVICE = (
     Advice(
         "the sample moved by about",
         "The sample drifted, so the image is blurred along the direction of the drift.",
-        "Register the frames before the reconstruction, or use fewer frames (--frames).",
+        "Repeat the run with --drift auto, which follows the sample, or use fewer frames (--frames).",
+    ),
+    Advice(
+        "drift: the sample moved by",
+        "The sample moved, and the image follows it: it shows the part of the field that all frames share.",
+        "Look at the path of the sample on this page. Beads or a fixed structure must move as it says; if not, leave --drift out.",
+    ),
+    Advice(
+        "drift: ",
+        "The image follows the drift that you gave.",
+        "Check that the table is of this recording. The path is drawn on this page.",
     ),
     Advice(
         "is not above the",
