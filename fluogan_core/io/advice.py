@@ -81,10 +81,10 @@ ADVICE = (
     Advice(
         "drift: the sample moved by",
         "The sample moved, and the image follows it: it shows the part of the field that all frames share.",
-        "Look at the path of the sample on this page. Beads or a fixed structure must move as it says; if not, leave --drift out.",
+        "Look at its path on this page. Beads or a fixed structure must move as it says; if not, leave --drift out.",
     ),
     Advice(
-        "drift: ",
+        "pixels, as ",
         "The image follows the drift that you gave.",
         "Check that the table is of this recording. The path is drawn on this page.",
     ),

@@ -143,9 +143,7 @@ def _summary(result: Result, facts: dict[str, Any], rms: float, found: Plan | No
         words.append("It explains the mean of the frames to within their noise." if good else _POOR)
     limit = math.inf if found is None else found.both_nm if _last_phase(result) != "mean" else found.mean_nm
     if math.isfinite(limit):
-        words.append(
-            f"At best, this light shows two lines as two from a distance of {limit:.0f} nm on: do not trust finer detail."
-        )
+        words.append(f"At best, this light shows two lines as two from {limit:.0f} nm on: do not trust finer detail.")
     count = sum(not advice_for(remark).fine for remark in _remarks(facts))
     words.append(f"{count} thing{'' if count == 1 else 's'} to check below." if count else "There is nothing unusual to check.")
     return " ".join(words)
