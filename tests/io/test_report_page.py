@@ -125,8 +125,8 @@ def test_the_page_is_whole_html_that_loads_nothing(scene, tmp_path):
 
 def test_light_that_falls_and_a_sample_that_moves_are_drawn(scene, tmp_path):
     frames, found, _ = scene
-    fading = frames * np.linspace(1, 0.4, len(frames))[:, None, None]
-    bleaching = fg.estimate_bleaching(fading)
+    fading = 5 + 50 * np.eye(16) * np.exp(-np.arange(len(frames)) / 30)[:, None, None]
+    bleaching = fg.estimate_bleaching(np.random.default_rng(0).poisson(fading))
     drift = fg.Drift(np.linspace([0, 0], [2.0, 1.0], len(frames)), 2.0, 0.1, clear=True)
     assert bleaching.clear
     for calibration, moved, more in (
