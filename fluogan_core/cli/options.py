@@ -152,7 +152,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON i
 
 region_options = _together(
     click.option("--roi", type=Numbers(int, "T,L,R,C", 4), help="Region: top, left, rows, columns [camera pixels]."),
-    click.option("--frames", type=FrameRange(), help="Frames from A up to but not including B [counted from 0], every STEP-th."),
+    click.option("--frames", type=FrameRange(), help="Frames from A up to but not including B [from 0], every STEP-th."),
 )
 
 optics_options = _together(
