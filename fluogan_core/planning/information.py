@@ -316,7 +316,9 @@ class _Distances:
         if not told[1] > 0:
             return max(float(told[0]), 0.0), 1.0
         flat = np.full(self.model.columns, self.sight.background)
-        images = ((self.pair, flat, self.target[1]), (profile, background, covariance))
+        # a background that is free may come out below zero where there is none: light that there is not does not scatter
+        lit = self._covariance(profile, np.maximum(mean, 0.0))
+        images = ((self.pair, flat, self.target[1]), (profile, np.maximum(background, 0.0), lit))
         # the variance of a statistic that is to tell two images is the mean of those of both
         gaussian, excess = np.mean([self._scatter(*image, linear, quadratic) for image in images], axis=0)
         share = float(gaussian[1, 1] / (gaussian[1, 1] + excess[1, 1]))
