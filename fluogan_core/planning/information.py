@@ -318,9 +318,10 @@ class _Distances:
         flat = np.full(self.model.columns, self.sight.background)
         # a background that is free may come out below zero where there is none: light that there is not does not scatter
         lit = self._covariance(profile, np.maximum(mean, 0.0))
-        images = ((self.pair, flat, self.target[1]), (profile, np.maximum(background, 0.0), lit))
         # the variance of a statistic that is to tell two images is the mean of those of both
-        gaussian, excess = np.mean([self._scatter(*image, linear, quadratic) for image in images], axis=0)
+        of_pair = self._scatter(self.pair, flat, self.target[1], linear, quadratic)
+        of_other = self._scatter(profile, np.maximum(background, 0.0), lit, linear, quadratic)
+        gaussian, excess = np.mean([of_pair, of_other], axis=0)
         share = float(gaussian[1, 1] / (gaussian[1, 1] + excess[1, 1]))
         return float(told @ np.linalg.pinv(gaussian + excess, hermitian=True) @ told), share
 

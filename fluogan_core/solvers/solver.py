@@ -317,9 +317,8 @@ class Solver:
         -------
         Result
         """
-        psi = self.problem.psi
+        psi, timings = self.problem.psi, {"total": self.seconds}
         host, outcome, of_mean = psi.backend.to_host, self._last.outcome, self.mean_phase.outcome
-        timings = {"total": self.seconds}
         for phase in self.phases:
             timings |= phase.timings
         return Result(
