@@ -14,6 +14,7 @@ QUESTIONS = {
     "pulls": "Are the errors that the estimates of the camera and the PSF state those that they make?",
     "drift": "How well is a sample that moves found and followed?",
     "likelihood": "What does the full likelihood win over mean and covariance, and what does it cost?",
+    "evidence_map": "Is the significance of a gap true, and how near is it to what frames can tell?",
     "memory": "Does every method keep within the memory budget that it was given?",
     "interop": "What do the wrappers for other toolkits add to the time of the operator?",
 }

@@ -69,6 +69,9 @@ _EXPORTS = {
     "Blinking": "simulation.blinking",
     "Detector": "simulation.detector",
     "simulate_sofi": "simulation.photokinetics",
+    "evidence": "metrics.evidence_map",
+    "Evidence": "metrics.evidence_map",
+    "Gap": "metrics.evidence_map",
     "plan": "planning.plan",
     "plan_from": "planning.plan",
     "Plan": "planning.plan",
@@ -146,6 +149,9 @@ if TYPE_CHECKING:
     from .io.result import write_result as write_result
     from .io.stack import read_stack as read_stack
     from .io.sweep_report import write_sweep as write_sweep
+    from .metrics.evidence_map import Evidence as Evidence
+    from .metrics.evidence_map import Gap as Gap
+    from .metrics.evidence_map import evidence as evidence
     from .objective.prior import Prior as Prior
     from .objective.prox import prox_step as prox_step
     from .objective.prox import prox_total_variation as prox_total_variation

@@ -1,0 +1,353 @@
+r"""Is that gap there?  What the mean of the frames says for the detail of an image, place by place, in standard deviations.
+
+For a gap, every image without it is tried: along the strip across the gap, all profiles that rise to one top and fall after it
+(for every place of the top), any light further away, a background that is known within its error.  The frames are compared
+with the best of them, and with the best that holds two lines of the image's distance besides.  The log likelihood that is lost
+without the gap, :math:`\Delta`, gives the significance :math:`\sqrt{2\Delta}`, in standard deviations.  The neighbourhood is
+fitted again for each of the two, so that what it could explain is not counted.
+
+The finest width at a place is found in the same way: the best image that is no finer than w there, a mixture of Gaussians of
+that width, against one that has a thin line besides.
+
+The image says where to look, along which direction and how far the lines are apart, no more.  Its contrast is not used.  That an
+image which was fitted to the same frames shows its gaps where the noise of these frames has some is paid for by the number of
+gaps that it shows: of n gaps, the chance that the best one is as good without any gap being there is :math:`1 - (1 - p)^n`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..backend.checks import host_image, length_or_time, real_number
+from ..backend.kinds import any_kind
+from ..backend.typing import Array, ArrayLike
+from ..physics.forward import ForwardModel
+from ..stack import finite_stack
+from .dark_background import background_about
+from .dips import Dip, find_dips
+from .sections import Optic, Section, distance
+
+__all__ = ["Evidence", "Gap", "evidence"]
+
+#: Blocks of successive frames whose means say how much more the mean of the frames scatters than by shot noise.
+_BLOCKS = 24
+#: The two lines' brightest place may lie so far outside the middle of the gap: half their distance and this, widths of the PSF.
+_REACH = 1.2
+#: Distance of the two lines that are offered to the fit, of the image's: one that is somewhat too large loses little, one that
+#: is too small much.
+_WIDER = 1.15
+#: Widths that are tried for the finest detail, widths of the PSF.
+_WIDTHS = (1.0, 0.8, 0.65, 0.5, 0.4, 0.3)
+#: Places without this share of the brightest light are not judged.
+_LEAST_LIGHT = 0.1
+#: Shortest gap that is judged, and distance of the places whose finest width is sought, widths of the PSF.
+_SHORTEST, _APART = 0.33, 0.5
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A gap that the image shows, and what the frames say of it.
+
+    Attributes
+    ----------
+    row_nm, column_nm : float
+        Its middle, from the upper left corner of the field.
+    angle_deg : float
+        Of the direction across it; 0 runs along a row.
+    separation_nm : float
+        Of the two sides, as the image has it.
+    length_nm : float
+    depth : float
+        In the image: 1 minus the light in the middle over that of the lower side.
+    alone : float
+        Standard deviations by which the frames speak for it, as if no other place had been looked at; 0 where they do not.
+    significance : float
+        The same after the number of gaps that the image shows is paid for.
+    """
+
+    row_nm: float
+    column_nm: float
+    angle_deg: float
+    separation_nm: float
+    length_nm: float
+    depth: float
+    alone: float
+    significance: float
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What the frames say for the detail of an image.
+
+    Attributes
+    ----------
+    gaps : tuple of Gap
+        Those that the image shows, the most significant first.
+    finest_nm : (N1, N2) float32
+        The narrowest width (FWHM) for which the frames exclude that the light is no finer there; NaN where there is no light, or
+        where nothing is excluded.
+    threshold : float
+        Standard deviations that count as seen.
+    """
+
+    gaps: tuple[Gap, ...]
+    finest_nm: np.ndarray = field(repr=False)
+    threshold: float
+
+    @property
+    def confirmed(self) -> tuple[Gap, ...]:
+        """Gaps of at least ``threshold`` standard deviations."""
+        return tuple(gap for gap in self.gaps if gap.significance >= self.threshold)
+
+
+@any_kind("frames", "x", "b", "image", answers=False)
+def evidence(
+    frames: Array,
+    model: ForwardModel,
+    x: Array,
+    b: Array,
+    pixel_size_nm: float,
+    *,
+    image: ArrayLike | None = None,
+    threshold: float = 3.0,
+    finest: bool = True,
+) -> Evidence:
+    """Say which gaps of an image the mean of the frames supports, and how fine its light is for certain.
+
+    Computed on the host.
+
+    Parameters
+    ----------
+    frames : (T, M1, M2) array
+        Counts above the offset; those that x was fitted to, or others.
+    model : ForwardModel
+        The operator, gain and noise.
+    x : (N1, N2) array
+        Expected emissions per fine pixel per frame.
+    b : (M1, M2) array
+        Background, photons per camera pixel per frame.
+    pixel_size_nm : float
+        Camera pixel, nm.
+    image : (N1, N2) array_like, optional
+        The image whose gaps are judged, of any method and in any unit; x if not given.
+    threshold : float
+        Standard deviations that count as seen.
+    finest : bool
+        Whether to make the map of the finest width, which takes longer.
+
+    Returns
+    -------
+    Evidence
+
+    Raises
+    ------
+    TypeError
+        If something is a masked array or does not hold real numbers.
+    ValueError
+        If shapes do not fit, x or b are negative, something is not finite, or there are fewer than two frames.
+
+    Examples
+    --------
+    Two lines 260 nm apart:
+
+    >>> import numpy as np
+    >>> import fluogan_core as fg
+    >>> psi = fg.Psi(fg.gaussian_psf(318, 100, 4), (20, 20), 4, backend="numpy")
+    >>> x = np.zeros(psi.fine_shape)
+    >>> x[20:60, [35, 45]] = 4.0
+    >>> b, model = np.full(psi.shape, 3.0), fg.ForwardModel(psi)
+    >>> found = fg.evidence(model.sample(x, b, 200), model, x, b, pixel_size_nm=100, finest=False)
+    >>> len(found.confirmed), round(found.confirmed[0].separation_nm)
+    (1, 250)
+    """
+    test = _Test(frames, model, x, b)
+    shown = np.maximum(test.x if image is None else host_image(image, "image"), 0.0)
+    if shown.shape != test.x.shape:
+        raise ValueError(f"image must lie on the fine grid, {test.x.shape}, got {shown.shape}")
+    threshold = real_number(threshold, "threshold", low=0)
+    fine_nm = length_or_time(pixel_size_nm, "pixel_size_nm") / test.optic.factor
+    width = test.optic.width
+    dips = [dip for dip in find_dips(shown, width) if dip.length >= _SHORTEST * width]
+    gaps = [_gap(dip, fine_nm, test.of_gap(dip), len(dips)) for dip in dips]
+    gaps.sort(key=lambda gap: -gap.alone)
+    fine = test.finest(shown, threshold) * fine_nm if finest else np.full(shown.shape, np.nan)
+    return Evidence(tuple(gaps), fine.astype(np.float32), threshold)
+
+
+def _gap(dip: Dip, fine_nm: float, alone: float, count: int) -> Gap:
+    place = (dip.row + 0.5) * fine_nm, (dip.column + 0.5) * fine_nm
+    lengths = dip.separation * fine_nm, dip.length * fine_nm
+    return Gap(*place, math.degrees(dip.angle), *lengths, dip.depth, alone, paid(alone, count))
+
+
+def paid(alone: float, count: int) -> float:
+    """Standard deviations of the best of so many looks, from those of a single one; not below 0."""
+    from scipy.special import log_ndtr, ndtri_exp
+
+    # in logarithms, because of chances below 1e-16; the product is an upper bound
+    chance = min(float(log_ndtr(-alone)) + math.log(count), math.log(0.5))
+    return max(0.0, -float(ndtri_exp(chance)))
+
+
+class _Strip:
+    """A section of the frames, whitened."""
+
+    def __init__(self, mean: np.ndarray, noise: np.ndarray, background: np.ndarray, error: float) -> None:
+        self.root = np.linalg.cholesky(noise + 1e-9 * np.trace(noise) / len(noise) * np.eye(len(noise)))
+        # the last row holds what is known of the background beforehand
+        self.target = np.append(self.white(mean - background), 0.0)
+        level = np.append(self.white(background), 1.0 / error)
+        self._level = np.stack([level, -level], axis=1)
+
+    def white(self, columns: np.ndarray) -> np.ndarray:
+        """Columns in units of the noise."""
+        from scipy.linalg import solve_triangular
+
+        return np.asarray(solve_triangular(self.root, columns, lower=True, check_finite=False))
+
+    def columns(self, profiles: np.ndarray) -> np.ndarray:
+        """Whitened profiles, after those of a background that differs from the assumed one."""
+        white = self.white(profiles)
+        return np.concatenate([self._level, np.concatenate([white, np.zeros((1, white.shape[1]))])], axis=1)
+
+    def significance(self, without: float, with_it: float) -> float:
+        """Standard deviations by which a detail improves the fit.
+
+        In units of the misfit of the better fit, where that is more than noise: of a PSF that is described wrongly, say.
+        """
+        free = max(1, len(self.target) // 2)
+        return math.sqrt(max(without**2 - with_it**2, 0.0)) / max(1.0, with_it / math.sqrt(free))
+
+
+class _Test:
+    """Frames, and what is needed to judge any place of them."""
+
+    def __init__(self, frames: Array, model: ForwardModel, x: Array, b: Array) -> None:
+        psi, host = model.psi, model.backend.to_host
+        finite_stack(frames, "frames")
+        if tuple(frames.shape[1:]) != psi.shape:
+            raise ValueError(f"frames must be (T, {psi.shape[0]}, {psi.shape[1]}), psi's field, got {tuple(frames.shape)}")
+        x, b = model.check(x, b)
+        self.light = np.asarray(host(psi.forward(x)), dtype=np.float64)
+        self.x, self.b = (np.asarray(host(image), dtype=np.float64) for image in (x, b))
+        counts = host(frames)
+        self.frames = counts.reshape(len(counts), -1)
+        self.gain = model.gain
+        self.mean = counts.mean(axis=0, dtype=np.float64) / model.gain
+        floor = 1e-6 * max(float(self.mean.max()), 1e-300)
+        self.variance = np.maximum(self.mean + (model.noise_std / model.gain) ** 2, floor) / len(counts)
+        self.optic = Optic(psi.psf, psi.factor, psi.binning == "sum")
+        self._backgrounds: dict[tuple[int, int], tuple[np.ndarray, float]] = {}
+
+    def of_gap(self, dip: Dip) -> float:
+        """Significance of a gap."""
+        place = dip.row, dip.column
+        section = Section(self.mean.shape, self.optic, place, dip.angle, dip.length)
+        strip = self.strip(section, place)
+        reach = dip.separation / 2 + _REACH * section.width
+        pair = section.pair(_WIDER * dip.separation)
+        step = section.width / 4
+        tops = np.arange(-reach, reach + step / 2, step)
+        columns = {top: strip.columns(np.concatenate([section.without_gap(top, reach), pair], axis=1)) for top in tops}
+        without = {top: distance(strip.target, columns[top][:, :-1])[0] for top in tops}
+        best = sorted(without, key=lambda top: without[top])[:3]
+        for top in (best[0] - step / 2, best[0] + step / 2):
+            null = strip.columns(section.without_gap(top, reach))
+            without[top] = distance(strip.target, null)[0]
+        with_it = min(distance(strip.target, columns[top])[0] for top in best)
+        return strip.significance(min(without.values()), with_it)
+
+    def finest(self, image: np.ndarray, threshold: float) -> np.ndarray:
+        """(N1, N2): the finest certain width at each place, fine pixels."""
+        from scipy import ndimage, spatial
+
+        smooth = ndimage.gaussian_filter(image, 1.0)
+        spacing = _APART * self.optic.width
+        lit = smooth > _LEAST_LIGHT * smooth.max()
+        places = _spread_out(smooth, lit, spacing)
+        found = np.full(image.shape, np.nan)
+        if not len(places):
+            return found
+        broad = ndimage.gaussian_filter(image, spacing / 2)
+        down, across = np.gradient(broad)
+        (rr, rc), (_, cc) = np.gradient(down), np.gradient(across)
+        wanted = 1.0
+        while paid(wanted, len(places)) < threshold:
+            wanted += 0.02
+        widths = []
+        for row, column in places:
+            # across the structure the light is curved most
+            angle = 0.5 * math.atan2(-2 * rc[row, column], rr[row, column] - cc[row, column])
+            widths.append(self._finest_at((float(row), float(column)), angle % math.pi, wanted))
+        away, number = spatial.cKDTree(places).query(np.argwhere(lit))
+        found[lit] = np.where(away <= 1.5 * spacing, np.array(widths)[number], np.nan)
+        return found
+
+    def _finest_at(self, place: tuple[float, float], angle: float, wanted: float) -> float:
+        section = Section(self.mean.shape, self.optic, place, angle, self.optic.width)
+        strip = self.strip(section, place)
+        thin, finest = section.bars(np.array([-0.5]), np.array([0.5])), math.nan
+        for share in _WIDTHS:
+            width = share * self.optic.width
+            columns = strip.columns(np.concatenate([section.no_finer(width), thin], axis=1))
+            without, with_it = distance(strip.target, columns[:, :-1])[0], distance(strip.target, columns)[0]
+            if strip.significance(without, with_it) < wanted:
+                break
+            finest = width
+        return finest
+
+    def strip(self, section: Section, place: tuple[float, float]) -> _Strip:
+        """The data of a section, with their noise and what is known of the background."""
+        factor = self.optic.factor
+        row, column = ((p + 0.5) / factor - 0.5 for p in place)
+        # the background is smooth: one for all places that are near
+        grid = max(1.0, section.width / factor / 2)
+        key = round(row / grid), round(column / grid)
+        if key not in self._backgrounds:
+            at = key[0] * grid, key[1] * grid
+            self._backgrounds[key] = background_about(
+                self.mean, self.light, self.b, self.variance, at, section.width / factor
+            )
+        background, error = self._backgrounds[key]
+        mean, below = section.of(self.mean), section.of(background)
+        noise = section.covariance(self.variance)
+        noise += self._flicker(section, mean - below, noise)
+        return _Strip(mean, noise, below, error)
+
+    def _flicker(self, section: Section, light: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        """What molecules that blink add to the noise of the bins: its shape by the light, its size by blocks of frames."""
+        total = len(self.frames)
+        count = min(_BLOCKS, total)
+        edges = np.linspace(0, total, count + 1).astype(int)
+        part = self.frames[:, section.pixels].astype(np.float64) @ section.weights.T / self.gain
+        means = np.add.reduceat(part, edges[:-1], axis=0) / np.diff(edges)[:, None]
+        apart = (means - means.mean(axis=0)) * math.sqrt(1.0 / (count - 1) / count)
+        white = np.linalg.inv(np.linalg.cholesky(noise + 1e-9 * np.trace(noise) / len(noise) * np.eye(len(noise))))
+        _, profile = distance(white @ light, white @ section.spread)
+        shape = (section.spread * profile) @ section.spread.T
+        if not shape.any():
+            return np.zeros_like(noise)
+        whole = white @ shape @ white.T
+        seen = apart @ white.T
+        more = float(np.einsum("ki,ij,kj->", seen, whole, seen)) - float(np.trace(whole))
+        return max(0.0, more / float((whole * whole).sum())) * shape
+
+
+def _spread_out(image: np.ndarray, lit: np.ndarray, spacing: float) -> np.ndarray:
+    """(n, 2): the brightest places that are not nearer to each other than the spacing."""
+    rows, columns = np.nonzero(lit)
+    free, found = lit.copy(), []
+    reach = round(spacing)
+    down, across = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    disc = down**2 + across**2 < spacing**2
+    for k in np.argsort(-image[rows, columns], kind="stable"):
+        row, column = int(rows[k]), int(columns[k])
+        if free[row, column]:
+            found.append((row, column))
+            r, c = row + down[disc], column + across[disc]
+            inside = (r >= 0) & (r < lit.shape[0]) & (c >= 0) & (c < lit.shape[1])
+            free[r[inside], c[inside]] = False
+    return np.array(found).reshape(-1, 2)
