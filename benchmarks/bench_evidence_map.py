@@ -1,9 +1,10 @@
 """Is the evidence map's significance true?
 
-Simulated recordings of 20 x 20 pixels and 200 frames, each fitted to its mean.  Scenes without a gap: flat areas, bars and
-Gaussian blobs, of random width, place, direction and light, with molecules of 1 to 20 photons.  How often does the map confirm a
-gap, or a detail that is finer than the scene has it?  Arcs and crossings are kinds that no number of the map was chosen by.  Then
-pairs of lines from 120 to 240 nm, beside the bound of ``benchmarks.paper.evidence``, and the bars of the same width.
+Simulated recordings of 20 x 20 pixels and 200 frames, each fitted to its mean in 500 steps.  Scenes without a gap: flat areas, bars and
+Gaussian blobs, of random width, place, direction and light, with molecules of 1 to 20 photons.  How often does the map confirm
+a gap, or a detail that is finer than the scene has it?  Triangles, and two blobs so near that there is no gap between them, are
+kinds that no number of the map was chosen by.  Then pairs of lines from 120 to 240 nm, beside the bound of
+``benchmarks.paper.evidence``, and the bars of the same width.
 
 A scene that was done is kept, in a file beside the results: a run that is cut short goes on from there.
 """
@@ -14,6 +15,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +29,11 @@ from .paper.evidence import evidence as bound
 
 PIXEL, FWHM, FACTOR, SHAPE, FRAMES = 100.0, 318.0, 4, (20, 20), 200
 FINE = PIXEL / FACTOR
+#: Of the mean fit: enough for grains and splits that are not there, which is what is wanted here.
+STEPS = 500
 #: Photons of the brightest camera pixel, and of the background.
 LIGHTS = {"bright": (160.0, 10.0), "dim": (16.0, 1.0)}
-KINDS = ("flat", "bar", "blob", "arc", "crossing")
+KINDS = ("flat", "bar", "blob", "triangle", "merged blobs")
 SEPARATIONS = (120.0, 150.0, 180.0, 210.0, 240.0)
 
 Record = dict[str, Any]
@@ -50,19 +54,20 @@ def drawn(kind: str, rng: np.random.Generator) -> tuple[np.ndarray, float]:
     if kind == "blob":
         width = rng.uniform(150, 450)
         return np.exp(-4 * math.log(2) * (rows**2 + columns**2) / width**2), width
-    if kind == "arc":
-        radius = rng.uniform(500, 900)
-        ring = np.abs(np.hypot(across - radius, along) - radius)
-        return np.clip((rng.uniform(60, 200) / 2 - ring) / FINE + 0.5, 0, 1) * (np.abs(along) < 600), 0.0
-    lean = rng.uniform(np.pi / 4, np.pi / 2)  # a crossing of two lines
-    other = across * np.cos(lean) + along * np.sin(lean)
-    nearest = np.minimum(np.abs(across), np.abs(other))
-    return np.clip((rng.uniform(60, 150) / 2 - nearest) / FINE + 0.5, 0, 1) * (np.hypot(rows, columns) < 700), 0.0
+    if kind == "triangle":
+        turns = angle + np.array([0.0, 2.0, 4.2]) + rng.uniform(-0.3, 0.3, 3)
+        sides = [rows * np.sin(turn) + columns * np.cos(turn) - rng.uniform(100, 300) for turn in turns]
+        return np.clip(0.5 - np.max(sides, axis=0) / FINE, 0, 1), 0.0
+    # two equal Gaussians nearer than two standard deviations have one top
+    width, share = rng.uniform(150, 350), rng.uniform(0.5, 1.0)
+    away = rng.uniform(1.2, 1.9) * width / math.sqrt(8 * math.log(2)) / 2
+    first, second = (np.exp(-4 * math.log(2) * (along**2 + (across - at) ** 2) / width**2) for at in (-away, away))
+    return first + share * second, 0.0
 
 
 def judged(frames: np.ndarray, psi: fg.Psi, camera: fg.Camera) -> tuple[fg.Evidence, float]:
     """What the map says of the mean fit's image, and the processor time that it took."""
-    fit = fg.reconstruct(frames, psi=psi, camera=camera, options=fg.SolverOptions(method="none"))
+    fit = fg.reconstruct(frames, psi=psi, camera=camera, options=fg.SolverOptions(method="none", warm_steps=STEPS))
     model = fg.ForwardModel(psi, gain=camera.gain, noise_std=camera.noise_std)
     started = time.process_time()
     found = fg.evidence(frames - camera.offset, model, fit.x, fit.b, PIXEL)
@@ -130,14 +135,27 @@ class _Kept:
 def run(options: Options) -> Report:
     """Two tables: false claims, and power."""
     report, kept = Report("evidence_map", options), _Kept(options.results)
-    count, pairs = options.pick(100, 1), options.pick(8, 1)
-    scenes: dict[tuple[str, str], list[Record]] = {}
-    for seed in range(count):
-        for kind in options.pick(KINDS, KINDS[1:2]):
-            for light in options.pick(tuple(LIGHTS), ("bright",)):
-                name = f"{kind}, {light}, {options.seed + seed}"
-                record = kept.of(name, lambda k=kind, w=light, s=seed: without_gap(k, w, options.seed + s))  # type: ignore[misc]
-                scenes.setdefault((kind, light), []).append(record)
+    count, pairs = options.pick(50, 1), options.pick(4, 1)
+    lights, kinds = options.pick(tuple(LIGHTS), ("bright",)), options.pick(KINDS, KINDS[1:2])
+    separations = options.pick(SEPARATIONS, (240.0,))
+    scenes: dict[tuple[str, str], list[Record]] = {(kind, light): [] for kind in kinds for light in lights}
+    lines: dict[tuple[str, float, str], list[Record]] = {
+        (light, separation, kind): [] for light in lights for separation in separations for kind in ("pair", "control")
+    }
+    for number in range(count):
+        seed = options.seed + number
+        for (kind, light), records in scenes.items():
+            records.append(kept.of(f"{kind}, {light}, {seed}", partial(without_gap, kind, light, seed)))
+        for (light, separation, kind), records in lines.items():
+            if number < pairs:
+                name = f"{kind}, {separation:g}, {light}, {seed}"
+                records.append(kept.of(name, partial(of_lines, kind, separation, light, seed)))
+    _false_claims(report, scenes)
+    _power(report, lines)
+    return report
+
+
+def _false_claims(report: Report, scenes: dict[tuple[str, str], list[Record]]) -> None:
     rows: list[list[Any]] = []
     for (kind, light), records in scenes.items():
         false = [sum(r["gap"] >= level for r in records) for level in (2.0, 3.0)]
@@ -148,38 +166,36 @@ def run(options: Options) -> Report:
         "Scenes without a gap: how many with a gap that is not there",
         ["kind", "light", "scenes", "at 2 s.d.", "at 3 s.d.", "at 3 s.d., one place", "largest", "too fine a width"],
         rows,
-        "The chance of a claim at 2 and 3 standard deviations is 1 in 44 and 1 in 741 scenes. Arcs and crossings are kinds that no "
-        "number was chosen by.",
+        "The stated chance of a claim at 2 and 3 standard deviations is 1 in 44 and 1 in 741 scenes. No number of the map was "
+        "chosen by triangles and merged blobs.",
     )
     every = [r for records in scenes.values() for r in records]
-    report.target("scenes without a gap that show one at 3 s.d., share", np.mean([r["gap"] >= 3 for r in every]), at_most=1 / 200)
-    fine = np.mean([r["too fine"] for r in every])
-    report.target("scenes with a finer width than they have, share", float(fine), at_most=1 / 200)
+    false_gaps = float(np.mean([r["gap"] >= 3 for r in every]))
+    false_widths = float(np.mean([r["too fine"] for r in every]))
+    report.target("scenes without a gap that show one at 3 s.d., share", false_gaps, at_most=1 / 200)
+    report.target("scenes with a finer width than they have, share", false_widths, at_most=1 / 200)
+    report.target("seconds of processor time for a scene, median", float(np.median([r["seconds"] for r in every])), at_most=1.0)
+
+
+def _power(report: Report, lines: dict[tuple[str, float, str], list[Record]]) -> None:
     rows, ratios = [], []
-    for light in options.pick(tuple(LIGHTS), ("bright",)):
-        for separation in options.pick(SEPARATIONS, (240.0,)):
-            found: dict[str, list[Record]] = {"pair": [], "control": []}
-            for seed in range(pairs):
-                for kind, records in found.items():
-                    name = f"{kind}, {separation:g}, {light}, {options.seed + seed}"
-                    make = lambda k=kind, d=separation, w=light, s=seed: of_lines(k, d, w, options.seed + s)  # noqa: E731
-                    records.append(kept.of(name, make))
-            told, of_pair = float(np.median([r["all"] for r in found["pair"]])), found["pair"][0]["bound"]
-            claims = [sum(r["gap"] >= 3 for r in found[kind]) for kind in ("pair", "control")]
-            rows.append([light, f"{separation:g} nm", of_pair, told, *(f"{k} of {pairs}" for k in claims)])
-            if of_pair >= 3:
-                ratios.append(of_pair / max(told, 1e-9))
+    for light, separation in dict.fromkeys(key[:2] for key in lines):
+        found = {kind: lines[light, separation, kind] for kind in ("pair", "control")}
+        told, of_pair = float(np.median([r["all"] for r in found["pair"]])), found["pair"][0]["bound"]
+        claims = [f"{sum(r['gap'] >= 3 for r in records)} of {len(records)}" for records in found.values()]
+        rows.append([light, f"{separation:g} nm", of_pair, told, *claims])
+        if of_pair >= 3:
+            ratios.append(of_pair / max(told, 1e-9))
     report.table(
         "Pairs of lines and bars of their width: what is told, and what can be",
         ["light", "distance", "bound [s.d.]", "found, median [s.d.]", "pairs confirmed", "bars split"],
         rows,
-        "Found: all pieces of the gap that the image of the mean fit shows between the lines, before the number of places is paid "
-        "for. Confirmed and split: one piece at 3 standard deviations, after it is paid for.",
+        "Found: all pieces of the gap that the image of the mean fit shows between the lines, before the number of places is "
+        "paid for. Confirmed and split: one piece at 3 standard deviations, after it is paid for.",
     )
     if ratios:
-        report.target("bound over what is found, where the bound is 3 s.d. or more, median", float(np.median(ratios)), at_most=1.3)
-    report.target("seconds of processor time for a scene, median", float(np.median([r["seconds"] for r in every])), at_most=1.0)
-    return report
+        middle = float(np.median(ratios))
+        report.target("bound over what is found, median, where the bound is at least 3", middle, at_most=1.3)
 
 
 if __name__ == "__main__":

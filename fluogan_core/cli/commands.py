@@ -1,4 +1,4 @@
-"""The command line, ``fluogan demo | simulate | estimate | reconstruct | sweep | plan | info``, over the library's functions.
+"""The command line, ``fluogan demo | simulate | estimate | reconstruct | evidence | ...``, over the library's functions.
 
 Exit status: 0 done, 1 failed while working, 2 bad usage or input, 130 interrupted.  An error is one line on standard error.
 """
@@ -14,6 +14,8 @@ import click
 
 from .._version import __version__
 from .drift import drift_option, followed
+from .estimate import estimate_command
+from .evidence import evidence_command, evidence_of, evidence_option
 from .options import (
     SOLVER_OPTIONS,
     background_from,
@@ -21,7 +23,6 @@ from .options import (
     calibration_from,
     camera_options,
     device_options,
-    estimate_from,
     given,
     json_option,
     operator_for,
@@ -164,37 +165,11 @@ def simulate(output: Path, **settings: Any) -> None:
         say_written(files, directory)
 
 
-@commands.command("estimate", short_help="Estimate the camera from a stack.")
-@stack_argument
-@region_options
-@optics_options
-@camera_options
-@json_option
-@verbose_option
-def estimate_command(stack_path: Path, as_json: bool, **settings: Any) -> None:
-    """Estimate gain, offset and read noise from a stack; with a PSF, its width and the photons per emitter too."""
-    from ..backend.arrays import get_backend
-    from ..io.files import dumps
-    from ..io.report import estimate_facts
-
-    with checking_input(*COMPLAINTS):
-        stack = stack_from(stack_path, settings)
-        if given(settings, "fwhm_nm", "wavelength_nm", "na", "psf_path", "psf_pixel_nm", "psf_width"):
-            psi, _ = operator_for(stack, settings, get_backend("numpy"))
-            found = calibration_from(stack, psi, settings)
-            estimate, width, remarks = found.estimate, found.psf_width, found.remarks
-        else:
-            estimate, width = estimate_from(stack, settings), None
-            remarks = estimate.notes
-    if as_json:
-        click.echo(dumps(estimate_facts(estimate, width is not None) | {"psf_width": width, "remarks": remarks}), nl=False)
-    else:
-        print_estimate(estimate, remarks, with_psf=width is not None)
-
-
 @commands.command(short_help="Reconstruct x and b from a stack.")
 @stack_argument
-@output_option("x.tif, b.tif, report.json, report.html, figure.png and checkpoint.pt; drift.csv if a drift is followed")
+@output_option(
+    "x.tif, b.tif, report.json, report.html, figure.png and checkpoint.pt; drift.csv and evidence.tif where asked for"
+)
 @region_options
 @optics_options
 @camera_options
@@ -202,6 +177,7 @@ def estimate_command(stack_path: Path, as_json: bool, **settings: Any) -> None:
 @device_options
 @background_option
 @drift_option
+@evidence_option
 @click.option("--resume", is_flag=True, help="Go on from DIR/checkpoint.pt; more --steps take a finished run further.")
 @click.option("--no-figure", is_flag=True, help="Leave figure.png and the pictures of report.html out.")
 @verbose_option
@@ -213,6 +189,7 @@ def reconstruct(
     device: int | None,
     background: str | None,
     drift: str,
+    with_evidence: bool,
     resume: bool,
     no_figure: bool,
     **settings: Any,
@@ -272,6 +249,7 @@ def reconstruct(
                 kept = f"{checkpoint} holds {those}: the same command with --resume goes on from there"
             raise Interrupted(f"interrupted after step {done} of {running[0].total_steps}; {kept}") from None
         click.echo(f"{result.stop_reason}, {result.timings['total']:.0f} s on {result.device}")
+        judged = evidence_of(stack, result, pixel_size_nm) if with_evidence else None
 
         def write(place: Path) -> list[Path]:
             files = write_result(
@@ -280,6 +258,7 @@ def reconstruct(
                 stack=stack,
                 calibration=found,
                 drift=moved,
+                evidence=judged,
                 pixel_size_nm=pixel_size_nm,
                 command=["fluogan", *sys.argv[1:]],
                 figure=not no_figure,
@@ -379,7 +358,7 @@ def sweep(
             raise RuntimeError(f"every setting failed, the first with {made.trials[0].failure}")
 
 
-for command in (plan_command, tile, batch):
+for command in (estimate_command, evidence_command, plan_command, tile, batch):
     commands.add_command(command)
 
 

@@ -146,6 +146,8 @@ def _settings(settings: dict[str, Any], device: int | None) -> dict[str, Any]:
     """What the options mean that depend on no recording."""
     from ..solvers.options import SolverOptions
 
+    if settings.get("with_evidence"):
+        raise ValueError("--evidence is not for tiles and movies: leave it out, or take a stack that fits into memory")
     if settings.get("drift", "none") != "none":
         raise ValueError("--drift is not for tiles and movies: leave it out, or take a stack that fits into memory")
     for name in ("roi", "frames", "background", "offset_map", "gain_map"):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..backend.kinds import as_array
+from .evidence_figure import evidence_figure
 from .figures import draw_profile, load_matplotlib, profile_band, save
 from .panels import draw_image
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from ..calibration.bleaching import Bleaching
     from ..calibration.drift import Drift
+    from ..metrics.evidence_map import Evidence
     from ..solvers.result import Result
 
 __all__ = ["data_address", "page_pictures", "picture_over_time"]
@@ -29,7 +31,12 @@ _WORST = 5.0
 
 
 def page_pictures(
-    result: Result, misfit: np.ndarray | None, *, pixel_size_nm: float | None, options: Mapping[str, object]
+    result: Result,
+    misfit: np.ndarray | None,
+    evidence: Evidence | None,
+    *,
+    pixel_size_nm: float | None,
+    options: Mapping[str, object],
 ) -> dict[str, bytes]:
     """Draw the pictures of a page.
 
@@ -38,6 +45,8 @@ def page_pictures(
     result : Result
     misfit : (M1, M2) array or None
         Of the mean frame, standard errors.
+    evidence : Evidence or None
+        Gaps of the image; drawn where the pixel size is known.
     pixel_size_nm : float or None
         Camera pixel, nm.
     options : mapping
@@ -46,7 +55,7 @@ def page_pictures(
     Returns
     -------
     dict of str to bytes
-        PNG files: ``"images"``, ``"profile"`` and, where it is known, ``"misfit"``.
+        PNG files: ``"images"``, ``"profile"`` and, where they are known, ``"misfit"`` and ``"evidence"``.
 
     Raises
     ------
@@ -74,6 +83,8 @@ def page_pictures(
     drawn = {"images": _png(images), "profile": _png(profile)}
     if misfit is not None:
         drawn["misfit"] = _png(_misfit(misfit))
+    if evidence is not None and pixel_size_nm is not None:
+        drawn["evidence"] = _png(evidence_figure(evidence, x, pixel_size_nm=pixel_size_nm / factor))
     return drawn
 
 

@@ -20,12 +20,14 @@ from .advice import advice_for
 from .files import plain as strict
 from .findings import Structure, brightest_structures, misfit_of_mean, plan_of
 from .page_commands import command_line, sweep_command
+from .page_evidence import gaps_on_page
 from .page_pictures import data_address, page_pictures, picture_over_time
 from .page_style import STYLE, listed, number, paragraph, picture, section, table, with_error
 
 if TYPE_CHECKING:
     from ..calibration.calibrate import Calibration
     from ..calibration.drift import Drift
+    from ..metrics.evidence_map import Evidence
     from ..planning.plan import Plan
     from ..solvers.result import Result
 
@@ -43,6 +45,7 @@ def build_page(
     *,
     calibration: Calibration | None = None,
     drift: Drift | None = None,
+    evidence: Evidence | None = None,
     pictures: bool | Mapping[str, object] = True,
 ) -> str:
     """Build the page of a result.
@@ -57,6 +60,8 @@ def build_page(
         Gives what the light of the recording can show, and how it fell.
     drift : Drift, optional
         How the sample moved.
+    evidence : Evidence, optional
+        What the frames say of the image's gaps.
     pictures : bool or mapping
         Whether to draw pictures; a mapping holds options of :func:`fluogan_core.io.figures.figure`.
 
@@ -89,7 +94,7 @@ def build_page(
     found, why_not = None, "the pixel size is not known" if pixel is None else "the page was made without the calibration"
     if calibration is not None and pixel is not None and frames:
         found, why_not = plan_of(calibration, pixel, max(frames, 2))
-    drawn, why_none = _pictures(result, misfit, pixel, pictures)
+    drawn, why_none = _pictures(result, misfit, evidence, pixel, pictures)
     over_time = None
     if drawn:
         over_time = picture_over_time(None if calibration is None else calibration.bleaching, drift)
@@ -118,13 +123,18 @@ def build_page(
 
 
 def _pictures(
-    result: Result, misfit: np.ndarray | None, pixel: float | None, wanted: bool | Mapping[str, object]
+    result: Result,
+    misfit: np.ndarray | None,
+    evidence: Evidence | None,
+    pixel: float | None,
+    wanted: bool | Mapping[str, object],
 ) -> tuple[dict[str, bytes], str]:
     """The pictures, and why there are none."""
     if wanted is False:
         return {}, "Pictures were not asked for (--no-figure)."
     try:
-        return page_pictures(result, misfit, pixel_size_nm=pixel, options={} if wanted is True else wanted), ""
+        options = {} if wanted is True else wanted
+        return page_pictures(result, misfit, evidence, pixel_size_nm=pixel, options=options), ""
     except ImportError:
         return {}, "There are no pictures: matplotlib is not installed (pip install 'fluogan-core[plot]')."
     except Exception as error:  # as for figure.png: a drawing costs no page
@@ -330,9 +340,10 @@ def _how_sure(
             "estimate more does worse. If molecules stay on for several frames, the limit is coarser."
         )
     points.append("A fit that explains the frames is not yet a proof: finer detail than the light can show may still be wrong.")
+    said = listed(points) + gaps_on_page(facts.get("evidence"), drawn)
     if "misfit" not in drawn:
-        return listed(points)
-    return listed(points) + picture(
+        return said
+    return said + picture(
         data_address(drawn["misfit"]),
         f"Map of the mean of the frames minus the prediction; root mean square {number(rms, 2)} standard errors.",
         "Where the mean of the frames and the prediction differ. Good is a grain without shapes. A shape of your sample in red "

@@ -15,6 +15,7 @@ import numpy as np
 from ..backend.replace import Write
 from ..stack import Stack
 from .drift import drift_table
+from .evidence_words import evidence_facts
 from .files import Placing, dumps, image_writer, prepare_directory, said, spare_inputs, text_writer
 from .lock import sole_writer
 from .report import build_report
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from ..calibration.camera import CameraEstimate
     from ..calibration.drift import Drift
     from ..calibration.psf_width import PSFWidth
+    from ..metrics.evidence_map import Evidence
     from ..solvers.result import Result
     from ..stack import StackLike
 
@@ -40,6 +42,7 @@ _NAMES = {
     "page": "report.html",
     "figure": "figure.png",
     "drift": "drift.csv",
+    "evidence": "evidence.tif",
 }
 #: What :func:`write_result` writes.
 RESULT_FILES = tuple(_NAMES.values())
@@ -54,6 +57,7 @@ def write_result(
     estimate: CameraEstimate | None = None,
     psf_width: PSFWidth | None = None,
     drift: Drift | None = None,
+    evidence: Evidence | None = None,
     pixel_size_nm: float | None = None,
     command: list[str] | None = None,
     figure: bool | Mapping[str, object] = True,
@@ -82,6 +86,8 @@ def write_result(
         How wide the PSF was found to be, where there is no calibration.
     drift : Drift, optional
         How the sample moved.  Where the stack follows it (:func:`fluogan_core.follow_drift`), ``drift.csv`` is written too.
+    evidence : Evidence, optional
+        What the frames say of x (:func:`fluogan_core.evidence`): ``evidence.tif``, and the gaps in the report and on the page.
     pixel_size_nm : float, optional
         Camera pixel, nm; that of ``stack`` by default.  ``b.tif`` carries it, ``x.tif`` it divided by the factor.
     command : list of str, optional
@@ -93,8 +99,8 @@ def write_result(
     Returns
     -------
     dict of str to Path
-        The files that were written, by the names ``"x"``, ``"b"``, ``"report"``, ``"page"``, ``"figure"`` and
-        ``"drift"``.
+        The files that were written, by the names ``"x"``, ``"b"``, ``"report"``, ``"page"``, ``"figure"``,
+        ``"drift"`` and ``"evidence"``.
 
     Raises
     ------
@@ -138,6 +144,8 @@ def write_result(
         pixel_size_nm=pixel_size_nm,
         command=command,
     )
+    if evidence is not None:
+        report["evidence"] = evidence_facts(evidence)
     with sole_writer(directory):
         spare_inputs(directory, RESULT_FILES, getattr(stack, "path", None))
         with Placing(directory) as placing:
@@ -153,11 +161,13 @@ def write_result(
             if drift is not None and drift.clear:
                 numbers = stack.numbers if isinstance(stack, Stack) else np.arange(len(drift.shifts))
                 digests["drift.csv"] = placing.stage("drift.csv", text_writer(drift_table(drift, numbers)))
-            page = _page_of(result, report, calibration, drift, figure)
+            if evidence is not None:
+                digests["evidence.tif"] = placing.stage("evidence.tif", image_writer(evidence.finest_nm, pixel_size_nm=fine_nm))
+            page = _page_of(result, report, calibration, drift, evidence, figure)
             if page is not None:
                 digests["report.html"] = placing.stage("report.html", text_writer(page), tells=True)
             placing.stage("report.json", text_writer(dumps({"files_sha256": digests} | report)))
-        for name in ("figure.png", "report.html", "drift.csv"):
+        for name in ("figure.png", "report.html", "drift.csv", "evidence.tif"):
             if name not in digests and (directory / name).exists():
                 log.warning("%s is of an earlier run", directory / name)
     return {key: directory / name for key, name in _NAMES.items() if name in digests or name == "report.json"}
@@ -168,11 +178,12 @@ def _page_of(
     report: Mapping[str, object],
     calibration: Calibration | None,
     drift: Drift | None,
+    evidence: Evidence | None,
     figure: bool | Mapping[str, object],
 ) -> str | None:
     """The page; None, and a word in the log, if it cannot be made: a page costs no result."""
     try:
-        return build_page(result, report, calibration=calibration, drift=drift, pictures=figure)
+        return build_page(result, report, calibration=calibration, drift=drift, evidence=evidence, pictures=figure)
     except Exception as error:
         why = textwrap.shorten(said(error), 160, placeholder=" ...")
         log.warning("report.html is left out: it could not be made (%s: %s)", type(error).__name__, why)

@@ -9,9 +9,9 @@ fitted again for each of the two, so that what it could explain is not counted.
 The finest width at a place is found in the same way: the best image that is no finer than w there, a mixture of Gaussians of
 that width, against one that has a thin line besides.
 
-The image says where to look, along which direction and how far the lines are apart, no more.  Its contrast is not used.  That an
-image which was fitted to the same frames shows its gaps where the noise of these frames has some is paid for by the number of
-gaps that it shows: of n gaps, the chance that the best one is as good without any gap being there is :math:`1 - (1 - p)^n`.
+The image says where to look, along which direction and how far the lines are apart, no more.  Its contrast is not used.  An
+image that was fitted to the same frames has its gaps where the noise of these frames has some.  The number n of its gaps
+accounts for that: where none is there, one of them is as significant as p with a chance of at most n p.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from ..backend.checks import host_image, length_or_time, real_number
 from ..backend.kinds import any_kind
 from ..backend.typing import Array, ArrayLike
 from ..physics.forward import ForwardModel
+from ..physics.psf import FWHM_PER_SIGMA
 from ..stack import finite_stack
 from .dark_background import background_about
 from .dips import Dip, find_dips
@@ -39,10 +40,14 @@ _REACH = 1.2
 #: Distance of the two lines that are offered to the fit, of the image's: one that is somewhat too large loses little, one that
 #: is too small much.
 _WIDER = 1.15
+#: Equal Gaussians have a gap between them from this distance on, in their width at half maximum: two standard deviations.
+_GAUSSIANS_APART = 2 / FWHM_PER_SIGMA
 #: Widths that are tried for the finest detail, widths of the PSF.
 _WIDTHS = (1.0, 0.8, 0.65, 0.5, 0.4, 0.3)
 #: Places without this share of the brightest light are not judged.
 _LEAST_LIGHT = 0.1
+#: How much more a pixel that says nothing scatters than one that works.
+_UNKNOWN = 1e4
 #: Shortest gap that is judged, and distance of the places whose finest width is sought, widths of the PSF.
 _SHORTEST, _APART = 0.33, 0.5
 
@@ -87,8 +92,8 @@ class Evidence:
     gaps : tuple of Gap
         Those that the image shows, the most significant first.
     finest_nm : (N1, N2) float32
-        The narrowest width (FWHM) for which the frames exclude that the light is no finer there; NaN where there is no light, or
-        where nothing is excluded.
+        The narrowest width (FWHM) for which the frames exclude that the light is a mixture of Gaussians of that width there;
+        NaN where there is no light, or where nothing is excluded.  About a confirmed gap: the widest Gaussians that have one.
     threshold : float
         Standard deviations that count as seen.
     """
@@ -103,7 +108,7 @@ class Evidence:
         return tuple(gap for gap in self.gaps if gap.significance >= self.threshold)
 
 
-@any_kind("frames", "x", "b", "image", answers=False)
+@any_kind("frames", "x", "b", "image", "bad_pixels", answers=False)
 def evidence(
     frames: Array,
     model: ForwardModel,
@@ -112,6 +117,7 @@ def evidence(
     pixel_size_nm: float,
     *,
     image: ArrayLike | None = None,
+    bad_pixels: ArrayLike | None = None,
     threshold: float = 3.0,
     finest: bool = True,
 ) -> Evidence:
@@ -133,6 +139,8 @@ def evidence(
         Camera pixel, nm.
     image : (N1, N2) array_like, optional
         The image whose gaps are judged, of any method and in any unit; x if not given.
+    bad_pixels : (M1, M2) bool array_like, optional
+        Camera pixels that say nothing.
     threshold : float
         Standard deviations that count as seen.
     finest : bool
@@ -163,7 +171,7 @@ def evidence(
     >>> len(found.confirmed), round(found.confirmed[0].separation_nm)
     (1, 250)
     """
-    test = _Test(frames, model, x, b)
+    test = _Test(frames, model, x, b, bad_pixels)
     shown = np.maximum(test.x if image is None else host_image(image, "image"), 0.0)
     if shown.shape != test.x.shape:
         raise ValueError(f"image must lie on the fine grid, {test.x.shape}, got {shown.shape}")
@@ -173,7 +181,13 @@ def evidence(
     dips = [dip for dip in find_dips(shown, width) if dip.length >= _SHORTEST * width]
     gaps = [_gap(dip, fine_nm, test.of_gap(dip), len(dips)) for dip in dips]
     gaps.sort(key=lambda gap: -gap.alone)
-    fine = test.finest(shown, threshold) * fine_nm if finest else np.full(shown.shape, np.nan)
+    fine = np.full(shown.shape, np.nan)
+    if finest:
+        fine = test.finest(shown, threshold) * fine_nm
+        for gap in gaps:
+            if gap.significance >= threshold:
+                there = _between(gap, shown.shape, fine_nm)
+                fine[there] = np.fmin(fine[there], gap.separation_nm / _GAUSSIANS_APART)
     return Evidence(tuple(gaps), fine.astype(np.float32), threshold)
 
 
@@ -181,6 +195,15 @@ def _gap(dip: Dip, fine_nm: float, alone: float, count: int) -> Gap:
     place = (dip.row + 0.5) * fine_nm, (dip.column + 0.5) * fine_nm
     lengths = dip.separation * fine_nm, dip.length * fine_nm
     return Gap(*place, math.degrees(dip.angle), *lengths, dip.depth, alone, paid(alone, count))
+
+
+def _between(gap: Gap, shape: tuple[int, ...], fine_nm: float) -> np.ndarray:
+    """Where a gap and its sides lie."""
+    down, across = math.sin(math.radians(gap.angle_deg)), math.cos(math.radians(gap.angle_deg))
+    rows = (np.arange(shape[0])[:, None] + 0.5) * fine_nm - gap.row_nm
+    columns = (np.arange(shape[1])[None] + 0.5) * fine_nm - gap.column_nm
+    over, along = np.abs(rows * down + columns * across), np.abs(rows * across - columns * down)
+    return np.asarray((over <= gap.separation_nm / 2) & (along <= gap.length_nm / 2))
 
 
 def paid(alone: float, count: int) -> float:
@@ -225,7 +248,7 @@ class _Strip:
 class _Test:
     """Frames, and what is needed to judge any place of them."""
 
-    def __init__(self, frames: Array, model: ForwardModel, x: Array, b: Array) -> None:
+    def __init__(self, frames: Array, model: ForwardModel, x: Array, b: Array, bad_pixels: ArrayLike | None) -> None:
         psi, host = model.psi, model.backend.to_host
         finite_stack(frames, "frames")
         if tuple(frames.shape[1:]) != psi.shape:
@@ -237,8 +260,13 @@ class _Test:
         self.frames = counts.reshape(len(counts), -1)
         self.gain = model.gain
         self.mean = counts.mean(axis=0, dtype=np.float64) / model.gain
+        bad = np.zeros(psi.shape, bool) if bad_pixels is None else np.asarray(bad_pixels, dtype=bool)
+        if bad.shape != psi.shape:
+            raise ValueError(f"bad_pixels must have psi's shape {psi.shape}, got {bad.shape}")
+        self.mean[bad] = (self.light + self.b)[bad]
         floor = 1e-6 * max(float(self.mean.max()), 1e-300)
         self.variance = np.maximum(self.mean + (model.noise_std / model.gain) ** 2, floor) / len(counts)
+        self.variance[bad] *= _UNKNOWN
         self.optic = Optic(psi.psf, psi.factor, psi.binning == "sum")
         self._backgrounds: dict[tuple[int, int], tuple[np.ndarray, float]] = {}
 
@@ -308,9 +336,7 @@ class _Test:
         key = round(row / grid), round(column / grid)
         if key not in self._backgrounds:
             at = key[0] * grid, key[1] * grid
-            self._backgrounds[key] = background_about(
-                self.mean, self.light, self.b, self.variance, at, section.width / factor
-            )
+            self._backgrounds[key] = background_about(self.mean, self.light, self.b, self.variance, at, section.width / factor)
         background, error = self._backgrounds[key]
         mean, below = section.of(self.mean), section.of(background)
         noise = section.covariance(self.variance)

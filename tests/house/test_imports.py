@@ -52,7 +52,7 @@ OWNERS = {
     "qtpy": {"interop.napari_widget"},
     "cupy": {"backend.arrays", "backend.cards"},
     "cupyx": {"backend.arrays"},
-    "matplotlib": {"io.figures", "io.page_pictures", "io.panels", "io.plan_figure"},
+    "matplotlib": {"io.evidence_figure", "io.figures", "io.page_pictures", "io.panels", "io.plan_figure"},
     "click": {"cli"},
     "rich": {"cli", "solvers.progress"},
     "tifffile": {"io"},

@@ -1,0 +1,79 @@
+"""``fluogan evidence`` and ``reconstruct --evidence``."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import tifffile
+
+from fluogan_core.cli import main
+
+COMMON = ["--fwhm-nm", "318", "--psf-width", "1", "--photons-per-emitter", "1", "--gain", "2.2", "--offset", "100"]
+COMMON += ["--noise-std", "3"]
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    """Two lines 240 nm apart, and their reconstruction."""
+    folder = tmp_path_factory.mktemp("evidence")
+    simulated = ["simulate", "--output", str(folder), "--separations-nm", "240", "--size", "20,20", "--frames", "80"]
+    assert main([*simulated, "--model", "double-poisson"]) == 0
+    run = [
+        "reconstruct",
+        str(folder / "stack.tif"),
+        "--output",
+        str(folder / "result"),
+        *COMMON,
+        "--method",
+        "none",
+        "--evidence",
+    ]
+    assert main([*run, "--warm-steps", "400"]) == 0
+    return folder
+
+
+def test_a_reconstruction_says_which_gaps_are_there(recorded):
+    facts = json.loads((recorded / "result" / "report.json").read_text())["evidence"]
+    middle = [gap for gap in facts["gaps"] if abs(gap["column_nm"] - 1000) < 60]
+    assert max(gap["significance"] for gap in middle) > 3
+    page = (recorded / "result" / "report.html").read_text()
+    assert "Gaps of the image, by the mean of the frames" in page
+    assert page.count("data:image/png") == 4
+    assert tifffile.imread(recorded / "result" / "evidence.tif").shape == (80, 80)
+
+
+def test_an_image_of_any_method_is_judged(recorded, capsys):
+    """One that shows lines which are not there."""
+    truth = tifffile.imread(recorded / "truth.tif")
+    image = np.roll(truth.T, 3, axis=1)
+    tifffile.imwrite(recorded / "other.tif", image)
+    words = ["evidence", str(recorded / "stack.tif"), str(recorded / "other.tif"), "--output", str(recorded / "other"), *COMMON]
+    assert main([*words, "--json", "--no-figure"]) == 0
+    facts = json.loads((recorded / "other" / "evidence.json").read_text())
+    assert json.loads(capsys.readouterr().out.split("\nwrote")[0])["gaps"] == facts["gaps"]
+    assert facts["gaps"]
+    upright = [gap for gap in facts["gaps"] if abs(gap["angle_deg"] - 90) < 20 and gap["separation_nm"] < 350]
+    assert upright
+    assert all(gap["significance"] < 3 for gap in upright)
+    assert not (recorded / "other" / "evidence.png").exists()
+
+
+def test_a_folder_is_judged_by_its_x(recorded, capsys):
+    words = ["evidence", str(recorded / "stack.tif"), str(recorded / "result"), "--output", str(recorded / "again"), *COMMON]
+    assert main(words) == 0
+    assert "confirms" in capsys.readouterr().out
+    assert (recorded / "again" / "evidence.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_image_of_another_grid_is_refused_with_its_size(recorded, capsys):
+    words = ["evidence", str(recorded / "stack.tif"), str(recorded / "result"), "--output", str(recorded / "no"), *COMMON]
+    assert main([*words, "--factor", "2"]) == 2
+    assert "80 x 80" in capsys.readouterr().err
+
+
+def test_tiles_have_no_evidence(recorded, capsys):
+    words = ["reconstruct", str(recorded / "stack.tif"), "--output", str(recorded / "tiles"), *COMMON, "--evidence"]
+    assert main([*words, "--tile", "16"]) == 2
+    assert "--evidence" in capsys.readouterr().err
