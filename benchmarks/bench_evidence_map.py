@@ -1,9 +1,9 @@
 """Is the evidence map's significance true?
 
-Simulated recordings of 20 x 20 pixels and 200 frames, each fitted to its mean in 500 steps.  Scenes without a gap: flat areas, bars and
-Gaussian blobs, of random width, place, direction and light, with molecules of 1 to 20 photons.  How often does the map confirm
-a gap, or a detail that is finer than the scene has it?  Triangles, and two blobs so near that there is no gap between them, are
-kinds that no number of the map was chosen by.  Then pairs of lines from 120 to 240 nm, beside the bound of
+Simulated recordings of 20 x 20 pixels and 200 frames, each fitted to its mean in 500 steps.  Scenes without a gap: flat
+areas, bars and Gaussian blobs, of random width, place, direction and light, with molecules of 1 to 20 photons.  How often does
+the map confirm a gap, or a detail that is finer than the scene has it?  Triangles, and two blobs so near that there is no gap
+between them, are kinds that no number of the map was chosen by.  Then pairs of lines from 120 to 240 nm, beside the bound of
 ``benchmarks.paper.evidence``, and the bars of the same width.
 
 A scene that was done is kept, in a file beside the results: a run that is cut short goes on from there.

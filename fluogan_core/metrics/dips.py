@@ -74,9 +74,12 @@ def find_dips(image: np.ndarray, width: float, most: int = 200) -> list[Dip]:
             depth[deeper], least[deeper] = (lower - smooth)[deeper], lower[deeper]
             across[deeper], apart[deeper] = angle, 2 * half
     labels, count = ndimage.label(depth > _LEAST_DEPTH * np.where(least > 0, least, np.inf), np.ones((3, 3)))
-    order = np.argsort(-ndimage.sum_labels(depth, labels, np.arange(1, count + 1)))[:most] + 1 if count else []
+    strength = np.asarray(ndimage.sum_labels(depth, labels, np.arange(1, count + 1)))
+    order = np.argsort(-strength, kind="stable")[:most] + 1
+    regions = ndimage.find_objects(labels)
     found = []
-    for number, place in zip(order, (ndimage.find_objects(labels)[k - 1] for k in order)):
+    for number in order:
+        place = regions[number - 1]
         inside = labels[place] == number
         points = np.argwhere(inside) + [part.start for part in place]
         for part in _straight(points, depth, apart, width):
