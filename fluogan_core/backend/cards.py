@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 if TYPE_CHECKING:
     from ..kernels.cuda.device import Device
@@ -50,6 +51,18 @@ def cuda_device(cupy: Any, number: int) -> Device:
     )
 
 
+class Stream(Protocol):
+    """What is used of a stream of CuPy."""
+
+    def wait_event(self, event: object) -> None: ...
+
+    def record(self) -> object: ...
+
+    def __enter__(self) -> object: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+
 class _Foreign:
     """A stream of another library, by the protocol of CUDA streams."""
 
@@ -60,8 +73,8 @@ class _Foreign:
         return 0, self.pointer
 
 
-def borrowed_stream(cuda: Any, pointer: int, device: int) -> Any:
+def borrowed_stream(cuda: ModuleType, pointer: int, device: int) -> Stream:
     """Another library's stream as one of CuPy, which from version 14 on calls its former class deprecated."""
     if hasattr(cuda.Stream, "from_external"):
-        return cuda.Stream.from_external(_Foreign(pointer))
-    return cuda.ExternalStream(pointer, device)
+        return cast(Stream, cuda.Stream.from_external(_Foreign(pointer)))
+    return cast(Stream, cuda.ExternalStream(pointer, device))

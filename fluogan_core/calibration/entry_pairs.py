@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -62,7 +62,7 @@ class EntryPairs(PairKernels):
     def _mean_strength(self, shift: Shift) -> float:
         return float(self._products(shift).sum()) / self.matrix.shape[1]
 
-    def predictor(self, mean: np.ndarray) -> Callable[[Shift], Any]:
+    def predictor(self, mean: np.ndarray) -> Callable[[Shift], np.ndarray]:
         """As :meth:`PairKernels.predictor`; the regularised inverse of the operator stands for that of the blur.
 
         The constant that belongs to no emission, offset and background, is fitted beside it (generalised least squares): light

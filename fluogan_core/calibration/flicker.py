@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -81,7 +80,7 @@ class PairKernels:
         """:func:`pair_kernel` of the PSF."""
         return pair_kernel(self.table, shift)
 
-    def predictor(self, mean: np.ndarray) -> Any:
+    def predictor(self, mean: np.ndarray) -> Callable[[Shift], np.ndarray]:
         """Return the function of a shift that gives the covariance per unit of q, (M1, M2), from the mean image.
 
         A Wiener filter stands for the inverse of the blur: what it loses is lost to the prediction and does not bias the

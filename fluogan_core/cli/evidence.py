@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import click
 
@@ -66,7 +66,7 @@ def evidence_command(
     threshold: float,
     no_figure: bool,
     as_json: bool,
-    **settings: Any,
+    **settings: object,
 ) -> None:
     """Say which gaps of an image the frames support, and how fine its light is for certain.
 
@@ -84,7 +84,7 @@ def evidence_command(
     with writing_to(output) as directory:
         with checking_input(*COMPLAINTS):
             path = image_path / "x.tif" if image_path.is_dir() else image_path
-            spare_inputs(directory, EVIDENCE_FILES, stack_path, settings["psf_path"], path)
+            spare_inputs(directory, EVIDENCE_FILES, stack_path, cast("Path | None", settings["psf_path"]), path)
             stack = stack_from(stack_path, settings)
             psi, pixel_size_nm = operator_for(stack, settings, get_backend(backend, device))
             image, _ = read_image(path)

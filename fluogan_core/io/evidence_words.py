@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from .page_style import Facts
 
 if TYPE_CHECKING:
     from ..metrics.evidence_map import Evidence
@@ -16,7 +18,7 @@ __all__ = ["GAP_HEAD", "evidence_facts", "gap_rows", "in_words"]
 GAP_HEAD = ("", "down, right (µm)", "sides apart (nm)", "length (nm)", "depth", "significance (s.d.)", "is it there?")
 
 
-def evidence_facts(found: Evidence) -> dict[str, Any]:
+def evidence_facts(found: Evidence) -> Facts:
     """The evidence as plain values."""
     seen = found.finest_nm[np.isfinite(found.finest_nm)]
     return {
@@ -26,7 +28,7 @@ def evidence_facts(found: Evidence) -> dict[str, Any]:
     }
 
 
-def gap_rows(facts: dict[str, Any], most: int = 12) -> list[tuple[str, ...]]:
+def gap_rows(facts: Facts, most: int = 12) -> list[tuple[str, ...]]:
     """The gaps of :func:`evidence_facts` as rows of a table, the most significant first."""
     return [
         (
@@ -42,7 +44,7 @@ def gap_rows(facts: dict[str, Any], most: int = 12) -> list[tuple[str, ...]]:
     ]
 
 
-def in_words(facts: dict[str, Any]) -> str:
+def in_words(facts: Facts) -> str:
     """The evidence in a sentence or two."""
     count, finest = len(facts["gaps"]), facts["finest_nm"]
     certain = sum(gap["significance"] >= facts["threshold"] for gap in facts["gaps"])

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from .evidence_words import GAP_HEAD, gap_rows, in_words
 from .page_pictures import data_address
-from .page_style import paragraph, picture, table
+from .page_style import Facts, paragraph, picture, table
 
 __all__ = ["gaps_on_page"]
 
 
-def gaps_on_page(facts: dict[str, Any] | None, drawn: Mapping[str, bytes]) -> str:
+def gaps_on_page(facts: Facts | None, drawn: Mapping[str, bytes]) -> str:
     """Table, picture and what they mean; nothing where the gaps were not judged.
 
     Parameters

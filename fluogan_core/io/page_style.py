@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from html import escape
+from typing import Any
 
 from ..calibration.plain import plain
 
-__all__ = ["STYLE", "listed", "number", "paragraph", "picture", "section", "table", "with_error"]
+__all__ = ["STYLE", "Facts", "listed", "number", "paragraph", "picture", "section", "table", "with_error"]
+
+#: Entries of the report by name: plain values, lists and dicts of them.
+Facts = dict[str, Any]
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c1f23; --faint: #59616b; --line: #d8dce1; --paper: #ffffff; --box: #f3f5f7; }

@@ -5,13 +5,12 @@ The page is one HTML file without scripts.  Its pictures are inside it, and it l
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,10 +18,10 @@ from ..solvers.phase import Stop, StopReason
 from .advice import advice_for
 from .files import plain as strict
 from .findings import Structure, brightest_structures, misfit_of_mean, plan_of
-from .page_commands import command_line, sweep_command
 from .page_evidence import gaps_on_page
 from .page_pictures import data_address, page_pictures, picture_over_time
-from .page_style import STYLE, listed, number, paragraph, picture, section, table, with_error
+from .page_sections import all_numbers, next_steps, remarks_of, to_check
+from .page_style import STYLE, Facts, listed, number, paragraph, picture, section, table, with_error
 
 if TYPE_CHECKING:
     from ..calibration.calibrate import Calibration
@@ -83,7 +82,7 @@ def build_page(
     >>> "What came in" in page, "http" in page
     (True, False)
     """
-    facts: dict[str, Any] = strict({name: value for name, value in report.items() if name != "history"})
+    facts: Facts = strict({name: value for name, value in report.items() if name != "history"})
     count = facts["input"]["frames"]
     pixel = facts["input"]["pixel_size_nm"]
     frames = None if count is None else count - (len(calibration.left_out) if calibration is not None else 0)
@@ -106,9 +105,9 @@ def build_page(
         *_over_time(over_time),
         section("What was found", _found(result, facts, structures, drawn, why_none)),
         section("How sure it is", _how_sure(result, facts, rms, found, why_not, drawn)),
-        section("What to check", _to_check(facts)),
-        section("What to do next", _next(facts)),
-        section("All numbers", _all_numbers(facts)),
+        section("What to check", to_check(facts)),
+        section("What to do next", next_steps(facts)),
+        section("All numbers", all_numbers(facts)),
     ]
     version = facts["versions"].get("fluogan_core", "")
     footer = f"Made by fluogan_core {version}. The same numbers are in report.json, the images in x.tif and b.tif."
@@ -145,7 +144,7 @@ def _pictures(
 # -- the sections ------------------------------------------------------------------------------------------------------
 
 
-def _summary(result: Result, facts: dict[str, Any], rms: float, found: Plan | None) -> str:
+def _summary(result: Result, facts: Facts, rms: float, found: Plan | None) -> str:
     """Two or three sentences that say the most important."""
     words = [_method(result)[0]]
     if math.isfinite(rms):
@@ -154,7 +153,7 @@ def _summary(result: Result, facts: dict[str, Any], rms: float, found: Plan | No
     limit = math.inf if found is None else found.both_nm if _last_phase(result) != "mean" else found.mean_nm
     if math.isfinite(limit):
         words.append(f"At best, this light shows two lines as two from {limit:.0f} nm on: do not trust finer detail.")
-    count = sum(not advice_for(remark).fine for remark in _remarks(facts))
+    count = sum(not advice_for(remark).fine for remark in remarks_of(facts))
     words.append(f"{count} thing{'' if count == 1 else 's'} to check below." if count else "There is nothing unusual to check.")
     return " ".join(words)
 
@@ -165,7 +164,7 @@ _POOR = (
 )
 
 
-def _came_in(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _came_in(facts: Facts) -> Iterator[tuple[str, str]]:
     of, pixel = facts["input"], facts["input"]["pixel_size_nm"]
     yield "File", of["path"] or "an array in memory"
     rows, columns = of["camera_pixels"]
@@ -197,7 +196,7 @@ def _over_time(drawn: bytes | None) -> list[str]:
     return [picture(data_address(drawn), alt, words)]
 
 
-def _measured(facts: dict[str, Any]) -> str:
+def _measured(facts: Facts) -> str:
     camera, estimate, width = facts["camera"], facts["camera_estimate"] or {}, facts["psf_width"]
 
     def row(name: str, key: str, unit: str, value: float) -> tuple[str, str]:
@@ -226,9 +225,7 @@ def _measured(facts: dict[str, Any]) -> str:
     return table((), rows, "Camera, molecules and blur") + paragraph(words)
 
 
-def _found(
-    result: Result, facts: dict[str, Any], structures: Sequence[Structure], drawn: Mapping[str, bytes], why_none: str
-) -> str:
+def _found(result: Result, facts: Facts, structures: Sequence[Structure], drawn: Mapping[str, bytes], why_none: str) -> str:
     pixel, parts = facts["input"]["pixel_size_nm"], []
     if drawn:
         scale = "" if pixel is None else " The bar shows the scale."
@@ -310,9 +307,7 @@ def _method(result: Result) -> tuple[str, list[str]]:
     return f"{image}." if last == "mean" else f"{image} and to {_AFTER_THE_MEAN[last]}.", points
 
 
-def _how_sure(
-    result: Result, facts: dict[str, Any], rms: float, found: Plan | None, why_not: str, drawn: Mapping[str, bytes]
-) -> str:
+def _how_sure(result: Result, facts: Facts, rms: float, found: Plan | None, why_not: str, drawn: Mapping[str, bytes]) -> str:
     points = _method(result)[1]
     unseen = facts["result"]["final"].get("w_held_out")
     if unseen is not None:
@@ -354,55 +349,3 @@ def _how_sure(
 
 def _nm(value: float) -> str:
     return f"{value:.0f} nm" if math.isfinite(value) else "no distance"
-
-
-def _remarks(facts: dict[str, Any]) -> list[str]:
-    """Every remark of the report, once."""
-    estimate, width = facts["camera_estimate"] or {}, facts["psf_width"] or {}
-    every = [*facts["input"]["notes"], *facts["remarks"], *estimate.get("notes", ()), width.get("note", "")]
-    return list(dict.fromkeys(remark for remark in every if remark))
-
-
-def _to_check(facts: dict[str, Any]) -> str:
-    remarks = _remarks(facts)
-    if not remarks:
-        return paragraph("The run made no remark.")
-    items = []
-    for remark in remarks:
-        advice = advice_for(remark)
-        items.append(
-            f"<li><strong>{escape(advice.meaning)}</strong> {escape(advice.next_step)}"
-            f'<br><span class="remark">The run said: {escape(remark)}</span></li>'
-        )
-    return f"<ul>{''.join(items)}</ul>"
-
-
-def _next(facts: dict[str, Any]) -> str:
-    items = [
-        "Compare two halves of the frames (--frames): what appears in only one of the two images is noise.",
-        "Simulate what you think you see and the simplest other explanation, with this light. Reconstruct both the same way.",
-    ]
-    parts = [listed(items), paragraph("docs/is-my-result-real.md of the package describes both, with more checks.")]
-    command = facts["command"]
-    if command:
-        parts += [paragraph("To repeat this run, in the folder in which it was started:"), command_line(command)]
-    else:
-        parts.append(paragraph("This result was made from Python; its options are below, under parameters."))
-    sweep = sweep_command(facts)
-    if sweep:
-        parts += [paragraph("To see whether other settings predict the frames better:"), command_line(sweep)]
-    return "".join(parts)
-
-
-def _all_numbers(facts: dict[str, Any]) -> str:
-    rows = [(name, json.dumps(value, ensure_ascii=False).strip('"')) for name, value in _flat(facts)]
-    summary = "<summary>Every entry of report.json, without the course of the fit</summary>"
-    return f"<details>{summary}{table(('Name', 'Value'), rows, 'Entries')}</details>"
-
-
-def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
-        for key, entry in value.items():
-            yield from _flat(entry, f"{name}.{key}" if name else key)
-    else:
-        yield name, value

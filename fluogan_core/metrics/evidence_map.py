@@ -71,6 +71,13 @@ class Gap:
         Standard deviations by which the frames speak for it, as if no other place had been looked at; 0 where they do not.
     significance : float
         The same after the number of gaps that the image shows is paid for.
+
+    Examples
+    --------
+    >>> from fluogan_core import Gap
+    >>> gap = Gap(1200.0, 900.0, 0.0, separation_nm=210.0, length_nm=600.0, depth=0.5, alone=5.1, significance=4.8)
+    >>> f"{gap.separation_nm:.0f} nm, {gap.significance} standard deviations"
+    '210 nm, 4.8 standard deviations'
     """
 
     row_nm: float
@@ -96,6 +103,15 @@ class Evidence:
         NaN where there is no light, or where nothing is excluded.  About a confirmed gap: the widest Gaussians that have one.
     threshold : float
         Standard deviations that count as seen.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fluogan_core as fg
+    >>> gap = fg.Gap(1200.0, 900.0, 0.0, separation_nm=210.0, length_nm=600.0, depth=0.5, alone=2.6, significance=2.1)
+    >>> found = fg.Evidence((gap,), np.full((64, 64), np.nan, np.float32), threshold=3.0)
+    >>> len(found.gaps), len(found.confirmed)
+    (1, 0)
     """
 
     gaps: tuple[Gap, ...]

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..backend.typing import Array
 from ..critics.quadratic import CriticValue, QuadraticCritic
-from ..solvers.flicker import FieldFlicker, typical_brightness
+from ..solvers.flicker import FieldFlicker, FlickerOf, typical_brightness
 
 __all__ = ["CoreCritic", "core_critic", "flicker_of_core"]
 
@@ -32,8 +32,8 @@ class CoreCritic(QuadraticCritic):
         Rows and columns of the camera.
     """
 
-    def __init__(self, *arguments: Any, core: Slices, **settings: Any) -> None:
-        super().__init__(*arguments, **settings)
+    def __init__(self, *arguments: object, core: Slices, **settings: object) -> None:
+        super().__init__(*arguments, **settings)  # type: ignore[arg-type]
         xp, windows = self.model.backend.xp, self.moments.windows
         self.beyond = xp.ones(self.model.psi.shape, dtype=np.float32)
         self.beyond[core] = 0
@@ -71,7 +71,7 @@ def core_critic(core: Slices) -> Callable[..., CoreCritic]:
     return made
 
 
-def flicker_of_core(core: Slices, factor: int) -> Callable[[Sequence[Any], Array, Array], FieldFlicker]:
+def flicker_of_core(core: Slices, factor: int) -> FlickerOf:
     """Return what measures flicker and brightness in a core, given critics, x and b."""
     fine = tuple(slice(factor * part.start, factor * part.stop) for part in core)
 

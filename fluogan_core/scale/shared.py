@@ -8,13 +8,13 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..backend.typing import Array
-from ..solvers.flicker import FieldFlicker
+from ..solvers.flicker import FieldFlicker, FlickerOf
 from ..solvers.options import SolverOptions
 from ..solvers.phase import Stop, StopReason
 from ..tuning import DEFAULT, Tuning
@@ -42,7 +42,7 @@ class Shared(NamedTuple):
     steps: int | None = None
 
 
-def shared_flicker(shared: FieldFlicker) -> Callable[[Sequence[Any], Array, Array], FieldFlicker]:
+def shared_flicker(shared: FieldFlicker) -> FlickerOf:
     """Return what gives critics the flicker of the field that theirs is a part of, given them, x and b."""
 
     def measured(critics: Sequence[Any], x: Array, b: Array) -> FieldFlicker:

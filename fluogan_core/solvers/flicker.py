@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from ..backend.typing import Array
 from ..critics.quadratic import QuadraticCriticLike
 
-__all__ = ["FieldFlicker", "field_flicker", "typical_brightness"]
+__all__ = ["FieldFlicker", "FlickerOf", "field_flicker", "typical_brightness"]
 
 
 class FieldFlicker(NamedTuple):
@@ -29,6 +29,10 @@ class FieldFlicker(NamedTuple):
     strengths: tuple[float, ...]
     share: float
     brightness: float
+
+
+#: What gives a field's flicker: of critics, x and b.
+FlickerOf = Callable[[Sequence[QuadraticCriticLike], Array, Array], FieldFlicker]
 
 
 def field_flicker(critics: Sequence[QuadraticCriticLike], x: Array, b: Array) -> FieldFlicker:

@@ -213,7 +213,7 @@ def test_the_page_says_whether_the_covariance_fit_was_kept(scene, tmp_path, stop
     used = "and to the blinking" in text.split("What came in")[0]
     by_mean, by_both = re.search(r"down to (\d+) nm by the mean and (\d+) nm", text).groups()
     assert used == kept.endswith(": kept")
-    assert f"two lines {by_both if used else by_mean} nm apart" in text
+    assert f"two lines as two from {by_both if used else by_mean} nm on" in text
 
 
 # -- advice, findings, commands ------------------------------------------------------------------------------------------
