@@ -19,6 +19,11 @@ ROOT = Path(__file__).parent.parent
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run what is asked for; return 1 if a benchmark failed."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["differences"] and any(word.startswith("--critic") for word in words):
+        from . import own_critic
+
+        return own_critic.main(words[1:])
     parser = switches("python -m benchmarks", "Measure, write JSON files and render the tables of docs/.")
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = "\n".join(f"  {name:12} {question}" for name, question in QUESTIONS.items())

@@ -17,7 +17,7 @@ from torch import nn
 from fluogan_core import Critic
 from fluogan_core.critics.settings import neutral
 
-__all__ = ["TorchBatched", "loop_over_pixels", "pooled_first"]
+__all__ = ["TorchBatched", "loop_over_pixels", "pooled_first", "seconds_of"]
 
 Scores = Callable[[torch.Tensor], torch.Tensor]
 
@@ -73,7 +73,7 @@ class TorchBatched:
         with neutral(y.device), torch.inference_mode():
             for name, scores in variants.items():
                 for size in sizes:
-                    trials[name, size] = min([_seconds(scores, y, size) for _ in range(3)][1:])
+                    trials[name, size] = min([seconds_of(scores, y, size) for _ in range(3)][1:])
         self.choice, self.chunk = min(trials, key=trials.__getitem__)
         self._scores = variants[self.choice]
 
@@ -111,7 +111,7 @@ def loop_over_pixels(critic: Critic, y: torch.Tensor, pixels: np.ndarray, step: 
     return torch.stack(means)
 
 
-def _seconds(scores: Scores, y: torch.Tensor, size: int) -> float:
+def seconds_of(scores: Scores, y: torch.Tensor, size: int) -> float:
     """Seconds for all of y, ``size`` frames at a time."""
     started = time.perf_counter()
     for start in range(0, len(y), size):

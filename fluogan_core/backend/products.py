@@ -17,7 +17,7 @@ __all__ = ["ONE_THREAD", "product"]
 ONE_THREAD = 2**18
 
 
-def product(left: Array, right: Array) -> Array:
+def product(left: Array, right: Array, out: Array | None = None) -> Array:
     """Return ``left @ right``, on the CPU in pieces that BLAS does not share between threads.
 
     Parameters
@@ -25,6 +25,8 @@ def product(left: Array, right: Array) -> Array:
     left : (..., m, k) array
     right : (..., k, n) array
         Leading axes broadcast.
+    out : (..., m, n) array, optional
+        Receives the result.
 
     Returns
     -------
@@ -41,13 +43,14 @@ def product(left: Array, right: Array) -> Array:
     xp = backend_of(left=left, right=right).xp
     (high, inner), wide = left.shape[-2:], right.shape[-1]
     if xp.__name__ != "numpy" or high * inner * wide <= ONE_THREAD:
-        return left @ right
+        return xp.matmul(left, right, out=out)
     area = max(1, ONE_THREAD // inner)
     rows = min(high, max(1, math.isqrt(area)))
     columns = min(wide, max(1, area // rows))
     rows = min(high, max(1, area // columns))
-    lead = xp.broadcast_shapes(left.shape[:-2], right.shape[:-2])
-    out = xp.empty((*lead, high, wide), dtype=xp.result_type(left, right))
+    if out is None:
+        lead = xp.broadcast_shapes(left.shape[:-2], right.shape[:-2])
+        out = xp.empty((*lead, high, wide), dtype=xp.result_type(left, right))
     for top in range(0, high, rows):
         for start in range(0, wide, columns):
             xp.matmul(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..backend.checks import field_of, real_number
+from ..backend.threads import one_thread
 from ..physics.psi import Psi
 from ..physics.requirements import NOMINAL, usable
 from ..stack import StackLike
@@ -68,6 +69,7 @@ class Calibration:
     bleaching: Bleaching | None = None
 
 
+@one_thread()
 def calibrate(
     stack: StackLike,
     psi: Psi,

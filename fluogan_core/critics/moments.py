@@ -100,7 +100,8 @@ class WindowMoments:
         """Cut a list of windows into batches that fit into the memory that ``tuning`` allows."""
         chosen = np.asarray(chosen, dtype=np.int64)
         each = 4 * (8 * self.pixels.shape[1] ** 2 + 2 * self.flickering.reached)
-        size = max(1, self.tuning.batch_bytes // each)
+        on_card = self.model.backend.cuda is not None
+        size = max(1, (self.tuning.batch_bytes if on_card else self.tuning.batch_bytes_cpu) // each)
         for start in range(0, len(chosen), size):
             yield chosen[start : start + size]
 

@@ -140,14 +140,22 @@ class Bending:
     def _bent(self, b: Array) -> tuple[Array, Array]:
         """Spectrum of b, and of the gradient of the penalty; in float64, since stiff frequencies magnify rounding errors."""
         spectrum = self.backend.fft.dctn(b.astype(np.float64), norm="ortho")
-        xp, bending = self.backend.xp, self.backend.asarray(self.bending)
+        xp, (bending, projection) = self.backend.xp, self._penalty
         bent = bending * spectrum
-        if self.free is not None:
-            stiff = self.free * self.bending
-            inverse = np.linalg.inv(np.tensordot(stiff, self.free, axes=([1, 2], [1, 2])))
-            free, stiff, inverse = (self.backend.asarray(a) for a in (self.free, stiff, inverse))
-            bent = bent - xp.tensordot(inverse @ xp.tensordot(free, bent, axes=2), stiff, axes=1)
+        if projection is not None:
+            free, stiff = projection
+            bent = bent - xp.tensordot(xp.tensordot(free, bent, axes=2), stiff, axes=1)
         return spectrum, bent
+
+    @cached_property
+    def _penalty(self) -> tuple[Array, tuple[Array, Array] | None]:
+        """B on the spectrum, and what finds the polynomials in a bent spectrum and takes them out: (P, M1, M2) each."""
+        asarray = self.backend.asarray
+        if self.free is None:
+            return asarray(self.bending), None
+        stiff = self.free * self.bending
+        inverse = np.linalg.inv(np.tensordot(stiff, self.free, axes=([1, 2], [1, 2])))
+        return asarray(self.bending), (asarray(np.tensordot(inverse, self.free, axes=1)), asarray(stiff))
 
     def gradient(self, b: Array) -> Array:
         """Return the gradient of the penalty, (M1, M2)."""

@@ -10,7 +10,31 @@ import numpy as np
 from ..backend.arrays import backend_of
 from ..backend.typing import Array, State
 
-__all__ = ["Acceleration"]
+__all__ = ["Acceleration", "step_sums"]
+
+
+def step_sums(ahead: Array, new: Array, last: Array, step: float | Array) -> tuple[float, float, float, float]:
+    r"""Return :math:`\sum_i (y_i - z_i)(z_i - z'_i)/\tau_i`, :math:`\|z - z'\|^2`, :math:`\|z\|^2` and :math:`\sum_i z_i`.
+
+    Parameters
+    ----------
+    ahead, new, last : (N1, N2) array
+        y, the point from which a step was taken; z, where it led; z', the image before.
+    step : float or (N1, N2) array
+        :math:`\tau`, the step sizes.
+
+    Returns
+    -------
+    uphill, change_sq, size_sq, total : float
+        The first says whether the step turned against the last move (:meth:`Acceleration.advance`).
+    """
+    kernel = backend_of(new=new).kernel("step_sums")
+    if kernel is not None and ahead.dtype == new.dtype == last.dtype and new.dtype in (np.float32, np.float64):
+        return kernel(ahead, new, last, step)
+    move = new - last
+    parts = (((ahead - new) / step) * move, move * move, new * new, new)
+    uphill, change, size, total = (float(part.sum(dtype=np.float64)) for part in parts)
+    return uphill, change, size, total
 
 
 class Acceleration:
@@ -81,8 +105,8 @@ class Acceleration:
         backend = backend_of(first=first)
         kernel = backend.kernel("extrapolated") if type(self) is Acceleration and first.dtype == np.float32 else None
         if kernel is None:
-            uphill = float(((y - first) * (first - z) / steps[0]).sum())
-            self.advance(first, second, uphill=uphill + float(((v - second) * (second - b)).sum()) / steps[1])
+            parts = (step_sums(y, first, z, steps[0]), step_sums(v, second, b, steps[1]))
+            self.advance(first, second, uphill=sum(part[0] for part in parts))
             return
         if self._momentum is None:
             self._momentum = backend.asarray(np.concatenate([[self._t], np.zeros(258)]))
@@ -105,7 +129,7 @@ class Acceleration:
         else:
             t = 0.5 * (1.0 + math.sqrt(1.0 + 4.0 * self.t**2))
             momentum = (self.t - 1.0) / t
-            self.ahead = tuple(image + momentum * (image - last) for image, last in zip(new, self.current))
+            self.ahead = tuple(_extrapolated(image, last, momentum) for image, last in zip(new, self.current))
             self.t = t
         self.current = new
 
@@ -118,3 +142,10 @@ class Acceleration:
         self.t = float(state["t"])
         self.current = tuple(asarray(image) for image in state["current"])
         self.ahead = tuple(asarray(image) for image in state["ahead"])
+
+
+def _extrapolated(new: Array, last: Array, momentum: float) -> Array:
+    kernel = backend_of(new=new).kernel("extrapolate")
+    if kernel is not None and new.dtype == last.dtype and new.dtype in (np.float32, np.float64):
+        return kernel(new, last, momentum)
+    return new + momentum * (new - last)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
 
-from ..backend.arrays import Backend, backend_of
+from ..backend.arrays import Backend
 from ..backend.checks import real_number, trailing_shape
 from ..backend.typing import Array, State
 from ..tuning import DEFAULT, ObjectiveTuning
-from .prox import ProxStep, prox_nonnegative, prox_step, prox_total_variation, sweep_total_variation, total_variation
+from .fista import step_sums
+from .prox import ProxStep, penalties, prox_nonnegative, prox_step, prox_total_variation, sweep_total_variation
 
 __all__ = ["Prior", "SparseEdges"]
 
@@ -200,10 +202,8 @@ class SparseEdges(Prior):
         return sum(self.terms(z).values())
 
     def terms(self, z: Array) -> dict[str, float]:
-        return {
-            "sparsity": float((self.sparsity * abs(z)).sum(dtype=np.float64)),
-            "total_variation": self.total_variation * total_variation(z, self.edges) if self.total_variation else 0.0,
-        }
+        light, steepness = penalties(z, self.sparsity, self.edges)
+        return {"sparsity": light, "total_variation": self.total_variation * steepness}
 
     def prox(self, v: Array, step: float | Array) -> Array:
         return self._without_negatives(v - step * self.sparsity, step)
@@ -214,8 +214,8 @@ class SparseEdges(Prior):
         return _measured(z, self.moved(z, slope, step))
 
     def moved(self, z: Array, slope: Array, step: float | Array) -> Array:
-        uniform = not getattr(step, "ndim", 0)
-        kernel = None if self.dual is None or uniform else self.backend.kernel("descend")
+        on_card, uniform = self.backend.cuda is not None, not getattr(step, "ndim", 0)
+        kernel = None if self.dual is None or (uniform and on_card) else self.backend.kernel("descend")
         if kernel is None or z.dtype != np.float32:
             return self._without_negatives(z - step * (slope + self.sparsity), step)
         point, weight = kernel(z, slope, step, self.sparsity, self.total_variation)
@@ -243,6 +243,5 @@ class SparseEdges(Prior):
 
 def _measured(z: Array, new: Array) -> ProxStep:
     """The new image with the norms that a stopping rule needs."""
-    norm = backend_of(z=z).xp.linalg.norm
-    change, size = (float(norm(image.ravel())) for image in (new - z, new))
-    return ProxStep(new, change, size, float(new.sum(dtype=np.float64)))
+    _, change, size, total = step_sums(z, new, z, 1.0)
+    return ProxStep(new, math.sqrt(change), math.sqrt(size), total)

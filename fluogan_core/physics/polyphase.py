@@ -11,11 +11,12 @@ import numpy as np
 
 from ..backend.arrays import Backend
 from ..backend.typing import Array
+from .bands import BandMatrix
 
 __all__ = ["Convolutions", "Products", "Tables", "ahead", "line_table", "plane_table"]
 
-# A matrix product does this many times more operations per second than an FFT of these sizes (benchmarks/bench_psi.py).
-_GEMM_OVER_FFT = 12.0
+# Products in small blocks do this many times more operations per second than an FFT of these sizes (benchmarks/bench_psi.py).
+_GEMM_OVER_FFT = 5.0
 #: A PSF is separable if it differs from the product of its two sums by at most this fraction of its largest value: far below
 #: what float32 resolves (6e-8), far above what rounding leaves of a product (2e-16).
 _SEPARABLE_WITHIN = 1e-9
@@ -140,9 +141,14 @@ class Products:
             matrix[blocks + shift, blocks] = line[:, k]
         return matrix.reshape(size, size * factor)
 
-    def _pair(self, dtype: Any) -> Any:
+    def _bands(self, dtype: Any) -> tuple[tuple[BandMatrix, BandMatrix], tuple[BandMatrix, BandMatrix]]:
+        """Both matrices, and their transposes."""
         if dtype not in self._cast:
-            self._cast[dtype] = tuple(self.backend.xp.asarray(a, dtype=dtype) for a in self._matrices)
+            rows, columns = self._matrices
+            self._cast[dtype] = tuple(
+                tuple(BandMatrix(matrix, self.backend, dtype) for matrix in pair)
+                for pair in ((rows, columns), (rows.T, columns.T))
+            )
         return self._cast[dtype]
 
     def _pieces(self, images: Array, budget: int) -> Iterator[slice]:
@@ -153,17 +159,17 @@ class Products:
             yield slice(start, start + step)
 
     def forward(self, x: Array, budget: int) -> Array:
-        (rows, columns), xp = self._pair(x.dtype), self.backend.xp
-        y = xp.empty((x.shape[0], rows.shape[0], columns.shape[0]), dtype=x.dtype)
+        (rows, columns), _ = self._bands(x.dtype)
+        y = self.backend.xp.empty((x.shape[0], rows.rows, columns.rows), dtype=x.dtype)
         for piece in self._pieces(x, budget):
-            xp.matmul(rows, x[piece] @ columns.T, out=y[piece])
+            rows.times(columns.beside(x[piece]), y[piece])
         return y
 
     def adjoint(self, y: Array, budget: int) -> Array:
-        (rows, columns), xp = self._pair(y.dtype), self.backend.xp
-        x = xp.empty((y.shape[0], rows.shape[1], columns.shape[1]), dtype=y.dtype)
+        _, (rows, columns) = self._bands(y.dtype)
+        x = self.backend.xp.empty((y.shape[0], rows.rows, columns.rows), dtype=y.dtype)
         for piece in self._pieces(y, budget):
-            xp.matmul(rows.T @ y[piece], columns, out=x[piece])
+            columns.beside(rows.times(y[piece]), x[piece])
         return x
 
 
@@ -230,8 +236,10 @@ class Tables:
         """The method with less work."""
         if self.lines is None:
             return "convolutions"
-        (m1, m2), (n1, n2) = self.shape, (m * self.factor for m in self.shape)
-        products = 2.0 * (n1 * n2 * m2 + m1 * n1 * m2)
+        (m1, m2), n1 = self.shape, self.shape[0] * self.factor
+        # camera pixels that a block of rows reaches (physics.bands)
+        reach = [min(m, 2 * k) if self.backend.name == "numpy" else m for m, k in zip(self.shape, self.table.shape[2:])]
+        products = 2.0 * self.factor * (n1 * m2 * reach[1] + m1 * m2 * reach[0])
         q1, q2 = (m + k for m, k in zip(self.shape, self.table.shape[2:]))
         convolutions = (self.factor**2 + 1) * q1 * q2 * (2.5 * math.log2(q1 * q2) + 4)
         return "products" if products < _GEMM_OVER_FFT * convolutions else "convolutions"

@@ -14,8 +14,8 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Protocol
 
+from ..backend.threads import one_thread
 from .plan import Plan
-from .threads import one_thread
 from .unit import run_tile
 
 __all__ = ["Engine", "run_tiles"]

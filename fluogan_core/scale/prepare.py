@@ -14,6 +14,7 @@ import numpy as np
 
 from ..backend.checks import whole_number
 from ..backend.memory import default_memory_budget
+from ..backend.threads import one_thread
 from ..backend.typing import ArrayLike
 from ..calibration.calibrate import Calibration
 from ..calibration.camera import Camera
@@ -33,7 +34,6 @@ from .movie import WARM
 from .plan import NUMBERS, Plan, load_plan, windows_of
 from .shared import shared_by_all
 from .source import source_of
-from .threads import one_thread
 from .unit import keep
 
 __all__ = ["Settings", "halo_of", "prepare", "tile_bytes"]

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from ..backend.replace import replace_file
+from ..backend.threads import one_thread
 from .canvas import paint
 from .fit import Fitted, fit_tile
 from .plan import Plan, load_plan
-from .threads import one_thread
 
 __all__ = ["keep", "run_tile"]
 

@@ -8,7 +8,7 @@ import time
 
 from ..backend.typing import Array, State
 from ..objective.blur import GaussianKernel
-from ..objective.fista import Acceleration
+from ..objective.fista import Acceleration, step_sums
 from ..objective.prox import ProxStep
 from ..objective.reweighting import ReweightedL1
 from ..objective.terms import Objective, WarmStart
@@ -94,13 +94,13 @@ class MeanPhase:
         o, (z, light, free) = self.objective, self.acceleration.ahead
         background = o.best_background(light, free=free, warm=self.warm)
         slope = o.fidelity * self.operator.adjoint(light + background - o.mean)
-        taken = o.prior.step(z, slope, self.step_size)
-        light = self.operator.forward(taken.x)
+        new = o.prior.moved(z, slope, self.step_size)
+        light = self.operator.forward(new)
         free = o.unbounded_background(light)
-        change = taken.x - self.acceleration.current[0]
-        self.acceleration.advance(taken.x, light, free, uphill=float(((z - taken.x) * change).sum()))
+        uphill, change, size, total = step_sums(z, new, self.acceleration.current[0], 1.0)
+        self.acceleration.advance(new, light, free, uphill=uphill)
         self.b = o.best_background(light, free=free, warm=self.warm)
-        return taken._replace(change=float(o.psi.backend.xp.linalg.norm(change.ravel())))
+        return ProxStep(new, math.sqrt(change), math.sqrt(size), total)
 
     def advance(self) -> ProxStep:
         """Take one iteration of the plan: the l1 weights are updated where that is due."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from pathlib import Path
 from typing import Protocol
 
+from ..backend.threads import one_thread
 from .phase import Callback, Phase
 from .progress import progress_reporter
 
@@ -47,7 +49,9 @@ def run_all(
         try:
             while (phase := solver.current) is not None:
                 whole = False
-                record = solver.step()
+                # the work of all phases but a network's is too small to be shared between threads
+                with contextlib.nullcontext() if phase.name == "network" else one_thread():
+                    record = solver.step()
                 whole = True
                 report(solver.steps_done, solver.total_steps, phase.headline(record))
                 if callback is not None and callback(solver, record) is False:

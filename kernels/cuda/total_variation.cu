@@ -4,7 +4,8 @@
 //
 // sweep   v, weight, edges (rows, columns) REAL, before (4, rows, columns) REAL -> after, likewise:
 //         p + rate * grad max(v + weight div p, 0), every vector of four shortened to length edges / sqrt(2) where it is longer;
-//         the rate is 1/8 over the largest sum of two neighbours' weights in the cell.
+//         numbers below ``least``, which is above 0 in the last sweep, become 0; the rate is 1/8 over the largest sum of two
+//         neighbours' weights in the cell.
 // primal  v, weight, dual -> out (rows, columns): max(v + weight div p, 0), the image that belongs to a dual.
 //
 // Launch      one thread per pixel, blocks of 32 x 8, rows in y.  A sweep depends on its neighbours' last one, so each is a
@@ -39,9 +40,12 @@ __device__ REAL image_at(const REAL *__restrict__ v, const REAL *__restrict__ we
     return value < REAL(0) ? REAL(0) : value;  // a NaN stays one
 }
 
+// 0 for what is smaller than ``least``, far below rounding; a NaN stays one.
+__device__ REAL without_dust(REAL value, REAL least) { return value < least && value > -least ? REAL(0) : value; }
+
 extern "C" __global__ void __launch_bounds__(TILE_X *TILE_Y)
 sweep(const REAL *__restrict__ v, const REAL *__restrict__ weight, const REAL *__restrict__ edges, int rows, int columns,
-      const REAL *__restrict__ before, REAL *__restrict__ after) {
+      const REAL *__restrict__ before, REAL *__restrict__ after, REAL least) {
     const int i = blockIdx.y * TILE_Y + threadIdx.y, j = blockIdx.x * TILE_X + threadIdx.x;
     if (i >= rows || j >= columns) return;
     const long long at = static_cast<long long>(i) * columns + j, plane = static_cast<long long>(rows) * columns;
@@ -60,10 +64,10 @@ sweep(const REAL *__restrict__ v, const REAL *__restrict__ weight, const REAL *_
     const REAL square = REAL(2) * ((a * a + b * b) + (c * c + d * d));
     const REAL root = sizeof(REAL) == 4 ? static_cast<REAL>(sqrtf(static_cast<float>(square))) : static_cast<REAL>(sqrt(square));
     const REAL shrink = edges[at] / larger(root, edges[at]);
-    after[at] = shrink * a;
-    after[plane + at] = shrink * b;
-    after[2 * plane + at] = shrink * c;
-    after[3 * plane + at] = shrink * d;
+    after[at] = without_dust(shrink * a, least);
+    after[plane + at] = without_dust(shrink * b, least);
+    after[2 * plane + at] = without_dust(shrink * c, least);
+    after[3 * plane + at] = without_dust(shrink * d, least);
 }
 
 extern "C" __global__ void __launch_bounds__(TILE_X *TILE_Y)

@@ -234,6 +234,19 @@ def test_the_prox_of_the_total_variation_is_equal(kernels, dtype, shape, unequal
     assert v.size < 100 or (expected == 0).any()
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_is_far_below_rounding_in_a_dual_becomes_nothing(kernels, dtype, array_path):
+    """Denormal numbers would slow every later sweep down; what is larger stays as it is."""
+    dual = np.zeros((4, 3, 3), dtype)
+    dual[0, 0, 0], dual[1, 0, 1], dual[2, 1, 0] = 1e-17, -1e-20, 1e-15
+    held, prox = kernels.put(dual), kernels.find("prox_total_variation")
+    v = np.full((3, 3), -1, dtype)  # an image of zeros, which leaves a dual as it is
+    prox(kernels.put(v), 0.1, held, 1, kernels.empty((3, 3), dtype))
+    prox_total_variation(v, 0.1, dual=dual, sweeps=1)
+    np.testing.assert_array_equal(kernels.get(held), dual)
+    assert (dual[0, 0, 0], dual[1, 0, 1], dual[2, 1, 0]) == (0, 0, dtype(1e-15))
+
+
 def test_the_prox_of_the_total_variation_may_overwrite_its_image(kernels, rng):
     v, duals = kernels.put(rng.random((40, 40))), [kernels.put(np.zeros((4, 40, 40))) for _ in range(2)]
     out, prox = kernels.empty((40, 40), np.float64), kernels.find("prox_total_variation")

@@ -106,10 +106,11 @@ def test_columns_sum_to_kappa_inside_the_field():
     assert sampling.column_sums.max() < 7.0
 
 
-def test_auto_takes_products_on_small_fields_and_convolutions_on_large_ones():
-    psf = fg.gaussian_psf(318, 100, 4)
-    assert fg.Psi(psf, (32, 32), 4).method == "products"
-    assert fg.Psi(psf, (512, 512), 4).method == "convolutions"
+def test_auto_takes_products_for_narrow_psfs_and_convolutions_for_wide_ones():
+    narrow, wide = (fg.gaussian_psf(fwhm, 100, 4) for fwhm in (318, 4000))
+    assert fg.Psi(narrow, (32, 32), 4, backend="numpy").method == "products"
+    assert fg.Psi(narrow, (512, 512), 4, backend="numpy").method == "products"
+    assert fg.Psi(wide, (512, 512), 4, backend="numpy").method == "convolutions"
     assert fg.Psi(tiny_psf(5, skew=0.1), (16, 16), 4).method == "convolutions"
 
 
