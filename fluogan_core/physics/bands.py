@@ -17,7 +17,7 @@ _LEAST_ROWS = 16
 class BandMatrix:
     """A matrix with a band, multiplied block by block: work that grows with the band, not with the square of the size.
 
-    On a card it is one block: there a launch costs more than the zeros.
+    For the CPU: on a card a launch costs more than the zeros.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class BandMatrix:
         lit = matrix != 0
         reach = max(1, int(lit.sum(axis=1).max(initial=1)))
         high = max(_LEAST_ROWS, reach * self.rows // max(1, matrix.shape[1]))
-        high = self.rows if backend.name != "numpy" else min(high, self.rows)
+        high = min(high, self.rows)
         self._blocks = []
         for top in range(0, self.rows, high):
             rows = slice(top, min(top + high, self.rows))

@@ -141,6 +141,12 @@ class Products:
             matrix[blocks + shift, blocks] = line[:, k]
         return matrix.reshape(size, size * factor)
 
+    def _whole(self, dtype: Any) -> tuple[Array, Array]:
+        """Both matrices as they are."""
+        if dtype not in self._cast:
+            self._cast[dtype] = tuple(self.backend.xp.asarray(matrix, dtype=dtype) for matrix in self._matrices)
+        return self._cast[dtype]
+
     def _bands(self, dtype: Any) -> tuple[tuple[BandMatrix, BandMatrix], tuple[BandMatrix, BandMatrix]]:
         """Both matrices, and their transposes."""
         if dtype not in self._cast:
@@ -159,6 +165,12 @@ class Products:
             yield slice(start, start + step)
 
     def forward(self, x: Array, budget: int) -> Array:
+        if self.backend.name != "numpy":  # a card: one launch for each product
+            whole, turned = self._whole(x.dtype)
+            y = self.backend.xp.empty((x.shape[0], whole.shape[0], turned.shape[0]), dtype=x.dtype)
+            for piece in self._pieces(x, budget):
+                self.backend.xp.matmul(whole, x[piece] @ turned.T, out=y[piece])
+            return y
         (rows, columns), _ = self._bands(x.dtype)
         y = self.backend.xp.empty((x.shape[0], rows.rows, columns.rows), dtype=x.dtype)
         for piece in self._pieces(x, budget):
@@ -166,6 +178,12 @@ class Products:
         return y
 
     def adjoint(self, y: Array, budget: int) -> Array:
+        if self.backend.name != "numpy":
+            whole, turned = self._whole(y.dtype)
+            x = self.backend.xp.empty((y.shape[0], whole.shape[1], turned.shape[1]), dtype=y.dtype)
+            for piece in self._pieces(y, budget):
+                self.backend.xp.matmul(whole.T @ y[piece], turned, out=x[piece])
+            return x
         _, (rows, columns) = self._bands(y.dtype)
         x = self.backend.xp.empty((y.shape[0], rows.rows, columns.rows), dtype=y.dtype)
         for piece in self._pieces(y, budget):

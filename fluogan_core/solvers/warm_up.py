@@ -46,10 +46,15 @@ def warm_up(backend: str | Backend = "auto") -> float:
     True
     """
     # imported here: torch is among them
+    from ..calibration.camera import Camera
     from ..critics.gradient import critic_differences, critic_gradient
     from ..critics.network import Critic
     from ..critics.quadratic import QuadraticCritic
+    from ..objective.blur import GaussianKernel
+    from ..objective.prior import SparseEdges
     from ..objective.prox import prox_step, prox_total_variation
+    from .options import SolverOptions
+    from .solver import Solver
 
     home, started = get_backend(backend), time.perf_counter()
     if home.cuda is not None:
@@ -67,13 +72,20 @@ def warm_up(backend: str | Backend = "auto") -> float:
         image = home.asarray(x, dtype=dtype)
         y = model.sample(image, home.asarray(b, dtype=dtype), 2)
         prox_step(image, image, step=0.1)
-        prox_total_variation(image, 0.1, dual=home.xp.zeros((4, *image.shape), dtype=dtype), sweeps=1)
+        for weight in (0.1, 0.1 * home.xp.ones_like(image)):
+            prox_total_variation(image, weight, dual=home.xp.zeros((4, *image.shape), dtype=dtype), sweeps=1)
     critic = Critic(shape, channels=4, depth=2).to(home.device)
     critic_differences(critic, y, model.gain)
     critic_gradient(critic, model, home.asarray(x, dtype=np.float32), home.asarray(b, dtype=np.float32), 2, method="corrected")
     quadratic, image = QuadraticCritic(y, model), home.asarray(x, dtype=np.float32)
     quadratic.update_weights(image, home.asarray(b, dtype=np.float32))
     quadratic.slope(image, home.asarray(b, dtype=np.float32))
+    steps = Solver(y, psi=psi, camera=Camera(2.0, 0.0, 1.0), options=SolverOptions(method="none", warm_steps=3)).mean_phase
+    for _ in range(3):
+        steps.step()
+    SparseEdges(psi.fine_shape, home, total_variation=0.1).moved(image, image, 0.1 * home.xp.ones_like(image))
+    for dtype in (np.float32, np.float64):
+        GaussianKernel(psi, 0.5)(home.asarray(x, dtype=dtype))
     home.synchronize()
     seconds = time.perf_counter() - started
     log.info("kernels are ready on %s after %.1f s", home.device, seconds)

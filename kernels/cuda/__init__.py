@@ -35,7 +35,7 @@ TABLE = {
 }
 
 #: Kernels without a twin for the CPU: there array code takes as long.
-ONLY_ON_A_CARD = frozenset({"descend", "mean_slope", "extrapolated", "bounded_background"})
+ONLY_ON_A_CARD = frozenset({"mean_slope", "extrapolated", "bounded_background"})
 
 
 def find(name: str, device: Device) -> Callable[..., Any]:

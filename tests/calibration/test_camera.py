@@ -79,7 +79,7 @@ def test_steady_light_gives_gain_and_offset_bleaching_or_not(seed, decay):
     assert_found(found.camera.gain, found.gain_error, 2.2, at_most=0.1)
     assert_found(found.camera.offset, found.offset_error, 100.0, at_most=2.5 * 2.2)
     assert_found(found.camera.noise_std, found.noise_std_error, 3.0, at_most=3.0)
-    assert any("falls by" in note for note in found.notes) == (decay > 0)
+    assert any("falls to 5" in note for note in found.notes) == (decay > 0)
 
 
 def test_the_intercept_is_kept_whatever_read_noise_is_assumed():

@@ -47,7 +47,7 @@ def test_without_a_command_and_with_version(fluogan):
 
 
 def test_switches_agree_with_the_library():
-    assert set(_switches.METHODS) == {*estimator_names(), "moments", "likelihood", "none"}
+    assert set(_switches.METHODS) == {*estimator_names(), "moments", "likelihood", "auto", "none"}
     assert set(_switches.SOLVER_OPTIONS) <= {field.name for field in dataclasses.fields(fg.SolverOptions)}
     says = {
         option.name: option.help for option in cli.commands.commands["reconstruct"].params if isinstance(option, click.Option)
