@@ -19,6 +19,7 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")  # widgets of napari are m
 
 import cuda_on_cpu
 import numpy as np
+import own_operators
 import pretend_card
 import pytest
 import sweeps
@@ -32,6 +33,12 @@ from fluogan_core.kernels.cuda import source
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # benchmarks/ is not installed
 from benchmarks._cuda_resources import ARCHITECTURES
+
+
+@pytest.fixture(params=own_operators.MAKE)
+def own(request: pytest.FixtureRequest) -> fg.Operator:
+    """Operators of a user's own, one after the other."""
+    return own_operators.MAKE[request.param](own_operators.nominal())
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,6 +9,10 @@ import fluogan_core as fg
 SHAPE = (12, 14)
 
 
+def nominal():
+    return fg.Psi(fg.gaussian_psf(250, 100, 2), SHAPE, 2, photons_per_emitter=4.0, backend="numpy")
+
+
 class Vignetted(fg.Operator):
     """A field that is lit unevenly."""
 

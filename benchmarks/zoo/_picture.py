@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
-
-from fluogan_core.io.figures import save
 
 from ._peers import PEERS, Seen
 from ._plan import Scene
@@ -37,6 +36,7 @@ def sheet(shown: Sequence[Document], found: Sequence[dict[str, np.ndarray]], pat
     """Draw scenes, one a row, with the library's images of each; return the file."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from PIL import Image
 
     drawing = Figure(figsize=(11.5, 2.4 * max(len(shown), 1) + 0.4), layout="constrained")
     FigureCanvasAgg(drawing)
@@ -59,7 +59,10 @@ def sheet(shown: Sequence[Document], found: Sequence[dict[str, np.ndarray]], pat
             place.set(xticks=[], yticks=[])
             place.set_title(title, fontsize=8)
         row[0].set_ylabel(f"{scene.name}\n{scene.structure}, {scene.kinetics}\n{scene.camera}", fontsize=7)
-    save(drawing, path)
+    # ten rows of noisy images: as other figures are saved, more than a megabyte
+    drawn = io.BytesIO()
+    drawing.savefig(drawn, format="png", dpi=80)
+    Image.open(drawn).convert("RGB").quantize(128).save(path, format="png", optimize=True)
     return path
 
 

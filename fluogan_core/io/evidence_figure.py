@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .panels import draw_image, scale_bar
+from .panels import blank_figure, draw_image, scale_bar
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,12 +41,8 @@ def evidence_figure(found: Evidence, image: np.ndarray, *, pixel_size_nm: float)
     ImportError
         If matplotlib is not installed.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     rows, columns = image.shape
-    drawing = Figure(figsize=(11.0, 4.6 * min(max(rows / columns, 0.4), 1.6) + 0.7), layout="constrained")
-    FigureCanvasAgg(drawing)
+    drawing = blank_figure(11.0, 4.6 * min(max(rows / columns, 0.4), 1.6) + 0.7)
     left, right = drawing.subplots(1, 2)
     draw_image(left, np.asarray(image, dtype=np.float64), image.shape, pixel_size_nm, "Gaps of the image", "light", "magma")
     for gap in found.gaps:

@@ -13,7 +13,7 @@ import numpy as np
 from ..backend.kinds import as_array
 from .evidence_figure import evidence_figure
 from .figures import draw_profile, load_matplotlib, profile_band, save
-from .panels import draw_image
+from .panels import blank_figure, draw_image
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,14 +71,14 @@ def page_pictures(
     across, band = profile_band(x, factor, band=options.get("band"), across=options.get("across"))  # type: ignore[arg-type]
     height = 4.6 * min(max(mean.shape[0] / mean.shape[1], 0.4), 1.6)
 
-    images = _canvas(11.0, height + 0.5)
+    images = blank_figure(11.0, height + 0.5)
     panels = images.subplots(1, 2)
     draw_image(panels[0], mean, mean.shape, pixel_size_nm, "Mean of the frames", "photons / camera pixel", "magma")
     draw_image(panels[1], x, mean.shape, pixel_size_nm, "Reconstruction", "emissions / fine pixel / frame", "magma")
     for axes in panels:
         for edge in (band[0], band[0] + band[1]):
             (axes.axhline if across == "columns" else axes.axvline)(edge, color="white", lw=0.8, ls=(0, (4, 4)), alpha=0.7)
-    profile = _canvas(11.0, 3.0)
+    profile = blank_figure(11.0, 3.0)
     draw_profile(profile.subplots(), mean, x, None, factor, pixel_size_nm, across, band)
     drawn = {"images": _png(images), "profile": _png(profile)}
     if misfit is not None:
@@ -114,7 +114,7 @@ def picture_over_time(bleaching: Bleaching | None, drift: Drift | None) -> bytes
     if not panels:
         return None
     load_matplotlib()
-    drawing = _canvas(11.0 if len(panels) == 2 else 6.6, 2.8)
+    drawing = blank_figure(11.0 if len(panels) == 2 else 6.6, 2.8)
     for axes, draw in zip(drawing.subplots(1, len(panels), squeeze=False)[0], panels):
         draw(axes)
         axes.set_xlabel("frame", fontsize=9)
@@ -141,7 +141,7 @@ def _path(axes: Axes, drift: Drift) -> None:
 
 
 def _misfit(misfit: np.ndarray) -> Figure:
-    drawing = _canvas(5.4, 1.0 + 3.4 * min(max(misfit.shape[0] / misfit.shape[1], 0.4), 1.6))
+    drawing = blank_figure(5.4, 1.0 + 3.4 * min(max(misfit.shape[0] / misfit.shape[1], 0.4), 1.6))
     axes = drawing.subplots()
     axes.set_facecolor("#777777")
     shown = axes.imshow(misfit, cmap="RdBu_r", vmin=-_WORST, vmax=_WORST, interpolation="nearest")
@@ -152,15 +152,6 @@ def _misfit(misfit: np.ndarray) -> Figure:
     bar.set_label("standard errors", fontsize=9)
     bar.ax.tick_params(labelsize=8)
     bar.outline.set_visible(False)
-    return drawing
-
-
-def _canvas(width: float, height: float) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    drawing = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(drawing)
     return drawing
 
 

@@ -9,8 +9,19 @@ import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-__all__ = ["draw_image", "limits", "nice_length", "scale_bar"]
+__all__ = ["blank_figure", "draw_image", "limits", "nice_length", "scale_bar"]
+
+
+def blank_figure(width: float, height: float) -> Figure:
+    """A figure of this size, inches, that needs no screen."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    drawing = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(drawing)
+    return drawing
 
 
 def nice_length(extent: float) -> float:

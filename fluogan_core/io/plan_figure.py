@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .panels import blank_figure
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -34,11 +36,7 @@ def plan_figure(found: Plan) -> Figure:
     ImportError
         If matplotlib is not installed.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    drawing = Figure(figsize=(9.5, 3.6), layout="constrained")
-    FigureCanvasAgg(drawing)
+    drawing = blank_figure(9.5, 3.6)
     curve, bars = drawing.subplots(1, 2, width_ratios=(3, 2))
     for deviations, colour, label in (
         (found.by_mean, _MEAN_COLOUR, "mean"),

@@ -305,8 +305,7 @@ def _made(
     create_canvas(plan)
     pilot = _brightest(plan, calibration.mean)
     problem = tile_problem(plan, source, plan.grid.tiles[pilot], 0)
-    with one_thread():
-        plan = dataclasses.replace(plan, weights=chosen_weights(weights, problem, options))
+    plan = dataclasses.replace(plan, weights=chosen_weights(weights, problem, options))
     if len(options.phases) > 1 and len(grid.tiles) * len(windows) > 1:
         plan = _decided(plan, source, pilot)
     plan.save()

@@ -142,7 +142,6 @@ class Solver:
         self.problem, self.options = problem, SolverOptions() if options is None else options
         if background is not None and b0 is not None:
             raise TypeError("b0= is a background to start from and background= one that is kept: give one of the two")
-
         self._given: SolverArguments = {
             "critic": critic,
             "prior": prior,
@@ -156,12 +155,11 @@ class Solver:
         self.history, self.seconds, self.steps_saved = History(), 0.0, 0
         self._build(weights_for(problem, self.options, tuning) if weights is None else weights)
         # what unseen photons say takes some seconds in dim light: it is asked before the first step, not here
-        self._undecided = weights is None and prior is None
+        self.undecided = weights is None and prior is None
 
     def _build(self, weights: Weights) -> None:
         """Make objective and phases with these weights; nothing is done yet."""
-        given, problem, options = self._given, self.problem, self.options
-        tuning = given["tuning"]
+        given, problem, options, tuning = self._given, self.problem, self.options, self._given["tuning"]
         self.weights = weights
         self.objective, kernel = build_objective(
             problem.psi, problem.mean, weights, given["prior"], tuning.objective, background=given["background"]
@@ -179,12 +177,15 @@ class Solver:
 
     def settle(self) -> None:
         """Let unseen photons choose the weights, if they are still to be chosen; :meth:`step` does it before the first step."""
-        if self._undecided:
-            given = self._given
-            found = chosen_weights(self.weights, self.problem, self.options, given["background"], given["tuning"])
-            self._undecided = False
-            if found != self.weights:
-                self._build(found)
+        background, tuning = self._given["background"], self._given["tuning"]
+        if self.undecided:
+            self.take_weights(chosen_weights(self.weights, self.problem, self.options, background, tuning))
+
+    def take_weights(self, weights: Weights) -> None:
+        """Go on with these weights, which nothing chooses anew."""
+        self.undecided = False
+        if weights != self.weights:
+            self._build(weights)
 
     # -- where it stands --------------------------------------------------------------------------------------------------
 
@@ -365,7 +366,6 @@ class Solver:
             If the state belongs to another stack, operator, camera, other options or another version of the format; the
             message names what differs.
         """
-        self.settle()
         state.restore(self, saved)
         self._number = 0
         self._advance()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import zlib
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..backend.typing import State
 from ..objective.terms import Objective
@@ -31,6 +31,9 @@ class Stateful(Protocol):
     phases: tuple[Phase, ...]
     history: History
     seconds: float
+    undecided: bool
+
+    def take_weights(self, weights: Weights) -> None: ...
 
 
 def state_of(solver: Stateful) -> State:
@@ -83,6 +86,24 @@ def _check(solver: Stateful, saved: State) -> None:
                 raise ValueError(f"state['phases'][{phase.name!r}]['stop'] has an unknown reason, {state['stop']['reason']!r}")
 
 
+def _weights_in(saved: State, solver: Stateful) -> Weights | None:
+    """The weights of a state; None where they are not those of the solver.
+
+    Where unseen photons were to choose, the state says what they chose: fits on another processor are rounded otherwise, and
+    might choose a last digit of their own.
+    """
+    mine, found = dataclasses.asdict(solver.weights), saved.get("weights")
+    if found == mine:
+        return solver.weights
+    if not isinstance(found, dict):
+        return None
+    chosen: dict[str, Any] = {name: found.get(name) for name in ("detail", "lit")}
+    between = all(isinstance(value, float) and 0 <= value <= mine[name] for name, value in chosen.items())
+    if not solver.undecided or not between or found != mine | chosen:
+        return None
+    return dataclasses.replace(solver.weights, detail=chosen["detail"], lit=chosen["lit"])
+
+
 def restore(solver: Stateful, saved: State) -> None:
     """Bring every phase to where it was.
 
@@ -95,7 +116,8 @@ def restore(solver: Stateful, saved: State) -> None:
     mine = {"version": VERSION, **_identity(solver)}
     differing = [f"{name} ({saved.get(name)} there, {value} here)" for name, value in mine.items() if saved.get(name) != value]
     differing += [f"option {name}" for name in solver.options.differences_from(saved.get("options", {}))]
-    if not differing and saved["weights"] != dataclasses.asdict(solver.weights):
+    kept = None if differing else _weights_in(saved, solver)
+    if not differing and kept is None:
         differing = ["weights"]
     if differing:
         raise ValueError(
@@ -104,6 +126,8 @@ def restore(solver: Stateful, saved: State) -> None:
             + "; give the stack, PSF, camera and options that it was made with, or start anew without it"
         )
     _check(solver, saved)
+    if kept is not None:
+        solver.take_weights(kept)
     for phase in solver.phases:
         if phase.name not in saved["phases"]:  # it was not asked for then
             continue

@@ -23,6 +23,7 @@ import math
 
 import numpy as np
 
+from ..backend.threads import one_thread
 from ..backend.typing import ArrayLike
 from ..physics.on_field import on_field
 from ..physics.psi import Psi
@@ -74,12 +75,14 @@ def chosen_weights(
     lighter = dataclasses.replace(weights, lit=min(lit, weights.lit))
     if finer == weights == lighter:
         return weights
-    trial = Trial(problem, background, tuning)
-    cautious = trial.predicted(weights)
+    with one_thread():  # as the fits themselves
+        trial = Trial(problem, background, tuning)
+        cautious = trial.predicted(weights)
+        shares = [0.0 if other == weights else trial.share(cautious, other) for other in (finer, lighter)]
     found = dataclasses.replace(
         weights,
-        detail=_between(weights.detail, finer.detail, trial.share(cautious, finer) if finer != weights else 0.0),
-        lit=_between(weights.lit, lighter.lit, trial.share(cautious, lighter) if lighter != weights else 0.0),
+        detail=_between(weights.detail, finer.detail, shares[0]),
+        lit=_between(weights.lit, lighter.lit, shares[1]),
     )
     if found != weights:
         log.info(

@@ -28,25 +28,35 @@ __device__ float sum_of_block(float mine, float *room) {
     return sum;
 }
 
+// to[k, j] = sum_n matrix[k, n] from[n, j]; a row of the matrix is by_row from the last one, a column by_column.
+__device__ void down(float *to, const float *from, const float *__restrict__ matrix, int by_row, int by_column, int rows, int columns) {
+    for (int at = threadIdx.x; at < rows * columns; at += THREADS) {
+        const int k = at / columns, j = at % columns;
+        float sum = 0.0f;
+        for (int n = 0; n < rows; ++n) sum += matrix[k * by_row + n * by_column] * from[n * columns + j];
+        to[at] = sum;
+    }
+}
+
+// to[k, l] = sum_j from[k, j] matrix[j, l]
+__device__ void right(float *to, const float *from, const float *__restrict__ matrix, int rows, int columns) {
+    for (int at = threadIdx.x; at < rows * columns; at += THREADS) {
+        const int k = at / columns, l = at % columns;
+        float sum = 0.0f;
+        for (int j = 0; j < columns; ++j) sum += from[k * columns + j] * matrix[j * columns + l];
+        to[at] = sum;
+    }
+}
+
 // image := its filtered version; other is room of the same size.
 __device__ void filter(float *image, float *other, float *room, int rows, int columns, const float *__restrict__ along,
                        const float *__restrict__ across, const float *__restrict__ across_back, const float *__restrict__ gains,
                        int polynomials, const float *__restrict__ seen, const float *__restrict__ added) {
     const int size = rows * columns;
     __syncthreads();
-    for (int at = threadIdx.x; at < size; at += THREADS) {
-        const int k = at / columns, j = at % columns;
-        float sum = 0.0f;
-        for (int n = 0; n < rows; ++n) sum += along[k * rows + n] * image[n * columns + j];
-        other[at] = sum;
-    }
+    down(other, image, along, rows, 1, rows, columns);
     __syncthreads();
-    for (int at = threadIdx.x; at < size; at += THREADS) {
-        const int k = at / columns, l = at % columns;
-        float sum = 0.0f;
-        for (int j = 0; j < columns; ++j) sum += other[k * columns + j] * across_back[j * columns + l];
-        image[at] = sum;
-    }
+    right(image, other, across_back, rows, columns);
     // a thread's own numbers of the spectrum: no barrier
     float parts[POLYNOMIALS];
 #pragma unroll
@@ -64,19 +74,9 @@ __device__ void filter(float *image, float *other, float *room, int rows, int co
         image[at] = sum;
     }
     __syncthreads();
-    for (int at = threadIdx.x; at < size; at += THREADS) {
-        const int n = at / columns, l = at % columns;
-        float sum = 0.0f;
-        for (int k = 0; k < rows; ++k) sum += along[k * rows + n] * image[k * columns + l];
-        other[at] = sum;
-    }
+    down(other, image, along, 1, rows, rows, columns);
     __syncthreads();
-    for (int at = threadIdx.x; at < size; at += THREADS) {
-        const int n = at / columns, j = at % columns;
-        float sum = 0.0f;
-        for (int l = 0; l < columns; ++l) sum += other[n * columns + l] * across[l * columns + j];
-        image[at] = sum;
-    }
+    right(image, other, across, rows, columns);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from own_operators import MAKE, SHAPE, written_out
+from own_operators import MAKE, nominal, written_out
 
 import fluogan_core as fg
 from fluogan_core.critics.moments import WindowMoments
@@ -17,7 +17,7 @@ from fluogan_core.tuning import DEFAULT
 
 @pytest.fixture(scope="module")
 def psi():
-    return fg.Psi(fg.gaussian_psf(250, 100, 2), SHAPE, 2, photons_per_emitter=4.0, backend="numpy")
+    return nominal()
 
 
 def defined(moments, entries, weights, chosen, flicker, x, light):

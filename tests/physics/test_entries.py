@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from own_operators import MAKE, SHAPE, Same, Vignetted, written_out
+from own_operators import SHAPE, Same, Vignetted, nominal, written_out
 
-import fluogan_core as fg
 from fluogan_core.physics.covariance import WindowCovariances
 from fluogan_core.physics.entries import EntryCovariances, Skeleton
 from fluogan_core.physics.windows import windows_of
@@ -14,12 +13,7 @@ from fluogan_core.physics.windows import windows_of
 
 @pytest.fixture(scope="module")
 def psi():
-    return fg.Psi(fg.gaussian_psf(250, 100, 2), SHAPE, 2, photons_per_emitter=4.0, backend="numpy")
-
-
-@pytest.fixture(params=MAKE)
-def own(request, psi):
-    return MAKE[request.param](psi)
+    return nominal()
 
 
 def test_pairs_and_their_adjoint_are_those_of_the_entries(own, rng):

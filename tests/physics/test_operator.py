@@ -7,11 +7,11 @@ import pickle
 import numpy as np
 import pytest
 from own_operators import (
-    MAKE,
     SHAPE,
     Dimmed,
     Varying,
     Vignetted,
+    nominal,
     quadratic_score,
     transmission,
     wider,
@@ -24,12 +24,7 @@ from fluogan_core.testing import assert_operator
 
 @pytest.fixture(scope="module")
 def psi():
-    return fg.Psi(fg.gaussian_psf(250, 100, 2), SHAPE, 2, photons_per_emitter=4.0, backend="numpy")
-
-
-@pytest.fixture(params=MAKE)
-def own(request, psi):
-    return MAKE[request.param](psi)
+    return nominal()
 
 
 # -- what follows from forward and adjoint ----------------------------------------------------------

@@ -9,6 +9,7 @@ from own_operators import (
     SHAPE,
     Same,
     Vignetted,
+    nominal,
     scene,
     transmission,
     written_out,
@@ -21,12 +22,7 @@ from fluogan_core.objective.blur import GaussianKernel
 
 @pytest.fixture(scope="module")
 def psi():
-    return fg.Psi(fg.gaussian_psf(250, 100, 2), SHAPE, 2, photons_per_emitter=4.0, backend="numpy")
-
-
-@pytest.fixture(params=MAKE)
-def own(request, psi):
-    return MAKE[request.param](psi)
+    return nominal()
 
 
 def test_the_mean_fit_sees_the_operator(psi):

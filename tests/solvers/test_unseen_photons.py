@@ -145,5 +145,15 @@ def test_a_solver_asks_before_its_first_step_and_a_resumed_one_agrees(tmp_path):
     resumed = fg.Solver(problem=given, options=options)
     resumed.load(tmp_path / "state.npz")
     np.testing.assert_array_equal(resumed.run(progress=False).x, whole.x)
+    # what was chosen is the state's, whatever this processor's rounding would choose; the other weights are still compared
+    saved = solver.state_dict()
+    saved["weights"] = saved["weights"] | {"detail": 0.5 * (solver.weights.detail + usual.detail)}
+    other = fg.Solver(problem=given, options=options)
+    other.load_state_dict(saved)
+    assert other.weights.detail == saved["weights"]["detail"]
+    for name, value in (("detail", 2 * usual.detail), ("lit", -1.0), ("sparsity", 2 * usual.sparsity)):
+        wrong = saved | {"weights": saved["weights"] | {name: value}}
+        with pytest.raises(ValueError, match="belongs to another reconstruction: weights"):
+            fg.Solver(problem=given, options=options).load_state_dict(wrong)
     # weights of one's own are taken as they are
     assert fg.Solver(problem=given, options=options, weights=usual).run(progress=False).x.max() < whole.x.max()
