@@ -74,6 +74,7 @@ def evidence_command(
     reconstruction, whose x.tif is then judged.  The mean of the frames is fitted first, for light and background.
     """
     from ..backend.arrays import get_backend
+    from ..backend.checks import host_image
     from ..io.evidence import EVIDENCE_FILES, write_evidence
     from ..io.evidence_words import evidence_facts
     from ..io.files import dumps, spare_inputs
@@ -93,6 +94,8 @@ def evidence_command(
                     f"{path} must have {psi.fine_shape[0]} x {psi.fine_shape[1]} pixels, {psi.factor} per camera pixel and "
                     f"axis, but has {image.shape[0]} x {image.shape[1]}: give --factor, or --roi"
                 )
+            if not host_image(image, str(path)).max() > 0:
+                raise ValueError(f"{path} holds no light: its largest value is {image.max():g}, and a gap lies between lines")
             calibration = calibration_from(stack, psi, settings)
             fit = solving.reconstruct(stack, calibration=calibration, options=SolverOptions(method="none"))
             found = evidence_of(stack, fit, pixel_size_nm, image=image, threshold=threshold)

@@ -73,6 +73,17 @@ def test_an_image_of_another_grid_is_refused_with_its_size(recorded, capsys):
     assert "80 x 80" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("value", "said"), [(np.nan, "NaN or infinite"), (-1.0, "holds no light")])
+def test_an_image_without_light_is_refused_before_anything_is_fitted(recorded, capsys, value, said):
+    tifffile.imwrite(recorded / "wrong.tif", np.full((80, 80), value, np.float32))
+    words = ["evidence", str(recorded / "stack.tif"), str(recorded / "wrong.tif"), "--output", str(recorded / "no"), *COMMON]
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert "wrong.tif" in error
+    assert said in error
+    assert "mean fit" not in error
+
+
 def test_tiles_have_no_evidence(recorded, capsys):
     words = ["reconstruct", str(recorded / "stack.tif"), "--output", str(recorded / "tiles"), *COMMON, "--evidence"]
     assert main([*words, "--tile", "16"]) == 2
