@@ -179,9 +179,9 @@ class Solver:
         """Let unseen photons choose the weights, if they are still to be chosen; :meth:`step` does it before the first step."""
         background, tuning = self._given["background"], self._given["tuning"]
         if self.undecided:
-            self.take_weights(chosen_weights(self.weights, self.problem, self.options, background, tuning))
+            self._take(chosen_weights(self.weights, self.problem, self.options, background, tuning))
 
-    def take_weights(self, weights: Weights) -> None:
+    def _take(self, weights: Weights) -> None:
         """Go on with these weights, which nothing chooses anew."""
         self.undecided = False
         if weights != self.weights:
@@ -366,7 +366,7 @@ class Solver:
             If the state belongs to another stack, operator, camera, other options or another version of the format; the
             message names what differs.
         """
-        state.restore(self, saved)
+        state.restore(self, saved, self._take)
         self._number = 0
         self._advance()
 

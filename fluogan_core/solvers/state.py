@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import zlib
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from ..backend.typing import State
@@ -32,8 +33,6 @@ class Stateful(Protocol):
     history: History
     seconds: float
     undecided: bool
-
-    def take_weights(self, weights: Weights) -> None: ...
 
 
 def state_of(solver: Stateful) -> State:
@@ -104,8 +103,8 @@ def _weights_in(saved: State, solver: Stateful) -> Weights | None:
     return dataclasses.replace(solver.weights, detail=chosen["detail"], lit=chosen["lit"])
 
 
-def restore(solver: Stateful, saved: State) -> None:
-    """Bring every phase to where it was.
+def restore(solver: Stateful, saved: State, take: Callable[[Weights], None]) -> None:
+    """Bring every phase to where it was; ``take`` lets the solver go on with the weights of the state.
 
     Raises
     ------
@@ -127,7 +126,7 @@ def restore(solver: Stateful, saved: State) -> None:
         )
     _check(solver, saved)
     if kept is not None:
-        solver.take_weights(kept)
+        take(kept)
     for phase in solver.phases:
         if phase.name not in saved["phases"]:  # it was not asked for then
             continue
