@@ -32,7 +32,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..backend.arrays import backend_of
-from ..backend.checks import field_of, real_number
+from ..backend.checks import LARGEST, field_of, real_number
 from ..backend.kinds import any_kind
 from ..backend.typing import Array
 from ..physics.psf import FWHM_PER_SIGMA, psf_sigma
@@ -172,7 +172,13 @@ def checked_values(
     """The values that are given, by name, in this order; each a number in its range."""
     options = {"gain": gain, "offset": offset, "noise_std": noise_std, "photons_per_emitter": photons_per_emitter}
     return {
-        name: real_number(value, name, low=-math.inf if name == "offset" else 0, open_low=name not in ("offset", "noise_std"))
+        name: real_number(
+            value,
+            name,
+            low=-LARGEST if name == "offset" else 0,
+            high=LARGEST,
+            open_low=name not in ("offset", "noise_std"),
+        )
         for name, value in options.items()
         if value is not None
     }

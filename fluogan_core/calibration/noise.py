@@ -13,7 +13,7 @@ from ..physics.psi import Psi
 from ..tuning import DEFAULT
 from ..tuning.calibration import NoiseTuning
 
-__all__ = ["StackNoise", "noise_from", "stack_noise", "temporal_moments"]
+__all__ = ["StackNoise", "check_largest", "noise_from", "stack_noise", "temporal_moments"]
 
 #: Median of chi-square with one degree of freedom, its mean being 1.
 _MEDIAN = 0.4549364
@@ -74,13 +74,17 @@ def stack_noise(counts: Array, psi: Psi, tuning: NoiseTuning = DEFAULT.calibrati
     return noise_from(mean, variance, len(counts), psi, tuning)
 
 
-def _moments(counts: Array, tuning: NoiseTuning) -> tuple[Array, Array]:
-    """Mean and temporal variance of each pixel."""
-    largest = max(float(counts.max()), -float(counts.min()))
+def check_largest(largest: float, tuning: NoiseTuning = DEFAULT.calibration.noise) -> None:
+    """Raise ValueError if counts of this absolute value have squares that leave the range of float32."""
     if largest > tuning.largest:
         raise ValueError(
             f"the stack holds counts up to {largest:.3g}; float32 cannot hold their variance: divide all counts by one factor"
         )
+
+
+def _moments(counts: Array, tuning: NoiseTuning) -> tuple[Array, Array]:
+    """Mean and temporal variance of each pixel."""
+    check_largest(max(float(counts.max()), -float(counts.min())), tuning)
     step = counts[1:] - counts[:-1]
     return counts.mean(axis=0, dtype=np.float64), 0.5 * (step * step).mean(axis=0, dtype=np.float64)
 

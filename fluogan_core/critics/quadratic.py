@@ -24,7 +24,8 @@ sampling error: one more emission adds :math:`C_i` to the mean and :math:`\mathr
 covariance.  The largest value is quadratic in x and b.
 
 Fields larger than a window are covered with windows that overlap, each with a critic of its own whose W is faded towards the
-window's edges: a composite likelihood (Varin, Reid and Firth 2011) in which a pair of neighbouring pixels counts once.
+window's edges: a composite likelihood (Varin, Reid and Firth 2011) in which covariances of neighbouring pixels count once,
+wherever windows begin.
 
 Why V and not W weighs the mean: the x that is sought is the light of the emissions that took place.  Given those, the mean
 frame has detection noise only, and the covariance of the frames is still as expected, because the variance of a Poisson

@@ -298,6 +298,10 @@ def _method(result: Result) -> tuple[str, list[str]]:
             points.append(f"Fit to {what}: tried and not kept, because it predicted frames that were set aside worse.")
         elif not _kept(stop):
             points.append(f"Fit to {what}: not used ({stop}).")
+        elif stop.share < 1:
+            points.append(
+                f"Fit to {what}: averaged with the fit to the mean (weight {stop.share:.2f}), since neither is clearly better."
+            )
         elif name == "covariance":
             points.append(f"Fit to {what}: kept; frames that were set aside did not speak against it.")
         else:

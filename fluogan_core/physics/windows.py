@@ -1,4 +1,4 @@
-"""Overlapping windows of the camera, equal in size, with weights that fade towards their edges and add up to one."""
+"""Overlapping windows of the camera, equal in size, with weights that fade towards their edges."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ class Windows:
     rows, columns : (B,) int64
         Where each window starts.
     amplitude : (B, n1 * n2) float64
-        Weight of each pixel in each window.  Its squares add up to one at every pixel of the camera, so that a pair of
-        neighbouring pixels counts once, however many windows hold it.
+        Weight of each pixel in each window.  A covariance term is of second order in weights of pairs of pixels, and so of
+        fourth order in this.  Its fourth powers add up to one at every pixel of the camera, so that covariances of
+        neighbouring pixels count once, wherever windows begin.
     pixels : (B, n1 * n2) int64
         Flat camera pixels ``m1 * M2 + m2``.
     """
@@ -83,4 +84,4 @@ def _along(size: int, side: int) -> tuple[np.ndarray, np.ndarray]:
     places = starts[:, None] + np.arange(side)
     squares = np.broadcast_to(np.sin(np.pi * (np.arange(side) + 0.5) / side) ** 2, places.shape)
     total = np.bincount(places.ravel(), weights=squares.ravel(), minlength=size)
-    return starts, np.sqrt(squares / total[places])
+    return starts, (squares / total[places]) ** 0.25

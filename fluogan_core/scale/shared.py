@@ -75,7 +75,12 @@ def as_shared(options: SolverOptions, shared: Shared) -> tuple[SolverOptions, Tu
         likelihood = dataclasses.replace(DEFAULT.likelihood_phase, edges=edges[len(edges) // 2 :][:1])
         return options, dataclasses.replace(DEFAULT, likelihood_phase=likelihood)
     phase = dataclasses.replace(
-        DEFAULT.covariance_phase, least_flicker=0.0, worse=math.inf, hopeless=math.inf, settled=-math.inf
+        DEFAULT.covariance_phase,
+        least_flicker=0.0,
+        enough_flicker=0.0,
+        worse=math.inf,
+        hopeless=math.inf,
+        settled=-math.inf,
     )
     return dataclasses.replace(options, steps=shared.steps), dataclasses.replace(DEFAULT, covariance_phase=phase)
 
@@ -101,7 +106,7 @@ def shared_by_all(options: SolverOptions, stops: Mapping[str, Stop], flicker: Fi
         log.info("all tiles and windows: the fit of the full likelihood")
         return Shared("likelihood")
     final = list(stops.values())[-1] if stops else None
-    if final is None or final.rejected or final.reason in (StopReason.NO_FLICKER, StopReason.NO_LIGHT):
+    if final is None or final.share < 0.5 or final.reason in (StopReason.NO_FLICKER, StopReason.NO_LIGHT):
         log.info("all tiles and windows: the mean alone is fitted (%s)", final or "there is no light")
         return Shared("none")
     if "covariance" in stops:

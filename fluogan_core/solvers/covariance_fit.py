@@ -23,6 +23,7 @@ from .options import SolverOptions
 from .phase import Images, Stop, StopReason, record_of
 from .problem import Problem
 from .schema import ArrayOf, ListOf, NumberOf, Schema, acceleration_schema, prior_schema
+from .shares import average, share_of_fit
 from .splits import held_out_frames, seen_frames
 
 __all__ = ["CovariancePhase"]
@@ -60,7 +61,7 @@ class CovariancePhase:
     for all would be as short as the critic needs it in the dark, where it reacts to a single molecule.
 
     The phase ends where two steps in a row each lower what is minimised by less than a small part of what all have lowered it
-    by.
+    by.  Where it is not clearly the better fit it hands on an average with where it started (:attr:`share`).
 
     Parameters
     ----------
@@ -132,7 +133,7 @@ class CovariancePhase:
     def start(self, images: Images, *, fitted: bool = False) -> None:
         """Begin at these images; end at once if they hold no flicker (after a fit of the mean)."""
         started = time.perf_counter()
-        self.first, self.x, self._of_first = images, images.x, None
+        self.first, self.x, self._of_first, self.fitted = images, images.x, None, fitted
         self.acceleration = Acceleration(images.z, images.b)
         self.weights_at = (images.x, images.b)
         self.steps_x, self.step_b = 0 * images.z, math.nan
@@ -157,13 +158,14 @@ class CovariancePhase:
 
     @property
     def outcome(self) -> Images:
-        if not self.taken or (self.stop is not None and self.stop.rejected):
+        share = self.share if self.stop is None else self.stop.share
+        if not self.taken or not share:
             return self.first
-        if not self._light_is_kept:
-            return self.images
         z, x, b = self.images
-        z = self._light_factor(x, b).factor * z
-        return Images(z, self.kernel(z), b)
+        if self._light_is_kept:
+            z = self._light_factor(x, b).factor * z
+            x = self.kernel(z)
+        return Images(*average(self.first, (z, x, b), share))
 
     @property
     def _light_is_kept(self) -> bool:
@@ -185,7 +187,7 @@ class CovariancePhase:
         if updated:
             self._update_weights(self.x, self.acceleration.current[1])
             self._measure_step_sizes()
-            self.objective_at = self._value(*self.acceleration.current)
+            self.objective_at = sum(self._terms(*self.acceleration.current).values())
         old = self.acceleration.current
         for _ in range(self.tuning.inner):
             self._iterate()
@@ -221,13 +223,13 @@ class CovariancePhase:
         t = self.tuning
         if settled:
             reason = StopReason.SETTLED
-        elif updated and self.taken > t.patience and self._predicts_worse(t.hopeless):
+        elif updated and self.taken > t.patience and self._hopeless:
             reason = StopReason.UNSEEN_FRAMES
         elif self.taken >= self.planned:
             reason = StopReason.STEPS
         else:
             return None
-        stop = Stop(reason, self.taken, rejected=self._predicts_worse(t.worse))
+        stop = Stop(reason, self.taken, share=self.share)
         if stop.rejected or not self._light_is_kept:
             return stop
         if (largest := self._light_factor(self.x, self.acceleration.current[1]).largest) > t.light_changed:
@@ -238,11 +240,8 @@ class CovariancePhase:
             )
         return stop
 
-    def _value(self, z: Array, b: Array) -> float:
-        """What is minimised, under the critic's present weights."""
-        return sum(self._terms(z, b).values())
-
     def _terms(self, z: Array, b: Array) -> dict[str, float]:
+        """The parts of what is minimised, under the critic's present weights."""
         of_mean, of_covariance = (float(self.scale) * value for value in self.critic.value(self.x, b))
         smoothness = {"smoothness": self.objective.smoothness_of(b)}
         return {"fidelity": of_mean} | self.prior.terms(z) | smoothness | {"adversarial": of_covariance}
@@ -276,10 +275,17 @@ class CovariancePhase:
             self._of_first = unseen.log_density(self.held_out, x, b)
         return self._of_first
 
-    def _predicts_worse(self, errors: float) -> bool:
-        """Whether unseen frames are predicted worse than by the images at the start, by so many standard errors."""
+    @property
+    def _hopeless(self) -> bool:
         gain, error = self.gain_over(self.first.x, self.first.b)
-        return gain < -errors * error
+        return gain < -self.tuning.hopeless * error
+
+    @property
+    def share(self) -> float:
+        """Part of the phase's images in its outcome, 0 to 1 (:func:`fluogan_core.solvers.shares.share_of_fit`)."""
+        # images that are given may hold any light
+        flicker = self.critic.flicker_share(self.first.x) if self.fitted else math.inf
+        return share_of_fit(*self.gain_over(self.first.x, self.first.b), flicker, self.tuning)
 
     def _edges(self) -> Array:
         """Relative weight of an edge at every pixel, (N1, N2) float32; 1 as in the fit of the mean."""
@@ -342,6 +348,7 @@ class CovariancePhase:
         return {
             "taken": self.taken,
             "first": list(self.first),
+            "fitted": self.fitted,
             "x": self.x,
             "acceleration": self.acceleration.state_dict(),
             "weights_at": list(self.weights_at),
@@ -361,6 +368,7 @@ class CovariancePhase:
         return {
             "taken": NumberOf(0, whole=True),
             "first": ListOf((fine, image, background)),
+            "fitted": bool,
             "x": image,
             "acceleration": acceleration_schema(psi.fine_shape, psi.shape),
             "weights_at": ListOf((image, background)),
@@ -378,7 +386,7 @@ class CovariancePhase:
             return
         asarray = self.objective.psi.backend.asarray
         self.first, self._of_first = Images(*(asarray(image) for image in state["first"])), None
-        self.x = asarray(state["x"])
+        self.x, self.fitted = asarray(state["x"]), bool(state["fitted"])
         self.acceleration = Acceleration(self.first.z, self.first.b)
         self.acceleration.load_state_dict(state["acceleration"], asarray)
         self.steps_x, self.step_b = asarray(state["steps_x"]), float(state["step_b"])

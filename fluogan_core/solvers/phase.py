@@ -98,8 +98,8 @@ class Stop:
         Steps that it took.
     detail : str
         What the reason needs to be understood.
-    rejected : bool
-        Whether its images were given up for those of the phase before, since they predict unseen frames better.
+    share : float
+        Part that its images have in what it hands on, 0 to 1; the rest are those of the phase before.
 
     Examples
     --------
@@ -111,11 +111,20 @@ class Stop:
     reason: StopReason
     steps: int
     detail: str = ""
-    rejected: bool = False
+    share: float = 1.0
+
+    @property
+    def rejected(self) -> bool:
+        """Whether its images were given up for those of the phase before."""
+        return self.share == 0
 
     def __str__(self) -> str:
         words = self.reason.value.format(steps=self.steps, detail=self.detail)
-        return words + (", and rejected: the mean fit predicts unseen frames better" if self.rejected else "")
+        if self.rejected:
+            return words + ", and rejected: the mean fit predicts unseen frames better"
+        if self.share < 1:
+            return words + f", and averaged with the mean fit (weight {self.share:.2f}), since neither is clearly better"
+        return words
 
     def state_dict(self) -> State:
         """Return what :meth:`from_state` makes it of again.
@@ -124,12 +133,12 @@ class Stop:
         -------
         dict
         """
-        return {"reason": self.reason.name, "steps": self.steps, "detail": self.detail, "rejected": self.rejected}
+        return {"reason": self.reason.name, "steps": self.steps, "detail": self.detail, "share": self.share}
 
     @classmethod
     def from_state(cls, state: State) -> Stop:
         """Return what :meth:`state_dict` was made of."""
-        return cls(StopReason[state["reason"]], int(state["steps"]), str(state["detail"]), bool(state["rejected"]))
+        return cls(StopReason[state["reason"]], int(state["steps"]), str(state["detail"]), float(state["share"]))
 
 
 class Phase(Protocol):

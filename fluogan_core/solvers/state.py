@@ -19,7 +19,7 @@ from .weights import Weights
 __all__ = ["VERSION", "Stateful", "restore", "state_of"]
 
 #: Of the layout of :func:`state_of`.
-VERSION = 7
+VERSION = 8
 
 
 class Stateful(Protocol):
@@ -63,7 +63,7 @@ def _identity(solver: Stateful) -> State:
 
 #: Of every phase, besides what it asks for itself.
 _COMMON = {
-    "stop": Optional({"reason": str, "steps": NumberOf(0, whole=True), "detail": str, "rejected": bool}),
+    "stop": Optional({"reason": str, "steps": NumberOf(0, whole=True), "detail": str, "share": NumberOf(0)}),
     "timings": EachOf(NumberOf(0)),
 }
 

@@ -269,8 +269,15 @@ class CovariancePhaseTuning:
     least_flicker : float
         Share of flicker in the variance of the molecules' light below which the phase is left out: covariances then say
         nothing that the mean does not.  Double Poisson frames of one photon per emission (share below 0.06) against blinking.
-    worse, hopeless : float
-        Standard errors by which unseen frames may speak against the fit: at its end, and while it runs.
+    enough_flicker : float
+        Share of flicker from which on the phase's images count fully.  In between they are averaged with those of the mean fit,
+        so that nothing jumps.  No record.
+    worse, doubt : float
+        Standard errors by which unseen frames may speak against the fit at its end: its images count half there, fully at
+        ``worse - doubt`` and no more at ``worse + doubt``.  No record of ``doubt``: frames that change by a thousandth of their
+        noise change the score by less than a hundredth of its standard error.
+    hopeless : float
+        Standard errors at which the fit is given up while it runs.
     patience : int
         Steps that are taken before unseen frames are asked.
     variance_floor : float
@@ -296,7 +303,9 @@ class CovariancePhaseTuning:
     least_curvature: float = 1e-6
     settled: float = 0.01
     least_flicker: float = 0.1
+    enough_flicker: float = 0.15
     worse: float = 2.0
+    doubt: float = 1.0
     hopeless: float = 5.0
     patience: int = 8
     variance_floor: float = 1e-3

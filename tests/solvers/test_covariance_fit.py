@@ -254,7 +254,7 @@ def test_what_has_no_hope_is_ended_early(monkeypatch):
     monkeypatch.setattr(CovariancePhase, "gain_over", lambda fit, x, b: (-5.1, 1.0))
     options = dataclasses.replace(SMALL, steps=40)
     result = fg.reconstruct(stack, psi=psi, camera=CAMERA, options=options, progress=False, tuning=tuned(settled=0.0))
-    assert result.stops["covariance"] == fg.Stop(StopReason.UNSEEN_FRAMES, 9, rejected=True)
+    assert result.stops["covariance"] == fg.Stop(StopReason.UNSEEN_FRAMES, 9, share=0.0)
     assert "covariance fit: ended after 9 steps, unseen frames speak against it, and rejected" in result.stop_reason
     np.testing.assert_array_equal(result.x, result.x_mean_fit)
 
