@@ -223,7 +223,7 @@ class CovariancePhase:
         t = self.tuning
         if settled:
             reason = StopReason.SETTLED
-        elif updated and self.taken > t.patience and self._hopeless:
+        elif updated and self.taken > t.patience and self._worse_by(t.hopeless):
             reason = StopReason.UNSEEN_FRAMES
         elif self.taken >= self.planned:
             reason = StopReason.STEPS
@@ -245,11 +245,6 @@ class CovariancePhase:
         of_mean, of_covariance = (float(self.scale) * value for value in self.critic.value(self.x, b))
         smoothness = {"smoothness": self.objective.smoothness_of(b)}
         return {"fidelity": of_mean} | self.prior.terms(z) | smoothness | {"adversarial": of_covariance}
-
-    @property
-    def flicker_share(self) -> float:
-        """Share of flicker in the variance of the light of x, the rest being shot noise: 0 to 1, NaN without light."""
-        return self.critic.flicker_share(self.x)
 
     def judge(self) -> tuple[float, float]:
         """Return what the best critic tells recorded frames from simulated ones by: frames that it has seen, and unseen."""
@@ -275,10 +270,9 @@ class CovariancePhase:
             self._of_first = unseen.log_density(self.held_out, x, b)
         return self._of_first
 
-    @property
-    def _hopeless(self) -> bool:
+    def _worse_by(self, errors: float) -> bool:
         gain, error = self.gain_over(self.first.x, self.first.b)
-        return gain < -self.tuning.hopeless * error
+        return gain < -errors * error
 
     @property
     def share(self) -> float:
