@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from .bleaching import BleachingTuning
 from .calibration import CalibrationTuning
 from .emissions import EmissionTuning, LikelihoodPhaseTuning
+from .mean_fit import MeanPhaseTuning, ReweightingTuning, UnseenPhotonsTuning
 
 __all__ = [
     "DEFAULT",
@@ -147,92 +148,6 @@ class ObjectiveTuning:
     warm_bound_iterations: int = 5
     stiffest: float = 1e4
     free_degree: int = 2
-
-
-@dataclass(frozen=True)
-class ReweightingTuning:
-    """The reweighted l1 norm (:mod:`fluogan_core.objective.reweighting`).  All numbers but those of the signal: pairs and
-    bars.
-
-    Attributes
-    ----------
-    first : float
-        Part of the weight that is asked everywhere until the first update.
-    updates : tuple of float
-        Fractions of the planned iterations after which the weights are updated.
-    lit : float
-        A pixel counts as lit where the image, blurred by the PSF, exceeds this many standard deviations of the mean frame,
-    of_signal : float
-        or this part of its signal, where that is less (in dim light nothing would be lit otherwise, and structures would lose
-        a third of their light; development scenes of the zoo), ...
-    least_of_signal : float
-        ... down to this part, where unseen photons speak for it (:mod:`fluogan_core.solvers.unseen_photons`).  Development
-        scenes of the zoo. ...
-    skirt : float
-        ... and where it exceeds this part of the brightness around: less is the skirt that the blur gives a body.
-    around : int
-        Blurs by the PSF's width that make "around".
-    """
-
-    first: float = 0.125
-    updates: tuple[float, ...] = (0.25, 0.5)
-    lit: float = 24.0
-    of_signal: float = 0.45
-    least_of_signal: float = 0.2
-    skirt: float = 0.3
-    around: int = 4
-
-
-@dataclass(frozen=True)
-class MeanPhaseTuning:
-    """The fit of the mean.
-
-    Attributes
-    ----------
-    iterations_per_snr : float
-        Accelerated iterations per unit of the mean frame's signal-to-noise ratio.  After k iterations FISTA has recovered what
-        Psi dims by less than about k; a single pixel shows nothing that Psi dims by more than its signal-to-noise ratio, but a
-        structure shows in many pixels.  Development scenes of the zoo: with 30, single molecules came
-        out blurred; where the light of a stack pays for no more, more iterations change nothing.
-    fewest, most : int
-        Bounds of that number.  Beyond 3000 nothing was gained.  Pairs and bars.
-    bright : float
-        Signal-to-noise ratio of the mean frame from which on the finest detail is looked for; below it the blur grows as the
-        root of this over the ratio, unless unseen photons speak for the finest.  Pairs and bars at ratios of 80 and 230, and
-        recorded stacks at 16 to 47.
-    most_unexplained : float
-        The total variation weighs more where the mean frame is noisier than its fluctuations explain: so many times as much,
-        up to this.  Development scenes of the zoo: with the cube and no bound, a field of unequal pixels under 800 photons of
-        background came out as a labyrinth.
-    """
-
-    iterations_per_snr: float = 120.0
-    fewest: int = 10
-    most: int = 3000
-    bright: float = 200.0
-    most_unexplained: float = 4.0
-
-
-@dataclass(frozen=True)
-class UnseenPhotonsTuning:
-    """The choice of weights by unseen photons (:mod:`fluogan_core.solvers.unseen_photons`).
-
-    Attributes
-    ----------
-    field : int
-        Side of the largest part of a field that is looked at, camera pixels: bounds the time.  No record.
-    noise : float
-        What is added to the mean frame that is fitted, in units of its noise; what is predicted has 1 over this taken away.  At
-        1 both have twice the variance of the stack's own; at 0.5 fewer scenes are told apart.  Development scenes of the zoo.
-    doubtful, clear : float
-        Standard errors by which a weight must predict better than the cautious one to be taken a little, and wholly.
-        Development scenes of the zoo.
-    """
-
-    field: int = 32
-    noise: float = 1.0
-    doubtful: float = 2.0
-    clear: float = 4.0
 
 
 @dataclass(frozen=True)
