@@ -64,7 +64,7 @@ SMALL = fg.SolverOptions(method="moments", steps=5, warm_steps=60, tolerance=0.0
 
 
 def test_covariances_tell_background_from_light_and_predict_unseen_frames():
-    """On four recordings a sixth of what the mean fit lacks of the truth, on none a loss, and half of the background's error."""
+    """On four recordings a sixth of what the mean fit lacks of the truth, on none a loss; half of the background's error."""
     lacks, off = [], []
     for seed in (1, 2, 3, 4):
         psi, x, b, stack = blinking(seed=seed)
