@@ -20,9 +20,10 @@ import tifffile
 from ..backend.checks import whole_number
 from ..backend.typing import ArrayLike
 from ..stack import UnreadableStack
+from .formats import as_path, existing, refuse_other_formats
 from .frames import Part, Recording, load_frames, readable
 from .metadata import PLAUSIBLE_PIXEL_NM, frame_interval_s, length_in_nm, pixel_size_nm
-from .tiff import find_recording
+from .tiff import find_recording, of_intensities
 
 __all__ = ["LazyStack", "SeveralChannels", "open_lazily", "spool"]
 
@@ -154,14 +155,14 @@ def open_lazily(path: str | os.PathLike[str], *, channel: int | None = None) -> 
     ------
     FileNotFoundError
         If there is no such file.
+    OSError, ValueError, TypeError
+        If the path is none, or the system does not let it be opened.
     UnreadableStack
         (A ValueError.)  If it cannot be read, or holds no single time series (of the channel).
     ImportError
         If a package is needed that is not installed; the message names it.
     """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"there is no file {path}")
+    path = existing(as_path(path))
     if channel is not None:
         channel = whole_number(channel, "channel", low=0)
     if path.is_dir():
@@ -254,6 +255,7 @@ def _series_of(
 
 
 def _of_tiff(path: Path, channel: int | None) -> LazyStack:
+    refuse_other_formats(path)
     with readable(path):
         tif = tifffile.TiffFile(path)
     with tif, readable(path):
@@ -299,7 +301,7 @@ def _recording(tif: tifffile.TiffFile, path: Path, channel: int | None) -> Recor
 
 def _one_channel(tif: tifffile.TiffFile, path: Path, channel: int) -> Recording:
     """The frames of one channel of the first series of a file."""
-    series = tif.series[0]
+    series, notes = tif.series[0], of_intensities(tif.pages.first, path)
     axes = series.axes.lower()
     if "t" not in axes and "z" in axes and dict(zip(axes, series.shape))["z"] > 1:
         axes = axes.replace("z", "t")  # ImageJ stacks say Z as often as T
@@ -312,7 +314,7 @@ def _one_channel(tif: tifffile.TiffFile, path: Path, channel: int) -> Recording:
         offset = None if series.dataoffset is None else series.dataoffset + number * size
         page = series.pages[number] if len(series.pages) > number else None
         parts.append(Part(1, [page], offset, functools.partial(series.asarray, key=number)))
-    return Recording(parts, shape, np.dtype(series.dtype).newbyteorder("="), (), series.name)
+    return Recording(parts, shape, np.dtype(series.dtype).newbyteorder("="), tuple(notes), series.name)
 
 
 def _zarr(what: str) -> Any:

@@ -15,6 +15,7 @@ import tifffile
 
 from ..backend.checks import whole_number
 from ..stack import Stack, UnreadableStack
+from .formats import as_path, file_at, refuse_other_formats
 from .frames import load_frames, readable, with_all_bytes
 from .metadata import frame_interval_s, pixel_size_nm
 from .tiff import find_recording
@@ -60,10 +61,11 @@ def read_stack(
         If the system does not let it be opened.
     UnreadableStack
         (A ValueError.)  If it is not a TIFF, is damaged, cut short or changed while it is read, holds no single time series
-        of integers or floats (one frame, channels, RGB), or NaN or infinite values.  Where one frame is the cause, the
-        message has its number.
+        of integers or floats (one frame, channels, RGB), counts of inverted sign, or NaN or infinite values.  Where one
+        frame is the cause, the message has its number.
     ValueError, TypeError
-        If the region or the frames lie outside it, or are not whole numbers.
+        If the path is none of a file (an address, a folder), or if the region or the frames lie outside it, or are not
+        whole numbers.
     MemoryError
         If the chosen part is larger than the memory.
 
@@ -78,13 +80,9 @@ def read_stack(
     ((6, 4, 5), range(2, 8), ())
     >>> folder.cleanup()
     """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"there is no file {path}")
-    if not path.is_file():
-        raise ValueError(f"{path} is not a file; give the TIFF stack itself")
-    with path.open("rb"):  # what the system refuses stays an OSError
-        before = _identity(path)
+    path = file_at(as_path(path))
+    before = _identity(path)
+    refuse_other_formats(path)  # what the system refuses stays an OSError
     with readable(path):
         tif = tifffile.TiffFile(path)
     with tif:
@@ -134,12 +132,14 @@ def read_image(path: str | os.PathLike[str]) -> tuple[np.ndarray, float | None]:
     ------
     FileNotFoundError
         If there is no such file.
+    OSError
+        If the system does not let it be opened.
+    ValueError, TypeError
+        If the path is none of a file.
     UnreadableStack
         (A ValueError.)  If it is neither a TIFF nor a .npy file, is damaged, or is not one grey image.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
+    path = file_at(as_path(path))
     stated_nm = None
     if path.suffix.lower() == ".npy":
         try:
@@ -147,6 +147,7 @@ def read_image(path: str | os.PathLike[str]) -> tuple[np.ndarray, float | None]:
         except Exception as error:  # of a damaged header NumPy raises what its parser raises
             raise UnreadableStack(f"{path} is not a readable .npy image ({' '.join(str(error).split())})") from error
     else:
+        refuse_other_formats(path)
         with readable(path), tifffile.TiffFile(path) as tif:
             with_all_bytes(tif.pages.first, f"{path} is damaged")
             image, stated_nm = tif.asarray(), pixel_size_nm(tif)

@@ -21,11 +21,13 @@ from ..stack import UnreadableStack
 from .frames import Part, Recording
 from .metadata import imagej_counts, ome_file_count
 
-__all__ = ["find_recording"]
+__all__ = ["find_recording", "of_intensities"]
 
 
 #: Bytes.  Smaller frames cannot be told from the descriptions that lie between pages.
 _SMALLEST_FRAME = 512
+#: Tag of the photometric interpretation.
+_PHOTOMETRIC = 262
 
 
 def find_recording(tif: tifffile.TiffFile, path: Path) -> Recording:
@@ -50,7 +52,7 @@ def find_recording(tif: tifffile.TiffFile, path: Path) -> Recording:
     if not any_image:
         raise UnreadableStack(f"{path} is a TIFF file without any image")
     _whole_chain(tif, path)
-    notes: list[str] = []
+    notes = of_intensities(tif.pages.first, path)
     parts, example = _promised_otherwise(tif, path, notes)
     if example is None:
         chosen = _chosen_series(tif, path, notes)
@@ -72,8 +74,41 @@ def find_recording(tif: tifffile.TiffFile, path: Path) -> Recording:
         )
     dtype = np.dtype(example.dtype)
     if dtype.kind not in "iuf":
-        raise UnreadableStack(f"{path} holds values of type {dtype}; integers or real floats are needed")
+        raise UnreadableStack(
+            f"{path} holds values of type {dtype}, but the camera's counts are needed, integers or real floats: save the "
+            "recording as a 16-bit grey stack, before any threshold or transform"
+        )
     return Recording(parts, (frames, rows, columns), dtype.newbyteorder("="), tuple(notes), example.name)
+
+
+def of_intensities(page: Any, path: Path) -> list[str]:
+    """Raise unless larger numbers mean more light; note where that cannot be known.
+
+    A file without the tag is taken as counts: TIFF requires it, and tools that forget it write counts.
+    """
+    photometric = int(page.photometric) if _PHOTOMETRIC in page.tags else 1
+    if photometric == 0 and np.dtype(page.dtype).kind in "iuf":
+        raise UnreadableStack(
+            f"{path} says that 0 is white and larger values are darker (photometric interpretation 0), but counts that rise "
+            "with the light are needed: save the stack as 'black is zero'. In Python, where the mark is wrong and the values "
+            "are counts: tifffile.imwrite(new, tifffile.imread(old), photometric='minisblack'); where it is right, write the "
+            "largest value of the type minus the values"
+        )
+    if photometric == 32803:
+        raise UnreadableStack(
+            f"{path} is of a colour camera whose pixels lie behind a mosaic of filters (photometric interpretation CFA), but "
+            "one intensity per pixel is needed: record with a monochrome camera, or give the pixels of one colour as a stack"
+        )
+    if photometric == 3 and not _is_grey(page.colormap):
+        return [
+            "its pixels have a colour table: their numbers are taken as counts, which those of a picture in colours are not"
+        ]
+    return []
+
+
+def _is_grey(table: Any) -> bool:
+    """Whether a colour table (3, entries) draws each number as a grey that rises with it."""
+    return table is not None and bool((table == table[0]).all() and (np.diff(table[0].astype(np.int64)) > 0).all())
 
 
 def _extent(series: Any) -> tuple[int, int, int]:
