@@ -15,7 +15,7 @@ import click
 from .._version import __version__
 from .drift import drift_option, followed
 from .estimate import estimate_command
-from .evidence import evidence_command, evidence_of, evidence_option
+from .evidence import evidence_command, evidence_option, judged_by
 from .options import (
     SOLVER_OPTIONS,
     background_from,
@@ -168,7 +168,8 @@ def simulate(output: Path, **settings: Any) -> None:
 @commands.command(short_help="Reconstruct x and b from a stack.")
 @stack_argument
 @output_option(
-    "x.tif, b.tif, report.json, report.html, figure.png and checkpoint.pt; drift.csv and evidence.tif where asked for"
+    "x.tif, b.tif, report.json, report.html, figure.png and checkpoint.pt; drift.csv, evidence.tif, rse.tif, rsp.tif and "
+    "frc.tif where asked for"
 )
 @region_options
 @optics_options
@@ -207,6 +208,7 @@ def reconstruct(
     from ..io.result import RESULT_FILES, write_result
     from ..solvers import reconstruct as solving
     from ..solvers.options import SolverOptions
+    from ..solvers.problem import Problem
 
     with writing_to(output) as directory:
         with checking_input(*COMPLAINTS):
@@ -249,7 +251,7 @@ def reconstruct(
                 kept = f"{checkpoint} holds {those}: the same command with --resume goes on from there"
             raise Interrupted(f"interrupted after step {done} of {running[0].total_steps}; {kept}") from None
         click.echo(f"{result.stop_reason}, {result.timings['total']:.0f} s on {result.device}")
-        judged = evidence_of(stack, result, pixel_size_nm) if with_evidence else None
+        judged = judged_by(Problem.of(stack, calibration=found), result, pixel_size_nm) if with_evidence else (None, None)
 
         def write(place: Path) -> list[Path]:
             files = write_result(
@@ -258,7 +260,8 @@ def reconstruct(
                 stack=stack,
                 calibration=found,
                 drift=moved,
-                evidence=judged,
+                evidence=judged[0],
+                checks=judged[1],
                 pixel_size_nm=pixel_size_nm,
                 command=["fluogan", *sys.argv[1:]],
                 figure=not no_figure,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -30,23 +31,28 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ..metrics.evidence_map import Evidence
+    from ..metrics.image_checks import ImageChecks
+    from ..physics.psi import Psi
+    from ..solvers.problem import Problem
     from ..solvers.result import Result
-    from ..stack import Stack
 
-__all__ = ["evidence_command", "evidence_of", "evidence_option"]
+__all__ = ["evidence_command", "evidence_option", "judged_by"]
+
+#: Side of a block of the rolling Fourier ring correlation, fine pixels.
+_BLOCK = 64
 
 evidence_option = click.option(
     "--evidence",
     "with_evidence",
     is_flag=True,
-    help="Say which gaps of x the frames support: evidence.tif, and the reports.",
+    help="Say which gaps of x the frames support: evidence.tif, rse.tif, rsp.tif and frc.tif, and the reports.",
 )
 
 
 @click.command("evidence", short_help="Say which gaps of an image the frames support.")
 @stack_argument
 @click.argument("image_path", metavar="RESULT", type=FILE)
-@output_option("evidence.tif, evidence.json and evidence.png")
+@output_option("evidence.tif, evidence.json and evidence.png; rse.tif, rsp.tif, frc.tif and checks.png")
 @region_options
 @optics_options
 @camera_options
@@ -54,7 +60,14 @@ evidence_option = click.option(
 @click.option(
     "--threshold", type=float, default=3.0, show_default=True, help="A gap that counts as certain [standard deviations]."
 )
-@click.option("--no-figure", is_flag=True, help="Leave evidence.png out.")
+@click.option(
+    "--halves",
+    nargs=2,
+    type=FILE,
+    metavar="A.tif B.tif",
+    help="Images of RESULT's method from two halves of the frames, for rolling FRC; else the mean of each half is fitted.",
+)
+@click.option("--no-figure", is_flag=True, help="Leave evidence.png and checks.png out.")
 @json_option
 @verbose_option
 def evidence_command(
@@ -64,6 +77,7 @@ def evidence_command(
     backend: str,
     device: int | None,
     threshold: float,
+    halves: tuple[Path, Path] | None,
     no_figure: bool,
     as_json: bool,
     **settings: object,
@@ -74,65 +88,110 @@ def evidence_command(
     reconstruction, whose x.tif is then judged.  The mean of the frames is fitted first, for light and background.
     """
     from ..backend.arrays import get_backend
-    from ..backend.checks import host_image
+    from ..io.check_words import check_facts
     from ..io.evidence import EVIDENCE_FILES, write_evidence
     from ..io.evidence_words import evidence_facts
     from ..io.files import dumps, spare_inputs
-    from ..io.stack import read_image
-    from ..solvers import reconstruct as solving
     from ..solvers.options import SolverOptions
+    from ..solvers.problem import Problem
+    from ..solvers.solver import Solver
 
     with writing_to(output) as directory:
         with checking_input(*COMPLAINTS):
             path = image_path / "x.tif" if image_path.is_dir() else image_path
-            spare_inputs(directory, EVIDENCE_FILES, stack_path, cast("Path | None", settings["psf_path"]), path)
+            spare_inputs(
+                directory, EVIDENCE_FILES, stack_path, cast("Path | None", settings["psf_path"]), path, *(halves or ())
+            )
             stack = stack_from(stack_path, settings)
             psi, pixel_size_nm = operator_for(stack, settings, get_backend(backend, device))
-            image, _ = read_image(path)
-            if image.shape != psi.fine_shape:
-                raise ValueError(
-                    f"{path} must have {psi.fine_shape[0]} x {psi.fine_shape[1]} pixels, {psi.factor} per camera pixel and "
-                    f"axis, but has {image.shape[0]} x {image.shape[1]}: give --factor, or --roi"
-                )
-            if not host_image(image, str(path)).max() > 0:
-                raise ValueError(f"{path} holds no light: its largest value is {image.max():g}, and a gap lies between lines")
-            calibration = calibration_from(stack, psi, settings)
-            fit = solving.reconstruct(stack, calibration=calibration, options=SolverOptions(method="none"))
-            found = evidence_of(stack, fit, pixel_size_nm, image=image, threshold=threshold)
+            image, *others = (_image_of(file, psi) for file in (path, *(halves or ())))
+            problem = Problem.of(stack, calibration=calibration_from(stack, psi, settings))
+            fit = Solver(problem=problem, options=SolverOptions(method="none")).run()
+            found, checks = judged_by(problem, fit, pixel_size_nm, image=image, halves=others, threshold=threshold)
         if as_json:
-            click.echo(dumps(evidence_facts(found)), nl=False)
+            click.echo(dumps(evidence_facts(found) | {"checks": check_facts(checks)}), nl=False)
         else:
-            say(found)
+            say(found, checks)
 
         def write(place: Path) -> list[Path]:
             command = ["fluogan", *sys.argv[1:]]
             fine_nm = pixel_size_nm / psi.factor
-            files = write_evidence(found, image, place, pixel_size_nm=fine_nm, command=command, figure=not no_figure)
+            files = write_evidence(
+                found, image, place, pixel_size_nm=fine_nm, checks=checks, command=command, figure=not no_figure
+            )
             return list(files.values())
 
         place_result(write, directory)
 
 
-def evidence_of(
-    stack: Stack, fit: Result, pixel_size_nm: float, *, image: np.ndarray | None = None, threshold: float = 3.0
-) -> Evidence:
-    """What the frames say of an image, by the light and the background of a fit to them."""
+def _image_of(path: Path, psi: Psi) -> np.ndarray:
+    """An image on the fine grid that holds light."""
+    from ..backend.checks import host_image
+    from ..io.stack import read_image
+
+    image, _ = read_image(path)
+    if image.shape != psi.fine_shape:
+        raise ValueError(
+            f"{path} must have {psi.fine_shape[0]} x {psi.fine_shape[1]} pixels, {psi.factor} per camera pixel and "
+            f"axis, but has {image.shape[0]} x {image.shape[1]}: give --factor, or --roi"
+        )
+    if not host_image(image, str(path)).max() > 0:
+        raise ValueError(f"{path} holds no light: its largest value is {image.max():g}, and a gap lies between lines")
+    return image
+
+
+def judged_by(
+    problem: Problem,
+    fit: Result,
+    pixel_size_nm: float,
+    *,
+    image: np.ndarray | None = None,
+    halves: Sequence[np.ndarray] = (),
+    threshold: float = 3.0,
+) -> tuple[Evidence, ImageChecks]:
+    """What the frames say of an image, by the light and the background of a fit to them, and the field's usual figures."""
+    from ..metrics.evidence_map import evidence
+
+    asarray = fit.psi.backend.asarray
+    x, b, bad = (asarray(part) for part in (fit.x, fit.b, fit.bad_pixels))
+    found = evidence(problem.counts, problem.model, x, b, pixel_size_nm, image=image, bad_pixels=bad, threshold=threshold)
+    return found, _checks_of(problem, fit, pixel_size_nm, fit.x if image is None else image, halves)
+
+
+def _checks_of(
+    problem: Problem, fit: Result, pixel_size_nm: float, image: np.ndarray, halves: Sequence[np.ndarray]
+) -> ImageChecks:
+    """RSE, RSP and rolling FRC."""
     import numpy as np
 
-    from ..metrics.evidence_map import evidence
-    from ..physics.forward import ForwardModel
+    from ..metrics.agreement_map import agreement_map
+    from ..metrics.image_checks import ImageChecks
+    from ..metrics.resolution_map import resolution_map
+    from ..solvers.options import SolverOptions
+    from ..solvers.solver import Solver
+    from ..solvers.splits import halves_in_turn
 
-    model = ForwardModel(fit.psi, gain=fit.camera.gain, noise_std=fit.camera.noise_std)
-    frames = fit.psi.backend.asarray(np.asarray(stack.frames, dtype=np.float32) - np.float32(fit.camera.offset))
-    x, b, bad = (fit.psi.backend.asarray(part) for part in (fit.x, fit.b, fit.bad_pixels))
-    return evidence(frames, model, x, b, pixel_size_nm, image=image, bad_pixels=bad, threshold=threshold)
+    host, frames = problem.psi.backend.to_host, len(problem.counts)
+    mean, b = (np.asarray(host(part), dtype=np.float64) for part in (problem.mean, fit.b))
+    noise = np.sqrt((np.maximum(mean, 0) + (problem.camera.noise_std / problem.camera.gain) ** 2) / frames)
+    agreement = agreement_map(host(image), mean - b, problem.psi, noise=noise)
+    resolution, own = None, bool(halves)
+    if min(problem.psi.fine_shape) >= _BLOCK and (halves or frames >= 4):
+        if not own:
+            parts = (problem.subset(numbers) for numbers in halves_in_turn(frames))
+            halves = [host(Solver(problem=part, options=SolverOptions(method="none")).run().x) for part in parts]
+        resolution = resolution_map(halves[0], halves[1], pixel_size_nm / problem.psi.factor, side=_BLOCK)
+    return ImageChecks(agreement, float(np.sqrt((noise**2).mean())), resolution, own_halves=own)
 
 
-def say(found: Evidence) -> None:
-    """Print the gaps, and what they come to."""
+def say(found: Evidence, checks: ImageChecks) -> None:
+    """Print the gaps, what they come to, and the usual figures."""
+    from ..io.check_words import check_facts, check_words
     from ..io.evidence_words import GAP_HEAD, evidence_facts, gap_rows, in_words
 
     facts = evidence_facts(found)
     click.echo(in_words(facts))
     if found.gaps:
         print_table(GAP_HEAD, gap_rows(facts))
+    for words in check_words(check_facts(checks)):
+        click.echo(words)

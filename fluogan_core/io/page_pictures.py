@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..backend.kinds import as_array
-from .evidence_figure import evidence_figure
+from .evidence_figure import checks_figure, evidence_figure
 from .figures import draw_profile, load_matplotlib, profile_band, save
 from .panels import blank_figure, draw_image
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..calibration.bleaching import Bleaching
     from ..calibration.drift import Drift
     from ..metrics.evidence_map import Evidence
+    from ..metrics.image_checks import ImageChecks
     from ..solvers.result import Result
 
 __all__ = ["data_address", "page_pictures", "picture_over_time"]
@@ -34,6 +35,7 @@ def page_pictures(
     result: Result,
     misfit: np.ndarray | None,
     evidence: Evidence | None,
+    checks: ImageChecks | None = None,
     *,
     pixel_size_nm: float | None,
     options: Mapping[str, object],
@@ -47,6 +49,8 @@ def page_pictures(
         Of the mean frame, standard errors.
     evidence : Evidence or None
         Gaps of the image; drawn where the pixel size is known.
+    checks : ImageChecks or None
+        Maps of RSE, RSP and rolling FRC; drawn where the pixel size is known.
     pixel_size_nm : float or None
         Camera pixel, nm.
     options : mapping
@@ -55,7 +59,7 @@ def page_pictures(
     Returns
     -------
     dict of str to bytes
-        PNG files: ``"images"``, ``"profile"`` and, where they are known, ``"misfit"`` and ``"evidence"``.
+        PNG files: ``"images"``, ``"profile"`` and, where they are known, ``"misfit"``, ``"evidence"`` and ``"checks"``.
 
     Raises
     ------
@@ -85,6 +89,8 @@ def page_pictures(
         drawn["misfit"] = _png(_misfit(misfit))
     if evidence is not None and pixel_size_nm is not None:
         drawn["evidence"] = _png(evidence_figure(evidence, x, pixel_size_nm=pixel_size_nm / factor))
+    if checks is not None and pixel_size_nm is not None:
+        drawn["checks"] = _png(checks_figure(checks, pixel_size_nm=pixel_size_nm))
     return drawn
 
 

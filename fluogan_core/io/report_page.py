@@ -18,7 +18,7 @@ from ..solvers.phase import Stop, StopReason
 from .advice import advice_for
 from .files import plain as strict
 from .findings import Structure, brightest_structures, misfit_of_mean, plan_of
-from .page_evidence import gaps_on_page
+from .page_evidence import checks_on_page, gaps_on_page
 from .page_pictures import data_address, page_pictures, picture_over_time
 from .page_sections import all_numbers, next_steps, remarks_of, to_check
 from .page_style import STYLE, Facts, listed, number, paragraph, picture, section, table, with_error
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ..calibration.calibrate import Calibration
     from ..calibration.drift import Drift
     from ..metrics.evidence_map import Evidence
+    from ..metrics.image_checks import ImageChecks
     from ..planning.plan import Plan
     from ..solvers.result import Result
 
@@ -45,6 +46,7 @@ def build_page(
     calibration: Calibration | None = None,
     drift: Drift | None = None,
     evidence: Evidence | None = None,
+    checks: ImageChecks | None = None,
     pictures: bool | Mapping[str, object] = True,
 ) -> str:
     """Build the page of a result.
@@ -61,6 +63,8 @@ def build_page(
         How the sample moved.
     evidence : Evidence, optional
         What the frames say of the image's gaps.
+    checks : ImageChecks, optional
+        Maps of RSE, RSP and rolling FRC; what they say is in ``report``.
     pictures : bool or mapping
         Whether to draw pictures; a mapping holds options of :func:`fluogan_core.io.figures.figure`.
 
@@ -93,7 +97,7 @@ def build_page(
     found, why_not = None, "the pixel size is not known" if pixel is None else "the page was made without the calibration"
     if calibration is not None and pixel is not None and frames:
         found, why_not = plan_of(calibration, pixel, max(frames, 2))
-    drawn, why_none = _pictures(result, misfit, evidence, pixel, pictures)
+    drawn, why_none = _pictures(result, misfit, evidence, checks, pixel, pictures)
     over_time = None
     if drawn:
         over_time = picture_over_time(None if calibration is None else calibration.bleaching, drift)
@@ -125,6 +129,7 @@ def _pictures(
     result: Result,
     misfit: np.ndarray | None,
     evidence: Evidence | None,
+    checks: ImageChecks | None,
     pixel: float | None,
     wanted: bool | Mapping[str, object],
 ) -> tuple[dict[str, bytes], str]:
@@ -133,7 +138,7 @@ def _pictures(
         return {}, "Pictures were not asked for (--no-figure)."
     try:
         options = {} if wanted is True else wanted
-        return page_pictures(result, misfit, evidence, pixel_size_nm=pixel, options=options), ""
+        return page_pictures(result, misfit, evidence, checks, pixel_size_nm=pixel, options=options), ""
     except ImportError:
         return {}, "There are no pictures: matplotlib is not installed (pip install 'fluogan-core[plot]')."
     except Exception as error:  # as for figure.png: a drawing costs no page
@@ -339,7 +344,7 @@ def _how_sure(result: Result, facts: Facts, rms: float, found: Plan | None, why_
             "estimate more does worse. If molecules stay on for several frames, the limit is coarser."
         )
     points.append("A fit that explains the frames is not yet a proof: finer detail than the light can show may still be wrong.")
-    said = listed(points) + gaps_on_page(facts.get("evidence"), drawn)
+    said = listed(points) + gaps_on_page(facts.get("evidence"), drawn) + checks_on_page(facts.get("checks"), drawn)
     if "misfit" not in drawn:
         return said
     return said + picture(

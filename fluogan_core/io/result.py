@@ -14,6 +14,7 @@ import numpy as np
 
 from ..backend.replace import Write
 from ..stack import Stack
+from .check_words import CHECK_FILES, check_facts, check_writers
 from .drift import drift_table
 from .evidence_words import evidence_facts
 from .files import Placing, dumps, image_writer, prepare_directory, said, spare_inputs, text_writer
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from ..calibration.drift import Drift
     from ..calibration.psf_width import PSFWidth
     from ..metrics.evidence_map import Evidence
+    from ..metrics.image_checks import ImageChecks
     from ..solvers.result import Result
     from ..stack import StackLike
 
@@ -43,6 +45,9 @@ _NAMES = {
     "figure": "figure.png",
     "drift": "drift.csv",
     "evidence": "evidence.tif",
+    "rse": "rse.tif",
+    "rsp": "rsp.tif",
+    "frc": "frc.tif",
 }
 #: What :func:`write_result` writes.
 RESULT_FILES = tuple(_NAMES.values())
@@ -58,6 +63,7 @@ def write_result(
     psf_width: PSFWidth | None = None,
     drift: Drift | None = None,
     evidence: Evidence | None = None,
+    checks: ImageChecks | None = None,
     pixel_size_nm: float | None = None,
     command: list[str] | None = None,
     figure: bool | Mapping[str, object] = True,
@@ -88,6 +94,9 @@ def write_result(
         How the sample moved.  Where the stack follows it (:func:`fluogan_core.follow_drift`), ``drift.csv`` is written too.
     evidence : Evidence, optional
         What the frames say of x (:func:`fluogan_core.evidence`): ``evidence.tif``, and the gaps in the report and on the page.
+    checks : ImageChecks, optional
+        Maps of RSE, RSP and rolling FRC: ``rse.tif``, ``rsp.tif`` and ``frc.tif``, and what they say in the report and on the
+        page.
     pixel_size_nm : float, optional
         Camera pixel, nm; that of ``stack`` by default.  ``b.tif`` carries it, ``x.tif`` it divided by the factor.
     command : list of str, optional
@@ -100,7 +109,7 @@ def write_result(
     -------
     dict of str to Path
         The files that were written, by the names ``"x"``, ``"b"``, ``"report"``, ``"page"``, ``"figure"``,
-        ``"drift"`` and ``"evidence"``.
+        ``"drift"``, ``"evidence"``, ``"rse"``, ``"rsp"`` and ``"frc"``.
 
     Raises
     ------
@@ -146,6 +155,8 @@ def write_result(
     )
     if evidence is not None:
         report["evidence"] = evidence_facts(evidence)
+    if checks is not None:
+        report["checks"] = check_facts(checks)
     with sole_writer(directory):
         spare_inputs(directory, RESULT_FILES, getattr(stack, "path", None))
         with Placing(directory) as placing:
@@ -163,11 +174,14 @@ def write_result(
                 digests["drift.csv"] = placing.stage("drift.csv", text_writer(drift_table(drift, numbers)))
             if evidence is not None:
                 digests["evidence.tif"] = placing.stage("evidence.tif", image_writer(evidence.finest_nm, pixel_size_nm=fine_nm))
-            page = _page_of(result, report, calibration, drift, evidence, figure)
+            if checks is not None:
+                for name, writer in check_writers(checks, pixel_size_nm=pixel_size_nm, factor=result.psi.factor).items():
+                    digests[name] = placing.stage(name, writer)
+            page = _page_of(result, report, figure, calibration=calibration, drift=drift, evidence=evidence, checks=checks)
             if page is not None:
                 digests["report.html"] = placing.stage("report.html", text_writer(page), tells=True)
             placing.stage("report.json", text_writer(dumps({"files_sha256": digests} | report)))
-        for name in ("figure.png", "report.html", "drift.csv", "evidence.tif"):
+        for name in ("figure.png", "report.html", "drift.csv", "evidence.tif", *CHECK_FILES):
             if name not in digests and (directory / name).exists():
                 log.warning("%s is of an earlier run", directory / name)
     return {key: directory / name for key, name in _NAMES.items() if name in digests or name == "report.json"}
@@ -176,14 +190,17 @@ def write_result(
 def _page_of(
     result: Result,
     report: Mapping[str, object],
+    figure: bool | Mapping[str, object],
+    *,
     calibration: Calibration | None,
     drift: Drift | None,
     evidence: Evidence | None,
-    figure: bool | Mapping[str, object],
+    checks: ImageChecks | None,
 ) -> str | None:
     """The page; None, and a word in the log, if it cannot be made: a page costs no result."""
     try:
-        return build_page(result, report, calibration=calibration, drift=drift, evidence=evidence, pictures=figure)
+        known = {"calibration": calibration, "drift": drift, "evidence": evidence, "checks": checks}
+        return build_page(result, report, **known, pictures=figure)  # type: ignore[arg-type]
     except Exception as error:
         why = textwrap.shorten(said(error), 160, placeholder=" ...")
         log.warning("report.html is left out: it could not be made (%s: %s)", type(error).__name__, why)

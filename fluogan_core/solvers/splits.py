@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["held_out_frames", "seen_frames"]
+__all__ = ["halves_in_turn", "held_out_frames", "seen_frames"]
 
 
 def held_out_frames(frames: int, fraction: float) -> np.ndarray:
@@ -34,3 +34,30 @@ def held_out_frames(frames: int, fraction: float) -> np.ndarray:
 def seen_frames(frames: int, held_out: np.ndarray) -> np.ndarray:
     """Return the numbers of the other frames."""
     return np.setdiff1d(np.arange(frames), held_out)
+
+
+def halves_in_turn(frames: int, blocks: int = 24) -> tuple[np.ndarray, np.ndarray]:
+    """Return the numbers of the frames of two halves: blocks of successive frames, in turn.
+
+    Bleaching and drift are alike in both.  Molecules that stay on for some frames are in one half only, which single frames in
+    turn would not give.
+
+    Parameters
+    ----------
+    frames : int
+        At least 4.
+    blocks : int
+        Of both halves together; fewer where there are fewer frames.
+
+    Returns
+    -------
+    (n,) and (m,) int64
+
+    Examples
+    --------
+    >>> halves_in_turn(12, blocks=4)
+    (array([0, 1, 2, 6, 7, 8]), array([ 3,  4,  5,  9, 10, 11]))
+    """
+    blocks = max(2, min(blocks, frames // 2) // 2 * 2)
+    number = np.arange(frames) * blocks // frames
+    return np.flatnonzero(number % 2 == 0), np.flatnonzero(number % 2 == 1)

@@ -40,7 +40,7 @@ def test_a_reconstruction_says_which_gaps_are_there(recorded):
     assert max(gap["significance"] for gap in middle) > 3
     page = (recorded / "result" / "report.html").read_text()
     assert "Gaps of the image, by the mean of the frames" in page
-    assert page.count("data:image/png") == 4
+    assert page.count("data:image/png") == 5
     assert tifffile.imread(recorded / "result" / "evidence.tif").shape == (80, 80)
 
 
@@ -52,11 +52,15 @@ def test_an_image_of_any_method_is_judged(recorded, capsys):
     words = ["evidence", str(recorded / "stack.tif"), str(recorded / "other.tif"), "--output", str(recorded / "other"), *COMMON]
     assert main([*words, "--json", "--no-figure"]) == 0
     facts = json.loads((recorded / "other" / "evidence.json").read_text())
-    assert json.loads(capsys.readouterr().out.split("\nwrote")[0])["gaps"] == facts["gaps"]
+    said = json.loads(capsys.readouterr().out.split("\nwrote")[0])
+    assert (said["gaps"], said["checks"]) == (facts["gaps"], facts["checks"])
     assert facts["gaps"]
     upright = [gap for gap in facts["gaps"] if abs(gap["angle_deg"] - 90) < 20 and gap["separation_nm"] < 350]
     assert upright
     assert all(gap["significance"] < 3 for gap in upright)
+    assert said["checks"]["rsp"] < 0.7
+    assert said["checks"]["rse"] > 2 * said["checks"]["rse_of_noise"]
+    assert tifffile.imread(recorded / "other" / "frc.tif").shape == (80, 80)
     assert not (recorded / "other" / "evidence.png").exists()
 
 
@@ -65,6 +69,31 @@ def test_a_folder_is_judged_by_its_x(recorded, capsys):
     assert main(words) == 0
     assert "confirms" in capsys.readouterr().out
     assert (recorded / "again" / "evidence.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_usual_figures_stand_beside_the_evidence(recorded):
+    """RSP of the library's own image is near 1, and its RSE is that of noise."""
+    own = json.loads((recorded / "result" / "report.json").read_text())["checks"]
+    assert own["rsp"] > 0.99
+    assert own["rse"] < 2 * own["rse_of_noise"]
+    maps = [tifffile.imread(recorded / "result" / f"{name}.tif") for name in ("rse", "rsp", "frc")]
+    assert [image.shape for image in maps] == [(20, 20), (20, 20), (80, 80)]
+    page = (recorded / "result" / "report.html").read_text()
+    assert "RSP; 1 is best" in page
+    assert "rolling FRC" in page
+
+
+def test_halves_of_another_method_are_taken_as_they_are(recorded, capsys):
+    x = tifffile.imread(recorded / "result" / "x.tif")
+    names = [str(recorded / f"half-{k}.tif") for k in (1, 2)]
+    for name in names:
+        tifffile.imwrite(name, x)
+    words = ["evidence", str(recorded / "stack.tif"), str(recorded / "result"), "--output", str(recorded / "halves"), *COMMON]
+    assert main([*words, "--no-figure", "--halves", *names]) == 0
+    facts = json.loads((recorded / "halves" / "evidence.json").read_text())["checks"]
+    assert facts["frc_own_halves"]
+    assert facts["frc_nm"] is None
+    assert "pixels limit" in capsys.readouterr().out
 
 
 def test_an_image_of_another_grid_is_refused_with_its_size(recorded, capsys):
