@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ..backend.arrays import Backend
 from ..backend.typing import Array
 
-__all__ = ["Separable", "Stencil"]
+__all__ = ["Separable", "Stencil", "bands_of"]
 
 
 class Separable:
@@ -35,7 +36,7 @@ class Separable:
         if self._kernel is None:
             self._ways = [tuple(backend.asarray(matrix, dtype=np.float32) for matrix in pair) for pair in pairs]
         else:
-            self._ways = [tuple(tuple(map(backend.asarray, _bands(matrix))) for matrix in pair) for pair in pairs]
+            self._ways = [tuple(tuple(map(backend.asarray, bands_of(matrix))) for matrix in pair) for pair in pairs]
 
     def _apply(self, which: int, image: Array) -> Array:
         first, second = self._ways[which]
@@ -52,14 +53,26 @@ class Separable:
         return self._apply(1, y)
 
 
-def _bands(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The first column of every row's band, and the band: what a row holds from there on, all of one width."""
+def bands_of(matrix: np.ndarray, dtype: DTypeLike = np.float32) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first column of every row's band, and the bands: what a row holds from there on, all of one width.
+
+    Parameters
+    ----------
+    matrix : (P, N) on the host
+    dtype : dtype, optional
+        Of the bands.
+
+    Returns
+    -------
+    firsts : (P,) int64
+    bands : (P, K)
+    """
     lit = matrix != 0
     first = np.where(lit.any(axis=1), lit.argmax(axis=1), 0)
     last = np.where(lit.any(axis=1), matrix.shape[1] - lit[:, ::-1].argmax(axis=1), 1)
     width = int((last - first).max())
     first = np.minimum(first, matrix.shape[1] - width)
-    return first.astype(np.int64), np.take_along_axis(matrix, first[:, None] + np.arange(width), axis=1).astype(np.float32)
+    return first.astype(np.int64), np.take_along_axis(matrix, first[:, None] + np.arange(width), axis=1).astype(dtype)
 
 
 class Stencil:

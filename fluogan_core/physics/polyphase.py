@@ -11,12 +11,12 @@ import numpy as np
 
 from ..backend.arrays import Backend
 from ..backend.typing import Array
-from .bands import BandMatrix
+from .local_maps import bands_of
 
 __all__ = ["Convolutions", "Products", "Tables", "ahead", "line_table", "plane_table"]
 
-# Products in small blocks do this many times more operations per second than an FFT of these sizes (benchmarks/bench_psi.py).
-_GEMM_OVER_FFT = 5.0
+# Products along the bands do this many times more operations per second than an FFT of these sizes (benchmarks/bench_psi.py).
+_GEMM_OVER_FFT = 3.0
 #: A PSF is separable if it differs from the product of its two sums by at most this fraction of its largest value: far below
 #: what float32 resolves (6e-8), far above what rounding leaves of a product (2e-16).
 _SEPARABLE_WITHIN = 1e-9
@@ -122,7 +122,7 @@ class Convolutions:
 
 
 class Products:
-    """The polyphase sum of a separable table as two small matrix products."""
+    """The polyphase sum of a separable table as two small matrix products: on a CPU of the entries that are not zero."""
 
     def __init__(
         self, backend: Backend, lines: tuple[np.ndarray, np.ndarray], origin: tuple[int, int], shape: tuple[int, int]
@@ -143,19 +143,18 @@ class Products:
 
     def _whole(self, dtype: Any) -> tuple[Array, Array]:
         """Both matrices as they are."""
-        if dtype not in self._cast:
-            self._cast[dtype] = tuple(self.backend.xp.asarray(matrix, dtype=dtype) for matrix in self._matrices)
-        return self._cast[dtype]
+        if ("whole", dtype) not in self._cast:
+            self._cast["whole", dtype] = tuple(self.backend.xp.asarray(matrix, dtype=dtype) for matrix in self._matrices)
+        return self._cast["whole", dtype]
 
-    def _bands(self, dtype: Any) -> tuple[tuple[BandMatrix, BandMatrix], tuple[BandMatrix, BandMatrix]]:
-        """Both matrices, and their transposes."""
-        if dtype not in self._cast:
+    def _bands(self, dtype: Any) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+        """What the rows of both matrices hold, and those of their transposes."""
+        if ("bands", dtype) not in self._cast:
             rows, columns = self._matrices
-            self._cast[dtype] = tuple(
-                tuple(BandMatrix(matrix, self.backend, dtype) for matrix in pair)
-                for pair in ((rows, columns), (rows.T, columns.T))
+            self._cast["bands", dtype] = tuple(
+                tuple(bands_of(matrix, dtype) for matrix in pair) for pair in ((rows, columns), (rows.T, columns.T))
             )
-        return self._cast[dtype]
+        return self._cast["bands", dtype]
 
     def _pieces(self, images: Array, budget: int) -> Iterator[slice]:
         """Cut a batch so that what lies between the two products, (N1, M2) per image in both directions, fits the budget."""
@@ -164,30 +163,35 @@ class Products:
         for start in range(0, images.shape[0], step):
             yield slice(start, start + step)
 
+    def _by_bands(self, images: Array, which: int) -> Array | None:
+        """Images times both matrices, or times their transposes, one after the other; None where there is no kernel."""
+        kernel = None if self.backend.cuda is not None else self.backend.kernel("banded")
+        if kernel is None:  # a card: one launch for each product of a whole batch
+            return None
+        first, second = self._bands(images.dtype)[which]
+        if len(images) == 1:
+            return kernel(*second, kernel(*first, images[0]))[None]
+        out = np.empty((len(images), len(first[0]), len(second[0])), dtype=images.dtype)
+        for image, result in zip(images, out):
+            result[...] = kernel(*second, kernel(*first, image))
+        return out
+
     def forward(self, x: Array, budget: int) -> Array:
-        if self.backend.name != "numpy":  # a card: one launch for each product
-            whole, turned = self._whole(x.dtype)
-            y = self.backend.xp.empty((x.shape[0], whole.shape[0], turned.shape[0]), dtype=x.dtype)
-            for piece in self._pieces(x, budget):
-                self.backend.xp.matmul(whole, x[piece] @ turned.T, out=y[piece])
+        if (y := self._by_bands(x, 0)) is not None:
             return y
-        (rows, columns), _ = self._bands(x.dtype)
-        y = self.backend.xp.empty((x.shape[0], rows.rows, columns.rows), dtype=x.dtype)
+        whole, turned = self._whole(x.dtype)
+        y = self.backend.xp.empty((x.shape[0], whole.shape[0], turned.shape[0]), dtype=x.dtype)
         for piece in self._pieces(x, budget):
-            rows.times(columns.beside(x[piece]), y[piece])
+            self.backend.xp.matmul(whole, x[piece] @ turned.T, out=y[piece])
         return y
 
     def adjoint(self, y: Array, budget: int) -> Array:
-        if self.backend.name != "numpy":
-            whole, turned = self._whole(y.dtype)
-            x = self.backend.xp.empty((y.shape[0], whole.shape[1], turned.shape[1]), dtype=y.dtype)
-            for piece in self._pieces(y, budget):
-                self.backend.xp.matmul(whole.T @ y[piece], turned, out=x[piece])
+        if (x := self._by_bands(y, 1)) is not None:
             return x
-        _, (rows, columns) = self._bands(y.dtype)
-        x = self.backend.xp.empty((y.shape[0], rows.rows, columns.rows), dtype=y.dtype)
+        whole, turned = self._whole(y.dtype)
+        x = self.backend.xp.empty((y.shape[0], whole.shape[1], turned.shape[1]), dtype=y.dtype)
         for piece in self._pieces(y, budget):
-            columns.beside(rows.times(y[piece]), x[piece])
+            self.backend.xp.matmul(whole.T @ y[piece], turned, out=x[piece])
         return x
 
 
@@ -255,8 +259,8 @@ class Tables:
         if self.lines is None:
             return "convolutions"
         (m1, m2), n1 = self.shape, self.shape[0] * self.factor
-        # camera pixels that a block of rows reaches (physics.bands)
-        reach = [min(m, 2 * k) if self.backend.name == "numpy" else m for m, k in zip(self.shape, self.table.shape[2:])]
+        # camera pixels that a fine pixel's band reaches
+        reach = [min(m, k) if self.backend.name == "numpy" else m for m, k in zip(self.shape, self.table.shape[2:])]
         products = 2.0 * self.factor * (n1 * m2 * reach[1] + m1 * m2 * reach[0])
         q1, q2 = (m + k for m, k in zip(self.shape, self.table.shape[2:]))
         convolutions = (self.factor**2 + 1) * q1 * q2 * (2.5 * math.log2(q1 * q2) + 4)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Callable
 from typing import Any
@@ -34,6 +35,7 @@ TABLE = {
 }
 
 
+@functools.cache
 def find(name: str) -> Callable[..., Any]:
     """Return the kernel called ``name``."""
     return getattr(importlib.import_module(f".{TABLE[name]}", __name__), name)

@@ -121,8 +121,10 @@ def given(array: Any, dtype: Any = None) -> np.ndarray:
 
     Memory is shared where the array is contiguous, aligned and of the dtype; the caller's flags stay as they are.
     """
-    view = np.require(np.asarray(array, dtype=dtype), requirements=("C", "A")).view()
-    view.setflags(write=False)
+    taken = np.asarray(array, dtype=dtype)
+    flags = taken.flags
+    view = taken.view() if flags.c_contiguous and flags.aligned else np.require(taken, requirements=("C", "A")).view()
+    view.flags.writeable = False
     return view
 
 

@@ -5,59 +5,128 @@ Each result is a sum in one fixed order, on the calling thread: the work of a ca
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import numpy as np
 
-from ._compile import given, kernel
+from ._compile import given, helper, kernel
 
 __all__ = ["banded", "stencil", "stencil_adjoint"]
 
+#: Rows of a banded result that are computed before they are written, transposed.
+_HIGH = 8
+
+
+@helper
+def _outside(firsts, taps, size):  # type: ignore[no-untyped-def]
+    """Whether what ``taps`` from some first one on reach lies outside; looked at here, since NumPy takes microseconds."""
+    least, most = size, 0
+    for first in firsts:
+        least, most = min(least, first), max(most, first)
+    return least < 0 or most + taps > size
+
 
 @kernel()
-def _banded(firsts, taps, image, row, out):  # type: ignore[no-untyped-def]
+def _banded(firsts, taps, image, out):  # type: ignore[no-untyped-def]
     count, width = taps.shape
     columns = image.shape[1]
-    for p in range(count):
-        first = firsts[p]
-        row[:] = 0
-        for k in range(width):
-            tap, source = taps[p, k], image[first + k]
+    if count and _outside(firsts, width, len(image)):
+        return False
+    rows = np.empty((_HIGH, columns), image.dtype)  # of the result, until they are written, transposed
+    for start in range(0, count, _HIGH):
+        high = min(_HIGH, count - start)
+        for p in range(high):
+            first = firsts[start + p]
             for j in range(columns):
-                row[j] += tap * source[j]
-        for j in range(columns):
-            out[j, p] = row[j]
+                rows[p, j] = 0
+            k = 0
+            while k + 8 <= width:  # a row of the result is read and written once for eight taps
+                t0, t1, t2, t3 = taps[start + p, k], taps[start + p, k + 1], taps[start + p, k + 2], taps[start + p, k + 3]
+                t4, t5, t6, t7 = taps[start + p, k + 4], taps[start + p, k + 5], taps[start + p, k + 6], taps[start + p, k + 7]
+                i = first + k
+                for j in range(columns):
+                    upper = (t0 * image[i, j] + t1 * image[i + 1, j]) + (t2 * image[i + 2, j] + t3 * image[i + 3, j])
+                    lower = (t4 * image[i + 4, j] + t5 * image[i + 5, j]) + (t6 * image[i + 6, j] + t7 * image[i + 7, j])
+                    rows[p, j] += upper + lower
+                k += 8
+            while k < width:
+                tap, i = taps[start + p, k], first + k
+                for j in range(columns):
+                    rows[p, j] += tap * image[i, j]
+                k += 1
+        if high == _HIGH:
+            for j in range(columns):
+                for p in range(_HIGH):
+                    out[j, start + p] = rows[p, j]
+        else:
+            for j in range(columns):
+                for p in range(high):
+                    out[j, start + p] = rows[p, j]
+    return True
+
+
+@helper
+def _planes(source, columns, across):  # type: ignore[no-untyped-def]
+    """Every row of the source as each tap sees it, (rows, taps, places): read at scattered places once, not for every sum."""
+    planes = np.empty((source.shape[0], across, len(columns)), source.dtype)
+    for i in range(source.shape[0]):
+        for b in range(across):
+            for j in range(len(columns)):
+                planes[i, b, j] = source[i, columns[j] + b]
+    return planes
 
 
 @kernel()
 def _stencil(values, rows, columns, source, row, out):  # type: ignore[no-untyped-def]
     high, down, across, wide = values.shape
+    if _outside(rows, down, source.shape[0]) or _outside(columns, across, source.shape[1]):
+        return False
     first = columns[0]
-    neighbours = columns[wide - 1] - first == wide - 1  # read in order, a loop is vectorised without gathers
+    if columns[wide - 1] - first == wide - 1:  # neighbours: read in order
+        for i in range(high):
+            row[:] = 0
+            for a in range(down):
+                line = source[rows[i] + a]
+                for b in range(across):
+                    value, near = values[i, a, b], line[first + b : first + b + wide]
+                    for j in range(wide):
+                        row[j] += value[j] * near[j]
+            out[i] = row
+        return True
+    planes, whole = _planes(source, columns, across), across - across % 4
     for i in range(high):
         row[:] = 0
         for a in range(down):
-            line = source[rows[i] + a]
-            for b in range(across):
-                value = values[i, a, b]
-                if neighbours:
-                    near = line[first + b : first + b + wide]
-                    for j in range(wide):
-                        row[j] += value[j] * near[j]
-                else:
-                    for j in range(wide):
-                        row[j] += value[j] * line[columns[j] + b]
+            r = rows[i] + a
+            for b in range(0, whole, 4):
+                for j in range(wide):
+                    upper = values[i, a, b, j] * planes[r, b, j] + values[i, a, b + 1, j] * planes[r, b + 1, j]
+                    lower = values[i, a, b + 2, j] * planes[r, b + 2, j] + values[i, a, b + 3, j] * planes[r, b + 3, j]
+                    row[j] += upper + lower
+            for b in range(whole, across):
+                for j in range(wide):
+                    row[j] += values[i, a, b, j] * planes[r, b, j]
         out[i] = row
+    return True
 
 
 @kernel()
 def _stencil_adjoint(values, rows, columns, image, out):  # type: ignore[no-untyped-def]
     high, down, across, wide = values.shape
+    if _outside(rows, down, out.shape[0]) or _outside(columns, across, out.shape[1]):
+        return False
+    planes = np.zeros((out.shape[0], across, wide), out.dtype)
     for i in range(high):
         for a in range(down):
-            line = out[rows[i] + a]
+            r = rows[i] + a
             for b in range(across):
-                value = values[i, a, b]
                 for j in range(wide):
-                    line[columns[j] + b] += value[j] * image[i, j]
+                    planes[r, b, j] += values[i, a, b, j] * image[i, j]
+    for r in range(out.shape[0]):
+        for b in range(across):
+            for j in range(wide):
+                out[r, columns[j] + b] += planes[r, b, j]
+    return True
 
 
 def banded(firsts: np.ndarray, taps: np.ndarray, image: np.ndarray) -> np.ndarray:
@@ -66,26 +135,25 @@ def banded(firsts: np.ndarray, taps: np.ndarray, image: np.ndarray) -> np.ndarra
     Parameters
     ----------
     firsts : (P,) int64
-    taps : (P, K) float32
-    image : (N, C) float32
+    taps : (P, K) float32 or float64
+    image : (N, C), of taps' dtype
         Every ``firsts[p] + K`` is at most N.
 
     Returns
     -------
-    (C, P) float32
+    (C, P), of taps' dtype
     """
-    if firsts.size and (int(firsts.min()) < 0 or int(firsts.max()) + taps.shape[1] > len(image)):
+    out = np.empty((image.shape[1], len(taps)), dtype=taps.dtype)
+    if not _banded(given(firsts, np.int64), given(taps), given(image, taps.dtype), out):
         raise ValueError(f"rows of {taps.shape[1]} taps from {int(firsts.max())} on do not fit an image of {len(image)} rows")
-    out = np.empty((image.shape[1], len(taps)), dtype=np.float32)
-    row = np.empty(image.shape[1], dtype=np.float32)
-    _banded(given(firsts, np.int64), given(taps, np.float32), given(image, np.float32), row, out)
     return out
 
 
-def _check(values: np.ndarray, rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> None:
+def _refuse(values: np.ndarray, rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> NoReturn:
     for firsts, taps, size in zip((rows, columns), values.shape[1:3], shape):
         if int(firsts.min()) < 0 or int(firsts.max()) + taps > size:
             raise ValueError(f"a stencil of {taps} taps from {int(firsts.max())} on does not fit {size} pixels")
+    raise AssertionError("a kernel refused a stencil that fits")
 
 
 def stencil(values: np.ndarray, rows: np.ndarray, columns: np.ndarray, source: np.ndarray) -> np.ndarray:
@@ -102,10 +170,10 @@ def stencil(values: np.ndarray, rows: np.ndarray, columns: np.ndarray, source: n
     -------
     (D1, D2) float32
     """
-    _check(values, rows, columns, source.shape)
     out = np.empty((values.shape[0], values.shape[3]), dtype=np.float32)
     row = np.empty(values.shape[3], dtype=np.float32)
-    _stencil(given(values), given(rows, np.int64), given(columns, np.int64), given(source, np.float32), row, out)
+    if not _stencil(given(values), given(rows, np.int64), given(columns, np.int64), given(source, np.float32), row, out):
+        _refuse(values, rows, columns, source.shape)
     return out
 
 
@@ -125,7 +193,7 @@ def stencil_adjoint(
     -------
     (S1, S2) float32
     """
-    _check(values, rows, columns, shape)
     out = np.zeros(shape, dtype=np.float32)
-    _stencil_adjoint(given(values), given(rows, np.int64), given(columns, np.int64), given(image, np.float32), out)
+    if not _stencil_adjoint(given(values), given(rows, np.int64), given(columns, np.int64), given(image, np.float32), out):
+        _refuse(values, rows, columns, shape)
     return out

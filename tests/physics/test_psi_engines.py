@@ -51,13 +51,17 @@ def peak(call) -> int:
 @pytest.mark.parametrize("method", ["products", "convolutions"])
 @pytest.mark.parametrize("name", ["forward", "adjoint", "squared_forward", "squared_adjoint"])
 def test_intermediates_stay_within_the_memory_budget(name, method, rng):
-    """Both engines, both ways: where the batch takes more than the budget, it is cut, and the result does not change."""
+    """Both engines, both ways: a batch that would take more than the budget is cut, and the result does not change.
+
+    Products take one image after the other, whatever the budget.
+    """
     budget = 2**20
     large, small = (
         fg.Psi(tiny_psf(5), (24, 24), 4, method=method, memory_budget=bytes_, backend="numpy") for bytes_ in (2**30, budget)
     )
     batch = rng.random((160, *(large.fine_shape if name.endswith("forward") else large.shape)))
-    assert peak(lambda: getattr(large, name)(batch)) > 2 * budget, "this batch must need more than the budget"
+    needs = peak(lambda: getattr(large, name)(batch))
+    assert needs < budget if method == "products" else needs > 2 * budget, "this batch must need more than the budget"
     assert peak(lambda: getattr(small, name)(batch)) < 1.25 * budget
     np.testing.assert_array_equal(getattr(small, name)(batch), getattr(large, name)(batch))
 
