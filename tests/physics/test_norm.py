@@ -36,17 +36,63 @@ def test_both_engines_have_one_norm():
     assert psi.replaced(method="convolutions").norm == pytest.approx(psi.norm, rel=1e-12)
 
 
-@pytest.mark.parametrize("size", [36, 48])
-def test_a_psf_that_is_no_product_takes_few_products(size, monkeypatch):
-    psi = fg.Psi(fg.airy_psf(680, 1.1, 100, 2), (size, size), 2, backend="numpy")
+class Counted(fg.Psi):
+    """Counts its products."""
+
+    calls = 0
+
+    def forward(self, x):
+        type(self).calls += 1
+        return super().forward(x)
+
+
+def counted(psf, shape, factor, **more):
+    psi = Counted(psf, shape, factor, backend="numpy", **more)
+    Counted.calls = 0
+    return psi
+
+
+@pytest.mark.parametrize("size", [36, 96])
+@pytest.mark.parametrize("psf", [fg.airy_psf(680, 1.1, 100, 2), tiny_psf(7, 0.3)], ids=["Airy", "skew"])
+def test_a_psf_that_is_no_product_takes_few_products(psf, size):
+    """Their number does not grow with the field."""
+    psi = counted(psf, (size, size), 2)
     assert psi.axis_matrices is None
-    calls, forward = [], fg.Psi.forward
-    monkeypatch.setattr(fg.Psi, "forward", lambda self, x: calls.append(1) or forward(self, x))
     norm = psi.norm
-    assert 0 < len(calls) <= 60
+    assert 0 < Counted.calls <= 12
     # Schur's bound from above, any image from below
-    bound = float(np.sqrt(psi.column_sums.max() * forward(psi, np.ones(psi.fine_shape)).max()))
+    bound = float(np.sqrt(psi.column_sums.max() * psi.forward(np.ones(psi.fine_shape)).max()))
     y = np.outer(*(np.sin(np.pi * (np.arange(size) + 1) / (size + 1)),) * 2)
     below = np.linalg.norm(psi.adjoint(y)) / np.linalg.norm(y)
     assert below <= norm <= bound
     assert bound / below < 1.2
+
+
+def ring(size):
+    return (np.abs(np.hypot(*np.indices((size, size)) - size // 2) - size / 3) < 1).astype(float)
+
+
+@pytest.mark.parametrize(
+    ("psf", "shape", "factor"),
+    [
+        (np.eye(11)[:3], (10, 13), 1),  # a line: the diagonals of the field hardly touch each other
+        (np.eye(33)[:17], (19, 24), 4),
+        (ring(15), (13, 9), 3),
+        (np.random.default_rng(1).random((9, 9)), (11, 12), 2),
+        (np.random.default_rng(2).random((13, 5)) ** 8, (20, 8), 1),
+    ],
+    ids=["line", "line, fine", "ring", "noise", "dots"],
+)
+@pytest.mark.parametrize("binning", ["sum", "point"])
+def test_the_norm_of_a_psf_unlike_a_blur(psf, shape, factor, binning):
+    psi = fg.Psi(psf, shape, factor, binning=binning, backend="numpy")
+    assert psi.axis_matrices is None
+    with np.errstate(all="raise"):
+        norm = psi.norm
+    assert norm == pytest.approx(largest_singular_value(psi), rel=1e-12)
+
+
+def test_sines_that_do_not_serve_leave_it_to_lanczos():
+    psi = counted(np.eye(33)[:17], (19, 24), 4, binning="point")
+    assert psi.norm == pytest.approx(largest_singular_value(psi), rel=1e-12)
+    assert Counted.calls > 25
