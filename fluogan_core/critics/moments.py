@@ -14,7 +14,7 @@ from ..physics.covariance import WindowCovariances
 from ..physics.entries import EntryCovariances
 from ..physics.forward import ForwardModel
 from ..physics.requirements import has_table
-from ..physics.windows import windows_of
+from ..physics.windows import Windows, windows_of
 from ..tuning import DEFAULT, QuadraticCriticTuning
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ class WindowMoments:
     Parameters
     ----------
     model : ForwardModel
-    side : int, optional
-        Of a window, camera pixels; that of ``tuning`` by default.
+    side : int or Windows, optional
+        Of a window, camera pixels, or the windows themselves; that of ``tuning`` by default.
     bad_pixels : (M1, M2) bool on the host, optional
         Pixels that are given next to no weight.
     tuning : QuadraticCriticTuning, optional
@@ -55,7 +55,7 @@ class WindowMoments:
         self,
         model: ForwardModel,
         *,
-        side: int | None = None,
+        side: int | Windows | None = None,
         bad_pixels: np.ndarray | None = None,
         tuning: QuadraticCriticTuning = DEFAULT.quadratic_critic,
     ) -> None:
@@ -63,7 +63,7 @@ class WindowMoments:
         self.read_variance = np.float32((model.noise_std / model.gain) ** 2)
         bad = None if bad_pixels is None or not bad_pixels.any() else bad_pixels
         self.bad_pixels = None if bad is None else asarray(bad, dtype=np.float64)
-        self.windows = windows_of(model.psi.shape, tuning.window if side is None else side)
+        self.windows = side if isinstance(side, Windows) else windows_of(model.psi.shape, side or tuning.window)
         self.flickering: WindowCovariances | EntryCovariances = (
             WindowCovariances(model.psi, self.windows)
             if has_table(model.psi)

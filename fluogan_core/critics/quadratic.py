@@ -49,6 +49,7 @@ from ..backend.products import product
 from ..backend.typing import Array
 from ..physics.forward import ForwardModel
 from ..physics.requirements import require
+from ..physics.windows import Windows
 from ..stack import stack_of_field
 from ..tuning import DEFAULT, QuadraticCriticTuning
 from .critic_value import CriticValue, Expansion, QuadraticCriticLike
@@ -71,8 +72,8 @@ class QuadraticCritic:
         The mean frame, photons; by default that of ``frames``.
     trust : float
         Weight of the mean's term, 0 or more: less than 1 where the mean frame is noisier than its fluctuations explain.
-    window : int, optional
-        Side of a window, camera pixels; that of ``tuning`` by default.
+    window : int or Windows, optional
+        Side of a window, camera pixels, or the windows (:mod:`fluogan_core.physics.windows`); that of ``tuning`` by default.
     like : QuadraticCritic, optional
         A critic of other frames with the same model and windows: what it holds of Psi is shared.
     bad_pixels : (M1, M2) bool on the host, optional
@@ -137,7 +138,7 @@ class QuadraticCritic:
         mean: Array | None = None,
         *,
         trust: float = 1.0,
-        window: int | None = None,
+        window: int | Windows | None = None,
         like: QuadraticCritic | None = None,
         bad_pixels: np.ndarray | None = None,
         tuning: QuadraticCriticTuning = DEFAULT.quadratic_critic,
@@ -154,7 +155,7 @@ class QuadraticCritic:
             raise ValueError(f"mean must be one frame of shape {psi.shape}, photons, got {tuple(mean.shape)}")
         if bad_pixels is not None:
             trailing_shape(bad_pixels, psi.shape, "bad_pixels", "the camera grid")
-        window = None if window is None else whole_number(window, "window", low=1)
+        window = window if window is None or isinstance(window, Windows) else whole_number(window, "window", low=1)
         self.model, self.mean = model, mean.astype(np.float32)
         self.trust = np.float32(real_number(trust, "trust", low=0))
         self.flicker = np.float32(1.0)

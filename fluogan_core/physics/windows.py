@@ -40,7 +40,7 @@ class Windows:
         return len(self.rows)
 
 
-def windows_of(shape: tuple[int, int], side: int) -> Windows:
+def windows_of(shape: tuple[int, int], side: int, part: tuple[slice, slice] | None = None) -> Windows:
     """Cover a field with windows that overlap by half of their side or more; a smaller field is one window.
 
     Parameters
@@ -49,6 +49,9 @@ def windows_of(shape: tuple[int, int], side: int) -> Windows:
         Camera pixels.
     side : int
         Camera pixels, at least 1.
+    part : two slices, optional
+        Rows and columns of the field.  Then these are windows of the part alone: those of the field that lie within it, and
+        one more at each of its borders that they do not reach.
 
     Returns
     -------
@@ -62,8 +65,15 @@ def windows_of(shape: tuple[int, int], side: int) -> Windows:
     ((8, 6), [0, 4], [0, 0])
     >>> windows_of((5, 5), 8).amplitude.min()
     np.float64(1.0)
+
+    In a part of a field windows stand where those of the field do:
+
+    >>> windows_of((32, 8), 8).rows.tolist(), windows_of((32, 8), 8, (slice(6, 30), slice(0, 8))).rows.tolist()
+    ([0, 4, 8, 12, 16, 20, 24], [0, 2, 6, 10, 14, 16])
     """
-    starts, fades = zip(*(_along(size, side) for size in shape))
+    spans = [(0, size) for size in shape] if part is None else [(along.start, along.stop) for along in part]
+    starts, fades = zip(*(_along(size, side, *span) for size, span in zip(shape, spans)))
+    shape = (spans[0][1] - spans[0][0], spans[1][1] - spans[1][0])
     sides = tuple(fade.shape[1] for fade in fades)
     rows, columns = (axis.ravel() for axis in np.meshgrid(*starts, indexing="ij"))
     amplitude = (fades[0][:, None, :, None] * fades[1][None, :, None, :]).reshape(len(rows), -1)
@@ -72,16 +82,24 @@ def windows_of(shape: tuple[int, int], side: int) -> Windows:
     return Windows(shape, (sides[0], sides[1]), rows, columns, amplitude, pixels)
 
 
-def _along(size: int, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Starts of the windows along an axis, and the weights of their pixels, (windows, side)."""
-    side = min(side, size)
+def _along(size: int, side: int, begin: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+    """Starts of the windows of a part of an axis, and the weights of their pixels, (windows, side)."""
+    starts, length = _starts(size, min(side, size)) - begin, end - begin
+    side = min(side, length)
+    starts = starts[(starts >= 0) & (starts <= length - side)]
+    starts = np.unique(np.concatenate([[0], starts, [length - side]]))
+    places = starts[:, None] + np.arange(side)
+    squares = np.broadcast_to(np.sin(np.pi * (np.arange(side) + 0.5) / side) ** 2, places.shape)
+    total = np.bincount(places.ravel(), weights=squares.ravel(), minlength=length)
+    return starts, (squares / total[places]) ** 0.25
+
+
+def _starts(size: int, side: int) -> np.ndarray:
+    """Starts of the windows along an axis."""
     count = -(-(size - side) // max(1, side // 2)) + 1
     free = size - side
     count += free % 2 and count % 2  # else the middle window has no place in the middle
     starts = np.array([(2 * k * free + count - 1) // (2 * max(1, count - 1)) for k in range(count)], dtype=np.int64)
     half = count // 2
     starts[count - half :] = free - starts[:half][::-1]  # a mirrored field has mirrored windows
-    places = starts[:, None] + np.arange(side)
-    squares = np.broadcast_to(np.sin(np.pi * (np.arange(side) + 0.5) / side) ** 2, places.shape)
-    total = np.bincount(places.ravel(), weights=squares.ravel(), minlength=size)
-    return starts, (squares / total[places]) ** 0.25
+    return starts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from ..backend.typing import Array
 from ..critics.quadratic import CriticValue, QuadraticCritic
+from ..physics.windows import Windows
 from ..solvers.flicker import FieldFlicker, FlickerOf, typical_brightness
 
 __all__ = ["CoreCritic", "core_critic", "flicker_of_core"]
@@ -62,13 +64,9 @@ class CoreCritic(QuadraticCritic):
         return found._replace(mean=found.mean - beyond)
 
 
-def core_critic(core: Slices) -> Callable[..., CoreCritic]:
-    """Return what makes the critics of a tile with this core, for ``quadratic_critic=`` of a solver."""
-
-    def made(*arguments: Any, **settings: Any) -> CoreCritic:
-        return CoreCritic(*arguments, core=core, **settings)
-
-    return made
+def core_critic(core: Slices, windows: Windows | None = None) -> Callable[..., CoreCritic]:
+    """Return what makes the critics of a tile with this core, in these windows, for ``quadratic_critic=`` of a solver."""
+    return functools.partial(CoreCritic, core=core, window=windows)
 
 
 def flicker_of_core(core: Slices, factor: int) -> FlickerOf:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import math
 import zlib
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +19,9 @@ from ..critics.quadratic import QuadraticCritic
 from ..io.lazy import LazyStack
 from ..objective.fista import Acceleration
 from ..physics.on_field import on_field
+from ..physics.psf import psf_sigma
 from ..physics.psi import Psi
+from ..physics.windows import Windows, windows_of
 from ..solvers.covariance_fit import CovariancePhase
 from ..solvers.flicker import FieldFlicker
 from ..solvers.options import SolverOptions
@@ -28,6 +32,7 @@ from ..solvers.weights import Weights
 from ..tuning import DEFAULT
 from .core import core_critic, flicker_of_core
 from .grid import Grid, Tile, slices
+from .pace import Pace, follow_pace, measure_pace
 from .plan import Plan
 from .shared import Shared, as_shared, shared_flicker
 
@@ -39,6 +44,8 @@ log = logging.getLogger("fluogan_core")
 _BLOCK = 32
 #: The file that says in how many pieces tiles had to be cut for the memory that there was.
 _PIECES = "pieces.txt"
+#: Standard deviations of the PSF from which on light from beyond a border is none.
+_LIT_FROM_BEYOND = 4.0
 
 Slices = tuple[slice, slice]
 
@@ -55,6 +62,8 @@ class Fitted(NamedTuple):
     stops : dict of str to Stop
     flicker : FieldFlicker or None
         Of the covariance fit, where it took steps.
+    pace : Pace or None
+        Of the covariance fit, where it decided by a core.
     """
 
     x: np.ndarray
@@ -63,6 +72,7 @@ class Fitted(NamedTuple):
     steps: int
     stops: dict[str, Stop]
     flicker: FieldFlicker | None = None
+    pace: Pace | None = None
 
 
 def fit_field(
@@ -74,6 +84,7 @@ def fit_field(
     wanted: bool = True,
     shared: Shared | None = None,
     core: Slices | None = None,
+    windows: Windows | None = None,
 ) -> Fitted:
     r"""Fit one field, as a part of a larger one or of a movie.
 
@@ -96,6 +107,8 @@ def fit_field(
         What another part or window of the recording has decided for all.
     core : two slices, optional
         Rows and columns in which this part measures and decides, where it does so for all.
+    windows : Windows, optional
+        Of the covariance fit; of this field by default.
 
     Returns
     -------
@@ -107,7 +120,11 @@ def fit_field(
     if not float(problem.mean.max()) > 0:
         dark = np.zeros(psi.fine_shape, np.float32)
         return Fitted(dark, dark, np.zeros(psi.shape, np.float32), 0, {})
-    critic = QuadraticCritic if core is None else core_critic(core)
+    critic: Callable[..., QuadraticCritic] = QuadraticCritic
+    if core is not None:
+        critic = core_critic(core, windows)
+    elif windows is not None:
+        critic = functools.partial(QuadraticCritic, window=windows)
     solver = Solver(problem=problem, options=options, weights=weights, x0=start, tuning=tuning, quadratic_critic=critic)
     objective, phase, host = solver.objective, solver.mean_phase, psi.backend.to_host
     nothing = psi.backend.xp.zeros(psi.shape, dtype=np.float32)
@@ -119,16 +136,23 @@ def fit_field(
     phase.step_size = 1.0 / (objective.fidelity * borderless_norm(psi) ** 2)
     phase.acceleration = Unbroken(*phase.acceleration.current)
     covariance = next((later for later in solver.phases if isinstance(later, CovariancePhase)), None)
+    pace = None
     if covariance is not None and shared is not None and shared.flicker is not None:
         covariance.measure = shared_flicker(shared.flicker)
     elif covariance is not None and core is not None:
         covariance.measure = flicker_of_core(core, psi.factor)
+    if covariance is not None and shared is not None and shared.pace is not None:
+        follow_pace(covariance, shared.pace)
+    elif covariance is not None and core is not None:
+        pace = measure_pace(covariance, core, psi.factor)
     while solver.current is not None:
         solver.step()
+    if covariance is not None and shared is not None and covariance.stop is not None:
+        covariance.stop = dataclasses.replace(covariance.stop, share=shared.share)
     outcome = solver.outcome
     stops = {phase.name: phase.stop for phase in solver.phases if phase.stop is not None}
     flicker = covariance.flicker if covariance is not None and covariance.taken else None
-    return Fitted(host(outcome.x), host(outcome.z), host(outcome.b), solver.steps_done, stops, flicker)
+    return Fitted(host(outcome.x), host(outcome.z), host(outcome.b), solver.steps_done, stops, flicker, pace)
 
 
 class Unbroken(Acceleration):
@@ -228,9 +252,28 @@ def _fit(plan: Plan, source: LazyStack, tile: Tile, window: int, start: np.ndarr
         options = dataclasses.replace(options, seed=zlib.crc32(place.encode()))
     weights = plan.weights if start is None else dataclasses.replace(plan.weights, iterations=plan.warm_steps)
     wanted = plan.wanted is None or bool(plan.wanted[slice(*tile.core[0]), slice(*tile.core[1])].any())
-    problem = tile_problem(plan, source, tile, window)
-    core = slices(tile.core, tile.outer) if plan.shared is None and tile.core != tile.outer else None
-    return fit_field(problem, options, weights, start=start, wanted=wanted, shared=plan.shared, core=core)
+    problem, windows, core = tile_problem(plan, source, tile, window), None, None
+    if "covariance" in options.phases and tile.outer != tuple((0, n) for n in plan.grid.shape):
+        windows = windows_of(plan.grid.shape, DEFAULT.quadratic_critic.window, tile.window)
+        problem = dataclasses.replace(problem, bad_pixels=problem.bad_pixels | unexplained(plan, tile))
+    if plan.shared is None and len(plan.grid.tiles) * len(plan.windows) > 1:
+        core = slices(tile.core, tile.outer)
+    return fit_field(problem, options, weights, start=start, wanted=wanted, shared=plan.shared, core=core, windows=windows)
+
+
+def unexplained(plan: Plan, tile: Tile) -> np.ndarray:
+    """Pixels of a tile that emissions beyond its borders within the field light, (M1, M2) bool: they have no part in
+    covariances, and the background of a covariance fit does not follow them."""
+    (rows, columns), (top, bottom), (left, right) = tile.shape, *tile.outer
+    reach = math.ceil(_LIT_FROM_BEYOND * psf_sigma(plan.psi.psf) / plan.psi.factor)
+    reach = min(reach, (plan.grid.halo - plan.grid.blend) // 2)
+    found = np.ones((rows, columns), bool)
+    within = [
+        slice(reach if start > 0 else 0, stop - start - (reach if stop < size else 0))
+        for (start, stop), size in zip(((top, bottom), (left, right)), plan.grid.shape)
+    ]
+    found[within[0], within[1]] = False
+    return found
 
 
 def tile_problem(plan: Plan, source: LazyStack, tile: Tile, window: int) -> Problem:

@@ -128,8 +128,9 @@ def movie(
             weights = chosen_weights(weights_for(problem, options), problem, options)
         iterations = weights.iterations if start is None else math.ceil(WARM * weights.iterations)
         weights_now = dataclasses.replace(weights, iterations=iterations)
-        fitted = fit_field(problem, options, weights_now, start=start, shared=shared)
+        core = None if shared is not None else (slice(0, psi.shape[0]), slice(0, psi.shape[1]))
+        fitted = fit_field(problem, options, weights_now, start=start, shared=shared, core=core)
         if shared is None and len(options.phases) > 1:
-            shared = shared_by_all(options, fitted.stops, fitted.flicker)
+            shared = shared_by_all(options, fitted.stops, fitted.flicker, fitted.pace)
         start = fitted.z
         yield Image((number - window, number), fitted.x, fitted.b, fitted.steps)

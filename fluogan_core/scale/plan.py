@@ -27,6 +27,7 @@ from ..solvers.flicker import FieldFlicker
 from ..solvers.options import SolverOptions
 from ..solvers.weights import Weights
 from .grid import Grid
+from .pace import Pace
 from .shared import Shared
 
 __all__ = ["NUMBERS", "Plan", "load_plan", "windows_of"]
@@ -35,7 +36,7 @@ __all__ = ["NUMBERS", "Plan", "load_plan", "windows_of"]
 NUMBERS = "plan.json"
 _ARRAYS = "plan.npz"
 #: Of the layout of a plan.
-_LAYOUT = 2
+_LAYOUT = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -278,8 +279,9 @@ def _loaded(path: Path, changed: int) -> Plan:
 def _shared(found: list[Any] | None) -> Shared | None:
     if found is None:
         return None
-    method, flicker, steps = found
-    return Shared(method, None if flicker is None else FieldFlicker(tuple(flicker[0]), *flicker[1:]), steps)
+    method, flicker, steps, pace, share = found
+    flicker = None if flicker is None else FieldFlicker(tuple(flicker[0]), *flicker[1:])
+    return Shared(method, flicker, steps, None if pace is None else Pace(*pace), share)
 
 
 def windows_of(frames: int, window: int | None, step: int | None) -> tuple[tuple[int, int], ...]:

@@ -24,12 +24,12 @@ from ..physics.on_field import on_field
 from ..physics.psi import Psi
 from ..physics.requirements import refuse_own
 from ..solvers.options import SolverOptions
-from ..solvers.unseen_photons import chosen_weights
+from ..solvers.unseen_photons import brightest_part, chosen_weights
 from ..solvers.weights import weights_of_field
 from .canvas import create_canvas
 from .field import Known, calibrate_field
 from .fit import fit_tile, pieces_that_worked, tile_problem
-from .grid import Grid
+from .grid import Grid, Tile
 from .movie import WARM
 from .plan import NUMBERS, Plan, load_plan, windows_of
 from .shared import shared_by_all
@@ -303,8 +303,8 @@ def _made(
         pixel_size_nm=source.pixel_size_nm if pixel_size_nm is None else pixel_size_nm,
     )
     create_canvas(plan)
-    pilot = _brightest(plan, calibration.mean)
-    problem = tile_problem(plan, source, plan.grid.tiles[pilot], 0)
+    pilot = _pilot(plan, calibration.mean, _fitting(_LARGEST_TILE, halo, frames, psi.factor, options, budget))
+    problem = tile_problem(plan, source, pilot, 0)
     plan = dataclasses.replace(plan, weights=chosen_weights(weights, problem, options))
     if len(options.phases) > 1 and len(grid.tiles) * len(windows) > 1:
         plan = _decided(plan, source, pilot)
@@ -317,9 +317,7 @@ def _made(
 def _size(asked: int | None, halo: int, frames: int, factor: int, options: SolverOptions, budget: int) -> int:
     """The largest core that fits the budget, and at most what was asked for."""
     size = whole_number(asked, "tile", low=8) if asked is not None else _LARGEST_TILE
-    smallest = min(size, 32)
-    while size > smallest and tile_bytes(size + 2 * halo, frames, factor, options) > budget:
-        size = max(smallest, size - 8)
+    size = _fitting(size, halo, frames, factor, options, budget)
     if tile_bytes(size + 2 * halo, frames, factor, options) > budget:
         log.warning(
             "the smallest tiles take about %.2g GiB, more than the budget of %.2g GiB: take fewer frames per window",
@@ -331,20 +329,43 @@ def _size(asked: int | None, halo: int, frames: int, factor: int, options: Solve
     return size
 
 
-def _brightest(plan: Plan, mean: np.ndarray) -> int:
-    """The tile with the most light."""
+def _fitting(size: int, halo: int, frames: int, factor: int, options: SolverOptions, budget: int) -> int:
+    """The largest core up to this size that fits the budget; 32 camera pixels if none does."""
+    smallest = min(size, 32)
+    while size > smallest and tile_bytes(size + 2 * halo, frames, factor, options) > budget:
+        size = max(smallest, size - 8)
+    return size
+
+
+def _pilot(plan: Plan, mean: np.ndarray, side: int) -> Tile:
+    """What decides for all: the tile with the most light, or a larger part of the field with the most light.
+
+    What is decided are sums over it: in a small tile they say something else than in the field.
+    """
+    sides = [min(side, n) for n in plan.grid.shape]
+    if plan.options.phases in (("mean",), ("mean", "covariance")) and any(
+        wide > own for wide, own in zip(sides, plan.grid.core_shape)
+    ):
+        rows, columns = brightest_part(mean, side)
+        core = ((rows.start, rows.stop), (columns.start, columns.stop))
+        outer = [(max(0, a - plan.grid.halo), min(n, b + plan.grid.halo)) for (a, b), n in zip(core, plan.grid.shape)]
+        return Tile(-1, core, core, (outer[0], outer[1]))
     dark = float(np.quantile(mean, 0.1))
-    return int(np.argmax([float((mean[slice(*t.core[0]), slice(*t.core[1])] - dark).sum()) for t in plan.grid.tiles]))
+    return max(plan.grid.tiles, key=lambda t: float((mean[slice(*t.core[0]), slice(*t.core[1])] - dark).sum()))
 
 
-def _decided(plan: Plan, source: LazyStack, pilot: int) -> Plan:
-    """Decide on the tile with the most light, in the first window, what all tiles and windows share."""
-    log.info("tile %d, the one with the most light, is fitted first: it decides on the method of all", pilot)
+def _decided(plan: Plan, source: LazyStack, pilot: Tile) -> Plan:
+    """Decide on one part of the field, in the first window, what all tiles and windows share."""
+    log.info(
+        "rows %d to %d and columns %d to %d, with the most light, are fitted first: they decide on the method of all",
+        *pilot.core[0],
+        *pilot.core[1],
+    )
     with one_thread():
-        fitted = fit_tile(plan, source, plan.grid.tiles[pilot], 0)
-    shared = shared_by_all(plan.options, fitted.stops, fitted.flicker)
+        fitted = fit_tile(plan, source, pilot, 0)
+    shared = shared_by_all(plan.options, fitted.stops, fitted.flicker, fitted.pace)
     decided = dataclasses.replace(plan, shared=shared, options=plan.options.for_method(shared.method))
     # where chains of emissions did not mix, or pieces decided each by itself, the tile is fitted once more, as all others
-    if shared.method in ("none", plan.options.method) and pieces_that_worked(plan) == 1:
-        keep(decided, pilot, 0, fitted)
+    if pilot.number >= 0 and shared.method in ("none", plan.options.method) and pieces_that_worked(plan) == 1:
+        keep(decided, pilot.number, 0, fitted)
     return decided

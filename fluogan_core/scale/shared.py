@@ -18,6 +18,7 @@ from ..solvers.flicker import FieldFlicker, FlickerOf
 from ..solvers.options import SolverOptions
 from ..solvers.phase import Stop, StopReason
 from ..tuning import DEFAULT, Tuning
+from .pace import Pace
 
 __all__ = ["Shared", "as_shared", "shared_by_all", "shared_flicker"]
 
@@ -35,11 +36,17 @@ class Shared(NamedTuple):
         Of the covariance fit.
     steps : int or None
         Of the covariance fit.
+    pace : Pace or None
+        Of its momentum and its step sizes.
+    share : float
+        Part that its images have in the result; the rest are those of the fit of the mean.
     """
 
     method: str
     flicker: FieldFlicker | None = None
     steps: int | None = None
+    pace: Pace | None = None
+    share: float = 1.0
 
 
 def shared_flicker(shared: FieldFlicker) -> FlickerOf:
@@ -85,7 +92,9 @@ def as_shared(options: SolverOptions, shared: Shared) -> tuple[SolverOptions, Tu
     return dataclasses.replace(options, steps=shared.steps), dataclasses.replace(DEFAULT, covariance_phase=phase)
 
 
-def shared_by_all(options: SolverOptions, stops: Mapping[str, Stop], flicker: FieldFlicker | None) -> Shared:
+def shared_by_all(
+    options: SolverOptions, stops: Mapping[str, Stop], flicker: FieldFlicker | None, pace: Pace | None = None
+) -> Shared:
     """Decide for all tiles and windows by the one that was fitted first, by itself.
 
     Parameters
@@ -95,6 +104,8 @@ def shared_by_all(options: SolverOptions, stops: Mapping[str, Stop], flicker: Fi
     stops : mapping of str to Stop
         How its phases ended, by their names.
     flicker : FieldFlicker or None
+        Of its covariance fit.
+    pace : Pace, optional
         Of its covariance fit.
 
     Returns
@@ -106,10 +117,10 @@ def shared_by_all(options: SolverOptions, stops: Mapping[str, Stop], flicker: Fi
         log.info("all tiles and windows: the fit of the full likelihood")
         return Shared("likelihood")
     final = list(stops.values())[-1] if stops else None
-    if final is None or final.share < 0.5 or final.reason in (StopReason.NO_FLICKER, StopReason.NO_LIGHT):
+    if final is None or final.rejected or final.reason in (StopReason.NO_FLICKER, StopReason.NO_LIGHT):
         log.info("all tiles and windows: the mean alone is fitted (%s)", final or "there is no light")
         return Shared("none")
     if "covariance" in stops:
         log.info("all tiles and windows: %d steps of the covariance fit", final.steps)
-        return Shared("moments", flicker, final.steps)
+        return Shared("moments", flicker, final.steps, pace, final.share)
     return Shared(options.method)

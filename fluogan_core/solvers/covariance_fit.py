@@ -80,14 +80,16 @@ class CovariancePhase:
     ----------
     critic, unseen : QuadraticCritic
         Of the frames that are fitted, and of the held-out ones (None where there are fewer than two).
-    measure : callable
-        Called by :meth:`start` with the critics, x and b; may be set before, for a field that is a part of a larger one.
+    measure, accelerated, brightness_of : callable
+        What finds flicker, momentum and typical brightness: may be set before :meth:`start`, for a part of a larger field.
     flicker : FieldFlicker
         What it returned.
     """
 
     name = "covariance"
     measure: Callable[..., FieldFlicker] = staticmethod(field_flicker)
+    accelerated: Callable[..., Acceleration] = Acceleration
+    brightness_of: Callable[[Array], float] = staticmethod(typical_brightness)
 
     def __init__(
         self,
@@ -134,7 +136,7 @@ class CovariancePhase:
         """Begin at these images; end at once if they hold no flicker (after a fit of the mean)."""
         started = time.perf_counter()
         self.first, self.x, self._of_first, self.fitted = images, images.x, None, fitted
-        self.acceleration = Acceleration(images.z, images.b)
+        self.acceleration = self.accelerated(images.z, images.b)
         self.weights_at = (images.x, images.b)
         self.steps_x, self.step_b = 0 * images.z, math.nan
         self.objective_at, self.gained, self.idle = math.inf, 0.0, 0
@@ -302,7 +304,7 @@ class CovariancePhase:
         most of what its neighbourhood may change.  What that bound leaves is measured by a power iteration in those units.
         """
         t, (z, b) = self.tuning, self.acceleration.current
-        brightness, even = typical_brightness(z), self.xp.ones_like(b)
+        brightness, even = self.brightness_of(z), self.xp.ones_like(b)
         image = z + np.float32(t.pedestal * brightness) if brightness else self.xp.ones_like(z)
         zero_x, zero_b = self.critic.slope(0 * self.x, 0 * b)
 

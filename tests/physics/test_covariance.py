@@ -72,3 +72,24 @@ def test_columns_of_psi_are_interpolated_from_nodes(fwhm, factor, step, rng):
         np.testing.assert_allclose((columns * at.ravel()) @ columns.T, expected, rtol=0, atol=2e-3 * expected.max())
     y = rng.standard_normal(nodes.shape).astype(np.float32)
     assert float((y * at).sum()) == pytest.approx(float((nodes.map.adjoint(y) * x).sum()), rel=1e-4)
+
+
+@pytest.mark.parametrize("part", [(slice(20, 61), slice(0, 40)), (slice(0, 44), slice(9, 70)), (slice(33, 70), slice(5, 12))])
+def test_windows_of_a_part_are_those_of_the_field_away_from_its_borders(part):
+    whole, own = windows_of((70, 70), 12), windows_of((70, 70), 12, part)
+    assert own.shape == tuple(along.stop - along.start for along in part)
+    weights = np.zeros(own.shape)
+    np.add.at(weights.reshape(-1), own.pixels, own.amplitude**4)
+    np.testing.assert_allclose(weights, 1, rtol=1e-12)
+    if min(own.shape) < 12:
+        return
+    within = [(12 if along.start else 0, -12 if along.stop < 70 else None) for along in part]
+    found = []
+    for windows, offset in ((whole, (0, 0)), (own, (part[0].start, part[1].start))):
+        corners = zip(windows.rows + offset[0], windows.columns + offset[1], windows.amplitude)
+        found.append({(int(row), int(column)): amplitude for row, column, amplitude in corners})
+    rows, columns = ([along.start + low, along.stop + (high or 0)] for along, (low, high) in zip(part, within))
+    inner = [at for at in found[0] if all(a <= n <= b - 12 for n, (a, b) in zip(at, (rows, columns)))]
+    assert inner, "some lie there"
+    for at in inner:
+        np.testing.assert_allclose(found[1][at], found[0][at], rtol=1e-12)

@@ -25,7 +25,9 @@ def test_one_that_fails_costs_no_other(tmp_path):
     with (tmp_path / "out" / "table.csv").open() as handle:
         kept = list(csv.DictReader(handle))
     assert [row["folder"] for row in kept] == ["a", "b", "c"]
-    assert kept[1]["status"].startswith("is not a TIFF file"), "said once, without the path that stands before it"
+    assert kept[1]["status"].startswith("is text ('no image'...), not a TIFF file"), (
+        "said once, without the path that stands before it"
+    )
     light = images(fg.scale.load_plan(tmp_path / "out" / "a"))["x"].sum(dtype=float) * 20
     assert float(kept[0]["light"]) == pytest.approx(light)
     assert float(kept[0]["light"]) == pytest.approx(float(kept[2]["light"]), rel=1e-3), "the mean is the same"

@@ -193,11 +193,47 @@ def test_all_tiles_take_the_flicker_and_the_steps_of_the_one_that_was_fitted_fir
 
     monkeypatch.setattr(CovariancePhase, "start", noted)
     plan = tiled(stack, tmp_path, tile=32, halo=8, options=fg.SolverOptions(warm_steps=60, steps=15))
-    assert len(started) == 2
-    assert started[0] == started[1] == plan.shared.flicker
+    assert len(started) == 3, "a part larger than a tile decides, and no tile"
+    assert started[0] == started[1] == started[2] == plan.shared.flicker
     taken = json.loads((plan.folder / "report.json").read_text())["steps"][0]
     assert taken == [60 + plan.shared.steps] * 2
     assert plan.shared.steps < 15, "it has settled before, or this test says nothing"
+
+
+def test_tiles_of_the_default_method_are_like_the_whole_field(tmp_path):
+    """Borders within the field, flicker, step sizes, dropped momentum and the end of the fit: each made a difference."""
+    stack, _ = scene((36, 80), 60, seed=2)
+    given = {"options": fg.SolverOptions(warm_steps=150), "halo": 20}
+    whole, parts = (tiled(stack, tmp_path / f"{size}", tile=size, **given) for size in (256, 40))
+    assert (len(whole.grid.tiles), len(parts.grid.tiles)) == (1, 2)
+    taken = [json.loads((plan.folder / "report.json").read_text())["steps"][0] for plan in (whole, parts)]
+    assert taken[0] * 2 == taken[1]
+    assert parts.shared.steps > 4, "it has moved, or this test says nothing"
+    made, expected = images(parts)["x"], images(whole)["x"]
+    assert np.linalg.norm(made - expected) < 0.03 * np.linalg.norm(expected)
+    steps = [np.abs(image[:, 80] - image[:, 79]).mean() for image in (made, expected)]
+    assert steps[0] == pytest.approx(steps[1], rel=0.15)
+    assert made.sum() == pytest.approx(expected.sum(), rel=0.005)
+
+
+def test_all_tiles_are_averaged_with_the_mean_fit_by_the_same_share(tmp_path):
+    stack, _ = scene((32, 64), 60)
+    plan = fg.scale.prepare(stack, tmp_path, **(GIVEN | {"tile": 32, "options": fg.SolverOptions(warm_steps=60, steps=4)}))
+    source, found = plan.open(), []
+    for share in (0.0, 0.25, 1.0):
+        part = dataclasses.replace(plan, shared=plan.shared._replace(share=share))
+        found.append(fit.fit_tile(part, source, plan.grid.tiles[1], 0).x)
+    assert np.abs(found[2] - found[0]).max() > 0.1 * found[0].max()
+    np.testing.assert_allclose(found[1], 0.75 * found[0] + 0.25 * found[2], atol=1e-5 * found[0].max())
+
+
+def test_pixels_that_light_from_beyond_reaches_are_along_borders_within_the_field(recording, tmp_path):
+    plan = fg.scale.prepare(recording, tmp_path, **GIVEN)
+    corner = fit.unexplained(plan, plan.grid.tiles[0])
+    assert corner.shape == (48, 64)
+    assert not corner[:-6, :-6].any()
+    assert corner[-5:].all()
+    assert corner[:, -5:].all()
 
 
 def test_cards_are_one_for_each_process_and_refused_without_cuda(recording, tmp_path):

@@ -1,0 +1,107 @@
+"""The pace of a covariance fit: where its momentum was dropped, and the brightness that its step sizes went with.
+
+Both follow from sums over a field.  Tiles that sum over themselves would be at other points of their way than their neighbours
+after the same number of steps.  So one tile measures them in its core, and all take them.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..backend.typing import Array
+from ..objective.fista import Acceleration, step_sums
+from ..solvers.covariance_fit import CovariancePhase
+from ..solvers.flicker import typical_brightness
+
+__all__ = ["Pace", "follow_pace", "measure_pace"]
+
+Slices = tuple[slice, slice]
+
+
+class Pace(NamedTuple):
+    """What sums over a field have decided in a fit of mean and covariance.
+
+    Attributes
+    ----------
+    turns : list of int
+        Iterations, from 0, that turned against the last move: the momentum was dropped.
+    brightness : list of float
+        Typical brightness at each update of the weights.
+    """
+
+    turns: list[int]
+    brightness: list[float]
+
+
+class _OfCore(Acceleration):
+    """Momentum that is dropped where the steps in a core turn; the iterations are written down."""
+
+    def __init__(self, *images: Array, fine: Slices, core: Slices, turns: list[int]) -> None:
+        super().__init__(*images)
+        self.fine, self.core, self.turns, self.count = fine, core, turns, 0
+
+    def follow(self, first: Array, second: Array, *, steps: tuple[Array, float]) -> None:
+        uphill = 0.0
+        images = ((first, steps[0], self.fine), (second, steps[1], self.core))
+        for ahead, last, (new, step, part) in zip(self.ahead, self.current, images):
+            pieces = [image[part].copy() for image in (ahead, new, last)]
+            step = step[part].copy() if getattr(step, "ndim", 0) else step
+            uphill += step_sums(*pieces, step)[0]
+        if uphill > 0:
+            self.turns.append(self.count)
+        self.count += 1
+        self.advance(first, second, uphill=uphill)
+
+
+class _Set(Acceleration):
+    """Momentum that is dropped at iterations that are given."""
+
+    def __init__(self, *images: Array, turns: list[int]) -> None:
+        super().__init__(*images)
+        self.turns, self.count = set(turns), 0
+
+    def follow(self, first: Array, second: Array, *, steps: tuple[Array, float]) -> None:
+        turned = self.count in self.turns
+        self.count += 1
+        self.advance(first, second, uphill=1.0 if turned else 0.0)
+
+
+def measure_pace(phase: CovariancePhase, core: Slices, factor: int) -> Pace:
+    """Let a phase that has not started decide by its core alone.
+
+    Parameters
+    ----------
+    phase : CovariancePhase
+    core : two slices
+        Rows and columns of the camera.
+    factor : int
+        Fine pixels per camera pixel and axis.
+
+    Returns
+    -------
+    Pace
+        Empty; it fills while the phase takes steps.
+    """
+    rows, columns = (slice(factor * part.start, factor * part.stop) for part in core)
+    pace = Pace([], [])
+
+    def brightness_of(z: Array) -> float:
+        pace.brightness.append(typical_brightness(z[rows, columns]))
+        return pace.brightness[-1]
+
+    phase.accelerated = lambda *images: _OfCore(*images, fine=(rows, columns), core=core, turns=pace.turns)
+    phase.brightness_of = brightness_of
+    return pace
+
+
+def follow_pace(phase: CovariancePhase, pace: Pace) -> None:
+    """Let a phase that has not started take what another one has measured.
+
+    Parameters
+    ----------
+    phase : CovariancePhase
+    pace : Pace
+    """
+    brightness = iter(pace.brightness)
+    phase.accelerated = lambda *images: _Set(*images, turns=pace.turns)
+    phase.brightness_of = lambda z: next(brightness, pace.brightness[-1])
