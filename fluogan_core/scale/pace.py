@@ -41,12 +41,9 @@ class _OfCore(Acceleration):
         self.fine, self.core, self.turns, self.count = fine, core, turns, 0
 
     def follow(self, first: Array, second: Array, *, steps: tuple[Array, float]) -> None:
-        uphill = 0.0
-        images = ((first, steps[0], self.fine), (second, steps[1], self.core))
-        for ahead, last, (new, step, part) in zip(self.ahead, self.current, images):
-            pieces = [image[part].copy() for image in (ahead, new, last)]
-            step = step[part].copy() if getattr(step, "ndim", 0) else step
-            uphill += step_sums(*pieces, step)[0]
+        (y, v), (z, b), fine, core = self.ahead, self.current, self.fine, self.core
+        uphill = step_sums(y[fine].copy(), first[fine].copy(), z[fine].copy(), steps[0][fine].copy())[0]
+        uphill += step_sums(v[core].copy(), second[core].copy(), b[core].copy(), steps[1])[0]
         if uphill > 0:
             self.turns.append(self.count)
         self.count += 1
