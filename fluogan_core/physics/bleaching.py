@@ -25,7 +25,16 @@ from ..backend.typing import Array
 from ..tuning import DEFAULT
 from ..tuning.bleaching import BleachingTuning
 
-__all__ = ["LightCurve", "bleaching_curves", "falling_curve", "light_of_frames", "orthonormal_trend", "without_bleaching"]
+__all__ = [
+    "LightCurve",
+    "bleaching_curves",
+    "falling_curve",
+    "light_of_frames",
+    "orthonormal_trend",
+    "trend_of",
+    "without_bleaching",
+    "without_trend",
+]
 
 #: Frames that are summed at a time.
 _TOGETHER = 64
@@ -230,10 +239,46 @@ def without_bleaching(frames: Array, backend: Backend, tuning: BleachingTuning =
     >>> float(frames[0].max()) > 90, float(abs(steady - frames.mean(axis=0)).max()) < 35
     (True, True)
     """
+    return without_trend(frames, trend_of(frames, backend, tuning), backend)
+
+
+def trend_of(frames: Array, backend: Backend, tuning: BleachingTuning = DEFAULT.bleaching) -> np.ndarray:
+    """Return what the falling curves of a field span, without their means: orthonormal, (T, r) float32, on the host.
+
+    Parameters
+    ----------
+    frames : (T, M1, M2) float32
+        Counts, on the backend's device.
+    backend : Backend
+    tuning : BleachingTuning, optional
+
+    Returns
+    -------
+    (T, r) float32
+        r is 0 where no light falls clearly.
+    """
     curves = bleaching_curves(frames, backend, tuning)
-    trend = backend.asarray(orthonormal_trend(curves - curves.mean(axis=0)), dtype=np.float32)
+    return orthonormal_trend(curves - curves.mean(axis=0)).astype(np.float32)
+
+
+def without_trend(frames: Array, trend: np.ndarray, backend: Backend) -> Array:
+    """Return frames from which each pixel's share in a trend is taken, its mean kept.
+
+    Parameters
+    ----------
+    frames : (T, M1, M2) float32
+    trend : (T, r) float32
+        Of these frames or of a larger field (:func:`trend_of`).
+    backend : Backend
+
+    Returns
+    -------
+    (T, M1, M2) float32
+        The frames themselves if r is 0.
+    """
     if not trend.shape[1]:
         return frames
+    trend = backend.asarray(trend)
     flat = frames.reshape(len(frames), -1)
     level = flat.mean(axis=0, dtype=np.float64).astype(np.float32)
     return (flat - trend @ (trend.T @ (flat - level))).reshape(frames.shape)

@@ -299,7 +299,8 @@ def tile_problem(plan: Plan, source: LazyStack, tile: Tile, window: int) -> Prob
         counts -= offset
         counts = fill_pixels(counts, bad, values, psi)
         mean = (counts.mean(axis=0, dtype=np.float64) / gain).astype(np.float32)
-    return Problem(psi, plan.camera, counts, mean, plan.noise, bad, name)
+    trend = plan.trends[window] if plan.trends else None
+    return Problem(psi, plan.camera, counts, mean, plan.noise, bad, name, trend=trend)
 
 
 def _read(source: LazyStack, numbers: list[int], tile: Tile) -> np.ndarray:

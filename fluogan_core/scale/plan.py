@@ -76,6 +76,9 @@ class Plan:
     shared : Shared or None
         What one tile has decided for all tiles and windows; None where each decides by itself: there is one only.
     pixel_size_nm : float or None
+    trends : tuple of (T, r) float32
+        Of bleaching, one for each window (:func:`fluogan_core.physics.bleaching.trend_of`); none where covariances are not
+        fitted.
     """
 
     folder: Path
@@ -96,6 +99,7 @@ class Plan:
     budget: int
     shared: Shared | None = None
     pixel_size_nm: float | None = None
+    trends: tuple[np.ndarray, ...] = ()
 
     @property
     def moving(self) -> bool:
@@ -190,6 +194,7 @@ class Plan:
         arrays = {"psf": self.psi.psf, "bad_pixels": self.bad_pixels, "bad_pixel_values": self.bad_pixel_values}
         if self.wanted is not None:
             arrays["wanted"] = self.wanted
+        arrays |= {f"trend{window}": trend for window, trend in enumerate(self.trends)}
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)  # type: ignore[arg-type]
         replace_file(self.folder / _ARRAYS, lambda handle: handle.write(buffer.getbuffer()))
@@ -253,6 +258,7 @@ def _loaded(path: Path, changed: int) -> Plan:
     with np.load(path.with_name(_ARRAYS)) as arrays:
         psf, bad, values = arrays["psf"], arrays["bad_pixels"], arrays["bad_pixel_values"]
         wanted = arrays.get("wanted", None)
+        trends = tuple(arrays[f"trend{window}"] for window in range(len(found["windows"])) if f"trend{window}" in arrays)
     grid, psi = found["grid"], found["psi"]
     return Plan(
         folder=path.parent,
@@ -273,6 +279,7 @@ def _loaded(path: Path, changed: int) -> Plan:
         budget=found["budget"],
         shared=_shared(found["shared"]),
         pixel_size_nm=found["pixel_size_nm"],
+        trends=trends,
     )
 
 

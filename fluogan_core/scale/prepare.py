@@ -20,6 +20,7 @@ from ..calibration.calibrate import Calibration
 from ..calibration.camera import Camera
 from ..io.files import prepare_directory
 from ..io.lazy import LazyStack
+from ..physics.bleaching import trend_of
 from ..physics.on_field import on_field
 from ..physics.psi import Psi
 from ..physics.requirements import refuse_own
@@ -304,8 +305,10 @@ def _made(
     )
     create_canvas(plan)
     pilot = _pilot(plan, calibration.mean, _fitting(_LARGEST_TILE, halo, frames, psi.factor, options, budget))
-    problem = tile_problem(plan, source, pilot, 0)
+    problem = tile_problem(plan, source, dataclasses.replace(pilot, outer=pilot.core), 0)
     plan = dataclasses.replace(plan, weights=chosen_weights(weights, problem, options))
+    if "covariance" in options.phases and len(grid.tiles) * len(windows) > 1:
+        plan = dataclasses.replace(plan, trends=_trends(plan, source, pilot))
     if len(options.phases) > 1 and len(grid.tiles) * len(windows) > 1:
         plan = _decided(plan, source, pilot)
     plan.save()
@@ -352,6 +355,13 @@ def _pilot(plan: Plan, mean: np.ndarray, side: int) -> Tile:
         return Tile(-1, core, core, (outer[0], outer[1]))
     dark = float(np.quantile(mean, 0.1))
     return max(plan.grid.tiles, key=lambda t: float((mean[slice(*t.core[0]), slice(*t.core[1])] - dark).sum()))
+
+
+def _trends(plan: Plan, source: LazyStack, pilot: Tile) -> tuple[np.ndarray, ...]:
+    """The trend of bleaching in every window, where the field is brightest: small tiles would take it from noise."""
+    part = dataclasses.replace(pilot, outer=pilot.core)
+    problems = (tile_problem(plan, source, part, window) for window in range(len(plan.windows)))
+    return tuple(trend_of(problem.counts, plan.psi.backend) for problem in problems)
 
 
 def _decided(plan: Plan, source: LazyStack, pilot: Tile) -> Plan:

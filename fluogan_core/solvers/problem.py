@@ -16,7 +16,7 @@ from ..calibration.bad_pixels import fill_pixels, without_bad_pixels
 from ..calibration.calibrate import Calibration, calibrate
 from ..calibration.camera import Camera
 from ..calibration.noise import StackNoise, stack_noise
-from ..physics.bleaching import without_bleaching
+from ..physics.bleaching import without_bleaching, without_trend
 from ..physics.forward import ForwardModel
 from ..physics.psi import Psi
 from ..physics.requirements import OperatorLike, usable
@@ -51,6 +51,9 @@ class Problem:
         Where the field's first camera pixel lies in the recording: its ``roi``, or where it follows a drift.
     fingerprint : str
         Shape and checksum of the recorded counts: a checkpoint is continued with the same ones only.
+    trend : (T, r) float32 on the host, or None
+        Of bleaching (:func:`fluogan_core.physics.bleaching.trend_of`), of a field that this is a part of; of these counts if
+        None.
 
     Examples
     --------
@@ -71,6 +74,7 @@ class Problem:
     bad_pixels: np.ndarray
     fingerprint: str
     corner: tuple[int, int] = (0, 0)
+    trend: np.ndarray | None = None
 
     @classmethod
     def of(
@@ -169,6 +173,8 @@ class Problem:
 
         The counts themselves where the light does not fall clearly.
         """
+        if self.trend is not None:
+            return without_trend(self.counts, self.trend, self.psi.backend)
         return without_bleaching(self.counts, self.psi.backend)
 
     @property

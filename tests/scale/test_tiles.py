@@ -227,6 +227,24 @@ def test_all_tiles_are_averaged_with_the_mean_fit_by_the_same_share(tmp_path):
     np.testing.assert_allclose(found[1], 0.75 * found[0] + 0.25 * found[2], atol=1e-5 * found[0].max())
 
 
+def test_all_tiles_take_the_trend_of_bleaching_where_the_field_is_brightest(tmp_path):
+    """A dim tile finds none in its own noise, or another one."""
+    stack, _ = scene((32, 64), 60)
+    fading = np.exp(-np.arange(60) / 60)[:, None, None]
+    fading = np.where(np.arange(64) < 32, fading, 1.0)
+    stack = np.rint(100 + (stack - 100.0) * fading).astype(np.uint16)
+    options = fg.SolverOptions(warm_steps=20, steps=1)
+    plan = fg.scale.prepare(stack, tmp_path, **(GIVEN | {"tile": 32, "options": options, "window": 30}))
+    assert [trend.shape[0] for trend in plan.trends] == [30, 30]
+    assert all(trend.shape[1] for trend in plan.trends)
+    source = plan.open()
+    still = fit.tile_problem(plan, source, plan.grid.tiles[1], 1)
+    assert still.trend is plan.trends[1]
+    mine = still.steady.reshape(30, -1)
+    left = np.abs(plan.trends[1].T @ (mine - mine.mean(axis=0))).max()
+    assert left < 1e-3 * np.abs(plan.trends[1].T @ (still.counts.reshape(30, -1) - mine.mean(axis=0))).max()
+
+
 def test_pixels_that_light_from_beyond_reaches_are_along_borders_within_the_field(recording, tmp_path):
     plan = fg.scale.prepare(recording, tmp_path, **GIVEN)
     corner = fit.unexplained(plan, plan.grid.tiles[0])
