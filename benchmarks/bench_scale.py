@@ -141,14 +141,13 @@ def area(sides: tuple[int, ...] = (64, 128, 256, 512), steps: int = 60) -> dict[
     }
 
 
-def engines(side: int = 96) -> dict[str, Any]:
+def engines(side: int = 96, tile: int = 32, options: fg.SolverOptions | None = None) -> dict[str, Any]:
     """The same bytes from every engine, in reversed order, and of a run that is killed ten times."""
-    same = {}
+    same, options = {}, dataclasses.replace(NONE, warm_steps=150) if options is None else options
     with tempfile.TemporaryDirectory() as folder:
         psi = operator(side, factor=2)
         path = recorded(psi, emissions(psi, 2), background(side, True), 40, Path(folder) / "stack.npy", 2)
-        options = dataclasses.replace(NONE, warm_steps=150)
-        settings: dict[str, Any] = {"psi": psi, "options": options, "tile": 32, "halo": 16} | KNOWN
+        settings: dict[str, Any] = {"psi": psi, "options": options, "tile": tile, "halo": 16} | KNOWN
         expected = None
         for name in ("1", "2", "3", "threads", "dask threads", "dask processes", "reversed", "killed"):
             plan = fg.scale.prepare(path, Path(folder) / name, **settings)
@@ -317,6 +316,7 @@ PARTS: dict[str, Callable[[], Any]] = {
 } | {
     "area": area,
     "engines": engines,
+    "engines by the default method": lambda: engines(48, 16, fg.SolverOptions(warm_steps=60, steps=2)),
     "large": large,
     "large by the default method": lambda: large(512, method="moments", steps=(50, 2)),
     "overhead": overhead,

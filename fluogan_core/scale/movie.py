@@ -62,12 +62,13 @@ def movie(
     step: int | None = None,
     options: SolverOptions | None = None,
     calibration: Calibration | None = None,
+    recalibrate: bool = False,
     **given: Unpack[Known],
 ) -> Iterator[Image]:
     """Reconstruct a movie while frames arrive: from a camera, a file that is read frame by frame, an array.
 
-    As many frames as a window has are held.  The calibration is measured on the first window and used for all.  The first
-    window also decides whether the covariance fit, or a network's, runs.
+    As many frames as a window has are held.  The calibration is measured on the first window and used for all, unless each
+    window is to have its own.  The first window also decides whether the covariance fit, or a network's, runs.
 
     Parameters
     ----------
@@ -80,6 +81,9 @@ def movie(
     options : SolverOptions, optional
     calibration : Calibration, optional
         Of this camera and sample; of the first window by default.
+    recalibrate : bool
+        Measure camera, emitters, width of the PSF, noise and weights anew in every window, as far as they are not given: where
+        focus, lamp or gain change.  What is measured varies by its own noise from window to window, and the images with it.
     **given
         What is known of camera and emitters, as for :func:`fluogan_core.calibrate`.
 
@@ -91,7 +95,8 @@ def movie(
     Raises
     ------
     ValueError, TypeError
-        As for :func:`fluogan_core.calibrate`; if a frame has another shape than psi's field.
+        As for :func:`fluogan_core.calibrate`; if a frame has another shape than psi's field; if a calibration is given that
+        is to be measured anew.
 
     Examples
     --------
@@ -106,6 +111,8 @@ def movie(
     >>> [(i.frames, i.steps) for i in fg.scale.movie(camera, psi=psi, window=20, step=10, options=options, **known)]
     [((0, 20), 10), ((10, 30), 4), ((20, 40), 4)]
     """
+    if recalibrate and calibration is not None:
+        raise ValueError("recalibrate=True measures every window by itself: leave calibration= out, or recalibrate=")
     window = whole_number(window, "window", low=2)
     step = window if step is None else whole_number(step, "step", low=1)
     options = SolverOptions() if options is None else options
@@ -121,8 +128,8 @@ def movie(
         if number < window or (number - window) % step:
             continue
         stack = np.stack(held)
-        if calibration is None:
-            calibration = calibrate(stack, psi, **given)
+        if calibration is None or recalibrate:
+            calibration, weights = calibrate(stack, psi, **given), None
         problem = Problem.of(stack, calibration=dataclasses.replace(calibration, left_out=()))
         if weights is None:
             weights = chosen_weights(weights_for(problem, options), problem, options)

@@ -346,6 +346,8 @@ def _pilot(plan: Plan, mean: np.ndarray, side: int) -> Tile:
     What is decided are sums over it: in a small tile they say something else than in the field.
     """
     sides = [min(side, n) for n in plan.grid.shape]
+    if plan.wanted is not None:  # what is not asked for decides nothing
+        mean = np.where(plan.wanted, mean, mean.min())
     if plan.options.phases in (("mean",), ("mean", "covariance")) and any(
         wide > own for wide, own in zip(sides, plan.grid.core_shape)
     ):

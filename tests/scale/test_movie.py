@@ -66,3 +66,17 @@ def test_light_does_not_drift_from_window_to_window(stack):
     warm = [image.x.sum() for image in fg.scale.movie(iter(stack), window=40, step=15, **given)]
     cold = [next(fg.scale.movie(stack[start:], window=40, **given)).x.sum() for start in range(0, 61, 15)]
     np.testing.assert_allclose(warm, cold, rtol=0.015)
+
+
+def test_a_window_may_be_calibrated_by_itself(stack):
+    """The lamp doubles: the noise of the first window is not that of the last, and its weights are not either."""
+    brighter = np.concatenate([stack[:20], 100 + 2 * (stack[:20] - 100.0)])
+    settings = {"psi": operator(stack.shape[1:]), "window": 20, "options": OPTIONS} | KNOWN
+    shared, own = (list(fg.scale.movie(brighter, recalibrate=each, **settings)) for each in (False, True))
+    alone = next(iter(fg.scale.movie(brighter[20:], **settings)))
+    np.testing.assert_array_equal(shared[0].x, own[0].x)
+    away = [np.linalg.norm(images[1].x - alone.x) / np.linalg.norm(alone.x) for images in (shared, own)]
+    assert away[1] < away[0]
+    calibration = fg.calibrate(brighter[:20], settings["psi"], **KNOWN)
+    with pytest.raises(ValueError, match="leave calibration= out"):
+        next(fg.scale.movie(brighter, recalibrate=True, calibration=calibration, **settings))

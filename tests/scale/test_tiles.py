@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import multiprocessing
 import os
@@ -225,6 +226,20 @@ def test_all_tiles_are_averaged_with_the_mean_fit_by_the_same_share(tmp_path):
         found.append(fit.fit_tile(part, source, plan.grid.tiles[1], 0).x)
     assert np.abs(found[2] - found[0]).max() > 0.1 * found[0].max()
     np.testing.assert_allclose(found[1], 0.75 * found[0] + 0.25 * found[2], atol=1e-5 * found[0].max())
+
+
+@pytest.mark.parametrize("size", [16, 32])
+def test_what_is_not_asked_for_decides_nothing(tmp_path, size, monkeypatch):
+    """The brightest part lies out of the mask, where nothing is fitted: no method followed from it for all."""
+    prepare = importlib.import_module("fluogan_core.scale.prepare")
+    monkeypatch.setattr(prepare, "_LARGEST_TILE", 32)
+    stack, _ = scene((32, 64), 60)
+    stack[:, :, :32] += 200
+    mask = np.zeros((32, 64), bool)
+    mask[:, 40:] = True
+    options = fg.SolverOptions(warm_steps=20, steps=1)
+    plan = fg.scale.prepare(stack, tmp_path, **(GIVEN | {"tile": size, "options": options, "mask": mask}))
+    assert plan.shared.method == "moments"
 
 
 def test_all_tiles_take_the_trend_of_bleaching_where_the_field_is_brightest(tmp_path):
