@@ -1,7 +1,8 @@
 """Matrix products in pieces that a BLAS library computes on the calling thread.
 
 OpenBLAS hands every larger product to all cores, and its threads wait for each other by spinning.  Where another process holds
-one of the cores, a product of microseconds then takes tens of milliseconds.  The products here are small and many.
+one of the cores, a product of microseconds then takes tens of milliseconds.  The products here are small and many.  In pieces
+they take up to twice as long: where the libraries are held to one thread anyway, as while a fit runs, they are left whole.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import math
 
 from .arrays import backend_of
+from .threads import one_thread_held
 from .typing import Array
 
 __all__ = ["ONE_THREAD", "product"]
@@ -42,7 +44,7 @@ def product(left: Array, right: Array, out: Array | None = None) -> Array:
     """
     xp = backend_of(left=left, right=right).xp
     (high, inner), wide = left.shape[-2:], right.shape[-1]
-    if xp.__name__ != "numpy" or high * inner * wide <= ONE_THREAD:
+    if xp.__name__ != "numpy" or high * inner * wide <= ONE_THREAD or one_thread_held():
         return xp.matmul(left, right, out=out)
     area = max(1, ONE_THREAD // inner)
     rows = min(high, max(1, math.isqrt(area)))

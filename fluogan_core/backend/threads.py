@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["one_thread"]
+__all__ = ["one_thread", "one_thread_held"]
 
 _lock = threading.Lock()
 _users = 0
@@ -56,3 +56,8 @@ def one_thread() -> Iterator[None]:
             _users -= 1
             if not _users:
                 _limit.restore_original_limits()
+
+
+def one_thread_held() -> bool:
+    """Whether somebody holds the numerical libraries of this process to one thread."""
+    return _users > 0

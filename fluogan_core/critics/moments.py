@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from ..backend.positive import inverses
 from ..backend.products import product
+from ..backend.threads import one_thread
 from ..backend.typing import Array
 from ..physics.covariance import WindowCovariances
 from ..physics.entries import EntryCovariances
@@ -73,6 +75,7 @@ class WindowMoments:
         self.pixels = asarray(self.windows.pixels)
         self._diagonal = model.backend.xp.arange(self.windows.pixels.shape[1])
 
+    @one_thread()
     def recorded(self, frames: Array) -> tuple[Array, int]:
         """Return the covariances of recorded frames (T, M1, M2), counts, (B, n, n) float32, and their degrees of freedom.
 
@@ -154,7 +157,6 @@ class WindowMoments:
     def weights(self, covariances: Array, chosen: np.ndarray) -> Array:
         """Return W, the inverse of predicted covariances, each row and column times the window's amplitude, float32."""
         backend = self.model.backend
-        with backend.linalg_raises():
-            inverses = backend.xp.linalg.inv(self.invertible(covariances, chosen))
+        found = inverses(self.invertible(covariances, chosen), backend).astype(np.float32)
         fade = self.amplitude[backend.asarray(chosen)]
-        return inverses.astype(np.float32) * fade[:, :, None] * fade[:, None, :]
+        return found * fade[:, :, None] * fade[:, None, :]

@@ -45,7 +45,9 @@ import numpy as np
 from ..backend.arrays import backend_of
 from ..backend.checks import real_number, trailing_shape, whole_number
 from ..backend.kinds import any_kind
+from ..backend.positive import whitened
 from ..backend.products import product
+from ..backend.threads import one_thread
 from ..backend.typing import Array
 from ..physics.forward import ForwardModel
 from ..physics.requirements import require
@@ -189,6 +191,7 @@ class QuadraticCritic:
             yield batch, self.moments.predicted(x, light, self.flicker, batch)
 
     @any_kind("x", "b", answers=False)
+    @one_thread()
     def update_weights(self, x: Array, b: Array) -> None:
         """Take the inverse of the covariance that x and b predict as W, and that of its detection noise as V, from now on.
 
@@ -219,6 +222,7 @@ class QuadraticCritic:
             self._expand(self._around, other)
         return self._around
 
+    @one_thread()
     def _expand(self, around: Expansion, other: QuadraticCritic, *, update: bool = False) -> None:
         """Find the covariance term and its slopes where the weights are from; update the weights before, if asked to."""
         moments, backend = self.moments, self.model.backend
@@ -230,8 +234,7 @@ class QuadraticCritic:
             start += len(batch)
             if update:
                 weights[...] = moments.weights(covariances, batch)
-            number = backend.asarray(batch)
-            excess = covariances - other.recorded[number]
+            excess = covariances - other.recorded[number := backend.asarray(batch)]
             quadratics = np.float32(0.5) * product(product(weights, excess), weights)
             mine = excess if other is self else covariances - self.recorded[number]
             total += 0.5 * float((quadratics * mine).sum(dtype=np.float64))
@@ -240,6 +243,7 @@ class QuadraticCritic:
         around.of_frames[other] = (of_x, of_light, total)
 
     @any_kind("x", "b", answers=False)
+    @one_thread()
     def measure_flicker(self, x: Array, b: Array) -> None:
         r"""Measure :math:`\varphi`, the flicker of these frames in units of what x predicts, on pairs of different pixels.
 
@@ -309,8 +313,7 @@ class QuadraticCritic:
             If x or b is of another shape.
         """
         x, b = self._images(x, b)
-        psi = self.model.psi
-        around = self._expansion(self)
+        psi, around = self.model.psi, self._expansion(self)
         change = x - around.x
         light = psi.forward(change) + (b - around.b)
         of_x, of_light, _ = around.of_frames[self]
@@ -352,9 +355,8 @@ class QuadraticCritic:
         self._expansion(self)
         around = self._expansion(other)
         mine, theirs = around.of_frames[self], around.of_frames[other]
-        change = x - around.x
+        change, of_covariance = x - around.x, theirs[2]
         light = self.model.psi.forward(change) + (b - around.b)
-        of_covariance = theirs[2]
         for at, more, own, others in zip((change, light), self._second.slope(change, light), mine, theirs):
             of_covariance += 0.5 * float(((own + others + more) * at).sum(dtype=np.float64))
         residual = around.light + light
@@ -387,14 +389,12 @@ class QuadraticCritic:
         """
         x, b = self._images(x, b)
         backend, moments = self.model.backend, self.moments
-        xp, total = backend.xp, backend.xp.zeros(len(frames))
-        light = self.model.psi.forward(x) + b
+        total, light = backend.xp.zeros(len(frames)), self.model.psi.forward(x) + b
         residuals = (frames - light).reshape(len(frames), -1)
         for batch in moments.batches(np.arange(len(self.recorded))):
             covariances = moments.predicted(x, light, self.flicker, batch)
             for number, covariance in zip(batch, moments.invertible(covariances, batch)):
-                with backend.linalg_raises():
-                    factor = xp.linalg.cholesky(covariance)
-                    whitened = xp.linalg.solve(factor, residuals[:, moments.pixels[int(number)]].astype(np.float64).T)
-                total -= 0.5 * (whitened * whitened).sum(axis=0) + float(xp.log(xp.diagonal(factor)).sum())
+                mine = residuals[:, moments.pixels[int(number)]].astype(np.float64).T
+                white, log_root = whitened(covariance, mine, backend)
+                total -= 0.5 * (white * white).sum(axis=0) + log_root
         return total / moments.windows.pixels.size

@@ -91,12 +91,12 @@ class Bending:
 
     def lowpass(self, target: Array, weight: float) -> Array:
         r"""Return :math:`\arg\min_b w/2 \|b - t\|^2 + \tfrac12 \min_P \|b - P\|_B^2`, (M1, M2)."""
-        fft, xp = self.backend.fft, self.backend.xp
+        fft = self.backend.fft
         gains, seen, added = self._of_weight(weight)
         spectrum = fft.dctn(target, norm="ortho")
         passed = spectrum * gains
         if seen is not None:
-            passed = passed + xp.tensordot(xp.tensordot(seen, spectrum, axes=2), added, axes=1)
+            passed = passed + _through(seen, spectrum, added)
         return fft.idctn(passed, norm="ortho").astype(target.dtype)
 
     def bounded(self, target: Array, start: Array, weight: float, turns: int) -> Array | None:
@@ -140,11 +140,11 @@ class Bending:
     def _bent(self, b: Array) -> tuple[Array, Array]:
         """Spectrum of b, and of the gradient of the penalty; in float64, since stiff frequencies magnify rounding errors."""
         spectrum = self.backend.fft.dctn(b.astype(np.float64), norm="ortho")
-        xp, (bending, projection) = self.backend.xp, self._penalty
+        bending, projection = self._penalty
         bent = bending * spectrum
         if projection is not None:
             free, stiff = projection
-            bent = bent - xp.tensordot(xp.tensordot(free, bent, axes=2), stiff, axes=1)
+            bent = bent - _through(free, bent, stiff)
         return spectrum, bent
 
     @cached_property
@@ -165,3 +165,10 @@ class Bending:
         """Return the penalty of b."""
         spectrum, bent = self._bent(b)
         return 0.5 * float((spectrum * bent).sum())
+
+
+def _through(seen: Array, image: Array, added: Array) -> Array:
+    """What P images find in another one, each times its image of the second list: (P, M1, M2), (M1, M2), (P, M1, M2)."""
+    count = len(seen)
+    found = seen.reshape(count, -1) @ image.ravel()
+    return (found @ added.reshape(count, -1)).reshape(image.shape)

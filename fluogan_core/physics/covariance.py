@@ -65,8 +65,11 @@ class WindowCovariances:
         asarray = psi.backend.asarray
         self._lines = self._axis_lines()
         if self._lines is not None:
-            pairs = [(lines[:, None] * lines[None]).reshape(-1, lines.shape[1]) for lines in self._lines]
+            # two pixels share as much in either order: along each axis every pair is looked at once
+            chosen = [np.triu_indices(len(lines)) for lines in self._lines]
+            pairs = [lines[i] * lines[j] for lines, (i, j) in zip(self._lines, chosen)]
             self._products = [asarray(pair, dtype=np.float32) for pair in pairs]
+            self._spread, self._folded, self._times = (asarray(array) for array in _orders(chosen, windows.sides))
         else:
             self._columns = asarray(self.columns(*(np.arange(reach.start, reach.stop) for reach in self.reach)), np.float32)
 
@@ -133,8 +136,8 @@ class WindowCovariances:
             columns = self._columns
             return self.psi.backend.xp.stack([(columns * image.ravel()) @ columns.T for image in light])
         both = product(product(self._products[0], light), self._products[1].T)
-        both = both.reshape(-1, high, high, wide, wide)
-        return both.swapaxes(2, 3).reshape(-1, high * wide, high * wide)
+        found = self.psi.backend.xp.take(both.reshape(len(both), -1), self._spread, axis=1)
+        return found.reshape(-1, high * wide, high * wide)
 
     def pull(self, quadratics: Array, chosen: Sequence[int] | np.ndarray) -> Array:
         """Return the adjoint: C_i^T Q C_i for every fine pixel i, summed over some windows.
@@ -149,12 +152,14 @@ class WindowCovariances:
         -------
         (N1, N2) float32
         """
-        xp, (high, wide) = self.psi.backend.xp, self.windows.sides
+        xp = self.psi.backend.xp
         if self._lines is None:
             columns = self._columns
             pulled = xp.stack([((quadratic @ columns) * columns).sum(axis=0) for quadratic in quadratics])
         else:
-            both = quadratics.reshape(-1, high, wide, high, wide).swapaxes(2, 3).reshape(-1, high * high, wide * wide)
+            flat = quadratics.reshape(len(quadratics), -1)
+            both = self._times * sum(xp.take(flat, entries, axis=1) for entries in self._folded)
+            both = both.reshape(-1, *(len(pairs) for pairs in self._products))
             pulled = product(product(self._products[0].T, both), self._products[1])
         sizes = [reach.stop - reach.start for reach in self.reach]
         pulled = pulled.reshape(len(chosen), *sizes)
@@ -164,6 +169,41 @@ class WindowCovariances:
             top, left = (int(s) * self.psi.factor + self._margin + reach.start for s, reach in zip(starts, self.reach))
             image[top : top + sizes[0], left : left + sizes[1]] += part
         return image[self._margin : -self._margin or None, self._margin : -self._margin or None]
+
+
+def _orders(chosen: list[tuple[np.ndarray, np.ndarray]], sides: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where pairs of rows and pairs of columns are found in matrices of pairs of pixels, and the other way round.
+
+    Parameters
+    ----------
+    chosen : two tuples of (P,) int
+        The pairs i <= k of rows, and j <= l of columns.
+    sides : (n1, n2)
+
+    Returns
+    -------
+    spread : (n * n,) int64
+        The number ``P2 * (i, k) + (j, l)`` of every entry ``(i, j), (k, l)``.
+    folded : (4, P1 * P2) int64
+        The four entries of such a number; some are the same where i = k or j = l,
+    times : (P1 * P2,) float32
+        and have this weight then.
+    """
+    numbers = []
+    for (first, second), side in zip(chosen, sides):
+        number = np.empty((side, side), dtype=np.int64)
+        number[first, second] = number[second, first] = np.arange(len(first))
+        numbers.append(number)
+    spread = len(chosen[1][0]) * numbers[0][:, None, :, None] + numbers[1][None, :, None, :]
+    (i, k), (j, l) = ((a[:, None], b[:, None]) if axis == 0 else (a, b) for axis, (a, b) in enumerate(chosen))
+    high, wide = sides
+    entries = [
+        (row * wide + column) * (high * wide) + other_row * wide + other_column
+        for row, other_row in ((i, k), (k, i))
+        for column, other_column in ((j, l), (l, j))
+    ]
+    times = np.where(i == k, 0.5, 1.0) * np.where(j == l, 0.5, 1.0)
+    return spread.ravel(), np.stack([entry.ravel() for entry in entries]), times.ravel().astype(np.float32)
 
 
 def _taps(taps: int, origin: int, factor: int, side: int, places: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -49,6 +49,13 @@ def _banded(firsts, taps, image, out):  # type: ignore[no-untyped-def]
                     lower = (t4 * image[i + 4, j] + t5 * image[i + 5, j]) + (t6 * image[i + 6, j] + t7 * image[i + 7, j])
                     rows[p, j] += upper + lower
                 k += 8
+            if k + 4 <= width:
+                t0, t1, t2, t3 = taps[start + p, k], taps[start + p, k + 1], taps[start + p, k + 2], taps[start + p, k + 3]
+                i = first + k
+                for j in range(columns):
+                    upper, lower = t0 * image[i, j] + t1 * image[i + 1, j], t2 * image[i + 2, j] + t3 * image[i + 3, j]
+                    rows[p, j] += upper + lower
+                k += 4
             while k < width:
                 tap, i = taps[start + p, k], first + k
                 for j in range(columns):
