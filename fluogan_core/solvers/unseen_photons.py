@@ -37,8 +37,10 @@ __all__ = ["Trial", "brightest_part", "chosen_weights", "noise_from_values", "th
 
 log = logging.getLogger("fluogan_core")
 
-#: Standard deviations of the noise that values are rounded to before they are hashed.
-_ROUNDED = 1 / 64
+#: Standard deviations of the noise that values are rounded to before they are hashed, at most.
+_ROUNDED = 1 / 8
+#: Where values are cut, in units of what they are rounded to: sums of whole counts over frames do not lie there.
+_CUT = (5**0.5 - 1) / 2
 
 
 def chosen_weights(
@@ -125,7 +127,7 @@ class Trial:
         known = None if background is None else given_background(problem.psi, problem.mean, background)
         self.background = None if known is None else np.asarray(backend.to_host(known))[part]
         self.variance, self.good = variance[part], ~problem.bad_pixels[part]
-        self.seen, self.unseen = thinned(mean[part], self.variance, tuning.unseen_photons)
+        self.seen, self.unseen = thinned(mean[part], self.variance, tuning.unseen_photons, problem.camera.gain)
 
     def predicted(self, weights: Weights) -> np.ndarray:
         r"""Fit what is seen, and return :math:`\Psi x + b`, (m1, m2) float64, photons."""
@@ -182,23 +184,30 @@ def brightest_part(mean: np.ndarray, side: int) -> tuple[slice, slice]:
     return slice(row, row + down), slice(column, column + across)
 
 
-def thinned(mean: np.ndarray, variance: np.ndarray, tuning: UnseenPhotonsTuning) -> tuple[np.ndarray, np.ndarray]:
+def thinned(
+    mean: np.ndarray, variance: np.ndarray, tuning: UnseenPhotonsTuning, gain: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
     r"""Split a mean frame into two with independent noise: :math:`\bar y + \tau\omega` and :math:`\bar y - \omega / \tau`.
 
     Parameters
     ----------
     mean, variance : (M1, M2)
-        The frame, and the variance of its noise.
+        The frame, photons, and the variance of its noise.
     tuning : UnseenPhotonsTuning
         Its ``noise`` is :math:`\tau`.
+    gain : float
+        Counts per photon.
 
     Returns
     -------
     seen, unseen : (M1, M2) float64
     """
-    # rounded, so that rounding errors of other units do not change it
-    steps = np.rint(mean / (math.sqrt(float(variance.mean())) * _ROUNDED))
-    noise = noise_from_values(steps) * np.sqrt(variance)
+    # The noise follows from what was recorded: differences of neighbours, in counts, know neither the offset nor the gain.
+    # An estimate of the camera that differs in its last digits would otherwise draw other noise, and choose other weights.
+    around = np.pad(mean.astype(np.float64), 1, mode="edge")
+    beside = (around[:-2, 1:-1] + around[2:, 1:-1]) + (around[1:-1, :-2] + around[1:-1, 2:])
+    unit = 2.0 ** math.floor(math.log2(math.sqrt(float(variance.mean())) * gain * _ROUNDED))
+    noise = noise_from_values(np.floor((4.0 * mean - beside) * gain / unit + _CUT)) * np.sqrt(variance)
     return mean + tuning.noise * noise, mean - noise / tuning.noise
 
 

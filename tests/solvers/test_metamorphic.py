@@ -41,9 +41,9 @@ def recording(frames: int = 60, side: int = SIDE) -> np.ndarray:
     return stack
 
 
-def fitted(stack: np.ndarray, camera: fg.Camera = CAMERA) -> tuple[np.ndarray, np.ndarray]:
-    psi = operator(stack.shape[1])
-    found = fg.reconstruct(np.ascontiguousarray(stack), psi=psi, camera=camera, options=MEAN_FIT, progress=False)
+def fitted(stack: np.ndarray, camera: fg.Camera = CAMERA, weights: fg.Weights | None = None) -> tuple[np.ndarray, np.ndarray]:
+    psi, stack = operator(stack.shape[1]), np.ascontiguousarray(stack)
+    found = fg.reconstruct(stack, psi=psi, camera=camera, options=MEAN_FIT, weights=weights, progress=False)
     return found.x, found.b
 
 
@@ -60,11 +60,15 @@ def test_the_mean_fit_of_a_turned_stack_is_the_turned_image(plain, turn):
 
 
 def test_a_scene_that_is_shifted_by_whole_pixels_is_shifted():
-    """Dark pixels that leave the field come in on the other side: what is left is the background, which knows the border."""
+    """Dark pixels that leave the field come in on the other side: what is left is the background, which knows the border.
+
+    The weights are held: they follow from the noise, which is read from differences of neighbours.
+    """
     stack = recording(side=36)
-    x = fitted(stack)[0]
+    weights = fg.Solver(stack, psi=operator(36), camera=CAMERA, options=MEAN_FIT).weights
+    x = fitted(stack, weights=weights)[0]
     for rows, columns in ((1, 0), (2, -3)):
-        shifted = fitted(np.roll(stack, (rows, columns), axis=(1, 2)))[0]
+        shifted = fitted(np.roll(stack, (rows, columns), axis=(1, 2)), weights=weights)[0]
         expected = np.roll(x, (rows * FACTOR, columns * FACTOR), axis=(0, 1))
         assert np.abs(shifted - expected)[6:-6, 6:-6].max() <= 0.02 * x.max()
 

@@ -157,3 +157,22 @@ def test_a_solver_asks_before_its_first_step_and_a_resumed_one_agrees(tmp_path):
             fg.Solver(problem=given, options=options).load_state_dict(wrong)
     # weights of one's own are taken as they are
     assert fg.Solver(problem=given, options=options, weights=usual).run(progress=False).x.max() < whole.x.max()
+
+
+def test_the_noise_does_not_know_the_camera(rng):
+    """Estimates of gain and offset that differ in their last digits draw the same noise."""
+    counts = rng.poisson(400.0, (100, 40, 40)).sum(axis=0) / 100 * 2.0
+    tuning = DEFAULT.unseen_photons
+
+    def noise(gain: float, offset: float) -> np.ndarray:
+        mean = ((counts.astype(np.float32) - np.float32(offset)) / np.float32(gain)).astype(np.float32)
+        variance = np.full(mean.shape, (mean.mean() / 100))
+        return (thinned(mean, variance, tuning, gain)[0] - mean) / np.sqrt(variance)
+
+    plain = noise(2.0, 100.0)
+    for gain, offset in ((2.0003, 100.0), (2.0, 100.02), (1.9994, 99.97)):
+        same = np.abs(noise(gain, offset) - plain) < 1e-3
+        assert same.mean() > 0.97
+    # and counts of twice the gain are the same frame
+    counts *= 2
+    np.testing.assert_array_equal(noise(4.0, 200.0), plain)
