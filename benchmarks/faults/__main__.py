@@ -26,7 +26,12 @@ WHAT = {
     "streams": "standard streams are closed, full, or read by nobody: the result is in place",
     "limits": "a file may not grow beyond some size: said, and nothing half in place",
     "folders": "the output folder goes, or a file takes its place: the result is elsewhere, and that is said",
-    "environments": "variables of the environment are wrong, file names are no UTF-8: the result with its figure",
+    "signals": "a run is ended by Ctrl-C, SIGTERM or SIGHUP at a random moment and taken up again: the same bytes",
+    "names": "stack and folder have odd or long names: the same images",
+    "outputs": "the output folder is a link, holds links, belongs to others or is a file: the same images, or a refusal",
+    "full_disks": "the disk has room for a part of the result, or for nothing: said, and nothing half in place",
+    "environments": "variables of the environment are wrong or missing, other threads, locales, switches of Python: the same "
+    "bytes, with the figure",
     "caches": "a file of the cache of compiled kernels is damaged: the same numbers",
     "calls": "public functions get arguments at random: finite numbers, or an error of a promised type",
     "files": "damaged TIFF files are read: whole, with a note, or refused with the promised type",

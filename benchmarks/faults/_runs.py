@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
+from ._places import full_disks, names, outputs, signals
 from ._process import Child, Ended, complaint, whole
 
 __all__ = ["RUNS"]
@@ -219,20 +220,26 @@ def folders(field: Field, rng: np.random.Generator) -> str:
 def environments(field: Field, rng: np.random.Generator) -> str:
     """Variables of the environment that are wrong, and names of files that are no UTF-8, each in a fresh interpreter."""
     stack, out = field.stack(), field.new()
-    changes = [
+    changes: list[dict[str, str | None]] = [
         {"MPLBACKEND": "no such backend"},
         {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
         {"HOME": "/nonexistent", "XDG_CACHE_HOME": "/nonexistent"},
         {"TMPDIR": "/nonexistent"},
         {"COLUMNS": "no number", "LINES": "-3", "TERM": "none"},
         {"OMP_NUM_THREADS": "none", "NUMBA_NUM_THREADS": "1"},
+        {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2", "MKL_NUM_THREADS": "2", "NUMBA_NUM_THREADS": "2"},
+        {"LC_ALL": "tr_TR.UTF-8", "LANG": "tr_TR.UTF-8", "PYTHONHASHSEED": "7"},
+        {"HOME": None, "USER": None, "LOGNAME": None},
+        {"PYTHONOPTIMIZE": "2"},
+        {"PYTHONWARNINGS": "error"},
     ]
     if rng.random() < 0.3:
         stack = stack.rename(stack.with_name(os.fsdecode(b"st\xffck-") + stack.name))
     words = [sys.executable, "-c", "import sys; from fluogan_core.cli import main; sys.exit(main())", "reconstruct"]
     words += [str(stack), "--output", str(out), *_SHORT.replace("--no-figure", "").split()]
     changed = changes[int(rng.integers(len(changes)))]
-    done = subprocess.run(words, env=os.environ | changed, capture_output=True, timeout=600, check=False)
+    environment = {name: value for name, value in (os.environ | changed).items() if value is not None}
+    done = subprocess.run(words, env=environment, capture_output=True, timeout=600, check=False)
     ended = Ended(done.returncode, (done.stdout + done.stderr).decode(errors="replace"))
     figure = "" if (out / "figure.png").exists() else f"{changed}: no figure"
     return outcome(field, ended, out, 0) or figure
@@ -282,7 +289,11 @@ RUNS: dict[str, tuple[int, Callable[[Field, np.random.Generator], str]]] = {
     "streams": (20, streams),
     "limits": (20, limits),
     "folders": (20, folders),
-    "environments": (8, environments),
+    "signals": (20, signals),
+    "names": (20, names),
+    "outputs": (20, outputs),
+    "full_disks": (20, full_disks),
+    "environments": (12, environments),
     "caches": (8, caches),
 }
 

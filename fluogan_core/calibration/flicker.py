@@ -174,7 +174,7 @@ def fit_flicker(
             design = np.zeros((total, int(taken.sum())))
             if shifts is not optics.far:
                 design[0] = predict(shift)[first][taken]
-                design[1:SHAPED] = optics.strength[shift] * surface[:, *first][:, taken]
+                design[1:SHAPED] = optics.strength[shift] * between(surface, first, second)[:, taken]
             design[SHAPED:] = spread_terms(light, shift, taken)
             targets = np.stack([moments.fast[shift][taken], moments.whole[shift][taken]])
             scaled = design * np.sqrt(weight[first] * weight[second])[taken]
@@ -207,7 +207,7 @@ def fit_flicker(
     for shift in optics.closest:
         first, second = windows(shift, shape)
         taken = used[first] & used[second]
-        shaped = np.concatenate([predict(shift)[first][None], optics.strength[shift] * surface[:, *first]])
+        shaped = np.concatenate([predict(shift)[first][None], optics.strength[shift] * between(surface, first, second)])
         expected = np.tensordot(fast[0, :SHAPED], shaped, axes=1)[taken] + fast[0, SHAPED:] @ spread_terms(light, shift, taken)
         seen = moments.fast[shift][taken]
         # a mean product of consecutive differences scatters by 1.5 / frames of both variances; shot and read noise have no
@@ -217,6 +217,11 @@ def fit_flicker(
         power += float((seen**2).sum())
     misfit = math.sqrt(max(left, 0.0) / power) if power > 0 else 0.0
     return Flicker(fast, whole, terms, abs(difference[0, 0]) / whole[0, 0] if clear else 0.0, misfit)
+
+
+def between(surface: np.ndarray, first: tuple[slice, slice], second: tuple[slice, slice]) -> np.ndarray:
+    """A surface at pairs of pixels: the mean of both, so that a mirrored field has the mirrored one."""
+    return np.asarray(0.5 * (surface[:, *first] + surface[:, *second]))
 
 
 def spread_terms(light: np.ndarray, shift: Shift, taken: np.ndarray) -> np.ndarray:

@@ -80,18 +80,28 @@ def best_line(
     free = {name: value for name, value in given.items() if name != "gain"}
     darkest = float(np.quantile(moments.mean[used], tuning.darkest))
     known = (flicker, len(statistics.frames), darkest, tuning, int(blocks.max()) + 1)
-    points = [_Points(0, moments.mean, moments.variance, live, blocks, 1.0, 0.0, *known)]
+    points = [_Points(0, moments.mean, moments.variance, live, blocks[None], 1.0, 0.0, *known)]
     if psi is not None:
         for order, variance in statistics.filtered(_orders_of(live.shape, tuning)).items():
             passed, doubtful = _passed(psi, order, tuning)
-            rows, columns = (slice(order // 2, order // 2 + size) for size in variance.shape)
             inside = window_mean(live.astype(float), order) > 1 - 1e-9
             if inside.any():
                 mean = window_mean(moments.mean, order)
-                points.append(_Points(order, mean, variance, inside, blocks[rows, columns], passed, doubtful, *known))
+                labels = _around_centres(blocks, order)
+                points.append(_Points(order, mean, variance, inside, labels, passed, doubtful, *known))
     lines = [each.line(free) for each in points]
     best = min(range(len(lines)), key=lambda k: (not lines[k].usable, lines[k].doubt))
     return lines[best] if free == given else points[best].line(given)
+
+
+def _around_centres(blocks: np.ndarray, order: int) -> np.ndarray:
+    """Blocks of the pixels at the centres of a filter's windows: one, or four where a centre lies between pixels.
+
+    With one of the four alone a mirrored field would have other blocks.
+    """
+    starts = sorted({order // 2, (order + 1) // 2})
+    sizes = [size - order for size in blocks.shape]
+    return np.stack([blocks[down : down + sizes[0], right : right + sizes[1]] for down in starts for right in starts])
 
 
 def _passed(psi: Psi, order: int, tuning: CameraTuning) -> tuple[float, float]:
@@ -109,8 +119,9 @@ def _passed(psi: Psi, order: int, tuning: CameraTuning) -> tuple[float, float]:
 class _Points:
     """Means and variances behind a filter, and what it passes of the variance that flicker adds to pixels.
 
-    ``doubtful`` is by how much more it would pass of a narrower PSF, relative; ``count`` the number of blocks of the whole
-    field, of which a filter that needs a margin may leave out the last.
+    ``doubtful`` is by how much more it would pass of a narrower PSF, relative.  ``blocks`` are the labels of the pixels at the
+    centre of each window, (1 or 4, m1, m2); ``count`` is the number of blocks of the whole field, of which a filter that needs
+    a margin may leave out the last.
     """
 
     order: int
@@ -146,9 +157,10 @@ class _Points:
         used, weight, t = self.used, 1.0 / self.fit, self.tuning
         table = []
         for replicate in range(self.count + 1):
-            keep = used & (self.blocks != replicate - 1)
+            kept = (self.blocks != replicate - 1).mean(axis=0)
+            keep = used & (kept > 0)
             clean = (self.variance - self._flicker(replicate))[keep]
-            table.append(resolve(self.mean[keep], clean, weight[keep], self.darkest, given, t))
+            table.append(resolve(self.mean[keep], clean, (kept * weight)[keep], self.darkest, given, t))
         whole, clean = np.array(table), self.clean[used]
         slopes = [resolve(self.mean[used], clean, self.fit[used] ** -power, self.darkest, given, t)[:2] for power in (0, 1, 2)]
         uncorrected = resolve(self.mean[used], self.variance[used], weight[used], self.darkest, given, t)

@@ -37,6 +37,9 @@ __all__ = [
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
 
+#: Signals that ask for an end: Ctrl-C, a batch system, a terminal that is closed.
+_STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
 #: What the library raises while it checks what it was given.
 COMPLAINTS = (ValueError, TypeError, OSError)
 
@@ -98,7 +101,9 @@ def logging_to_standard_error() -> Iterator[None]:
 
 @contextlib.contextmanager
 def stopping_between_steps() -> Iterator[Callable[[], None]]:
-    """Let Ctrl-C and SIGTERM wait for the end of a step, so that the checkpoint holds whole steps; a second one does not.
+    """Let Ctrl-C, SIGTERM and SIGHUP wait for the end of a step, so that a checkpoint holds whole steps; a second one does not.
+
+    A signal that is ignored, as SIGHUP is under nohup, stays ignored.
 
     Yields a function that raises KeyboardInterrupt once a signal has come.
     """
@@ -118,7 +123,8 @@ def stopping_between_steps() -> Iterator[Callable[[], None]]:
     if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
         yield check
         return
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    heard = [number for number in _STOPS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, ask) for number in heard}
     try:
         yield check
     finally:

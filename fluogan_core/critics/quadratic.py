@@ -49,7 +49,7 @@ from ..backend.positive import whitened
 from ..backend.products import product
 from ..backend.threads import one_thread
 from ..backend.typing import Array
-from ..physics.forward import ForwardModel
+from ..physics.forward import ForwardModel, forward_model
 from ..physics.requirements import require
 from ..physics.windows import Windows
 from ..stack import stack_of_field
@@ -145,7 +145,7 @@ class QuadraticCritic:
         bad_pixels: np.ndarray | None = None,
         tuning: QuadraticCriticTuning = DEFAULT.quadratic_critic,
     ) -> None:
-        psi, backend = model.psi, model.backend
+        psi, backend = forward_model(model).psi, model.backend
         require(psi, "covariance fit")
         stack_of_field(frames, psi.shape)
         home = backend_of(frames=frames, mean=mean).device

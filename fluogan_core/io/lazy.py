@@ -192,6 +192,8 @@ def spool(frames: ArrayLike, path: str | os.PathLike[str], *, block: int = 16, p
     Path
     """
     zarr = _zarr("to keep frames on disk")
+    if not hasattr(frames, "shape") or not hasattr(frames, "dtype"):
+        raise TypeError(f"frames must be a path or an array (frames, rows, columns), got {type(frames).__name__}")
     _three_axes(tuple(frames.shape), path)  # type: ignore[union-attr]
     count, rows, columns = (int(n) for n in frames.shape)  # type: ignore[union-attr]
     kept = zarr.create_array(

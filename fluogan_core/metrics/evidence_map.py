@@ -24,7 +24,7 @@ import numpy as np
 from ..backend.checks import host_image, length_or_time, real_number
 from ..backend.kinds import any_kind
 from ..backend.typing import Array, ArrayLike
-from ..physics.forward import ForwardModel
+from ..physics.forward import ForwardModel, forward_model
 from ..physics.psf import FWHM_PER_SIGMA
 from ..stack import finite_stack
 from .dark_background import background_about
@@ -265,7 +265,7 @@ class _Test:
     """Frames, and what is needed to judge any place of them."""
 
     def __init__(self, frames: Array, model: ForwardModel, x: Array, b: Array, bad_pixels: ArrayLike | None) -> None:
-        psi, host = model.psi, model.backend.to_host
+        psi, host = forward_model(model).psi, model.backend.to_host
         finite_stack(frames, "frames")
         if tuple(frames.shape[1:]) != psi.shape:
             raise ValueError(f"frames must be (T, {psi.shape[0]}, {psi.shape[1]}), psi's field, got {tuple(frames.shape)}")

@@ -22,7 +22,7 @@ from ..backend.checks import squarable, whole_number
 from ..backend.kinds import any_kind
 from ..backend.typing import Array
 from ..physics.covariance import tiles
-from ..physics.forward import ForwardModel
+from ..physics.forward import ForwardModel, forward_model
 from ..physics.psi import Psi
 from ..physics.requirements import require
 from ..stack import finite_stack
@@ -102,7 +102,7 @@ def held_out_score(frames: Array, model: ForwardModel, x: Array, b: Array, *, bl
     >>> right.log_density > wrong.log_density
     True
     """
-    psi, host = model.psi, model.backend.to_host
+    psi, host = forward_model(model).psi, model.backend.to_host
     finite_stack(frames, "frames")
     if tuple(frames.shape[1:]) != psi.shape:
         raise ValueError(f"frames must be (T, {psi.shape[0]}, {psi.shape[1]}), psi's field, got {tuple(frames.shape)}")

@@ -146,8 +146,9 @@ def penalties(z: Array, sparsity: float | Array, edges: Array | None = None) -> 
     """
     kernel = backend_of(z=z).kernel("penalties")
     if kernel is not None and z.dtype in (np.float32, np.float64):
-        light, steepness = kernel(z, sparsity, 1.0 if edges is None else edges)
-        return float(light), float(steepness)
+        light, steepness = (float(part) for part in kernel(z, sparsity, 1.0 if edges is None else edges))
+        if math.isfinite(light + steepness):  # squares of float32 may not be
+            return light, steepness
     return float((sparsity * abs(z)).sum(dtype=np.float64)), total_variation(z, edges)
 
 

@@ -12,7 +12,7 @@ from ..backend.random import Stage
 from ..backend.typing import Array
 from .requirements import OperatorLike, require, usable
 
-__all__ = ["ForwardModel"]
+__all__ = ["ForwardModel", "forward_model"]
 
 #: The paper's epsilon: photons added to every camera pixel so that no rate vanishes.
 EPSILON = 1e-6
@@ -302,3 +302,12 @@ class ForwardModel:
             noise = random.normal(seed, stages[1], step, *xp.broadcast_arrays(frame, pixel), xp=xp)
             y += (self.noise_std * noise).astype(np.float32)
         return y.reshape(len(numbers), *self.psi.shape)
+
+
+def forward_model(model: object) -> ForwardModel:
+    """Return a forward model, or say what came in its place."""
+    if not isinstance(model, ForwardModel):
+        raise TypeError(
+            f"model must be a ForwardModel, as ForwardModel(psi, gain=..., noise_std=...), got {type(model).__name__}"
+        )
+    return model

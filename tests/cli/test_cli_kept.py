@@ -134,8 +134,9 @@ def test_a_recording_is_not_replaced_by_a_simulated_stack(fluogan, recording, tm
 
 
 @pytest.mark.usefixtures("ctrl_c_interrupts")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_second_signal_does_not_wait(number):
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_second_signal_does_not_wait(name):
+    number = getattr(signal, name, signal.SIGINT)
     with stopping_between_steps() as check:
         check()
         signal.raise_signal(number)
@@ -143,6 +144,19 @@ def test_a_second_signal_does_not_wait(number):
             signal.raise_signal(number)
         with pytest.raises(KeyboardInterrupt):
             check()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_a_signal_that_is_ignored_stays_ignored():
+    """As nohup does with SIGHUP."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stopping_between_steps() as check:
+            signal.raise_signal(signal.SIGHUP)
+            check()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.usefixtures("ctrl_c_interrupts")

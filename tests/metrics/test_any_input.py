@@ -122,3 +122,16 @@ def test_what_comes_back_is_finite_or_an_error_names_the_argument(name):
         assert all(math.isfinite(n) or (name == "psnr" and n == math.inf) for n in found), (seed, result)
         taken += 1
     assert taken >= 3, "too few calls are valid: the test would show nothing"
+
+
+@pytest.mark.parametrize("model", [None, 3, "model"])
+def test_what_is_no_forward_model_is_named(model):
+    frames, x, b = np.ones((4, 12, 12), np.float32), np.ones((24, 24), np.float32), np.ones((12, 12), np.float32)
+    calls = (
+        lambda: fg.evidence(frames, model, x, b, 100.0),
+        lambda: fg.metrics.held_out_score(frames, model, x, b),
+        lambda: fg.QuadraticCritic(frames, model),
+    )
+    for call in calls:
+        with pytest.raises(TypeError, match=r"model must be a ForwardModel, .* got"):
+            call()

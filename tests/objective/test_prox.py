@@ -7,6 +7,7 @@ import pytest
 
 from fluogan_core.objective.prox import (
     edge_lengths,
+    penalties,
     prox_l1_nonnegative,
     prox_nonnegative,
     prox_step,
@@ -216,3 +217,10 @@ def test_bad_input_is_named(rng):
         prox_total_variation(b, 1.0, dual=dual[:, 1:], sweeps=1)
     with pytest.raises(TypeError, match=r"v must be an image \(N1, N2\) of float32 or float64"):
         prox_total_variation(dual, 1.0, dual=dual, sweeps=1)
+
+
+def test_penalties_of_images_near_the_end_of_float32_are_finite(rng):
+    z = (rng.random((24, 24)) * 1e37).astype(np.float32)
+    light, steepness = penalties(z, 0.1)
+    assert light == pytest.approx(0.1 * z.sum(dtype=np.float64), rel=1e-5)
+    assert steepness == pytest.approx(total_variation(z), rel=1e-5)
