@@ -18,10 +18,14 @@ __all__ = ["calls"]
 
 #: What a public function may raise on arguments that make no sense.
 PROMISED = (ValueError, TypeError, FloatingPointError, MemoryError)
-#: And of those that read or write files.
-PROMISED_OF_FILES = {"read_stack": (*PROMISED, OSError), "write_result": (*PROMISED, OSError)}
-#: Seconds within which a call on a small field must be back, on a busy machine too.
-LONGEST = 60
+#: And of those that read or write files, or look for a card.
+PROMISED_BESIDES = {
+    "read_stack": (*PROMISED, OSError),
+    "write_result": (*PROMISED, OSError),
+    "get_backend": (*PROMISED, RuntimeError),
+}
+#: Seconds of a processor within which a call on a small field must be back, and seconds by the clock on a busy machine.
+LONGEST, LONGEST_BY_CLOCK = 60, 900
 
 
 def sound(value: object) -> bool:
@@ -80,7 +84,7 @@ def call(number: int, seed: int) -> str:
         with warnings.catch_warnings(record=True) as noise:
             warnings.simplefilter("always", RuntimeWarning)
             value = function(**given)
-    except PROMISED_OF_FILES.get(name, PROMISED) as error:
+    except PROMISED_BESIDES.get(name, PROMISED) as error:
         return "" if str(error).strip() else f"{how}: {type(error).__name__} without a word"
     except Exception as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
@@ -103,7 +107,8 @@ def calls(count: int, seed: int) -> Iterator[str]:
             os.close(reads)
             with os.fdopen(writes, "w") as out:
                 for each in range(number, count):
-                    signal.alarm(LONGEST)
+                    signal.setitimer(signal.ITIMER_PROF, LONGEST)
+                    signal.alarm(LONGEST_BY_CLOCK)
                     out.write(" ".join(call(each, seed).split()) + "\n")
                     out.flush()
             os._exit(0)
@@ -115,4 +120,4 @@ def calls(count: int, seed: int) -> Iterator[str]:
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         if status:
             number += 1
-            yield f"seed ({seed}, {number - 1}): {'hangs' if status == -signal.SIGALRM else f'ends with {status}'}"
+            yield f"seed ({seed}, {number - 1}): {'hangs' if status in (-signal.SIGALRM, -signal.SIGPROF) else f'ends with {status}'}"
