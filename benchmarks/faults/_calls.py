@@ -120,4 +120,5 @@ def calls(count: int, seed: int) -> Iterator[str]:
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         if status:
             number += 1
-            yield f"seed ({seed}, {number - 1}): {'hangs' if status in (-signal.SIGALRM, -signal.SIGPROF) else f'ends with {status}'}"
+            hangs = status in (-signal.SIGALRM, -signal.SIGPROF)
+            yield f"seed ({seed}, {number - 1}): {'hangs' if hangs else f'ends with {status}'}"

@@ -8,14 +8,11 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ._field import Field, outcome
 from ._process import complaint, whole
-
-if TYPE_CHECKING:
-    from ._runs import Field
 
 __all__ = ["full_disks", "names", "outputs", "signals"]
 
@@ -40,8 +37,6 @@ _NAMES = (
 
 def names(field: Field, rng: np.random.Generator) -> str:
     """The stack, the folder of the result and the working directory have names that few programs expect: the same images."""
-    from ._runs import outcome
-
     odd, deep = (_NAMES[int(rng.integers(len(_NAMES)))] for _ in range(2))
     place = field.new() / odd
     if rng.random() < 0.3:  # a path that is long as a whole, of names that are not
@@ -61,8 +56,6 @@ def names(field: Field, rng: np.random.Generator) -> str:
 
 def outputs(field: Field, rng: np.random.Generator) -> str:
     """The folder of the result is a link, holds links where files go, may not be written to, or lies below a file."""
-    from ._runs import outcome
-
     out, elsewhere = field.new(), field.new()
     kind = int(rng.integers(5))
     elsewhere.mkdir()
@@ -96,8 +89,6 @@ def outputs(field: Field, rng: np.random.Generator) -> str:
 
 def full_disks(field: Field, rng: np.random.Generator) -> str:
     """The disk of the result has room for a part of it, or for nothing: said, and nothing half in place."""
-    from ._runs import outcome
-
     out = field.new()
     out.mkdir()
     room = int(rng.integers(1, 30)) * 4
@@ -119,8 +110,6 @@ def full_disks(field: Field, rng: np.random.Generator) -> str:
 
 def signals(field: Field, rng: np.random.Generator) -> str:
     """Ended by Ctrl-C, a batch system or a closed terminal, one or two times, then resumed: the same bytes."""
-    from ._runs import outcome
-
     stack, out = field.folder / "stack0.tif", field.new()
     number = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)[int(rng.integers(3))]
     child = field.run(stack, out)
