@@ -19,6 +19,8 @@ def finite_stack(frames: Array, name: str = "stack", *, low_frames: int = 2) -> 
     """Raise unless ``frames`` is a real, finite (frames, rows, columns) array with enough frames."""
     if isinstance(frames, np.ma.MaskedArray):
         raise TypeError(f"{name} is a masked array, and masks are not looked at: fill it, or cut out what is masked")
+    if not hasattr(frames, "ndim"):
+        raise TypeError(f"{name} must be an array (frames, rows, columns), got {type(frames).__name__}")
     if frames.ndim != 3:
         raise ValueError(f"{name} must be (frames, rows, columns), got shape {tuple(frames.shape)}")
     if frames.shape[0] < low_frames:

@@ -41,7 +41,7 @@ def sound(value: object) -> bool:
 
 
 #: What is not a number where something cannot be known, and says so in its documentation.
-_UNKNOWN = {"PSFWidth", "CameraEstimate", "BlurredAgreement", "Bleaching", "Drift", "Evidence"}
+_UNKNOWN = {"PSFWidth", "CameraEstimate", "BlurredAgreement", "Bleaching", "Drift", "Evidence", "Plan"}
 
 
 def not_finite(value: object, name: str = "result") -> str:

@@ -17,6 +17,7 @@ __all__ = [
     "host_array",
     "host_image",
     "image_shape",
+    "instance_of",
     "length_or_time",
     "one_of",
     "real_number",
@@ -51,6 +52,12 @@ def real_number(value: object, name: str, *, low: float = -math.inf, high: float
             bound += f" and at most {high:g}"
         raise ValueError(f"{name} must be {bound}, got {number:g}")
     return number
+
+
+def instance_of(value: object, kind: type, name: str) -> None:
+    """Raise unless ``value`` is of this class."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be a {kind.__name__}, got {type(value).__name__}")
 
 
 def length_or_time(value: object, name: str) -> float:

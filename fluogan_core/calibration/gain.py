@@ -139,7 +139,9 @@ class _Points:
 
     def __post_init__(self) -> None:
         self.clean = self.variance - self._flicker(0)
-        self.usable = bool(np.median(self.clean[self.live]) > 0)
+        # flicker adds variance: what would take away more than there is does not follow from the covariances
+        left, of = (float(np.median(image[self.live])) for image in (self.clean, self.variance))
+        self.usable = 0 < left <= 2 * of
         clean = self.clean if self.usable else np.maximum(self.clean, self.tuning.least_shot * self.variance)
         self.fit, self.used = expected_variance(self.mean, clean, self.live, self.frames, self.tuning)
 

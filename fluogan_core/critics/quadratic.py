@@ -180,8 +180,8 @@ class QuadraticCritic:
     def _images(self, x: Array, b: Array) -> tuple[Array, Array]:
         """x and b in float32; ValueError unless they are one image each, since another shape could fit by broadcasting."""
         for image, shape, name in ((x, self.model.psi.fine_shape, "x"), (b, self.model.psi.shape, "b")):
-            if tuple(image.shape) != tuple(shape):
-                raise ValueError(f"{name} must be one image of shape {tuple(shape)}, got {tuple(image.shape)}")
+            if (got := getattr(image, "shape", type(image).__name__)) != tuple(shape):
+                raise ValueError(f"{name} must be one image of shape {tuple(shape)}, got {got}")
         return x.astype(np.float32, copy=False), b.astype(np.float32, copy=False)
 
     def _covariances(self, x: Array, b: Array) -> Iterator[tuple[np.ndarray, Array]]:

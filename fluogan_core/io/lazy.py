@@ -194,13 +194,13 @@ def spool(frames: ArrayLike, path: str | os.PathLike[str], *, block: int = 16, p
     zarr = _zarr("to keep frames on disk")
     if not hasattr(frames, "shape") or not hasattr(frames, "dtype"):
         raise TypeError(f"frames must be a path or an array (frames, rows, columns), got {type(frames).__name__}")
-    _three_axes(tuple(frames.shape), path)  # type: ignore[union-attr]
-    count, rows, columns = (int(n) for n in frames.shape)  # type: ignore[union-attr]
+    _three_axes(tuple(frames.shape), path)
+    count, rows, columns = (int(n) for n in frames.shape)
     kept = zarr.create_array(
         os.fspath(path),
         shape=(count, rows, columns),
         chunks=(min(block, count), min(piece, rows), min(piece, columns)),
-        dtype=np.dtype(frames.dtype),  # type: ignore[union-attr]
+        dtype=np.dtype(frames.dtype),
         dimension_names=("t", "y", "x"),
         overwrite=True,
     )

@@ -75,6 +75,8 @@ def build_report(
 def input_facts(psi: Psi, stack: StackLike | None, pixel_size_nm: float | None) -> dict[str, object]:
     """What was read: a stack, of which an array is only the frames, or nothing that is known of."""
     frames = None if stack is None else frames_of(stack)
+    if frames is not None and frames.ndim != 3:
+        raise ValueError(f"stack must be the frames of the result (T, M1, M2), or a Stack, got {type(stack).__name__}")
     path, taken = (getattr(stack, name, None) for name in ("path", "taken"))
     return {
         "path": None if path is None else os.path.abspath(path),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..backend.checks import instance_of
 from ..backend.replace import Write
 from ..stack import Stack
 from .check_words import CHECK_FILES, check_facts, check_writers
@@ -136,6 +137,9 @@ def write_result(
         if estimate is not None or psf_width is not None:
             raise ValueError("calibration holds the camera estimate and the PSF width: leave estimate and psf_width out")
         estimate, psf_width = calibration.estimate, calibration.psf_width
+    from ..solvers.result import Result
+
+    instance_of(result, Result, "result")
     result = result.on_host()
     directory = prepare_directory(directory)
     if pixel_size_nm is None:

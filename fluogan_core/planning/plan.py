@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..backend.checks import length_or_time, real_number, whole_number
+from ..backend.checks import instance_of, length_or_time, real_number, whole_number
 from ..physics.psf import airy_psf, gaussian_psf, scaled_psf
 from .information import Optics, Sight, separability
 
@@ -247,6 +247,9 @@ def plan_from(
     >>> bool(100 < fg.plan_from(found, pixel_size_nm=100).both_nm < 318)
     True
     """
+    from ..calibration.calibrate import Calibration
+
+    instance_of(calibration, Calibration, "calibration")
     pixel = length_or_time(pixel_size_nm, "pixel_size_nm")
     kappa = calibration.psi.photons_per_emitter
     light = calibration.mean / calibration.camera.gain

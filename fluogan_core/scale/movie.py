@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Unpack
@@ -14,6 +15,7 @@ from ..backend.checks import whole_number
 from ..backend.typing import ArrayLike
 from ..calibration.calibrate import Calibration, calibrate
 from ..physics.psi import Psi
+from ..physics.requirements import require
 from ..solvers.options import SolverOptions
 from ..solvers.problem import Problem
 from ..solvers.unseen_photons import chosen_weights
@@ -113,7 +115,8 @@ def movie(
     """
     if recalibrate and calibration is not None:
         raise ValueError("recalibrate=True measures every window by itself: leave calibration= out, or recalibrate=")
-    window = whole_number(window, "window", low=2)
+    require(psi, "calibration")
+    window = whole_number(window, "window", low=2, high=sys.maxsize)
     step = window if step is None else whole_number(step, "step", low=1)
     options = SolverOptions() if options is None else options
     held: deque[np.ndarray] = deque(maxlen=window)

@@ -135,3 +135,27 @@ def test_what_is_no_forward_model_is_named(model):
     for call in calls:
         with pytest.raises(TypeError, match=r"model must be a ForwardModel, .* got"):
             call()
+
+
+def test_what_is_no_calibration_result_or_recording_is_named(tmp_path):
+    psi = fg.Psi(fg.gaussian_psf(250, 100, 2), (12, 12), 2, backend="numpy")
+    frames = np.random.default_rng(0).poisson(30.0, (6, 12, 12)) + 100
+    options, camera = fg.SolverOptions(method="none", warm_steps=2), fg.Camera(1.0, 100.0, 1.0)
+    result = fg.reconstruct(frames, psi=psi, camera=camera, options=options)
+    model = fg.ForwardModel(psi)
+    critic = fg.QuadraticCritic(frames.astype(np.float32), model)
+    x, b = np.ones(psi.fine_shape, np.float32), np.ones(psi.shape, np.float32)
+    calls = [
+        (lambda: fg.plan_from(None, 100.0), TypeError, "calibration must be a Calibration, got NoneType"),
+        (lambda: fg.write_result(None, tmp_path), TypeError, "result must be a Result, got NoneType"),
+        (lambda: fg.write_result(result, tmp_path, stack="stack"), ValueError, "stack must be the frames of the result"),
+        (lambda: fg.scale.reconstruct_tiles(3.0, tmp_path / "a", psi=psi), TypeError, "frames must be a path or an array"),
+        (lambda: list(fg.scale.movie(frames, psi=3, window=4)), TypeError, "which int does not have"),
+        (lambda: list(fg.scale.movie(frames, psi=psi, window=2**70)), ValueError, "window must be at most"),
+        (lambda: metrics.held_out_score(frames.tolist(), model, x, b), TypeError, "frames must be an array"),
+        (lambda: critic.update_weights(None, b), ValueError, "x must be one image of shape"),
+    ]
+    for call, kind, words in calls:
+        with pytest.raises(kind) as caught:
+            call()
+        assert words in str(caught.value)
