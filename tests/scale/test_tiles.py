@@ -211,7 +211,7 @@ def test_tiles_of_the_default_method_are_like_the_whole_field(tmp_path):
     assert taken[0] * 2 == taken[1]
     assert parts.shared.steps > 4, "it has moved, or this test says nothing"
     made, expected = images(parts)["x"], images(whole)["x"]
-    assert np.linalg.norm(made - expected) < 0.03 * np.linalg.norm(expected)
+    assert np.linalg.norm(made - expected) < 0.02 * np.linalg.norm(expected)
     steps = [np.abs(image[:, 80] - image[:, 79]).mean() for image in (made, expected)]
     assert steps[0] == pytest.approx(steps[1], rel=0.15)
     assert made.sum() == pytest.approx(expected.sum(), rel=0.005)
