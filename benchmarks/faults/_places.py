@@ -96,7 +96,8 @@ def full_disks(field: Field, rng: np.random.Generator) -> str:
     if os.geteuid() or subprocess.run(words, capture_output=True, check=False).returncode:
         return "a small disk cannot be made here: it takes the rights to mount one"
     try:
-        child = field.run(field.folder / "stack0.tif", out / "result")
+        # what finds no room there is placed in the working directory
+        child = field.run(field.folder / "stack0.tif", out / "result", before=lambda: os.chdir(field.folder))
         ended = child.wait()
         if wrong := complaint(ended) or whole(out / "result"):
             return wrong
