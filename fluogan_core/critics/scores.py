@@ -96,6 +96,8 @@ def _scores(critic: nn.Module, tensor: torch.Tensor) -> torch.Tensor:
     score = critic(tensor if is_slim(critic) else tensor.clone())
     if not isinstance(score, torch.Tensor):
         raise TypeError(f"a critic must return a tensor of scores (S,), got {type(score).__name__}")
+    if score.is_complex():
+        raise TypeError(f"a critic must return real scores, got {score.dtype}; return its .real or its .abs()")
     if score.shape == (len(tensor), 1):
         score = score[:, 0]
     if score.shape != (len(tensor),):

@@ -335,6 +335,7 @@ def test_the_trainer_differentiates_a_hooked_critic(rng):
         (3.0, TypeError, "must be a torch.nn.Module or a function"),
         (lambda y: y.detach().sum(dim=(1, 2)), ValueError, "cannot be differentiated"),
         (lambda y: y.sum(), ValueError, r"must map \(S, M1, M2\) to \(S,\)"),
+        (lambda y: y.sum(dim=(1, 2)) + 0j, TypeError, "real scores, got torch.complex64"),
         (lambda y: 1.0, TypeError, "must return a tensor of scores"),
     ],
 )
