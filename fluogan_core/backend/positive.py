@@ -34,9 +34,9 @@ def inverses(matrices: Array, backend: Backend) -> Array:
     >>> import numpy as np
     >>> import fluogan_core as fg
     >>> from fluogan_core.backend.positive import inverses
-    >>> inverses(np.array([[[2.0, 0.0], [0.0, 4.0]]]), fg.get_backend("numpy"))
-    array([[[0.5 , 0.  ],
-            [0.  , 0.25]]])
+    >>> inverses(np.array([[[4.0, 0.0], [0.0, 16.0]]]), fg.get_backend("numpy"))
+    array([[[0.25  , 0.    ],
+            [0.    , 0.0625]]])
     """
     if backend.cuda is not None:
         with backend.linalg_raises():
