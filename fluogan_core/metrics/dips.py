@@ -18,6 +18,8 @@ _LEAST_DEPTH, _LEAST_LIGHT = 0.1, 0.1
 _WIDEST = 1.7
 #: Longest strip, widths of the PSF, and how far its middle line may leave a straight one, of the distance of the sides.
 _LONGEST, _BENT = 8.0, 0.25
+#: A side of a gap is flat where it has this share of its brightest light.
+_FLAT = 0.95
 
 
 @dataclass(frozen=True)
@@ -144,10 +146,21 @@ def _measured(
     left, right = profile[:lowest], profile[lowest + 1 :]
     if not len(left) or not len(right):
         return None
-    sides = int(left.argmax()), lowest + 1 + int(right.argmax())
-    lower = min(profile[sides[0]], profile[sides[1]])
+    sides = _top(q[:lowest], left), _top(q[lowest + 1 :], right)
+    lower = min(float(left.max()), float(right.max()))
     deep = 1.0 - profile[lowest] / lower if lower > 0 else 0.0
     if deep < _LEAST_DEPTH / 2:
         return None
-    at = middle + normal * (q[sides[0]] + q[sides[1]]) / 2
-    return Dip(float(at[0]), float(at[1]), angle, float(q[sides[1]] - q[sides[0]]), length, float(min(deep, 1.0)))
+    at = middle + normal * (sides[0] + sides[1]) / 2
+    return Dip(float(at[0]), float(at[1]), angle, sides[1] - sides[0], length, float(min(deep, 1.0)))
+
+
+def _top(q: np.ndarray, profile: np.ndarray) -> float:
+    """Where a profile is highest; the middle of that, where it is flat there."""
+    first = last = int(profile.argmax())
+    least = _FLAT * profile[first]
+    while first > 0 and profile[first - 1] >= least:
+        first -= 1
+    while last + 1 < len(profile) and profile[last + 1] >= least:
+        last += 1
+    return float(q[first] + q[last]) / 2

@@ -288,9 +288,12 @@ class _Test:
 
     def of_gap(self, dip: Dip) -> float:
         """Significance of a gap."""
-        place = dip.row, dip.column
-        section = Section(self.mean.shape, self.optic, place, dip.angle, dip.length)
-        strip = self.strip(section, place)
+        section = Section(self.mean.shape, self.optic, (dip.row, dip.column), dip.angle, dip.length)
+        # a background that is uneven beside the gap may be light that the fit took for background: it must not make the gap
+        return min(self._of_gap(section, dip, even) for even in (False, True))
+
+    def _of_gap(self, section: Section, dip: Dip, even: bool) -> float:
+        strip = self.strip(section, (dip.row, dip.column), even=even)
         reach = dip.separation / 2 + _REACH * section.width
         pair = section.pair(_WIDER * dip.separation)
         step = section.width / 4
@@ -343,8 +346,8 @@ class _Test:
             finest = width
         return finest
 
-    def strip(self, section: Section, place: tuple[float, float]) -> _Strip:
-        """The data of a section, with their noise and what is known of the background."""
+    def strip(self, section: Section, place: tuple[float, float], *, even: bool = False) -> _Strip:
+        """The data of a section, with their noise and what is known of the background, made even where that is asked for."""
         factor = self.optic.factor
         row, column = ((p + 0.5) / factor - 0.5 for p in place)
         # the background is smooth: one for all places that are near
@@ -355,6 +358,8 @@ class _Test:
             self._backgrounds[key] = background_about(self.mean, self.light, self.b, self.variance, at, section.width / factor)
         background, error = self._backgrounds[key]
         mean, below = section.of(self.mean), section.of(background)
+        if even:
+            below = section.weights.sum(axis=1) * below.sum() / section.weights.sum()
         noise = section.covariance(self.variance)
         noise += self._flicker(section, mean - below, noise)
         return _Strip(mean, noise, below, error)
@@ -368,8 +373,8 @@ class _Test:
         means = np.add.reduceat(part, edges[:-1], axis=0) / np.diff(edges)[:, None]
         apart = (means - means.mean(axis=0)) * math.sqrt(1.0 / (count - 1) / count)
         white = np.linalg.inv(np.linalg.cholesky(noise + 1e-9 * np.trace(noise) / len(noise) * np.eye(len(noise))))
-        _, profile = distance(white @ light, white @ section.spread)
-        shape = (section.spread * profile) @ section.spread.T
+        _, parts = distance(white @ light, white @ section.spread @ section.blurs)
+        shape = (section.spread * (section.blurs @ parts)) @ section.spread.T
         if not shape.any():
             return np.zeros_like(noise)
         whole = white @ shape @ white.T

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -27,6 +28,8 @@ _FINER = 4
 _ACROSS, _MARGIN = 3.0, 1.0
 #: Bins of a strip that hold less than this share of a full one's pixels are left out: strips end at the border of the field.
 _LEAST_BIN = 0.2
+#: Standard deviation of the lines that flickering light is made of, widths of the PSF.
+_BLUR = 0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,6 +171,16 @@ class Section:
     def covariance(self, variance: np.ndarray) -> np.ndarray:
         """(B, B): of the bins, for pixels with independent noise of this variance, (M1, M2)."""
         return np.asarray((self.weights * variance.ravel()[self.pixels]) @ self.weights.T)
+
+    @cached_property
+    def blurs(self) -> np.ndarray:
+        """(S, S): blurred lines at each of the sources.
+
+        A non-negative fit makes light of single lines with gaps between them, which flicker less than the light does there.
+        """
+        away = self.sources[:, None] - self.sources[None]
+        bells = np.exp(-0.5 * (away / (_BLUR * self.width)) ** 2)
+        return np.asarray(bells / bells.sum(axis=0))
 
     def bars(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
         """(B, n): what the bins see of bars from ``low`` to ``high``, of one photon per fine pixel across."""

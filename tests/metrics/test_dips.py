@@ -48,3 +48,12 @@ def test_a_bent_gap_comes_in_straight_pieces():
         assert abs(math.hypot(dip.row - 9.5, dip.column - 59.5) - 50) < 3
         # across the gap is along the radius
         assert abs(math.sin(dip.angle - math.atan2(dip.row - 9.5, dip.column - 59.5))) < 0.25
+
+
+def test_a_gap_between_bars_lies_in_their_middle():
+    """Where a side is flat, its middle counts, on both sides alike."""
+    image = np.zeros((60, 60))
+    image[10:50, 20:24] = image[10:50, 36:40] = 1.0
+    (dip,) = [dip for dip in find_dips(image, 12.0) if abs(np.sin(dip.angle)) < 0.1]
+    assert dip.column == pytest.approx(29.5, abs=0.3)
+    assert dip.separation == pytest.approx(16, abs=0.6)

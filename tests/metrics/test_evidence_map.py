@@ -9,7 +9,8 @@ import pytest
 from scipy.stats import norm
 
 import fluogan_core as fg
-from fluogan_core.metrics.evidence_map import paid
+from fluogan_core.metrics.evidence_map import _Test, paid
+from fluogan_core.metrics.sections import Optic, Section
 
 PSI = fg.Psi(fg.gaussian_psf(318, 100, 4), (20, 20), 4, backend="numpy")
 MODEL = fg.ForwardModel(PSI, gain=2.0, noise_std=2.0)
@@ -130,3 +131,17 @@ def test_a_dark_image_shows_nothing():
     found = fg.evidence(MODEL.sample(0 * SHOWN, B, 10, 0), MODEL, 0 * SHOWN, B, 100.0)
     assert found.gaps == found.confirmed == ()
     assert np.isnan(found.finest_nm).all()
+
+
+def test_an_even_structure_flickers_as_much_as_is_said():
+    """The bins of bright molecules that blink scatter about their mean as the strip's noise says, in every direction."""
+    psi = PSI.replaced(photons_per_emitter=1000.0)
+    model, light = fg.ForwardModel(psi), np.full(PSI.fine_shape, 0.1)
+    section = Section(PSI.shape, Optic(PSI.psf, 4), (39.5, 39.5), math.pi / 2, 5.0)
+    expected = section.of(psi.forward(light) + B)
+    squares = []
+    for seed in range(12):
+        test = _Test(model.sample(light, B, 200, seed), fg.ForwardModel(PSI), 1000 * light, B, None)
+        strip = test.strip(section, (39.5, 39.5))
+        squares.append(np.mean(strip.white(section.of(test.mean) - expected) ** 2))
+    assert np.mean(squares) == pytest.approx(1, abs=0.3)
