@@ -209,7 +209,11 @@ def activation_bytes(critic: CriticLike, shape: tuple[int, int]) -> int:
         if isinstance(output, torch.Tensor) and not list(module.children()):
             total += output.numel() * output.element_size()
 
-    handles = [module.register_forward_hook(count) for module in critic.modules()]
+    scripted = [module for module in critic.modules() if isinstance(module, torch.jit.ScriptModule)]
+    # TorchScript takes no hooks: as if every weight (of several axes) made an image per output channel
+    for weight in {id(w): w for module in scripted for w in module.parameters() if w.dim() > 1}.values():
+        total += len(weight) * shape[0] * shape[1] * weight.element_size()
+    handles = [module.register_forward_hook(count) for module in critic.modules() if module not in scripted]
     try:
         first = next(_tensors(critic), torch.empty(0, dtype=torch.float32, device="cpu"))
         with neutral(first.device), in_eval_mode(critic), torch.no_grad():

@@ -80,7 +80,10 @@ def warm_up(backend: str | Backend = "auto") -> float:
     quadratic, image = QuadraticCritic(y, model), home.asarray(x, dtype=np.float32)
     quadratic.update_weights(image, home.asarray(b, dtype=np.float32))
     quadratic.slope(image, home.asarray(b, dtype=np.float32))
-    steps = Solver(y, psi=psi, camera=Camera(2.0, 0.0, 1.0), options=SolverOptions(method="none", warm_steps=3)).mean_phase
+    dim = model.sample(
+        home.xp.ones(psi.fine_shape, dtype=np.float32), home.asarray(b, dtype=np.float32), 2
+    )  # no pixel stands apart
+    steps = Solver(dim, psi=psi, camera=Camera(2.0, 0.0, 1.0), options=SolverOptions(method="none", warm_steps=3)).mean_phase
     for _ in range(3):
         steps.step()
     SparseEdges(psi.fine_shape, home, total_variation=0.1).moved(image, image, 0.1 * home.xp.ones_like(image))

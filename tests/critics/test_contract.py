@@ -342,3 +342,11 @@ def test_the_trainer_differentiates_a_hooked_critic(rng):
 def test_what_is_no_critic_is_said(rng, critic, error, message):
     with pytest.raises(error, match=message):
         scores.critic_input_gradient(critic, frames_of(rng))
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script.:DeprecationWarning")
+def test_a_critic_of_torchscript_is_evaluated_too(rng):
+    own = nn.Sequential(nn.Flatten(), nn.Linear(8 * 7, 1))
+    frames = frames_of(rng)
+    wanted = fg.critic_differences(own, frames, 2.0)
+    assert np.array_equal(fg.critic_differences(torch.jit.script(own), frames, 2.0), wanted)

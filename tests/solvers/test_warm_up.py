@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import fluogan_core as fg
+
 PROBE = """
 import sys
 import numpy as np
@@ -73,3 +75,9 @@ def test_nothing_is_compiled_after_a_warm_up():
     done = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "compiled after the warm-up: {}"
+
+
+def test_a_warm_up_reports_nothing_of_its_own_frames(caplog):
+    with caplog.at_level("INFO", "fluogan_core"):
+        fg.warm_up("numpy")
+    assert [record.getMessage().split(" on ")[0] for record in caplog.records] == ["kernels are ready"]
