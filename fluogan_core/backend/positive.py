@@ -34,9 +34,9 @@ def inverses(matrices: Array, backend: Backend) -> Array:
     >>> import numpy as np
     >>> import fluogan_core as fg
     >>> from fluogan_core.backend.positive import inverses
-    >>> inverses(np.array([[[4.0, 0.0], [0.0, 16.0]]]), fg.get_backend("numpy"))
-    array([[[0.25  , 0.    ],
-            [0.    , 0.0625]]])
+    >>> inverses(np.array([[[4.0, 2.0], [2.0, 5.0]]]), fg.get_backend("numpy"))
+    array([[[ 0.3125, -0.125 ],
+            [-0.125 ,  0.25  ]]])
     """
     if backend.cuda is not None:
         with backend.linalg_raises():
