@@ -81,7 +81,7 @@ def find_recording(tif: tifffile.TiffFile, path: Path) -> Recording:
     return Recording(parts, (frames, rows, columns), dtype.newbyteorder("="), tuple(notes), example.name)
 
 
-def of_intensities(page: Any, path: Path) -> list[str]:
+def of_intensities(page: tifffile.TiffPage, path: Path) -> list[str]:
     """Raise unless larger numbers mean more light; note where that cannot be known.
 
     A file without the tag is taken as counts: TIFF requires it, and tools that forget it write counts.

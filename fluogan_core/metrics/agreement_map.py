@@ -116,12 +116,11 @@ def agreement_map(
     # about a common level, so that differences of squares do not cancel
     level = float(mean.mean())
     regions = _Regions(mean.shape, side)
-    spread = [regions.mean((image - level) ** 2) - regions.mean(image - level) ** 2 for image in (blurred, mean)]
+    squares = [regions.mean((image - level) ** 2) for image in (blurred, mean)]
+    spread = [square - regions.mean(image - level) ** 2 for square, image in zip(squares, (blurred, mean))]
     product = regions.mean((blurred - level) * (mean - level)) - regions.mean(blurred - level) * regions.mean(mean - level)
-    shown = [
-        part > np.maximum(regions.mean(least**2), 1e-12 * regions.mean(image**2))
-        for part, image in zip(spread, (blurred, mean))
-    ]
+    # a difference far below what is subtracted is rounding
+    shown = [part > np.maximum(regions.mean(least**2), 1e-10 * square) for part, square in zip(spread, squares)]
     both = shown[0] & shown[1]
     rsp = np.full(mean.shape, np.nan)
     rsp[both] = np.clip(product[both] / np.sqrt(spread[0][both] * spread[1][both]), -1.0, 1.0)

@@ -19,7 +19,7 @@ def test_the_truth_in_another_unit_agrees_everywhere():
     found = agreement_map(0.01 * x, 5 * psi.forward(x) + 3, psi)
     assert np.abs(found.error).max() < 5e-6 * psi.forward(x).max()
     lit = np.isfinite(found.rsp)
-    assert found.rsp[lit] == pytest.approx(1, abs=1e-6)
+    np.testing.assert_allclose(found.rsp[lit], 1.0, rtol=0, atol=5e-6)
     # far from the lines there is nothing to correlate
     assert lit[20, 10]
     assert not lit[20, 47]
@@ -32,7 +32,7 @@ def test_the_region_of_the_whole_field_has_the_figures_of_the_whole_field():
     whole = blurred_agreement(image, mean, psi)
     found = agreement_map(image, mean, psi, side=63)
     assert found.whole == whole
-    assert found.rsp == pytest.approx(np.full(psi.shape, whole.rsp), abs=1e-6)
+    assert found.rsp == pytest.approx(np.full(psi.shape, whole.rsp), abs=5e-6)
     assert found.rse == pytest.approx(np.full(psi.shape, whole.rse), rel=1e-6)
 
 

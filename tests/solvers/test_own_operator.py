@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+
 import numpy as np
 import pytest
 from own_operators import (
@@ -18,6 +21,7 @@ from own_operators import (
 import fluogan_core as fg
 from fluogan_core.metrics import held_out_score
 from fluogan_core.objective.blur import GaussianKernel
+from fluogan_core.tuning import DEFAULT
 
 
 @pytest.fixture(scope="module")
@@ -134,12 +138,14 @@ def bright(psi):
 
 def test_covariances_are_fitted_through_the_entries_as_through_the_table(bright):
     _, _, stack = blinking(bright)
-    given = {"camera": BLINKING["camera"], "options": fg.SolverOptions(steps=12, detail=0.0)}  # G differs at the border
+    # second derivatives, and so step sizes, differ a little: images are compared where both are near the minimum
+    phase = dataclasses.replace(DEFAULT.covariance_phase, settled=-math.inf)
+    options = fg.SolverOptions(steps=20, detail=0.0)  # G differs at the border
+    given = {"camera": BLINKING["camera"], "options": options, "tuning": dataclasses.replace(DEFAULT, covariance_phase=phase)}
     own, table = (fg.reconstruct(stack[:300], psi=operator, **given) for operator in (Same(bright), bright))
     moved = np.linalg.norm(table.x - table.x_mean_fit)
     assert moved > 0.05 * np.linalg.norm(table.x)
-    # sums in another order end the phase after the same steps, a little apart
-    assert np.linalg.norm(own.x - table.x) < 0.05 * moved
+    assert np.linalg.norm(own.x - table.x) < 0.02 * moved
     np.testing.assert_array_equal(own.x_mean_fit, table.x_mean_fit)
     assert own.stops == table.stops, "the same steps, ended for the same reason"
 

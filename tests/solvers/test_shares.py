@@ -13,6 +13,7 @@ from fluogan_core.solvers.covariance_fit import CovariancePhase
 from fluogan_core.solvers.phase import Stop, StopReason
 from fluogan_core.solvers.shares import average, share_of_fit
 from fluogan_core.solvers.solver import Solver
+from fluogan_core.solvers.weights import Weights
 from fluogan_core.tuning import DEFAULT
 
 CAMERA = fg.Camera(gain=1.0, offset=100.0, noise_std=1.0)
@@ -28,13 +29,14 @@ def recording() -> tuple[fg.Psi, np.ndarray]:
     return psi, frames + np.float32(100)
 
 
-def solved(psi: fg.Psi, frames: np.ndarray, **changes: float) -> Solver:
+def solved(psi: fg.Psi, frames: np.ndarray, weights: Weights | None = None, **changes: float) -> Solver:
     phase = dataclasses.replace(DEFAULT.covariance_phase, **changes)
     solver = Solver(
         frames,
         psi=psi,
         camera=CAMERA,
         options=fg.SolverOptions(warm_steps=60, steps=6),
+        weights=weights,
         tuning=dataclasses.replace(DEFAULT, covariance_phase=phase),
     )
     solver.run(progress=False)
@@ -83,7 +85,10 @@ def test_the_outcome_is_the_average_by_the_share_of_the_stop(recording, share, m
 
 
 def test_a_thousandth_of_the_noise_moves_the_image_little_where_frames_cannot_decide(recording):
-    """Bounds are put where these frames are half way between them, so that what decided by a hair's breadth would jump."""
+    """Bounds are put where these frames are half way between them, so that what decided by a hair's breadth would jump.
+
+    The weights of the objective are held: what unseen photons choose follows from a draw of its own.
+    """
     psi, frames = recording
     first = solved(psi, frames, worse=math.inf)
     phase = first.phases[1]
@@ -98,7 +103,7 @@ def test_a_thousandth_of_the_noise_moves_the_image_little_where_frames_cannot_de
         found = []
         for _ in range(2):
             other = frames + 1e-3 * frames.std(axis=0) * rng.standard_normal(frames.shape).astype(np.float32)
-            solver = solved(psi, other, **bounds)
+            solver = solved(psi, other, first.weights, **bounds)
             assert 0.2 < solver.phases[1].stop.share < 0.8
             found.append(solver.outcome.x)
         for x in found[1:]:
