@@ -182,8 +182,8 @@ class CovariancePhaseTuning:
         No record.
     settled : float
         The phase ends where two steps in a row each lower what is minimised by less than this part of what all have lowered it
-        by.  Development scenes of the zoo: at 0.01 the NRMSE of ten of 44 was 2 to 11 % higher, and of one 4 % lower, for 7 % less
-        time.
+        by.  Development scenes of the zoo: at 0.01 the NRMSE of ten of 44 was 2 to 11 % higher, and of one 4 % lower, for 7 %
+        less time.
     least_flicker : float
         Share of flicker in the variance of the molecules' light below which the phase is left out: covariances then say
         nothing that the mean does not.  Double Poisson frames of one photon per emission (share below 0.06) against blinking.
