@@ -54,7 +54,7 @@ class Field:
         return self.folder / f"out{self.runs}"
 
     def run(self, stack: Path, out: Path, *more: str, before: Callable[[], object] | None = None) -> Child:
-        words = ["reconstruct", str(stack), "--output", str(out), *SHORT.split(), *more]
+        words = ["reconstruct", "--output", str(out), *SHORT.split(), *more, "--", str(stack)]
         return Child(words, self.folder / f"log-{out.name}-{'-'.join(more).strip('-')}", before)
 
     def stack(self, number: int = 0) -> Path:

@@ -102,6 +102,9 @@ def _run(arguments: list[str] | None, state: dict[str, Any]) -> int:
         return complain(said(error), FAILED, state)
     except click.ClickException as error:
         text = " ".join(error.format_message().split())
+        words = sys.argv[1:] if arguments is None else arguments
+        if isinstance(error, click.NoSuchOption) and (files := [w for w in words if w.startswith("-") and Path(w).exists()]):
+            text += f" If the file {files[0]} is meant, write ./{files[0]}"
         context = getattr(error, "ctx", None)
         if context is not None:
             text += f" (see {context.command_path} --help)"

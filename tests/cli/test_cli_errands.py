@@ -157,3 +157,11 @@ def test_demo_admits_what_it_did_not_resolve(tmp_path):
     sentence = demo.run_demo(tmp_path, experiment=experiment, options=fg.SolverOptions(method="none", warm_steps=1))
     assert sentence.startswith("The two lines were not resolved: ")
     assert "truth 180 nm" in sentence
+
+
+def test_a_file_that_looks_like_an_option_is_told_how_to_be_written(fluogan, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "-stack.tif").write_bytes(b"")
+    status, _, said = fluogan("info", "-stack.tif")
+    assert status == 2
+    assert "write ./-stack.tif" in said
