@@ -99,6 +99,8 @@ def _usual_grid(options: SolverOptions, tuning: SweepTuning) -> dict[str, tuple[
 def _checked(vary: Mapping[str, Sequence[Value]], options: SolverOptions) -> dict[str, tuple[Value, ...]]:
     """The grid with every value of its option's kind and range."""
     kinds = {field.name: str(field.type) for field in dataclasses.fields(options)} | {PSF_WIDTH: ""}
+    if not isinstance(vary, Mapping):
+        raise TypeError(f"vary must be a dict of options and their values, as {{'detail': [0.1, 0.2]}}, got {vary!r}")
     if not vary:
         raise ValueError("vary is empty: name at least one option with its values, or leave vary out for the usual grid")
     grid: dict[str, tuple[Value, ...]] = {}

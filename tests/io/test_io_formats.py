@@ -33,7 +33,7 @@ def written(path: Path, frames: np.ndarray, **options) -> Path:
     ("content", "words"),
     [
         (b"", "is empty (0 bytes); copy it again"),
-        (gzip.compress(b"II*\0"), "is a gzip file, not a TIFF file: unpack it"),
+        (gzip.compress(b"II*\0", mtime=0), "is a gzip file, not a TIFF file: unpack it"),
         (b"PK\x03\x04" + bytes(60), "is a zip archive"),
         (b"\xda\xce\xbe\x0a" + bytes(60), "Nikon NIS-Elements (ND2), not a TIFF file: export it as TIFF"),
         (b"ZISRAWFILE" + bytes(60), "Zeiss ZEN (CZI)"),

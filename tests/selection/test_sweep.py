@@ -190,6 +190,7 @@ def test_an_option_is_idle_where_it_changes_nothing(name):
         ({"vary": {}}, "vary is empty"),
         ({"vary": {"detail": ()}}, "detail has no values"),
         ({"vary": {"detail": 0.2}}, "the values of detail must be a list, got 0.2"),
+        ({"vary": "detail"}, "vary must be a dict of options and their values"),
         ({"vary": {"method": "none"}}, "the values of method must be a list, got 'none'"),
         ({"vary": {"detail": ("fine",)}}, "detail must be a number, got str 'fine'"),
         ({"vary": {"detail": (float("nan"),)}}, "detail must be finite"),
