@@ -171,14 +171,19 @@ def fluogan(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, 
 
 
 @pytest.fixture
-def ctrl_c_interrupts() -> Iterator[None]:
-    """Let SIGINT raise KeyboardInterrupt here and in child processes, whatever started the tests.
+def signals_are_heard() -> Iterator[None]:
+    """Let SIGINT raise KeyboardInterrupt, and SIGTERM and SIGHUP end a program, here and in child processes.
 
-    Shells that start a program in the background let it ignore SIGINT, and so do some runners; Python keeps to that.
+    Shells that start a program in the background let it ignore SIGINT, nohup lets it ignore SIGHUP, and so do some runners;
+    Python keeps to that.
     """
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    wanted = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    if hasattr(signal, "SIGHUP"):
+        wanted[signal.SIGHUP] = signal.SIG_DFL
+    before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def assert_refused(done: tuple[int, str, str], status: int, message: str) -> None:

@@ -73,7 +73,7 @@ def test_sweep_varies_detail_and_edges_about_the_options_unless_told_otherwise(f
     assert sorted(p.name for p in tmp_path.iterdir()) == ["sweep.json", "sweep.tif"]
 
 
-@pytest.mark.usefixtures("ctrl_c_interrupts")
+@pytest.mark.usefixtures("signals_are_heard")
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 @pytest.mark.parametrize("done", [0, 2])
 def test_an_interrupted_sweep_leaves_what_was_done(fluogan, recording, tmp_path, monkeypatch, done):

@@ -61,7 +61,7 @@ def test_a_checkpoint_of_another_run_or_a_broken_one_is_refused(fluogan, recordi
     assert_refused(fluogan(*common, "--steps", 1, "--resume"), 2, "checkpoint")
 
 
-@pytest.mark.usefixtures("ctrl_c_interrupts")
+@pytest.mark.usefixtures("signals_are_heard")
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_ctrl_c_within_a_step_keeps_whole_steps_that_resume_continues(fluogan, recording, tmp_path, monkeypatch):
     common = ("reconstruct", recording, "--fwhm-nm", 150, *CAMERA, *QUICK, "--steps", 2, "--no-figure")
@@ -133,7 +133,7 @@ def test_a_recording_is_not_replaced_by_a_simulated_stack(fluogan, recording, tm
     assert_refused(fluogan(*common), 2, "is no simulated stack, and would be overwritten")
 
 
-@pytest.mark.usefixtures("ctrl_c_interrupts")
+@pytest.mark.usefixtures("signals_are_heard")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_second_signal_does_not_wait(name):
     number = getattr(signal, name, signal.SIGINT)
@@ -159,7 +159,7 @@ def test_a_signal_that_is_ignored_stays_ignored():
         signal.signal(signal.SIGHUP, before)
 
 
-@pytest.mark.usefixtures("ctrl_c_interrupts")
+@pytest.mark.usefixtures("signals_are_heard")
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_a_real_interrupt_ends_the_process_with_130_and_without_a_trace(recording, tmp_path):
     command = [
