@@ -203,8 +203,9 @@ def _page_of(
 ) -> str | None:
     """The page; None, and a word in the log, if it cannot be made: a page costs no result."""
     try:
-        known = {"calibration": calibration, "drift": drift, "evidence": evidence, "checks": checks}
-        return build_page(result, report, **known, pictures=figure)  # type: ignore[arg-type]
+        return build_page(
+            result, report, calibration=calibration, drift=drift, evidence=evidence, checks=checks, pictures=figure
+        )
     except Exception as error:
         why = textwrap.shorten(said(error), 160, placeholder=" ...")
         log.warning("report.html is left out: it could not be made (%s: %s)", type(error).__name__, why)
