@@ -21,20 +21,21 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..backend.arrays import get_backend
 from ..backend.checks import host_image, length_or_time, real_number
 from ..backend.kinds import any_kind
 from ..backend.typing import Array, ArrayLike
+from ..physics.bleaching import trend_of
 from ..physics.forward import ForwardModel, forward_model
 from ..physics.psf import FWHM_PER_SIGMA
 from ..stack import finite_stack
 from .dark_background import background_about
 from .dips import Dip, find_dips
 from .sections import Optic, Section, distance
+from .strip_noise import noise_of_mean, whitening
 
 __all__ = ["Evidence", "Gap", "evidence"]
 
-#: Blocks of successive frames whose means say how much more the mean of the frames scatters than by shot noise.
-_BLOCKS = 24
 #: The two lines' brightest place may lie so far outside the middle of the gap: half their distance and this, widths of the PSF.
 _REACH = 1.2
 #: Distance of the two lines that are offered to the fit, of the image's: one that is somewhat too large loses little, one that
@@ -235,7 +236,7 @@ class _Strip:
     """A section of the frames, whitened."""
 
     def __init__(self, mean: np.ndarray, noise: np.ndarray, background: np.ndarray, error: float) -> None:
-        self.root = np.linalg.cholesky(noise + 1e-9 * np.trace(noise) / len(noise) * np.eye(len(noise)))
+        self.root = whitening(noise)
         # the last row holds what is known of the background beforehand
         self.target = np.append(self.white(mean - background), 0.0)
         level = np.append(self.white(background), 1.0 / error)
@@ -275,6 +276,8 @@ class _Test:
         counts = host(frames)
         self.frames = counts.reshape(len(counts), -1)
         self.gain = model.gain
+        # bleaching changes the mean of the frames, which is no scatter of it
+        self.trend = trend_of(counts, get_backend("numpy")).astype(np.float64)
         self.mean = counts.mean(axis=0, dtype=np.float64) / model.gain
         bad = np.zeros(psi.shape, bool) if bad_pixels is None else np.asarray(bad_pixels, dtype=bool)
         if bad.shape != psi.shape:
@@ -360,27 +363,10 @@ class _Test:
         mean, below = section.of(self.mean), section.of(background)
         if even:
             below = section.weights.sum(axis=1) * below.sum() / section.weights.sum()
-        noise = section.covariance(self.variance)
-        noise += self._flicker(section, mean - below, noise)
+        bins = self.frames[:, section.pixels].astype(np.float64) @ section.weights.T / self.gain
+        bins -= self.trend @ (self.trend.T @ bins)
+        noise = noise_of_mean(section, bins, section.covariance(self.variance), mean - below)
         return _Strip(mean, noise, below, error)
-
-    def _flicker(self, section: Section, light: np.ndarray, noise: np.ndarray) -> np.ndarray:
-        """What molecules that blink add to the noise of the bins: its shape by the light, its size by blocks of frames."""
-        total = len(self.frames)
-        count = min(_BLOCKS, total)
-        edges = np.linspace(0, total, count + 1).astype(int)
-        part = self.frames[:, section.pixels].astype(np.float64) @ section.weights.T / self.gain
-        means = np.add.reduceat(part, edges[:-1], axis=0) / np.diff(edges)[:, None]
-        apart = (means - means.mean(axis=0)) * math.sqrt(1.0 / (count - 1) / count)
-        white = np.linalg.inv(np.linalg.cholesky(noise + 1e-9 * np.trace(noise) / len(noise) * np.eye(len(noise))))
-        _, parts = distance(white @ light, white @ section.spread @ section.blurs)
-        shape = (section.spread * (section.blurs @ parts)) @ section.spread.T
-        if not shape.any():
-            return np.zeros_like(noise)
-        whole = white @ shape @ white.T
-        seen = apart @ white.T
-        more = float(np.einsum("ki,ij,kj->", seen, whole, seen)) - float(np.trace(whole))
-        return max(0.0, more / float((whole * whole).sum())) * shape
 
 
 def _spread_out(image: np.ndarray, lit: np.ndarray, spacing: float) -> np.ndarray:
