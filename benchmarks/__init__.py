@@ -17,7 +17,11 @@ QUESTIONS = {
     "evidence_map": "Is the significance of a gap true, and how near is it to what frames can tell?",
     "memory": "Does every method keep within the memory budget that it was given?",
     "interop": "What do the wrappers for other toolkits add to the time of the operator?",
+    "company": "What becomes of calls when other processes take every core?",
 }
+
+#: Benchmarks that take longer than ten minutes together: they run where they are named.
+LONG = ("pulls", "drift", "likelihood", "evidence_map")
 
 #: Experiments with a command of their own (``python -m benchmarks.paper``, ``python -m benchmarks.paper.widths``, ``.evidence``
 #: and ``.reference``, ``python -m benchmarks.real``); their tables are rendered in the same way.

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import QUESTIONS
+from . import LONG, QUESTIONS
 from ._harness import RESULTS, switches
 from ._tables import render
 
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = switches("python -m benchmarks", "Measure, write JSON files and render the tables of docs/.")
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = "\n".join(f"  {name:12} {question}" for name, question in QUESTIONS.items())
-    parser.add_argument("names", nargs="*", help=f"which, of {', '.join(QUESTIONS)}; all by default")
+    parser.add_argument("names", nargs="*", help=f"which, of {', '.join(QUESTIONS)}; by default all but {', '.join(LONG)}")
     parser.add_argument("--docs", type=Path, help="folder of the documents whose tables are rendered")
     arguments = parser.parse_args(argv)
     unknown = [name for name in arguments.names if name not in QUESTIONS]
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         results, docs = results or RESULTS, docs or ROOT / "docs"
     failed, started = [], time.perf_counter()
-    for name in arguments.names or QUESTIONS:
+    for name in arguments.names or [name for name in QUESTIONS if name not in LONG]:
         words = [sys.executable, "-m", f"benchmarks.bench_{name}", "--results", str(results.resolve())]
         words += [
             "--backend",

@@ -16,7 +16,7 @@ from ..tuning import DEFAULT, ObjectiveTuning
 from .fista import step_sums
 from .prox import ProxStep, penalties, prox_nonnegative, prox_step, prox_total_variation, sweep_total_variation
 
-__all__ = ["Prior", "SparseEdges"]
+__all__ = ["Prior", "SparseEdges", "number_or_array"]
 
 
 class Prior(abc.ABC):
@@ -169,8 +169,9 @@ class SparseEdges(Prior):
 
     Attributes
     ----------
-    dual : (4, N1, N2) float32
-        The dual variable of the total variation, kept from step to step; None where its weight is 0.
+    dual : (4, N1, N2)
+        The dual variable of the total variation, kept from step to step, in the precision of the images; None where its
+        weight is 0.
     """
 
     def __init__(
@@ -216,14 +217,25 @@ class SparseEdges(Prior):
     def moved(self, z: Array, slope: Array, step: float | Array) -> Array:
         on_card, uniform = self.backend.cuda is not None, not getattr(step, "ndim", 0)
         kernel = None if self.dual is None or (uniform and on_card) else self.backend.kernel("descend")
-        if kernel is None or z.dtype != np.float32:
+        self._in_precision_of(z)
+        if kernel is None or (on_card and z.dtype != np.float32):
             return self._without_negatives(z - step * (slope + self.sparsity), step)
         point, weight = kernel(z, slope, step, self.sparsity, self.total_variation)
         dual, sweeps = cast(Array, self.dual), self.tuning.dual_iterations
         return sweep_total_variation(point, weight, dual=dual, sweeps=sweeps, edges=self.edges)
 
+    def _in_precision_of(self, image: Array) -> None:
+        """Keep what belongs to the pixels in the precision of the images."""
+        if self.dual is not None and self.dual.dtype != image.dtype:
+            self.dual = self.dual.astype(image.dtype)
+        if getattr(self.sparsity, "ndim", 0) and cast(Array, self.sparsity).dtype != image.dtype:
+            self.sparsity = cast(Array, self.sparsity).astype(image.dtype)
+        if self.edges is not None and self.edges.dtype != image.dtype:
+            self.edges = self.edges.astype(image.dtype)
+
     def _without_negatives(self, v: Array, step: float | Array) -> Array:
         """The prox of the total variation and the bound."""
+        self._in_precision_of(v)
         if self.dual is None:
             return prox_nonnegative(v)
         weight, sweeps = step * self.total_variation, self.tuning.dual_iterations
@@ -237,8 +249,13 @@ class SparseEdges(Prior):
         return {"sparsity": self.sparsity, "edges": self.edges, "dual": self.dual}
 
     def load_state_dict(self, state: State, asarray: Callable[[Array], Array]) -> None:
-        self.sparsity = asarray(state["sparsity"]) if getattr(state["sparsity"], "ndim", 0) else float(state["sparsity"])
+        self.sparsity = number_or_array(state["sparsity"], asarray)
         self.edges, self.dual = (None if state[name] is None else asarray(state[name]) for name in ("edges", "dual"))
+
+
+def number_or_array(value: Any, asarray: Callable[[Array], Array]) -> float | Array:
+    """Return a number of a state as a float, and an array where it is computed."""
+    return asarray(value) if getattr(value, "ndim", 0) else float(value)
 
 
 def _measured(z: Array, new: Array) -> ProxStep:

@@ -15,6 +15,7 @@ from ..objective.blur import GaussianKernel
 from ..objective.fista import Acceleration
 from ..objective.prior import SparseEdges
 from ..objective.prox import edge_lengths
+from ..objective.steps import curvature_at, longest_step
 from ..objective.terms import Objective
 from ..tuning import DEFAULT, CovariancePhaseTuning
 from .flicker import FieldFlicker, field_flicker, typical_brightness
@@ -299,9 +300,7 @@ class CovariancePhase:
     def _measure_step_sizes(self) -> None:
         """Find safe step sizes under the critic's present weights, longer where the image is bright.
 
-        The entries of the second derivative H are 0 or more, so that for images t above 0 the diagonal matrix of
-        :math:`(H t)_i / t_i` is nowhere below H (De Pierro 1995).  With t the image itself on a pedestal, a bright pixel takes
-        most of what its neighbourhood may change.  What that bound leaves is measured by a power iteration in those units.
+        What the bound of :mod:`fluogan_core.objective.steps` leaves is measured by a power iteration in those units.
         """
         t, (z, b) = self.tuning, self.acceleration.current
         brightness, even = self.brightness_of(z), self.xp.ones_like(b)
@@ -312,19 +311,14 @@ class CovariancePhase:
             slope_x, slope_b = self.critic.slope(self.kernel(of_z), of_b)
             return self.kernel(slope_x - zero_x), slope_b - zero_b
 
-        curvature_x = second(image, 0 * even)[0] / image
-        curvature_x = self.xp.maximum(curvature_x, np.float32(t.least_curvature) * curvature_x.max())
-        curvature_b = float(second(0 * image, even)[1].max())
-        across, ratio = 1 / self.xp.sqrt(curvature_x), np.float32(1 / math.sqrt(curvature_b))
-        u, v, norm = image / across, even, 1.0
-        for _ in range(t.power_iterations):
-            u, v = second(across * u, ratio * v)
-            u, v = across * u, ratio * v
-            norm = math.sqrt(float((u * u).sum(dtype=np.float64)) + float((v * v).sum(dtype=np.float64)))
-            u, v = u / np.float32(norm), v / np.float32(norm)
-        longest = 1.0 / (t.margin * norm * float(self.scale))
+        curvature_x = curvature_at(image, second(image, 0 * even)[0], t.least_curvature)
+        curvature_b = second(0 * image, even)[1].max()
+        longest = longest_step(
+            second, (curvature_x, curvature_b), (image * self.xp.sqrt(curvature_x), even),
+            iterations=t.power_iterations, margin=t.margin,
+        ) / float(self.scale)  # fmt: skip
         self.steps_x = (np.float32(longest) / curvature_x).astype(np.float32)
-        self.step_b = longest / curvature_b
+        self.step_b = longest / float(curvature_b)
 
     def _iterate(self) -> None:
         """Take one accelerated iteration."""

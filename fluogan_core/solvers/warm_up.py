@@ -51,6 +51,7 @@ def warm_up(backend: str | Backend = "auto") -> float:
     from ..critics.network import Critic
     from ..critics.quadratic import QuadraticCritic
     from ..objective.blur import GaussianKernel
+    from ..objective.fista import Acceleration, step_sums
     from ..objective.prior import SparseEdges
     from ..objective.prox import prox_step, prox_total_variation
     from .options import SolverOptions
@@ -72,6 +73,9 @@ def warm_up(backend: str | Backend = "auto") -> float:
         image = home.asarray(x, dtype=dtype)
         y = model.sample(image, home.asarray(b, dtype=dtype), 2)
         prox_step(image, image, step=0.1)
+        step_sums(image, image, image, 0.1)
+        Acceleration(image).advance(image, uphill=0.0)
+        SparseEdges(psi.fine_shape, home, total_variation=0.1).terms(image)
         for weight in (0.1, 0.1 * home.xp.ones_like(image)):
             prox_total_variation(image, weight, dual=home.xp.zeros((4, *image.shape), dtype=dtype), sweeps=1)
     critic = Critic(shape, channels=4, depth=2).to(home.device)

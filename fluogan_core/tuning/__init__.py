@@ -145,7 +145,7 @@ class ObjectiveTuning:
         vignetting are of degree 1 and 2.  With them fewer wide bars on a sloping background split.  No record of higher ones.
     """
 
-    dual_iterations: int = 3
+    dual_iterations: int = 2
     bound_iterations: int = 50
     warm_bound_iterations: int = 5
     stiffest: float = 1e4
@@ -301,7 +301,7 @@ class Tuning:
     >>> usual = fg.Tuning()
     >>> longer = dataclasses.replace(usual, mean_phase=dataclasses.replace(usual.mean_phase, most=5000))
     >>> longer.mean_phase.most, usual.mean_phase.most
-    (5000, 3000)
+    (5000, 1500)
     """
 
     bleaching: BleachingTuning = field(default_factory=BleachingTuning)
