@@ -1,8 +1,8 @@
 """What becomes of calls when other processes take every core.
 
-Every call is timed again and again, first with the machine as it is, then beside one process for each core that does nothing
-but compute.  A fair scheduler leaves half of a core to each, so that twice the time is what to expect.  More is a stall: threads
-that wait for one another, and for the slowest.  The machine must have nothing else to do.
+Every call is timed again and again, first with the machine as it is, then beside one process for each core that only computes.
+A fair scheduler leaves half of a core to each, so that twice the time is what to expect.  More is a stall: threads that wait
+for one another, and for the slowest.  The machine must have nothing else to do.
 """
 
 from __future__ import annotations
@@ -91,7 +91,14 @@ def run(options: Options) -> Report:
         whole = busy / quiet
     report.table(
         f"Times of calls alone and beside {cores} processes that compute, on {cores} cores",
-        ["call", "alone, ms", "its 95th percentile / median", "in company, ms", "its 95th percentile / median", "in company / alone"],
+        [
+            "call",
+            "alone, ms",
+            "its 95th percentile / median",
+            "in company, ms",
+            "its 95th percentile / median",
+            "in company / alone",
+        ],
         rows,
         f"Camera fields of {options.pick(64, 16)} pixels a side; reconstruct: the default method on 32 of them at most.",
     )

@@ -40,6 +40,7 @@ from ..physics.psi import Psi
 from ..stack import StackLike
 from ..tuning import DEFAULT
 from ..tuning.calibration import CalibrationTuning
+from .digits import nine_digits
 from .entry_pairs import pair_kernels
 from .flicker import fit_flicker
 from .gain import best_line
@@ -222,7 +223,9 @@ def camera_from(
     q = np.column_stack([flicker.whole[:, 0], flicker.fast[:, 0]]) if flicker else np.full((len(gains), 2), math.nan)
     table = np.column_stack([found.table, np.divide(q, gains, out=np.full(q.shape, math.nan), where=gains != 0)])
     error = jackknife(table)
-    found_gain, found_offset, found_noise, still_open, kappa, _ = (float(value) for value in table[0])
+    found_gain, found_offset, found_noise, still_open, kappa, _ = (nine_digits(value) for value in table[0])
+    found_gain, found_offset = given.get("gain", found_gain), given.get("offset", found_offset)
+    found_noise = given.get("noise_std", found_noise)
     gain_error, offset_error = found.gain_error, found.offset_error
     doubt = flicker.disagreement if flicker else 0.0
     if "gain" not in given:

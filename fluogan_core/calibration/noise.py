@@ -12,6 +12,7 @@ from ..backend.typing import Array
 from ..physics.psi import Psi
 from ..tuning import DEFAULT
 from ..tuning.calibration import NoiseTuning
+from .digits import nine_digits
 
 __all__ = ["StackNoise", "check_largest", "noise_from", "stack_noise", "temporal_moments"]
 
@@ -142,7 +143,8 @@ def noise_from(
     # anywhere, since saturated and stuck pixels do not change and are not better known
     loud = math.sqrt(max(float(variance[above >= bright].mean()), level) / frames) * excess
     signal = bright - dark
-    return StackNoise(level, excess, math.sqrt(level / frames) * excess, signal, signal / loud, patterned)
+    found = (level, excess, math.sqrt(level / frames) * excess, signal, signal / loud, patterned)
+    return StackNoise(*(nine_digits(value) for value in found))
 
 
 def _slope_below(mean: np.ndarray, valid: np.ndarray, tuning: NoiseTuning) -> np.ndarray:

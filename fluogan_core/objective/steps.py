@@ -1,8 +1,8 @@
 """Step sizes that differ from pixel to pixel: longer where an image is bright.
 
 Where the entries of a second derivative H are 0 or more, the diagonal matrix of :math:`(H t)_i / t_i` is nowhere below H, for
-any image t above 0 (De Pierro 1995).  With t the image itself on a pedestal, a bright pixel takes most of what its neighbourhood
-may change.  One step size for all would be as short as a single molecule in the dark needs it.
+any image t above 0 (De Pierro 1995).  With t the image itself on a pedestal, a bright pixel takes most of what its
+neighbourhood may change.  One step size for all would be as short as a single molecule in the dark needs it.
 """
 
 from __future__ import annotations

@@ -16,9 +16,9 @@ from ..backend.typing import ArrayLike
 from ..calibration.calibrate import Calibration, calibrate
 from ..physics.psi import Psi
 from ..physics.requirements import require
+from ..solvers.chosen_weights import chosen_weights
 from ..solvers.options import SolverOptions
 from ..solvers.problem import Problem
-from ..solvers.unseen_photons import chosen_weights
 from ..solvers.weights import Weights, weights_for
 from .field import Known
 from .fit import fit_field

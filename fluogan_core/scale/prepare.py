@@ -24,8 +24,9 @@ from ..physics.bleaching import trend_of
 from ..physics.on_field import on_field
 from ..physics.psi import Psi
 from ..physics.requirements import refuse_own
+from ..solvers.chosen_weights import chosen_weights
 from ..solvers.options import SolverOptions
-from ..solvers.unseen_photons import brightest_part, chosen_weights
+from ..solvers.trial_field import brightest_part
 from ..solvers.weights import weights_of_field
 from .canvas import create_canvas
 from .field import Known, calibrate_field
@@ -306,7 +307,8 @@ def _made(
     create_canvas(plan)
     pilot = _pilot(plan, calibration.mean, _fitting(_LARGEST_TILE, halo, frames, psi.factor, options, budget))
     problem = tile_problem(plan, source, dataclasses.replace(pilot, outer=pilot.core), 0)
-    plan = dataclasses.replace(plan, weights=chosen_weights(weights, problem, options))
+    weights = chosen_weights(weights, problem, options)
+    plan = dataclasses.replace(plan, weights=weights, warm_steps=math.ceil(WARM * weights.iterations))
     if "covariance" in options.phases and len(grid.tiles) * len(windows) > 1:
         plan = dataclasses.replace(plan, trends=_trends(plan, source, pilot))
     if len(options.phases) > 1 and len(grid.tiles) * len(windows) > 1:

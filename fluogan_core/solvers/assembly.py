@@ -91,7 +91,9 @@ def given_background(psi: Psi, mean: Array, background: ArrayLike | float) -> Ar
 def mean_phase(objective: Objective, kernel: GaussianKernel, weights: Weights, tolerance: float, tuning: Tuning) -> MeanPhase:
     """Return the fit of the mean, with the schedule of its l1 weights."""
     schedule = ReweightedL1(objective, weights.lit, weights.iterations, tuning.reweighting)
-    return MeanPhase(objective, kernel, planned=weights.iterations, tolerance=tolerance, reweighting=schedule, tuning=tuning.mean_phase)
+    return MeanPhase(
+        objective, kernel, planned=weights.iterations, tolerance=tolerance, reweighting=schedule, tuning=tuning.mean_phase
+    )
 
 
 def later_phases(

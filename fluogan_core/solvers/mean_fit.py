@@ -132,8 +132,7 @@ class MeanPhase:
             )
         self.taken += 1
         if self.reweighting is not None and self.taken in self.reweighting.updates:
-            self.reweighting.update(self.kernel(self.acceleration.current[0]))
-            self.acceleration.restart()
+            self.reweighting.update(self.kernel(self.acceleration.current[0]))  # momentum that this turns is dropped by itself
         if self.taken in self.measured_at:
             self._measure_step_sizes()
         return taken
@@ -159,11 +158,11 @@ class MeanPhase:
         image = z + self.dtype.type(t.pedestal * brightness)
         curvature = curvature_at(image, of_light(image)[0], t.least_curvature)
         start = [image * o.psi.backend.xp.sqrt(curvature)]
-        limits = {"iterations": t.power_iterations, "margin": t.margin}
-        bounded = longest_step(of_light, [curvature], start, **limits)
-        free = max(longest_step(second, [curvature], start, **limits), bounded)
+        bounded, free = (
+            longest_step(h, [curvature], start, iterations=t.power_iterations, margin=t.margin) for h in (of_light, second)
+        )
+        free = max(free, bounded)
         self.step_size, self.shorter = self.dtype.type(free / o.fidelity) / curvature, bounded / free
-        self.acceleration.restart()
 
     def step(self) -> dict[str, float]:
         started = time.perf_counter()

@@ -20,13 +20,13 @@ from ..stack import StackLike
 from ..tuning import DEFAULT, Tuning
 from . import state
 from .assembly import build_objective, given_images, later_phases, mean_phase
+from .chosen_weights import chosen_weights
 from .history import History
 from .options import SolverOptions
 from .phase import Callback, Images, Phase, Stop, StopReason
 from .problem import Problem
 from .result import Result
 from .run import run_all
-from .unseen_photons import chosen_weights
 from .weights import Weights, weights_for
 
 if TYPE_CHECKING:

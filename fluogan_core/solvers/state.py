@@ -19,7 +19,7 @@ from .weights import Weights
 __all__ = ["VERSION", "Stateful", "restore", "state_of"]
 
 #: Of the layout of :func:`state_of`.
-VERSION = 8
+VERSION = 9
 
 
 class Stateful(Protocol):
@@ -88,19 +88,19 @@ def _check(solver: Stateful, saved: State) -> None:
 def _weights_in(saved: State, solver: Stateful) -> Weights | None:
     """The weights of a state; None where they are not those of the solver.
 
-    Where unseen photons were to choose, the state says what they chose: fits on another processor are rounded otherwise, and
-    might choose a last digit of their own.
+    Where trial fits were to choose, the state says what they chose: fits on another processor are rounded otherwise, and might
+    choose a last digit of their own.
     """
     mine, found = dataclasses.asdict(solver.weights), saved.get("weights")
     if found == mine:
         return solver.weights
     if not isinstance(found, dict):
         return None
-    chosen: dict[str, Any] = {name: found.get(name) for name in ("detail", "lit")}
-    between = all(isinstance(value, float) and 0 <= value <= mine[name] for name, value in chosen.items())
+    chosen: dict[str, Any] = {name: found.get(name) for name in ("detail", "lit", "iterations")}
+    between = all(type(value) is type(mine[name]) and 0 <= value <= mine[name] for name, value in chosen.items())
     if not solver.undecided or not between or found != mine | chosen:
         return None
-    return dataclasses.replace(solver.weights, detail=chosen["detail"], lit=chosen["lit"])
+    return dataclasses.replace(solver.weights, **chosen)
 
 
 def restore(solver: Stateful, saved: State, take: Callable[[Weights], None]) -> None:

@@ -23,17 +23,14 @@ import math
 
 import numpy as np
 
-from ..backend.threads import one_thread
 from ..backend.typing import ArrayLike
-from ..physics.on_field import on_field
-from ..physics.psi import Psi
 from ..tuning import DEFAULT, Tuning, UnseenPhotonsTuning
-from .assembly import build_objective, given_background, mean_phase
 from .options import SolverOptions
 from .problem import Problem
+from .trial_field import TrialField
 from .weights import Weights, lit_from
 
-__all__ = ["Trial", "brightest_part", "chosen_weights", "noise_from_values", "thinned"]
+__all__ = ["Trial", "noise_from_values", "predicting_weights", "thinned"]
 
 log = logging.getLogger("fluogan_core")
 
@@ -43,7 +40,7 @@ _ROUNDED = 1 / 8
 _CUT = (5**0.5 - 1) / 2
 
 
-def chosen_weights(
+def predicting_weights(
     weights: Weights,
     problem: Problem,
     options: SolverOptions,
@@ -77,10 +74,9 @@ def chosen_weights(
     lighter = dataclasses.replace(weights, lit=min(lit, weights.lit))
     if finer == weights == lighter:
         return weights
-    with one_thread():  # as the fits themselves
-        trial = Trial(problem, background, tuning)
-        cautious = trial.predicted(weights)
-        shares = [0.0 if other == weights else trial.share(cautious, other) for other in (finer, lighter)]
+    trial = Trial(problem, background, tuning)
+    cautious = trial.predicted(weights)
+    shares = [0.0 if other == weights else trial.share(cautious, other) for other in (finer, lighter)]
     found = dataclasses.replace(
         weights,
         detail=_between(weights.detail, finer.detail, shares[0]),
@@ -98,7 +94,7 @@ def chosen_weights(
     return found
 
 
-class Trial:
+class Trial(TrialField):
     """The brightest part of a mean frame, split into what a fit sees and what it is to predict.
 
     Parameters
@@ -110,34 +106,17 @@ class Trial:
 
     Attributes
     ----------
-    seen, unseen, variance : (m1, m2) float64
-        Photons, and photons squared: the variance of the noise of the mean frame.
+    seen, unseen : (m1, m2) float64
+        Photons.
     """
 
     def __init__(self, problem: Problem, background: ArrayLike | float | None, tuning: Tuning) -> None:
-        self.tuning, backend, whole = tuning, problem.psi.backend, type(problem.psi) is not Psi
-        mean = np.asarray(backend.to_host(problem.mean), dtype=np.float32)
-        variance = np.maximum(mean, 0.0) + (problem.camera.noise_std / problem.camera.gain) ** 2
-        variance = np.maximum(variance, 1e-3 * variance.mean())
-        # distributed as shot noise is, with the size that was measured: unequal pixels are noise too
-        variance *= problem.noise_of_mean**2 / variance.mean()
-        # an operator of another kind is not cut: it may differ from place to place
-        part = (slice(None), slice(None)) if whole else brightest_part(mean, tuning.unseen_photons.field)
-        self.psi = problem.psi if mean[part].shape == mean.shape else on_field(problem.psi, mean[part].shape)
-        known = None if background is None else given_background(problem.psi, problem.mean, background)
-        self.background = None if known is None else np.asarray(backend.to_host(known))[part]
-        self.variance, self.good = variance[part], ~problem.bad_pixels[part]
-        self.seen, self.unseen = thinned(mean[part], self.variance, tuning.unseen_photons, problem.camera.gain)
+        super().__init__(problem, background, tuning)
+        self.seen, self.unseen = thinned(self.mean, self.variance, tuning.unseen_photons, problem.camera.gain)
 
     def predicted(self, weights: Weights) -> np.ndarray:
         r"""Fit what is seen, and return :math:`\Psi x + b`, (m1, m2) float64, photons."""
-        backend, tuning = self.psi.backend, self.tuning
-        mean = backend.asarray(self.seen, dtype=np.float32)
-        objective, kernel = build_objective(self.psi, mean, weights, tuning=tuning.objective, background=self.background)
-        phase = mean_phase(objective, kernel, weights, 0.0, tuning)
-        for _ in range(weights.iterations):
-            phase.advance()
-        return np.asarray(backend.to_host(phase.residual + mean), dtype=np.float64)
+        return self.fitted(self.seen, weights)
 
     def share(self, cautious: np.ndarray, other: Weights) -> float:
         """How far to go from cautious weights, with this prediction, to others: 0 to 1."""
@@ -153,35 +132,6 @@ def _between(start: float, end: float, share: float) -> float:
     if start == end or share == 0.0:
         return start
     return end if share == 1.0 or not end else start * (end / start) ** share
-
-
-def brightest_part(mean: np.ndarray, side: int) -> tuple[slice, slice]:
-    """Return the rows and columns of the part with the most light, at most ``side`` camera pixels wide.
-
-    Parameters
-    ----------
-    mean : (M1, M2)
-    side : int
-
-    Returns
-    -------
-    rows, columns : slice
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> mean = np.zeros((10, 12))
-    >>> mean[7, 2] = 1
-    >>> brightest_part(mean, 4)
-    (slice(4, 8, None), slice(0, 4, None))
-    """
-    sizes = [min(side, n) for n in mean.shape]
-    summed = np.zeros((mean.shape[0] + 1, mean.shape[1] + 1))
-    summed[1:, 1:] = mean.astype(np.float64).cumsum(axis=0).cumsum(axis=1)
-    down, across = sizes
-    light = summed[down:, across:] - summed[:-down, across:] - summed[down:, :-across] + summed[:-down, :-across]
-    row, column = (int(n) for n in np.unravel_index(np.argmax(light), light.shape))
-    return slice(row, row + down), slice(column, column + across)
 
 
 def thinned(

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from .bleaching import BleachingTuning
 from .calibration import CalibrationTuning
 from .emissions import EmissionTuning, LikelihoodPhaseTuning
-from .mean_fit import MeanPhaseTuning, ReweightingTuning, UnseenPhotonsTuning
+from .mean_fit import MeanPhaseTuning, ReweightingTuning, UnseenPhotonsTuning, UsefulIterationsTuning
 
 __all__ = [
     "DEFAULT",
@@ -35,6 +35,7 @@ __all__ = [
     "SweepTuning",
     "Tuning",
     "UnseenPhotonsTuning",
+    "UsefulIterationsTuning",
 ]
 
 
@@ -288,6 +289,7 @@ class Tuning:
     reweighting : ReweightingTuning
     mean_phase : MeanPhaseTuning
     unseen_photons : UnseenPhotonsTuning
+    useful_iterations : UsefulIterationsTuning
     covariance_phase : CovariancePhaseTuning
     emissions : EmissionTuning
     likelihood_phase : LikelihoodPhaseTuning
@@ -301,7 +303,7 @@ class Tuning:
     >>> usual = fg.Tuning()
     >>> longer = dataclasses.replace(usual, mean_phase=dataclasses.replace(usual.mean_phase, most=5000))
     >>> longer.mean_phase.most, usual.mean_phase.most
-    (5000, 1500)
+    (5000, 1800)
     """
 
     bleaching: BleachingTuning = field(default_factory=BleachingTuning)
@@ -313,6 +315,7 @@ class Tuning:
     reweighting: ReweightingTuning = field(default_factory=ReweightingTuning)
     mean_phase: MeanPhaseTuning = field(default_factory=MeanPhaseTuning)
     unseen_photons: UnseenPhotonsTuning = field(default_factory=UnseenPhotonsTuning)
+    useful_iterations: UsefulIterationsTuning = field(default_factory=UsefulIterationsTuning)
     covariance_phase: CovariancePhaseTuning = field(default_factory=CovariancePhaseTuning)
     emissions: EmissionTuning = field(default_factory=EmissionTuning)
     likelihood_phase: LikelihoodPhaseTuning = field(default_factory=LikelihoodPhaseTuning)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["MeanPhaseTuning", "ReweightingTuning", "UnseenPhotonsTuning"]
+__all__ = ["MeanPhaseTuning", "ReweightingTuning", "UnseenPhotonsTuning", "UsefulIterationsTuning"]
 
 
 @dataclass(frozen=True)
@@ -104,3 +104,24 @@ class UnseenPhotonsTuning:
     noise: float = 1.0
     doubtful: float = 2.0
     clear: float = 4.0
+
+
+@dataclass(frozen=True)
+class UsefulIterationsTuning:
+    """How many iterations are of use where the model is wrong (:mod:`fluogan_core.solvers.useful_iterations`).
+
+    Attributes
+    ----------
+    clear : float
+        Standard deviations by which the misfit must exceed that of noise.
+    useless, useful : float
+        Twice the iterations are of no use where they take less than the first part from what the misfit exceeds 1 by, of use
+        where they take more than the second; in between by degrees.  Development scenes of the zoo.
+    most_halvings : int
+        Of the plan.  Development scenes of the zoo: with more nothing was gained.
+    """
+
+    clear: float = 2.0
+    useless: float = 0.1
+    useful: float = 0.2
+    most_halvings: int = 4

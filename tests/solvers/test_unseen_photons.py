@@ -9,7 +9,9 @@ import pytest
 from scipy import stats
 
 import fluogan_core as fg
-from fluogan_core.solvers.unseen_photons import brightest_part, chosen_weights, noise_from_values, thinned
+from fluogan_core.solvers.chosen_weights import chosen_weights
+from fluogan_core.solvers.trial_field import brightest_part
+from fluogan_core.solvers.unseen_photons import noise_from_values, predicting_weights, thinned
 from fluogan_core.solvers.weights import weights_for
 from fluogan_core.tuning import DEFAULT
 
@@ -106,8 +108,8 @@ def test_bright_frames_leave_nothing_to_choose(monkeypatch):
     given = problem(spots(), light=2000.0)
     options = fg.SolverOptions(method="none")
     weights = weights_for(given, options)
-    monkeypatch.setattr("fluogan_core.solvers.unseen_photons.build_objective", None)  # nothing is fitted
-    assert chosen_weights(weights, given, options) is weights
+    monkeypatch.setattr("fluogan_core.solvers.trial_field.build_objective", None)  # nothing is fitted
+    assert predicting_weights(weights, given, options) is weights
 
 
 def test_the_choice_flips_with_the_field():
@@ -133,7 +135,7 @@ def test_the_part_that_is_looked_at_holds_the_light():
 
 
 def test_a_solver_asks_before_its_first_step_and_a_resumed_one_agrees(tmp_path):
-    given = problem(spots(32), light=4.0, level=1.0, frames=800)
+    given = problem(spots(32), light=4.0, level=1.0, frames=1600)
     options = fg.SolverOptions(method="none", warm_steps=400)
     solver = fg.Solver(problem=given, options=options)
     usual = weights_for(given, options)

@@ -1,0 +1,87 @@
+"""The brightest part of a field, on which weights are tried: bounds the time."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..backend.typing import ArrayLike
+from ..physics.on_field import on_field
+from ..physics.psi import Psi
+from ..tuning import Tuning
+from .assembly import build_objective, given_background, mean_phase
+from .problem import Problem
+from .weights import Weights
+
+__all__ = ["TrialField", "brightest_part"]
+
+
+class TrialField:
+    """The brightest part of a mean frame, with the variance of its noise, and fits of it.
+
+    Parameters
+    ----------
+    problem : Problem
+    background : (M1, M2) or float, optional
+        Where it is given, photons.
+    tuning : Tuning
+
+    Attributes
+    ----------
+    mean, variance : (m1, m2) float64
+        Photons, and photons squared: the variance of the noise of the mean frame.
+    good : (m1, m2) bool
+        Pixels that are not bad.
+    """
+
+    def __init__(self, problem: Problem, background: ArrayLike | float | None, tuning: Tuning) -> None:
+        self.tuning, backend, whole = tuning, problem.psi.backend, type(problem.psi) is not Psi
+        mean = np.asarray(backend.to_host(problem.mean), dtype=np.float32)
+        variance = np.maximum(mean, 0.0) + (problem.camera.noise_std / problem.camera.gain) ** 2
+        variance = np.maximum(variance, 1e-3 * variance.mean())
+        # distributed as shot noise is, with the size that was measured: unequal pixels are noise too
+        variance *= problem.noise_of_mean**2 / variance.mean()
+        # an operator of another kind is not cut: it may differ from place to place
+        part = (slice(None), slice(None)) if whole else brightest_part(mean, tuning.unseen_photons.field)
+        self.psi = problem.psi if mean[part].shape == mean.shape else on_field(problem.psi, mean[part].shape)
+        known = None if background is None else given_background(problem.psi, problem.mean, background)
+        self.background = None if known is None else np.asarray(backend.to_host(known))[part]
+        self.mean, self.variance, self.good = mean[part].astype(np.float64), variance[part], ~problem.bad_pixels[part]
+
+    def fitted(self, mean: np.ndarray, weights: Weights) -> np.ndarray:
+        r"""Fit a mean frame of this part, and return :math:`\Psi x + b`, (m1, m2) float64, photons."""
+        backend, tuning = self.psi.backend, self.tuning
+        image = backend.asarray(mean, dtype=np.float32)
+        objective, kernel = build_objective(self.psi, image, weights, tuning=tuning.objective, background=self.background)
+        phase = mean_phase(objective, kernel, weights, 0.0, tuning)
+        for _ in range(weights.iterations):
+            phase.advance()
+        return np.asarray(backend.to_host(phase.residual + image), dtype=np.float64)
+
+
+def brightest_part(mean: np.ndarray, side: int) -> tuple[slice, slice]:
+    """Return the rows and columns of the part with the most light, at most ``side`` camera pixels wide.
+
+    Parameters
+    ----------
+    mean : (M1, M2)
+    side : int
+
+    Returns
+    -------
+    rows, columns : slice
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> mean = np.zeros((10, 12))
+    >>> mean[7, 2] = 1
+    >>> brightest_part(mean, 4)
+    (slice(4, 8, None), slice(0, 4, None))
+    """
+    sizes = [min(side, n) for n in mean.shape]
+    summed = np.zeros((mean.shape[0] + 1, mean.shape[1] + 1))
+    summed[1:, 1:] = mean.astype(np.float64).cumsum(axis=0).cumsum(axis=1)
+    down, across = sizes
+    light = summed[down:, across:] - summed[:-down, across:] - summed[down:, :-across] + summed[:-down, :-across]
+    row, column = (int(n) for n in np.unravel_index(np.argmax(light), light.shape))
+    return slice(row, row + down), slice(column, column + across)

@@ -1,0 +1,114 @@
+r"""How many iterations of the fit of the mean are of use where the model is wrong.
+
+Where operator or background are not quite those of the recording, no image explains the mean frame within its noise.  Then
+
+.. math:: \chi^2 = \frac1M \sum_m \frac{(\Psi x + b - \bar y)_m^2}{v_m}
+
+stays above 1 however long the fit goes on.  More iterations find finer detail, but what they find explains the error of the
+model, not the sample: an early end is the better image (semi-convergence, Engl, Hanke and Neubauer 1996).  So the plan of
+iterations is halved as long as that raises :math:`\chi^2` by little beside what exceeds 1.  Where :math:`\chi^2` comes down to
+1 nothing is halved.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+from collections.abc import Callable
+
+from ..backend.typing import ArrayLike
+from ..tuning import DEFAULT, Tuning, UsefulIterationsTuning
+from .problem import Problem
+from .trial_field import TrialField
+from .weights import Weights
+
+__all__ = ["halvings", "useful_iterations"]
+
+log = logging.getLogger("fluogan_core")
+
+
+def useful_iterations(
+    weights: Weights, problem: Problem, background: ArrayLike | float | None = None, tuning: Tuning = DEFAULT
+) -> Weights:
+    """Return the weights with as many iterations as are of use.
+
+    Parameters
+    ----------
+    weights : Weights
+    problem : Problem
+        Its bad pixels do not count.
+    background : (M1, M2) or float, optional
+        Where it is given.
+    tuning : Tuning, optional
+
+    Returns
+    -------
+    Weights
+        The same object where nothing changes.
+    """
+    trial, planned, t = TrialField(problem, background, tuning), weights.iterations, tuning.useful_iterations
+    count = int(trial.good.sum())
+    if not count:
+        return weights
+
+    def misfit(halved: int) -> float:
+        plan = dataclasses.replace(weights, iterations=max(tuning.mean_phase.fewest, round(planned / 2**halved)))
+        return float(((trial.fitted(trial.mean, plan) - trial.mean) ** 2 / trial.variance)[trial.good].mean())
+
+    by = halvings(misfit, 1.0 + t.clear * math.sqrt(2.0 / count), t)
+    found = max(min(tuning.mean_phase.fewest, planned), round(planned / 2**by))
+    if found == planned:
+        return weights
+    log.info(
+        "no image explains the mean frame within its noise (operator or background are not quite those of the recording): "
+        "the fit of the mean takes %d iterations in place of %d, since more would explain that error",
+        found,
+        planned,
+    )
+    return dataclasses.replace(weights, iterations=found)
+
+
+def halvings(misfit: Callable[[int], float], expected: float, tuning: UsefulIterationsTuning) -> float:
+    r"""Return how often a plan of iterations is to be halved, by degrees.
+
+    Parameters
+    ----------
+    misfit : callable
+        :math:`\chi^2` after a plan that is halved so many times.
+    expected : float
+        What noise alone makes of it at most.
+    tuning : UsefulIterationsTuning
+
+    Returns
+    -------
+    float
+        From 0 to ``tuning.most_halvings``.
+
+    Examples
+    --------
+    A misfit that stays at 3 and doubles where less than a quarter of the iterations are taken:
+
+    >>> from fluogan_core.tuning import UsefulIterationsTuning
+    >>> halvings(lambda halved: 3.0 if halved <= 2 else 6.0, 1.0, UsefulIterationsTuning())
+    2.0
+
+    One that noise explains:
+
+    >>> halvings(lambda halved: 0.9, 1.0, UsefulIterationsTuning())
+    0.0
+    """
+    shorter = misfit(1)
+    if shorter <= expected:  # the whole plan explains more: it is not tried
+        return 0.0
+    found, left, longer = 0.0, 1.0, misfit(0)
+    for halved in range(1, tuning.most_halvings + 1):
+        shorter = shorter if halved == 1 else misfit(halved)
+        excess = longer - expected
+        won = (shorter - longer) / excess if excess > 0 else math.inf
+        useless = 1.0 - min(max((won - tuning.useless) / (tuning.useful - tuning.useless), 0.0), 1.0)
+        left *= useless
+        found, longer = found + left, shorter
+        if not left:
+            break
+    return found
