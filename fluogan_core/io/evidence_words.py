@@ -48,7 +48,8 @@ def in_words(facts: Facts) -> str:
     """The evidence in a sentence or two."""
     count, finest = len(facts["gaps"]), facts["finest_nm"]
     certain = sum(gap["significance"] >= facts["threshold"] for gap in facts["gaps"])
-    shown = f"The mean of the frames confirms {certain} of the {count} gaps that the image shows."
+    gaps = "the gap" if count == 1 else f"{certain or 'none'} of the {count} gaps"
+    shown = f"The frames {'do not ' if count == 1 and not certain else ''}confirm {gaps} that the image shows."
     words = shown if count else "The image shows no gap."
     if finest is not None and math.isfinite(finest):
         words += f" The finest width that is certain is {finest:.0f} nm."

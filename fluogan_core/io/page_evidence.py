@@ -26,7 +26,7 @@ def gaps_on_page(facts: Facts | None, drawn: Mapping[str, bytes]) -> str:
         return ""
     said = paragraph(in_words(facts))
     if facts["gaps"]:
-        said += table(GAP_HEAD, gap_rows(facts), "Gaps of the image, by the mean of the frames")
+        said += table(GAP_HEAD, gap_rows(facts), "Gaps of the image, and what the frames say of them")
         said += paragraph(
             "The significance compares the frames with every image that has no gap at this place, the neighbourhood fitted "
             f"again. A gap below {facts['threshold']:g} standard deviations may be noise. The significance holds for the PSF "

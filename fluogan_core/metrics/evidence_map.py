@@ -32,15 +32,12 @@ from ..stack import finite_stack
 from .dark_background import background_about
 from .dips import Dip, find_dips
 from .sections import Optic, Section, distance
-from .strip_noise import noise_of_mean, whitening
+from .strip_covariances import LEAST_FRAMES, CovarianceStrip, blocks_of
+from .strip_noise import block_means, noise_of_mean
+from .strips import MeanStrip, flicker_of_light, gain_of_both, gain_of_mean, without_gap
 
 __all__ = ["Evidence", "Gap", "evidence"]
 
-#: The two lines' brightest place may lie so far outside the middle of the gap: half their distance and this, widths of the PSF.
-_REACH = 1.2
-#: Distance of the two lines that are offered to the fit, of the image's: one that is somewhat too large loses little, one that
-#: is too small much.
-_WIDER = 1.15
 #: Equal Gaussians have a gap between them from this distance on, in their width at half maximum: two standard deviations.
 _GAUSSIANS_APART = 2 / FWHM_PER_SIGMA
 #: Widths that are tried for the finest detail, widths of the PSF.
@@ -72,6 +69,8 @@ class Gap:
         Standard deviations by which the frames speak for it, as if no other place had been looked at; 0 where they do not.
     significance : float
         The same after the number of gaps that the image shows is paid for.
+    of_mean : float
+        ``alone`` by the mean of the frames, without their covariances.
 
     Examples
     --------
@@ -89,6 +88,7 @@ class Gap:
     depth: float
     alone: float
     significance: float
+    of_mean: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,6 +137,7 @@ def evidence(
     bad_pixels: ArrayLike | None = None,
     threshold: float = 3.0,
     finest: bool = True,
+    covariances: bool = True,
 ) -> Evidence:
     """Say which gaps of an image the mean of the frames supports, and how fine its light is for certain.
 
@@ -161,7 +162,9 @@ def evidence(
     threshold : float
         Standard deviations that count as seen.
     finest : bool
-        Whether to make the map of the finest width, which takes longer.
+        Whether to make the map of the finest width, which takes longer.  It is by the mean of the frames.
+    covariances : bool
+        Whether gaps are also judged by the covariances of the frames, where molecules blink.  Needs 32 frames.
 
     Returns
     -------
@@ -188,7 +191,7 @@ def evidence(
     >>> len(found.confirmed), round(found.confirmed[0].separation_nm)
     (1, 250)
     """
-    test = _Test(frames, model, x, b, bad_pixels)
+    test = _Test(frames, model, x, b, bad_pixels, covariances)
     shown = np.maximum(test.x if image is None else host_image(image, "image"), 0.0)
     if shown.shape != test.x.shape:
         raise ValueError(f"image must lie on the fine grid, {test.x.shape}, got {shown.shape}")
@@ -196,7 +199,7 @@ def evidence(
     fine_nm = length_or_time(pixel_size_nm, "pixel_size_nm") / test.optic.factor
     width = test.optic.width
     dips = [dip for dip in find_dips(shown, width) if dip.length >= _SHORTEST * width]
-    gaps = [_gap(dip, fine_nm, test.of_gap(dip), len(dips)) for dip in dips]
+    gaps = [_gap(dip, fine_nm, *test.of_gap(dip), len(dips)) for dip in dips]
     gaps.sort(key=lambda gap: -gap.alone)
     fine = np.full(shown.shape, np.nan)
     if finest:
@@ -208,10 +211,10 @@ def evidence(
     return Evidence(tuple(gaps), fine.astype(np.float32), threshold)
 
 
-def _gap(dip: Dip, fine_nm: float, alone: float, count: int) -> Gap:
+def _gap(dip: Dip, fine_nm: float, alone: float, of_mean: float, count: int) -> Gap:
     place = (dip.row + 0.5) * fine_nm, (dip.column + 0.5) * fine_nm
     lengths = dip.separation * fine_nm, dip.length * fine_nm
-    return Gap(*place, math.degrees(dip.angle), *lengths, dip.depth, alone, paid(alone, count))
+    return Gap(*place, math.degrees(dip.angle), *lengths, dip.depth, alone, paid(alone, count), of_mean)
 
 
 def _between(gap: Gap, shape: tuple[int, ...], fine_nm: float) -> np.ndarray:
@@ -232,40 +235,12 @@ def paid(alone: float, count: int) -> float:
     return max(0.0, -float(ndtri_exp(chance)))
 
 
-class _Strip:
-    """A section of the frames, whitened."""
-
-    def __init__(self, mean: np.ndarray, noise: np.ndarray, background: np.ndarray, error: float) -> None:
-        self.root = whitening(noise)
-        # the last row holds what is known of the background beforehand
-        self.target = np.append(self.white(mean - background), 0.0)
-        level = np.append(self.white(background), 1.0 / error)
-        self._level = np.stack([level, -level], axis=1)
-
-    def white(self, columns: np.ndarray) -> np.ndarray:
-        """Columns in units of the noise."""
-        from scipy.linalg import solve_triangular
-
-        return np.asarray(solve_triangular(self.root, columns, lower=True, check_finite=False))
-
-    def columns(self, profiles: np.ndarray) -> np.ndarray:
-        """Whitened profiles, after those of a background that differs from the assumed one."""
-        white = self.white(profiles)
-        return np.concatenate([self._level, np.concatenate([white, np.zeros((1, white.shape[1]))])], axis=1)
-
-    def significance(self, without: float, with_it: float) -> float:
-        """Standard deviations by which a detail improves the fit.
-
-        In units of the misfit of the better fit, where that is more than noise: of a PSF that is described wrongly, say.
-        """
-        free = max(1, len(self.target) // 2)
-        return math.sqrt(max(without**2 - with_it**2, 0.0)) / max(1.0, with_it / math.sqrt(free))
-
-
 class _Test:
     """Frames, and what is needed to judge any place of them."""
 
-    def __init__(self, frames: Array, model: ForwardModel, x: Array, b: Array, bad_pixels: ArrayLike | None) -> None:
+    def __init__(
+        self, frames: Array, model: ForwardModel, x: Array, b: Array, bad_pixels: ArrayLike | None, covariances: bool
+    ) -> None:
         psi, host = forward_model(model).psi, model.backend.to_host
         finite_stack(frames, "frames")
         if tuple(frames.shape[1:]) != psi.shape:
@@ -275,13 +250,14 @@ class _Test:
         self.x, self.b = (np.asarray(host(image), dtype=np.float64) for image in (x, b))
         counts = host(frames)
         self.frames = counts.reshape(len(counts), -1)
-        self.gain = model.gain
+        self.gain, self.covariances = model.gain, covariances
         # bleaching changes the mean of the frames, which is no scatter of it
         self.trend = trend_of(counts, get_backend("numpy")).astype(np.float64)
         self.mean = counts.mean(axis=0, dtype=np.float64) / model.gain
         bad = np.zeros(psi.shape, bool) if bad_pixels is None else np.asarray(bad_pixels, dtype=bool)
         if bad.shape != psi.shape:
             raise ValueError(f"bad_pixels must have psi's shape {psi.shape}, got {bad.shape}")
+        self.bad = bad
         self.mean[bad] = (self.light + self.b)[bad]
         floor = 1e-6 * max(float(self.mean.max()), 1e-300)
         self.variance = np.maximum(self.mean + (model.noise_std / model.gain) ** 2, floor) / len(counts)
@@ -289,26 +265,36 @@ class _Test:
         self.optic = Optic(psi.psf, psi.factor, psi.binning == "sum")
         self._backgrounds: dict[tuple[int, int], tuple[np.ndarray, float]] = {}
 
-    def of_gap(self, dip: Dip) -> float:
-        """Significance of a gap."""
-        section = Section(self.mean.shape, self.optic, (dip.row, dip.column), dip.angle, dip.length)
+    def of_gap(self, dip: Dip) -> tuple[float, float]:
+        """Standard deviations by which mean and covariances, and by which the mean alone speak for a gap."""
+        place = dip.row, dip.column
+        section = Section(self.mean.shape, self.optic, place, dip.angle, dip.length)
         # a background that is uneven beside the gap may be light that the fit took for background: it must not make the gap
-        return min(self._of_gap(section, dip, even) for even in (False, True))
+        strips = [self.strip(section, place, even=even) for even in (False, True)]
+        nearest = [without_gap(strip, dip.separation) for strip in strips]
+        of_mean = min(gain_of_mean(strip, near) for strip, near in zip(strips, nearest))
+        flicker = self._covariances(section, dip.angle)
+        if flicker is None:
+            return of_mean, of_mean
+        kappas = [flicker_of_light(strip, flicker, dip.separation) for strip in strips]
+        if not all(kappas):
+            return of_mean, of_mean
+        of_flicker = without_gap(flicker, dip.separation)
+        each = zip(strips, nearest, kappas)
+        return min(gain_of_both(strip, flicker, near, of_flicker, kappa) for strip, near, kappa in each), of_mean
 
-    def _of_gap(self, section: Section, dip: Dip, even: bool) -> float:
-        strip = self.strip(section, (dip.row, dip.column), even=even)
-        reach = dip.separation / 2 + _REACH * section.width
-        pair = section.pair(_WIDER * dip.separation)
-        step = section.width / 4
-        tops = np.arange(-reach, reach + step / 2, step)
-        columns = {top: strip.columns(np.concatenate([section.without_gap(top, reach), pair], axis=1)) for top in tops}
-        without = {top: distance(strip.target, columns[top][:, :-1])[0] for top in tops}
-        best = sorted(without, key=lambda top: without[top])[:3]
-        for top in (best[0] - step / 2, best[0] + step / 2):
-            null = strip.columns(section.without_gap(top, reach))
-            without[top] = distance(strip.target, null)[0]
-        with_it = min(distance(strip.target, columns[top])[0] for top in best)
-        return strip.significance(min(without.values()), with_it)
+    def _covariances(self, section: Section, angle: float) -> CovarianceStrip | None:
+        """The covariances of a section; None where there are none, or not those of light."""
+        pixels = section.pixels
+        if not self.covariances or len(self.frames) < LEAST_FRAMES or self.bad.ravel()[pixels].any():
+            return None
+        frames = self.frames[:, pixels].astype(np.float64) / self.gain
+        frames -= self.trend @ (self.trend.T @ frames)
+        down, across = np.gradient(self.mean)
+        slope = (math.sin(angle) * down + math.cos(angle) * across).ravel()[pixels]
+        light = (self.mean - self.b).ravel()[pixels]
+        found = CovarianceStrip(section, frames, self.variance.ravel()[pixels] * len(frames), light, slope)
+        return found if found.flickers else None
 
     def finest(self, image: np.ndarray, threshold: float) -> np.ndarray:
         """(N1, N2): the finest certain width at each place, fine pixels."""
@@ -349,7 +335,7 @@ class _Test:
             finest = width
         return finest
 
-    def strip(self, section: Section, place: tuple[float, float], *, even: bool = False) -> _Strip:
+    def strip(self, section: Section, place: tuple[float, float], *, even: bool = False) -> MeanStrip:
         """The data of a section, with their noise and what is known of the background, made even where that is asked for."""
         factor = self.optic.factor
         row, column = ((p + 0.5) / factor - 0.5 for p in place)
@@ -366,7 +352,7 @@ class _Test:
         bins = self.frames[:, section.pixels].astype(np.float64) @ section.weights.T / self.gain
         bins -= self.trend @ (self.trend.T @ bins)
         noise = noise_of_mean(section, bins, section.covariance(self.variance), mean - below)
-        return _Strip(mean, noise, below, error)
+        return MeanStrip(section, mean, noise, below, error, block_means(bins, blocks_of(len(bins))))
 
 
 def _spread_out(image: np.ndarray, lit: np.ndarray, spacing: float) -> np.ndarray:

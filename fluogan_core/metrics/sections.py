@@ -20,7 +20,7 @@ import numpy as np
 
 from ..physics.psf import FWHM_PER_SIGMA
 
-__all__ = ["Optic", "Section", "distance", "line_spread", "width_of"]
+__all__ = ["Optic", "Profiles", "Section", "distance", "line_spread", "width_of"]
 
 #: Samples of the line spread function per fine pixel.
 _FINER = 4
@@ -104,73 +104,23 @@ def width_of(spread: np.ndarray) -> float:
     return FWHM_PER_SIGMA * math.sqrt(float((spread * q * q).sum() / spread.sum()))
 
 
-class Section:
-    """The strip about one place: geometry, and what profiles look like there.
+class Profiles:
+    """What light in the profiles of a strip looks like in data that are linear in it.
 
     Parameters
     ----------
-    shape : (M1, M2)
-        Of the field, camera pixels.
-    optic : Optic
-    place : (row, column)
-        Middle of the strip, fine pixels; (0, 0) is the centre of the first one.
-    angle : float
-        Of the direction across the strip, radians: 0 runs along a row.
-    length : float
-        Of the strip, fine pixels.
-
-    Attributes
-    ----------
-    pixels : (P,) int
-        Flat numbers of the camera pixels of the strip.
-    weights : (B, P) float64
-        What each bin takes of each pixel.
     spread : (B, S) float64
-        What each bin sees of a line at each of ``sources``, photons per photon of a camera pixel's worth of line.
+        What the data see of a line at each of ``sources``.
     sources : (S,) float64
-        Distances from the middle, one fine pixel apart.
+        Distances from the middle of the strip, one fine pixel apart.
+    width : float
+        Of the PSF, fine pixels.
     """
 
-    def __init__(self, shape: tuple[int, int], optic: Optic, place: tuple[float, float], angle: float, length: float) -> None:
-        self.width = optic.width
-        half = _ACROSS * self.width
-        down, across = math.sin(angle), math.cos(angle)
-        ends = math.hypot(half, length / 2 + self.width / 4)
-        near, axes = [], []
-        for n, at in zip(shape, place):
-            away = np.arange(n) * optic.factor + (optic.factor - 1) / 2 - at
-            near.append(np.flatnonzero(np.abs(away) < ends))
-            axes.append(away[near[-1]])
-        rows, columns = axes[0][:, None], axes[1][None]
-        q, t = rows * down + columns * across, rows * across - columns * down
-        ramp = np.clip((length / 2 + self.width / 4 - np.abs(t)) / (self.width / 2), 0, 1)
-        along = ramp * ramp * (3 - 2 * ramp)
-        inside = (along > 0) & (np.abs(q) < half)
-        self.pixels = (near[0][:, None] * shape[1] + near[1][None])[inside]
-        q, along = q[inside], along[inside]
-        # cubic splines as wide as this do not feel where the camera pixels lie, so that the strip may be slightly askew
-        bins = np.arange(-half, half + 0.5 * optic.factor, optic.factor)
-        away = np.abs(q[None] - bins[:, None]) / optic.factor
-        spline = np.where(away < 1, 2 / 3 - away**2 + away**3 / 2, np.clip(2 - away, 0, None) ** 3 / 6)
-        weights = spline * along
-        whole = weights.sum(axis=1)
-        self.weights = weights[whole > _LEAST_BIN * whole.max(initial=0.0)]
-        reach = round((_ACROSS + _MARGIN) * self.width)
-        self.sources = np.arange(-reach, reach + 1, dtype=np.float64)
-        table = optic.spread(angle)
-        grid = (np.arange(len(table)) - len(table) // 2) / _FINER
-        self.spread = self.weights @ np.interp(q[:, None] - self.sources[None], grid, table, left=0.0, right=0.0)
+    def __init__(self, spread: np.ndarray, sources: np.ndarray, width: float) -> None:
+        self.spread, self.sources, self.width = spread, sources, width
         # running sums, for profiles whose ends lie within a source's pixel
-        self._sums = np.concatenate([np.zeros((len(self.spread), 1)), np.cumsum(self.spread, axis=1)], axis=1)
-
-    def of(self, image: np.ndarray) -> np.ndarray:
-        """(..., B): the cross-section of images of the field (..., M1, M2)."""
-        flat = image.reshape(*image.shape[:-2], -1)[..., self.pixels]
-        return np.asarray(flat @ self.weights.T)
-
-    def covariance(self, variance: np.ndarray) -> np.ndarray:
-        """(B, B): of the bins, for pixels with independent noise of this variance, (M1, M2)."""
-        return np.asarray((self.weights * variance.ravel()[self.pixels]) @ self.weights.T)
+        self._sums = np.concatenate([np.zeros((len(spread), 1)), np.cumsum(spread, axis=1)], axis=1)
 
     @cached_property
     def blurs(self) -> np.ndarray:
@@ -215,6 +165,85 @@ class Section:
         sigma = width / FWHM_PER_SIGMA
         bells = np.exp(-0.5 * ((self.sources[:, None] - self.sources[None]) / sigma) ** 2)
         return np.concatenate([self.spread @ bells, self.spread[:, np.abs(self.sources) > width]], axis=1)
+
+
+class Section(Profiles):
+    """The strip about one place: geometry, and what profiles look like there.
+
+    Parameters
+    ----------
+    shape : (M1, M2)
+        Of the field, camera pixels.
+    optic : Optic
+    place : (row, column)
+        Middle of the strip, fine pixels; (0, 0) is the centre of the first one.
+    angle : float
+        Of the direction across the strip, radians: 0 runs along a row.
+    length : float
+        Of the strip, fine pixels.
+
+    Attributes
+    ----------
+    pixels : (P,) int
+        Flat numbers of the camera pixels of the strip.
+    weights : (B, P) float64
+        What each bin takes of each pixel.
+    spread : (B, S) float64
+        What each bin sees of a line at each of ``sources``, photons per photon of a camera pixel's worth of line.
+    sources : (S,) float64
+        Distances from the middle, one fine pixel apart.
+    """
+
+    def __init__(self, shape: tuple[int, int], optic: Optic, place: tuple[float, float], angle: float, length: float) -> None:
+        width = optic.width
+        half = _ACROSS * width
+        down, across = math.sin(angle), math.cos(angle)
+        ends = math.hypot(half, length / 2 + width / 4)
+        near, axes = [], []
+        for n, at in zip(shape, place):
+            away = np.arange(n) * optic.factor + (optic.factor - 1) / 2 - at
+            near.append(np.flatnonzero(np.abs(away) < ends))
+            axes.append(away[near[-1]])
+        rows, columns = axes[0][:, None], axes[1][None]
+        q, t = rows * down + columns * across, rows * across - columns * down
+        ramp = np.clip((length / 2 + width / 4 - np.abs(t)) / (width / 2), 0, 1)
+        along = ramp * ramp * (3 - 2 * ramp)
+        inside = (along > 0) & (np.abs(q) < half)
+        self.pixels = (near[0][:, None] * shape[1] + near[1][None])[inside]
+        q, t, along = q[inside], t[inside], along[inside]
+        # cubic splines as wide as this do not feel where the camera pixels lie, so that the strip may be slightly askew
+        bins = np.arange(-half, half + 0.5 * optic.factor, optic.factor)
+        away = np.abs(q[None] - bins[:, None]) / optic.factor
+        spline = np.where(away < 1, 2 / 3 - away**2 + away**3 / 2, np.clip(2 - away, 0, None) ** 3 / 6)
+        weights = spline * along
+        whole = weights.sum(axis=1)
+        self.weights = weights[whole > _LEAST_BIN * whole.max(initial=0.0)]
+        reach = round((_ACROSS + _MARGIN) * width)
+        sources = np.arange(-reach, reach + 1, dtype=np.float64)
+        table = optic.spread(angle)
+        grid = (np.arange(len(table)) - len(table) // 2) / _FINER
+        self._lines = np.interp(q[:, None] - sources[None], grid, table, left=0.0, right=0.0)
+        self._along, self._length = t, length
+        super().__init__(self.weights @ self._lines, sources, width)
+
+    def pieces(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Weights (B, P) and spread (B, S) of pieces about as long as the PSF is wide, which add up to the strip."""
+        count = max(1, round(self._length / self.width))
+        if count == 1:
+            return [(self.weights, self.spread)]
+        step = self._length / count
+        middles = (np.arange(count) - (count - 1) / 2) * step
+        hats = np.clip(1 - np.abs(np.clip(self._along, middles[0], middles[-1]) - middles[:, None]) / step, 0, 1)
+        return [(self.weights * hat, (self.weights * hat) @ self._lines) for hat in hats]
+
+    def of(self, image: np.ndarray) -> np.ndarray:
+        """(..., B): the cross-section of images of the field (..., M1, M2)."""
+        flat = image.reshape(*image.shape[:-2], -1)[..., self.pixels]
+        return np.asarray(flat @ self.weights.T)
+
+    def covariance(self, variance: np.ndarray) -> np.ndarray:
+        """(B, B): of the bins, for pixels with independent noise of this variance, (M1, M2)."""
+        return np.asarray((self.weights * variance.ravel()[self.pixels]) @ self.weights.T)
 
 
 def distance(target: np.ndarray, columns: np.ndarray) -> tuple[float, np.ndarray]:

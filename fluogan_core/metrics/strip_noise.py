@@ -18,10 +18,10 @@ import numpy as np
 
 from .sections import Section, distance
 
-__all__ = ["noise_of_mean", "whitening"]
+__all__ = ["BLOCKS", "block_means", "noise_of_blocks", "noise_of_mean", "whitening"]
 
 #: Blocks of successive frames.
-_BLOCKS = 24
+BLOCKS = 24
 #: Each pass weighs the blocks by the noise that the pass before it found.
 _PASSES = 3
 
@@ -29,6 +29,12 @@ _PASSES = 3
 def whitening(noise: np.ndarray) -> np.ndarray:
     """The lower triangular root of a covariance, (B, B)."""
     return np.asarray(np.linalg.cholesky(noise + 1e-9 * np.trace(noise) / len(noise) * np.eye(len(noise))))
+
+
+def block_means(bins: np.ndarray, count: int) -> np.ndarray:
+    """Means of blocks of successive frames, (count, B)."""
+    edges = np.linspace(0, len(bins), count + 1).astype(int)
+    return np.asarray(np.add.reduceat(bins, edges[:-1], axis=0) / np.diff(edges)[:, None])
 
 
 def noise_of_mean(section: Section, bins: np.ndarray, detection: np.ndarray, light: np.ndarray) -> np.ndarray:
@@ -49,18 +55,36 @@ def noise_of_mean(section: Section, bins: np.ndarray, detection: np.ndarray, lig
     (B, B) float64
         At least ``detection``.
     """
-    count = min(_BLOCKS, len(bins))
-    edges = np.linspace(0, len(bins), count + 1).astype(int)
-    means = np.add.reduceat(bins, edges[:-1], axis=0) / np.diff(edges)[:, None]
+    means = block_means(bins, min(BLOCKS, len(bins)))
+    count = len(means)
     # the sum of squares of these is that of the mean of all frames, if blocks are independent
     apart = (means - means.mean(axis=0)) / np.sqrt(count * (count - 1))
     root = whitening(detection)
     parts = distance(np.linalg.solve(root, light), np.linalg.solve(root, section.spread @ section.blurs))[1]
     flickers = (section.blurs @ parts, np.ones(len(section.sources)))
     shapes = [(section.spread * flicker) @ section.spread.T for flicker in flickers if flicker.any()]
-    whole = detection
+    return noise_of_blocks(apart, detection, shapes)
+
+
+def noise_of_blocks(apart: np.ndarray, least: np.ndarray, shapes: list[np.ndarray]) -> np.ndarray:
+    """Estimate the covariance of a mean of blocks, from how the blocks scatter and what shapes that can have.
+
+    Parameters
+    ----------
+    apart : (K, B) float64
+        Blocks minus their mean, so scaled that the sum of squares is the variance of the mean of independent blocks.
+    least : (B, B) float64
+        What the covariance is at least.
+    shapes : list of (B, B) float64
+        What may come to it, each in a size that is measured.
+
+    Returns
+    -------
+    (B, B) float64
+    """
+    whole = least
     for _ in range(_PASSES):
-        whole = detection + _fitted(shapes, apart, detection, np.linalg.inv(whitening(whole)))
+        whole = least + _fitted(shapes, apart, least, np.linalg.inv(whitening(whole)))
     return whole
 
 

@@ -39,7 +39,7 @@ def test_a_reconstruction_says_which_gaps_are_there(recorded):
     middle = [gap for gap in facts["gaps"] if abs(gap["column_nm"] - 1000) < 60]
     assert max(gap["significance"] for gap in middle) > 3
     page = (recorded / "result" / "report.html").read_text()
-    assert "Gaps of the image, by the mean of the frames" in page
+    assert "Gaps of the image, and what the frames say of them" in page
     assert page.count("data:image/png") == 5
     assert tifffile.imread(recorded / "result" / "evidence.tif").shape == (80, 80)
 
@@ -67,7 +67,7 @@ def test_an_image_of_any_method_is_judged(recorded, capsys):
 def test_a_folder_is_judged_by_its_x(recorded, capsys):
     words = ["evidence", str(recorded / "stack.tif"), str(recorded / "result"), "--output", str(recorded / "again"), *COMMON]
     assert main(words) == 0
-    assert "confirms" in capsys.readouterr().out
+    assert "confirm" in capsys.readouterr().out
     assert (recorded / "again" / "evidence.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -141,7 +141,7 @@ def test_an_even_structure_flickers_as_much_as_is_said():
     expected = section.of(psi.forward(light) + B)
     squares = []
     for seed in range(12):
-        test = _Test(model.sample(light, B, 200, seed), fg.ForwardModel(PSI), 1000 * light, B, None)
+        test = _Test(model.sample(light, B, 200, seed), fg.ForwardModel(PSI), 1000 * light, B, None, True)
         strip = test.strip(section, (39.5, 39.5))
         squares.append(np.mean(strip.white(section.of(test.mean) - expected) ** 2))
     assert np.mean(squares) == pytest.approx(1, abs=0.3)

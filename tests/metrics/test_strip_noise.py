@@ -23,7 +23,7 @@ def scatter_of(recorded, mean, x, b, seeds=14):
     section = Section(PSI.shape, Optic(PSI.psf, 4), (39.5, 39.5), 0.0, 24.0)
     squares = []
     for seed in range(seeds):
-        test = _Test(recorded(np.random.default_rng(seed)), fg.ForwardModel(PSI), x, np.full(PSI.shape, b), None)
+        test = _Test(recorded(np.random.default_rng(seed)), fg.ForwardModel(PSI), x, np.full(PSI.shape, b), None, True)
         strip = test.strip(section, (39.5, 39.5))
         squares.append(np.mean(strip.white(section.of(test.mean - mean)) ** 2))
     return np.mean(squares)
