@@ -83,7 +83,7 @@ def dip_of(x: np.ndarray, middle: float) -> float:
 
 def found(options: Options, report: Report) -> None:
     """What is found of drifts and jumps, and in samples that stay."""
-    shape, seeds = options.pick((64, 64), (32, 32)), options.pick(5, 1)
+    shape, seeds = options.pick((64, 64), (32, 32)), options.pick(12, 1)
     rows: list[list[Any]] = []
     worst = {1.0: 0.0, 0.1: 0.0}
     for kind in ("drift of 2 pixels", "jump of 1 pixel"):

@@ -10,7 +10,7 @@ of its own, while the sample moves as a whole.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -128,22 +128,26 @@ def _of_kept(frames: np.ndarray, statistics: StackStatistics, width: float, tuni
             f"{len(frames)} frames of {frames.shape[1]} x {frames.shape[2]} pixels are too few to tell whether the sample moved"
         )
         return Drift(still, 0.0, math.inf, note=f"drift: {why}")
-    live, smooth = statistics.live[0], tuning.smooth
+    live = statistics.live[0]
     whole = live.all()
 
-    def smoothed(image: np.ndarray) -> np.ndarray:
+    def smoothed(image: np.ndarray, smooth: float) -> np.ndarray:
         image = np.asarray(image, dtype=np.float64)
         return np.asarray(
             gaussian_filter(image if whole else np.where(live, image, median_filter(image, 3)), smooth, mode="nearest")
         )
 
     moments = statistics.moments()
-    spread = smoothed(moments.variance)
+    for smooth in (tuning.smooth_bright, tuning.smooth):
+        noise = float(moments.variance.mean()) / (4 * math.pi * smooth**2)
+        signal = float((high_passed(smoothed(moments.mean, smooth), smooth) ** 2).mean())
+        length = tuning.light_of_segment * noise / max(signal - noise / len(frames), 1e-300)
+        if length * tuning.fewest_segments <= len(frames):
+            break
+    tuning = replace(tuning, smooth=smooth)
+    spread = smoothed(moments.variance, smooth)
     weight = 1.0 / np.maximum(spread, 0.1 * max(float(spread.mean()), 1e-300))
     weight /= weight.mean()
-    noise = float(moments.variance.mean()) / (4 * math.pi * smooth**2)
-    signal = float((high_passed(smoothed(moments.mean), smooth) ** 2).mean())
-    length = tuning.light_of_segment * noise / max(signal - noise / len(frames), 1e-300)
     count = int(np.clip(len(frames) / max(length, 1e-300), tuning.fewest_segments, tuning.most_segments))
     count = max(3, min(count, len(frames) // tuning.shortest_segment))
 
@@ -152,7 +156,7 @@ def _of_kept(frames: np.ndarray, statistics: StackStatistics, width: float, tuni
     path: _Path | None = None
     for attempt in range(tuning.passes):
         cuts = _cuts(len(frames), count, jumps)
-        means = np.array([smoothed(frames[a:b].mean(axis=0, dtype=np.float64)) for a, b in pairwise(cuts)])
+        means = np.array([smoothed(frames[a:b].mean(axis=0, dtype=np.float64), smooth) for a, b in pairwise(cuts)])
         if start is None:
             start = _start(means, cuts, smooth, tuning)
         path = _settled(means, cuts, jumps, start, weight, tuning)

@@ -11,12 +11,14 @@ from ..calibration.plain import plain
 
 __all__ = ["command_line", "sweep_command"]
 
-#: Options of ``fluogan reconstruct`` that ``fluogan sweep`` has not: with a value, and without.
 #: A report as JSON holds it.
 Facts = dict[str, Any]
 
-_ONLY_RECONSTRUCT = ("--background",)
-_ONLY_RECONSTRUCT_FLAGS = ("--resume",)
+#: Options of ``fluogan reconstruct`` that ``fluogan sweep`` has not: with a value, and without.
+_ONLY_RECONSTRUCT = ("--background", "--drift", "--tile", "--halo", "--memory-gib", "--workers", "--cards", "--dask")
+_ONLY_RECONSTRUCT_FLAGS = ("--resume", "--evidence")
+#: Options that take a part of the file which ``fluogan sweep`` cannot take.
+_ANOTHER_PART = ("--channel", "--window", "--step")
 
 
 def command_line(command: Sequence[str]) -> str:
@@ -25,7 +27,7 @@ def command_line(command: Sequence[str]) -> str:
 
 
 def sweep_command(facts: Facts) -> list[str] | None:
-    """Return the sweep that belongs to a report; None where the recording or its PSF is not known.
+    """Return the sweep that belongs to a report; None where the recording or its PSF is not known, or no sweep can read it.
 
     Parameters
     ----------
@@ -38,6 +40,8 @@ def sweep_command(facts: Facts) -> list[str] | None:
     ['fluogan', 'sweep', 'a.tif', '--output', 'out-sweep', '--fwhm-nm', '300']
     """
     command = facts["command"] or []
+    if any(argument.partition("=")[0] in _ANOTHER_PART for argument in command):
+        return None
     if command[:2] == ["fluogan", "reconstruct"]:
         return ["fluogan", "sweep", *_for_sweep(command[2:])]
     of, fwhm = facts["input"], facts["operator"]["psf_fwhm_nm"]

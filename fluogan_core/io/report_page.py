@@ -94,9 +94,11 @@ def build_page(
     if frames:
         rms, misfit = misfit_of_mean(result, frames)
         structures = brightest_structures(result, frames)
+    # pixels of unequal gain or offset leave more in the mean of the frames than photons do
+    grain = 1.0 if calibration is None else calibration.noise.unexplained
     found, why_not = None, "the pixel size is not known" if pixel is None else "the page was made without the calibration"
     if calibration is not None and pixel is not None and frames:
-        found, why_not = plan_of(calibration, pixel, max(frames, 2))
+        found, why_not = plan_of(calibration, pixel, max(round(frames / grain**2), 2))
     drawn, why_none = _pictures(result, misfit, evidence, checks, pixel, pictures)
     over_time = None
     if drawn:
@@ -108,7 +110,7 @@ def build_page(
         section("What was measured on the frames", _measured(facts)) + "</div>",
         *_over_time(over_time),
         section("What was found", _found(result, facts, structures, drawn, why_none)),
-        section("How sure it is", _how_sure(result, facts, rms, found, why_not, drawn)),
+        section("How sure it is", _how_sure(result, facts, rms, grain, found, why_not, drawn)),
         section("What to check", to_check(facts)),
         section("What to do next", next_steps(facts)),
         section("All numbers", all_numbers(facts)),
@@ -119,7 +121,7 @@ def build_page(
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(name)}: report</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
-        f"<h1>{escape(name)}</h1>\n{paragraph(_summary(result, facts, rms, found))}\n" + "\n".join(parts) + "\n</main>\n"
+        f"<h1>{escape(name)}</h1>\n{paragraph(_summary(result, facts, rms, grain, found))}\n" + "\n".join(parts) + "\n</main>\n"
         f"<footer>{escape(footer)}</footer>\n"
         "</body>\n</html>\n"
     )
@@ -149,12 +151,13 @@ def _pictures(
 # -- the sections ------------------------------------------------------------------------------------------------------
 
 
-def _summary(result: Result, facts: Facts, rms: float, found: Plan | None) -> str:
+def _summary(result: Result, facts: Facts, rms: float, grain: float, found: Plan | None) -> str:
     """Two or three sentences that say the most important."""
     words = [_method(result)[0]]
     if math.isfinite(rms):
-        good = rms <= _POOR_FIT
-        words.append("It explains the mean of the frames to within their noise." if good else _POOR)
+        words.append(
+            f"It explains the mean of the frames to within {_noise(grain)}." if rms <= _POOR_FIT * grain else _poor(grain)
+        )
     limit = math.inf if found is None else found.both_nm if _last_phase(result) != "mean" else found.mean_nm
     if math.isfinite(limit):
         words.append(f"At best, this light shows two lines as two from {limit:.0f} nm on: do not trust finer detail.")
@@ -163,10 +166,15 @@ def _summary(result: Result, facts: Facts, rms: float, found: Plan | None) -> st
     return " ".join(words)
 
 
-_POOR = (
-    "It does not explain the mean of the frames to within their noise: the blur, the camera or the pixel size is described "
-    "wrongly, the sample moved, or the image is smoothed too much."
-)
+def _noise(grain: float) -> str:
+    return "its noise" if grain <= 1 else "its noise, most of which is that of unequal camera pixels"
+
+
+def _poor(grain: float) -> str:
+    return (
+        f"It does not explain the mean of the frames to within {_noise(grain)}: the blur, the camera or the pixel size is "
+        "described wrongly, the sample moved, or the image is smoothed too much."
+    )
 
 
 def _came_in(facts: Facts) -> Iterator[tuple[str, str]]:
@@ -208,6 +216,10 @@ def _measured(facts: Facts) -> str:
         error = estimate.get(f"{key}_error", 0.0)
         if not estimate:
             return name, f"{number(value, 4)} {unit} (given)"
+        if key == "photons_per_emitter" and any("per emission is assumed" in note for note in remarks_of(facts)):
+            return name, f"{number(value, 4)} (assumed: the frames do not tell)"
+        if key == "photons_per_emitter" and any("hardly any flicker" in note for note in remarks_of(facts)):
+            return name, f"less than {number(value + 2 * (error or 0.0), 2)} {unit}: there is hardly any blinking"
         if key in estimate.get("given", ()):
             return name, f"{number(value, 4)} {unit} (given by you)"
         return name, f"{with_error(value, error)}{'' if error is not None else ' (error not known)'} {unit}"
@@ -221,7 +233,8 @@ def _measured(facts: Facts) -> str:
     fwhm = facts["operator"]["psf_fwhm_nm"]
     wide = "not known in nm" if fwhm is None else f"{number(fwhm)} nm"
     if width and width["error"] is not None:
-        wide += f"; measured {with_error(width['measured'], width['error'])} times what you described"
+        wide += f"; the blinking shows {with_error(width['measured'], width['error'])} times what you described"
+        wide += ", which is too uncertain to be used" if "used as described" in width["note"] else ""
     rows.append(("Width of the blur (PSF), as used", wide))
     rows.append(("Background, mean", f"{number(facts['result']['b_mean'])} photons per camera pixel and frame"))
     bad = len(facts["result"]["bad_pixels"])
@@ -257,7 +270,7 @@ def _found(result: Result, facts: Facts, structures: Sequence[Structure], drawn:
         area = "pixels" if pixel is None else "µm²"
         rows = [
             (str(k), f"{number(s.row * size)}, {number(s.column * size)}", number(s.area * size**2, 2),
-             with_error(s.light, s.error), f"{s.share:.0%}")
+             with_error(s.light, s.error), f"{s.share:.0%}" if s.share >= 0.01 else "< 1%")
             for k, s in enumerate(structures, 1)
         ]  # fmt: skip
         head = ("", f"Down, right from the upper left corner ({unit})", f"Area ({area})", "Light (photons per frame)", "Share")
@@ -316,10 +329,13 @@ def _method(result: Result) -> tuple[str, list[str]]:
     return f"{image}." if last == "mean" else f"{image} and to {_AFTER_THE_MEAN[last]}.", points
 
 
-def _how_sure(result: Result, facts: Facts, rms: float, found: Plan | None, why_not: str, drawn: Mapping[str, bytes]) -> str:
+def _how_sure(
+    result: Result, facts: Facts, rms: float, grain: float, found: Plan | None, why_not: str, drawn: Mapping[str, bytes]
+) -> str:
     points = _method(result)[1]
     unseen = facts["result"]["final"].get("w_held_out")
-    if unseen is not None:
+    # of the last phase that ran; where that one was not kept, the score is of another image
+    if unseen is not None and _last_phase(result) != "mean":
         points.append(
             f"Frames that were set aside differ from the prediction with a score of {number(unseen)}. 0 means that they do not "
             "differ. Only scores of the same recording can be compared."
@@ -327,11 +343,9 @@ def _how_sure(result: Result, facts: Facts, rms: float, found: Plan | None, why_
     if math.isfinite(rms):
         points.append(
             f"The mean of the frames differs from the prediction by {number(rms, 2)} standard errors (root mean square)"
-            + (
-                ", as noise does (about 1)."
-                if rms <= _POOR_FIT
-                else "; about 1 is expected. " + _POOR.replace("It does", "The image does", 1)
-            )
+            + f" of photon and read noise. About {number(grain, 2)} is expected"
+            + (", because the pixels of the camera are unequal." if grain > 1 else " of noise.")
+            + ("" if rms <= _POOR_FIT * grain else " " + _poor(grain).replace("It does", "The image does", 1))
         )
     else:
         points.append("How well the mean of the frames is explained is not known: the frames were not given.")
@@ -339,9 +353,9 @@ def _how_sure(result: Result, facts: Facts, rms: float, found: Plan | None, why_
         points.append(f"The finest distance that this light can show was not computed: {why_not}.")
     else:
         points.append(
-            f"With these photons and {found.conditions['frames']:g} frames, two lines of 1 µm can be told apart down to "
-            f"{_nm(found.mean_nm)} by the mean and {_nm(found.both_nm)} by mean and blinking. A method that must "
-            "estimate more does worse. If molecules stay on for several frames, the limit is coarser."
+            f"With these photons and these frames{'' if grain <= 1 else ', and with pixels so unequal'}, two lines of 1 µm can "
+            f"be told apart down to {_nm(found.mean_nm)} by the mean and {_nm(found.both_nm)} by mean and blinking. A method "
+            "that must estimate more does worse. If molecules stay on for several frames, the limit is coarser."
         )
     points.append("A fit that explains the frames is not yet a proof: finer detail than the light can show may still be wrong.")
     said = listed(points) + gaps_on_page(facts.get("evidence"), drawn) + checks_on_page(facts.get("checks"), drawn)
@@ -350,8 +364,8 @@ def _how_sure(result: Result, facts: Facts, rms: float, found: Plan | None, why_
     return said + picture(
         data_address(drawn["misfit"]),
         f"Map of the mean of the frames minus the prediction; root mean square {number(rms, 2)} standard errors.",
-        "Where the mean of the frames and the prediction differ. Good is a grain without shapes. A shape of your sample in red "
-        "is light that the image lacks, in blue light that it invents.",
+        "Where the mean of the frames and the prediction differ. A good fit leaves grain without shapes. A shape of your "
+        "sample in red is light that the image lacks; in blue, light that it invents.",
         small=True,
     )
 

@@ -99,9 +99,16 @@ def line_spread(psf: np.ndarray, factor: int, binned: bool, angle: float) -> np.
 
 
 def width_of(spread: np.ndarray) -> float:
-    """Full width at half maximum of the Gaussian with the second moment of a line spread function, fine pixels."""
-    q = (np.arange(len(spread)) - len(spread) // 2) / _FINER
-    return FWHM_PER_SIGMA * math.sqrt(float((spread * q * q).sum() / spread.sum()))
+    """Full width at half maximum of a line spread function, fine pixels.
+
+    The tails of an Airy pattern hold much light and make nothing wider: a second moment would.
+    """
+    half = float(spread.max()) / 2
+    bright = np.flatnonzero(spread >= half)
+    first, last = int(bright[0]), int(bright[-1])
+    rise = (spread[first] - half) / (spread[first] - spread[first - 1])
+    fall = (spread[last] - half) / (spread[last] - spread[last + 1])
+    return float(last - first + rise + fall) / _FINER
 
 
 class Profiles:

@@ -25,6 +25,9 @@ class DriftTuning:
     smooth : float
         Standard deviation of the smoothing before slopes are taken, pixels: the slope of noise is largest at the highest
         frequencies.
+    smooth_bright : float
+        The same for the path of bright samples, whose light is enough for ``fewest_segments`` that are smoothed by so little.
+        There molecules that blink or bleach make most of the noise.  It is as smooth as the sample, and smoothing does not help.
     block, most_blocks : int
         Blocks of the jackknife: this many pixels wide (about two PSFs), and this many per axis at most.
     fewest_blocks : float
@@ -62,6 +65,7 @@ class DriftTuning:
     passes: int = 12
     settled: float = 1e-3
     smooth: float = 1.0
+    smooth_bright: float = 0.5
     block: int = 6
     most_blocks: int = 12
     fewest_blocks: float = 3.0

@@ -8,6 +8,7 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 
@@ -217,6 +218,40 @@ def test_the_page_says_whether_the_covariance_fit_was_kept(scene, tmp_path, stop
     assert f"two lines as two from {by_both if used else by_mean} nm on" in text
 
 
+def test_unequal_pixels_are_expected_to_misfit_and_make_the_limit_coarser(scene, tmp_path):
+    frames, found, result = scene
+    uneven = dataclasses.replace(found, noise=dataclasses.replace(found.noise, excess=3.0))
+    pages = [Walk(written((frames, one, result), tmp_path, figure=False)[0]).text for one in (found, uneven)]
+    limits = [int(re.search(r"down to (\d+) nm by the mean", page).group(1)) for page in pages]
+    assert limits[1] > 1.2 * limits[0]
+    assert "About 1 is expected of noise." in pages[0]
+    assert "About 3 is expected, because the pixels of the camera are unequal." in pages[1]
+    assert "to within its noise, most of which is that of unequal camera pixels" in pages[1]
+
+
+def test_what_was_assumed_is_not_given_an_error(scene, tmp_path):
+    """As where blinking tells nothing of the molecules: 1 ± 3 photons would be read as a measurement."""
+    frames, found, result = scene
+    note = "photons per emission: not determined by this stack (5.2 +- 3 photons); 1 photon per emission is assumed"
+    estimate = fg.CameraEstimate(found.camera, 1.0, 0.1, 1.0, 0.5, 3.0, notes=(note,))
+    assumed = dataclasses.replace(found, estimate=estimate)
+    text = Walk(written((frames, assumed, result), tmp_path, figure=False)[0]).text
+    assert "(assumed: the frames do not tell)" in text
+    less = dataclasses.replace(estimate, notes=("photons per emission: the stack shows hardly any flicker (0 +- 3 photons)",))
+    text = Walk(written((frames, dataclasses.replace(found, estimate=less), result), tmp_path, figure=False)[0]).text
+    assert "there is hardly any blinking" in text
+
+
+def test_the_score_of_a_fit_that_was_not_kept_is_not_that_of_the_image(scene, tmp_path):
+    frames, found, result = scene
+    last = {**result.history, "w_held_out": [406.0] * len(result.history["step"])}
+    for share, said in ((1.0, True), (0.0, False)):
+        stop = fg.Stop(fg.StopReason.SETTLED, 30, share=share)
+        judged = dataclasses.replace(result, history=last, stops={**result.stops, "covariance": stop})
+        page = Walk(written((frames, found, judged), tmp_path, figure=False)[0]).text.split("All numbers")[0]
+        assert ("a score of 406" in page) == said
+
+
 # -- advice, findings, commands ------------------------------------------------------------------------------------------
 
 
@@ -319,3 +354,23 @@ def test_the_sweep_of_a_run_takes_over_what_it_knows():
     assert sweep_command(facts)[3:] == ["--output", "sweep", "--fwhm-nm", "250", "--pixel-size-nm", "65", "--factor", "4",
                                         "--roi", "0,0,9,9"]  # fmt: skip
     assert sweep_command(facts | {"input": facts["input"] | {"path": None}}) is None
+    assert sweep_command({"command": [*command, "--channel", "1"]}) is None
+
+
+def test_a_sweep_is_not_told_options_that_it_does_not_have():
+    from fluogan_core.cli import commands
+
+    group = next(value for value in vars(commands).values() if isinstance(value, click.Group))
+    options = {
+        name: {
+            option: getattr(parameter, "is_flag", False)
+            for parameter in group.commands[name].params
+            for option in parameter.opts
+        }
+        for name in ("reconstruct", "sweep")
+    }
+    words = {name: flag for name, flag in options["reconstruct"].items() if name.startswith("--") and name != "--output"}
+    for name, flag in words.items():
+        made = sweep_command({"command": ["fluogan", "reconstruct", "a.tif", name, *([] if flag else ["1"]), "--fwhm-nm", "3"]})
+        assert made is None or (name in made) == (name in options["sweep"])
+        assert made is None or made[-2:] == ["--fwhm-nm", "3"]
