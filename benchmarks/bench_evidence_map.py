@@ -53,7 +53,7 @@ LIGHTS = {"bright": (160.0, 10.0), "dim": (16.0, 1.0)}
 SOURCES = ("emissions", "blinking")
 #: Pairs: light, and its condition in the paper's experiment.
 PAIRS = {"bright": 0, "dim": 3, "bright, blinking": 2, "dim, blinking": 5}
-#: Flat scenes of each light and source; of the other kinds two fifths of that.
+#: Flat scenes of each light and source; of the other kinds a quarter of that.
 SCENES = 100
 KINDS = ("flat", "bar", "blob", "triangle", "merged blobs")
 SEPARATIONS = (120.0, 150.0, 180.0, 210.0, 240.0)
@@ -183,7 +183,7 @@ Scene = tuple[str, Callable[[], Record]]
 
 def scenes_of(options: Options) -> tuple[dict[tuple[str, ...], list[Scene]], dict[tuple[str, float, str], list[Scene]]]:
     """All scenes: those without a gap by kind, light and source, and those of lines by light, distance and kind."""
-    counts = {kind: options.pick(SCENES if kind == "flat" else SCENES * 2 // 5, 1) for kind in KINDS}
+    counts = {kind: options.pick(SCENES if kind == "flat" else SCENES // 4, 1) for kind in KINDS}
     pairs = options.pick(4, 1)
     lights, kinds = options.pick(tuple(LIGHTS), ("bright",)), options.pick(KINDS, KINDS[1:2])
     conditions, separations = options.pick(tuple(PAIRS), ("bright",)), options.pick(SEPARATIONS, (240.0,))

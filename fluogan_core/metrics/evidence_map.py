@@ -1,10 +1,11 @@
-r"""Is that gap there?  What the mean of the frames says for the detail of an image, place by place, in standard deviations.
+r"""Is that gap there?  What frames say for the detail of an image, place by place, in standard deviations.
 
 For a gap, every image without it is tried: along the strip across the gap, all profiles that rise to one top and fall after it
 (for every place of the top), any light further away, a background that is known within its error.  The frames are compared
 with the best of them, and with the best that holds two lines of the image's distance besides.  The log likelihood that is lost
 without the gap, :math:`\Delta`, gives the significance :math:`\sqrt{2\Delta}`, in standard deviations.  The neighbourhood is
-fitted again for each of the two, so that what it could explain is not counted.
+fitted again for each of the two, so that what it could explain is not counted.  Where molecules blink, the covariances of the
+frames are compared with the same profiles, together with the mean (:mod:`fluogan_core.metrics.strips`).
 
 The finest width at a place is found in the same way: the best image that is no finer than w there, a mixture of Gaussians of
 that width, against one that has a thin line besides.
@@ -139,7 +140,7 @@ def evidence(
     finest: bool = True,
     covariances: bool = True,
 ) -> Evidence:
-    """Say which gaps of an image the mean of the frames supports, and how fine its light is for certain.
+    """Say which gaps of an image the frames support, and how fine its light is for certain.
 
     Computed on the host.
 

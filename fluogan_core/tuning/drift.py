@@ -27,7 +27,7 @@ class DriftTuning:
         frequencies.
     smooth_bright : float
         The same for the path of bright samples, whose light is enough for ``fewest_segments`` that are smoothed by so little.
-        There molecules that blink or bleach make most of the noise.  It is as smooth as the sample, and smoothing does not help.
+        There molecules that blink or bleach make most of the noise, which is as smooth as the sample: smoothing does not help.
     block, most_blocks : int
         Blocks of the jackknife: this many pixels wide (about two PSFs), and this many per axis at most.
     fewest_blocks : float
