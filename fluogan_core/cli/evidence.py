@@ -67,6 +67,13 @@ evidence_option = click.option(
     metavar="A.tif B.tif",
     help="Images of RESULT's method from two halves of the frames, for rolling FRC; else the mean of each half is fitted.",
 )
+@click.option(
+    "--psf-error",
+    type=float,
+    default=0.0,
+    show_default=True,
+    help="How far the PSF may be wider or narrower than described (0.05: 5 %); a gap must be there with every such PSF.",
+)
 @click.option("--no-figure", is_flag=True, help="Leave evidence.png and checks.png out.")
 @json_option
 @verbose_option
@@ -77,6 +84,7 @@ def evidence_command(
     backend: str,
     device: int | None,
     threshold: float,
+    psf_error: float,
     halves: tuple[Path, Path] | None,
     no_figure: bool,
     as_json: bool,
@@ -107,7 +115,9 @@ def evidence_command(
             image, *others = (_image_of(file, psi) for file in (path, *(halves or ())))
             problem = Problem.of(stack, calibration=calibration_from(stack, psi, settings))
             fit = Solver(problem=problem, options=SolverOptions(method="none")).run()
-            found, checks = judged_by(problem, fit, pixel_size_nm, image=image, halves=others, threshold=threshold)
+            found, checks = judged_by(
+                problem, fit, pixel_size_nm, image=image, halves=others, threshold=threshold, psf_error=psf_error
+            )
         if as_json:
             click.echo(dumps(evidence_facts(found) | {"checks": check_facts(checks)}), nl=False)
         else:
@@ -148,13 +158,24 @@ def judged_by(
     image: np.ndarray | None = None,
     halves: Sequence[np.ndarray] = (),
     threshold: float = 3.0,
+    psf_error: float = 0.0,
 ) -> tuple[Evidence, ImageChecks]:
     """What the frames say of an image, by the light and the background of a fit to them, and the field's usual figures."""
     from ..metrics.evidence_map import evidence
 
     asarray = fit.psi.backend.asarray
     x, b, bad = (asarray(part) for part in (fit.x, fit.b, fit.bad_pixels))
-    found = evidence(problem.counts, problem.model, x, b, pixel_size_nm, image=image, bad_pixels=bad, threshold=threshold)
+    found = evidence(
+        problem.counts,
+        problem.model,
+        x,
+        b,
+        pixel_size_nm,
+        image=image,
+        bad_pixels=bad,
+        threshold=threshold,
+        psf_error=psf_error,
+    )
     return found, _checks_of(problem, fit, pixel_size_nm, fit.x if image is None else image, halves)
 
 

@@ -30,7 +30,7 @@ def gaps_on_page(facts: Facts | None, drawn: Mapping[str, bytes]) -> str:
         said += paragraph(
             "The significance compares the frames with every image that has no gap at this place, the neighbourhood fitted "
             f"again. A gap below {facts['threshold']:g} standard deviations may be noise. The significance holds for the PSF "
-            "as described."
+            "as described. If its width is uncertain, fluogan evidence --psf-error 0.05 says what is left if it is off by 5 %."
         )
     if "evidence" in drawn:
         said += picture(

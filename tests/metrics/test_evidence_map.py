@@ -115,6 +115,18 @@ def test_a_psf_that_does_not_fit_the_frames_lowers_what_is_claimed():
     assert fg.evidence(y, wrong, pair(9.0), B, 100.0, finest=False).gaps[0].alone < judged(pair(9.0)).gaps[0].alone
 
 
+def test_a_gap_that_a_psf_described_too_wide_makes_is_none_within_its_error():
+    """Edges of a bar are sharper than such a PSF lets through, which two lines can make up for."""
+    wide = fg.ForwardModel(PSI.scaled(1.1), gain=2.0, noise_std=2.0)
+    truth, options = 2 * bar(15.0), {"image": SHOWN, "finest": False, "covariances": False}
+    for seed in range(2):
+        y = MODEL.sample(truth, B, 1000, seed)
+        assert fg.evidence(y, wide, truth, B, 100.0, **options).gaps[0].alone > 4
+        assert fg.evidence(y, wide, truth, B, 100.0, **options, psf_error=0.1).gaps[0].alone < 2.5
+    with pytest.raises(ValueError, match="psf_error"):
+        fg.evidence(y, wide, truth, B, 100.0, psf_error=0.7)
+
+
 def test_what_does_not_fit_is_refused():
     y = MODEL.sample(pair(9.0), B, 10, 0)
     with pytest.raises(ValueError, match="fine grid"):
