@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from ..backend.arrays import Backend
 from ..simulation.experiment import Experiment
 
 if TYPE_CHECKING:
+    from ..metrics.evidence_map import Evidence
     from ..simulation.phantom import Pattern
     from ..solvers.options import SolverOptions
     from ..solvers.result import Result
@@ -56,7 +58,9 @@ def run_demo(
     from ..physics.psf import gaussian_psf
     from ..physics.psi import Psi
     from ..solvers.options import SolverOptions
+    from ..solvers.problem import Problem
     from ..solvers.reconstruct import reconstruct
+    from .evidence import gaps_of
 
     experiment = Experiment(size=(32, 32), seed=seed) if experiment is None else experiment
     options = SolverOptions(seed=seed) if options is None else options
@@ -72,6 +76,8 @@ def run_demo(
     result = reconstruct(stack, calibration=found, options=options)
     pattern = experiment.pattern()
     lines = _verdict(result, pattern)
+    log.info("asking the frames which gaps of the image are there")
+    gaps = gaps_of(Problem.of(stack, calibration=found), result, experiment.pixel_size_nm)
     # the verdict is on the lines from end to end, and so is the profile in the figure
     first, last = (round(end / pattern.pixel_size_nm) for end in pattern.span_nm)
     write_result(
@@ -79,11 +85,12 @@ def run_demo(
         directory,
         stack=stack,
         calibration=found,
+        evidence=gaps,
         command=["fluogan", "demo", "--output", str(directory), "--seed", str(seed)],
         figure={"title": lines.rstrip("."), "across": "columns", "band": (first, last - first)},
     )
     return (
-        f"{lines}\n"
+        f"{lines}\n{_is_it_there(gaps, pattern)}\n"
         f"Read from the frames: gain {found.camera.gain:.2f} ± {found.estimate.gain_error:.2f} counts per photon (truth "
         f"{experiment.gain:g}), background {float(result.b.mean()):.1f} photons per pixel and frame (truth "
         f"{experiment.background:g}).\n"
@@ -102,3 +109,14 @@ def _verdict(result: Result, pattern: Pattern) -> str:
     if found.resolved:
         return f"Two lines {found.distance_nm:.0f} nm apart ({truth})."
     return f"The two lines were not resolved: {found.reason} ({truth})."
+
+
+def _is_it_there(found: Evidence, pattern: Pattern) -> str:
+    """What the frames say of the gap between the first pair of lines."""
+    first, second = pattern.lines_nm[0][1:3]
+    between = [gap for gap in found.gaps if first < gap.column_nm < second and abs(math.cos(math.radians(gap.angle_deg))) > 0.9]
+    if not between:
+        return "The image shows no gap between them that could be tested."
+    best = max(between, key=lambda gap: gap.significance)
+    said = "confirm" if best.significance >= found.threshold else "do not confirm"
+    return f"The frames {said} the gap between them, by {best.significance:.1f} standard deviations."

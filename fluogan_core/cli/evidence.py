@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ..solvers.problem import Problem
     from ..solvers.result import Result
 
-__all__ = ["evidence_command", "evidence_option", "judged_by"]
+__all__ = ["evidence_command", "evidence_option", "gaps_of", "judged_by"]
 
 #: Side of a block of the rolling Fourier ring correlation, fine pixels.
 _BLOCK = 64
@@ -161,22 +161,17 @@ def judged_by(
     psf_error: float = 0.0,
 ) -> tuple[Evidence, ImageChecks]:
     """What the frames say of an image, by the light and the background of a fit to them, and the field's usual figures."""
+    found = gaps_of(problem, fit, pixel_size_nm, image=image, threshold=threshold, psf_error=psf_error)
+    return found, _checks_of(problem, fit, pixel_size_nm, fit.x if image is None else image, halves)
+
+
+def gaps_of(problem: Problem, fit: Result, pixel_size_nm: float, **settings: Any) -> Evidence:
+    """What the frames say of the gaps of an image, that of the fit if no other is given."""
     from ..metrics.evidence_map import evidence
 
     asarray = fit.psi.backend.asarray
     x, b, bad = (asarray(part) for part in (fit.x, fit.b, fit.bad_pixels))
-    found = evidence(
-        problem.counts,
-        problem.model,
-        x,
-        b,
-        pixel_size_nm,
-        image=image,
-        bad_pixels=bad,
-        threshold=threshold,
-        psf_error=psf_error,
-    )
-    return found, _checks_of(problem, fit, pixel_size_nm, fit.x if image is None else image, halves)
+    return evidence(problem.counts, problem.model, x, b, pixel_size_nm, bad_pixels=bad, **settings)
 
 
 def _checks_of(

@@ -143,7 +143,10 @@ def test_demo_says_what_it_found_beside_the_truth(fluogan, tmp_path, monkeypatch
         "report.json",
         "report.html",
         "figure.png",
+        "evidence.tif",
     }
+    assert re.search(r"\nThe frames (do not )?confirm the gap between them, by \d+\.\d standard deviations\.\n", out), out
+    assert "is it there?" in (tmp_path / "demo" / "report.html").read_text()
     found = re.match(r"Two lines (\d+) nm apart \(truth 180 nm; the blurred mean shows one line there\)\.", out)
     assert found, out
     report = pair_report(tifffile.imread(tmp_path / "demo/x.tif"), experiment.pattern())
