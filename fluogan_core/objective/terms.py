@@ -135,9 +135,13 @@ class Objective:
             weights: dict[str, Any] = {"sparsity": sparsity, "total_variation": total_variation}
             prior = SparseEdges(psi.fine_shape, psi.backend, **weights, tuning=tuning)
         self.prior, self.tuning = prior, tuning
-        self.step_x = 1.0 / (self.fidelity * psi.norm**2)
         self.order = whole_number(order, "order", low=1, high=8)
         self.step_b = 1.0 / self.fidelity
+
+    @cached_property
+    def step_x(self) -> float:
+        """The safe step of x; the norm of Psi that it takes is found at the first use."""
+        return 1.0 / (self.fidelity * self.psi.norm**2)
 
     @any_kind("x", "b")
     def residual(self, x: Array, b: Array) -> Array:

@@ -127,23 +127,36 @@ def later_phases(
     require(problem.psi, "covariance fit", MEAN_ONLY)
     if method == "likelihood":
         require(problem.psi, "likelihood fit", "take method='moments', the default")
-    if quadratic_critic is QuadraticCritic:
+    if not callable(quadratic_critic):
+        raise TypeError(
+            "quadratic_critic= must be a class or function that takes what fluogan_core.QuadraticCritic takes, got "
+            f"{type(quadratic_critic).__name__}"
+        )
+    own = quadratic_critic is not QuadraticCritic
+    if not own:
         quadratic_critic = functools.partial(QuadraticCritic, tuning=tuning.quadratic_critic)
     given: dict[str, Any] = {"quadratic_critic": quadratic_critic, "tuning": tuning.covariance_phase}
     if method == "moments":
-        return (CovariancePhase(problem, objective, options, kernel, **given),)
+        return (_ready(CovariancePhase(problem, objective, options, kernel, **given), own),)
     if method == "auto":
         rival = functools.partial(
             _mean_and_covariance, options=options.for_method("moments"), weights=weights,
             weights_given=weights_given, prior=prior, background=background,
             quadratic_critic=quadratic_critic, tuning=tuning,
         )  # fmt: skip
-        covariances = CovariancePhase(problem, objective, options, kernel, **given)
+        covariances = _ready(CovariancePhase(problem, objective, options, kernel, **given), own)
         return covariances, IfBetter(problem, objective, options, kernel, tuning, rival=rival)
     likelihood = LikelihoodPhase(problem, objective, options, kernel, tuning)
     covariance = UnlessMixed(problem, objective, options, kernel, **given)
     covariance.likelihood = likelihood
-    return likelihood, covariance
+    return likelihood, _ready(covariance, own)
+
+
+def _ready(phase: CovariancePhase, own: bool) -> CovariancePhase:
+    """The phase, with its critics where they are of the user's own: what they refuse is known before the mean is fitted."""
+    if own:
+        phase.critics.both  # noqa: B018
+    return phase
 
 
 def _mean_and_covariance(

@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -19,13 +20,13 @@ from ..objective.steps import curvature_at, longest_step
 from ..objective.terms import Objective
 from ..tuning import DEFAULT, CovariancePhaseTuning
 from .flicker import FieldFlicker, field_flicker, typical_brightness
+from .frame_critics import FrameCritics
 from .light import LightFactor, light_factor
 from .options import SolverOptions
 from .phase import Images, Stop, StopReason, record_of
 from .problem import Problem
 from .schema import ArrayOf, ListOf, NumberOf, Schema, acceleration_schema, prior_schema
 from .shares import average, share_of_fit
-from .splits import held_out_frames, seen_frames
 
 __all__ = ["CovariancePhase"]
 
@@ -102,36 +103,21 @@ class CovariancePhase:
         quadratic_critic: Callable[..., QuadraticCriticLike] = QuadraticCritic,
         tuning: CovariancePhaseTuning = DEFAULT.covariance_phase,
     ) -> None:
-        started = time.perf_counter()
         self.objective, self.kernel, self.tuning = objective, kernel, tuning
         self.planned, self.taken = options.steps, 0
         self.stop: Stop | None = None
         self._of_first: Array | None = None
         self.xp = xp = problem.model.backend.xp
-        counts, model = problem.steady, problem.model
-        kept = held_out_frames(len(counts), options.held_out)
-        seen = seen_frames(len(counts), kept)
-        if len(seen) < 2:
-            raise ValueError(
-                f"method='moments' needs two frames or more for its covariances, but held_out={options.held_out:g} leaves "
-                f"{len(seen)} of {len(counts)}: lower held_out, or take method='none'"
-            )
-        more = {"trust": options.fidelity / problem.noise.unexplained**2, "bad_pixels": problem.bad_pixels}
-        self.critic = quadratic_critic(counts[xp.asarray(seen)], model, problem.mean, **more)
-        self.unseen = None
-        self.held_out = counts[xp.asarray(kept)] / np.float32(model.gain)
-        if len(kept) > 1:
-            mean = self.held_out.mean(axis=0, dtype=np.float64).astype(np.float32)
-            self.unseen = quadratic_critic(counts[xp.asarray(kept)], model, mean, like=self.critic, **more)
+        self.critics, model = FrameCritics(problem, options, quadratic_critic), problem.model
         detection = problem.noise.variance / model.gain**2 * min(1.0, problem.noise.excess) ** 2
         self.scale = np.float32(objective.fidelity / options.fidelity * detection)
         # one over the variance of the mean frame, per photon of variance of a frame; bad pixels have no part in it
         self.frames, self.read_variance = (
-            np.float32(len(counts) / problem.noise.unexplained**2),
+            np.float32(len(problem.counts) / problem.noise.unexplained**2),
             np.float32((model.noise_std / model.gain) ** 2),
         )
         self.good_pixels = xp.asarray(~problem.bad_pixels, dtype=np.float32)
-        self.timings = {"covariance fit": time.perf_counter() - started}
+        self.timings = {"covariance fit": 0.0}
 
     def start(self, images: Images, *, fitted: bool = False) -> None:
         """Begin at these images; end at once if they hold no flicker (after a fit of the mean)."""
@@ -141,7 +127,7 @@ class CovariancePhase:
         self.weights_at = (images.x, images.b)
         self.steps_x, self.step_b = 0 * images.z, math.nan
         self.objective_at, self.gained, self.idle = math.inf, 0.0, 0
-        self.flicker = self.measure(self._critics, images.x, images.b)
+        self.flicker = self.measure(self.critics.both, images.x, images.b)
         self.prior = self.objective.prior.restarted(edges=self._edges())
         share = self.flicker.share
         if fitted and math.isnan(share):
@@ -151,8 +137,12 @@ class CovariancePhase:
         self.timings["covariance fit"] += time.perf_counter() - started
 
     @property
-    def _critics(self) -> list[QuadraticCriticLike]:
-        return [self.critic] + ([] if self.unseen is None else [self.unseen])
+    def critic(self) -> Any:
+        return self.critics.fitted
+
+    @property
+    def unseen(self) -> Any:
+        return self.critics.unseen
 
     @property
     def images(self) -> Images:
@@ -268,9 +258,9 @@ class CovariancePhase:
     def _density(self, unseen: QuadraticCriticLike, x: Array, b: Array) -> Array:
         """Log density of each held-out frame; that of the images at the start, asked for again and again, is kept."""
         if x is not self.first.x or b is not self.first.b:
-            return unseen.log_density(self.held_out, x, b)
+            return unseen.log_density(self.critics.frames_held_out, x, b)
         if self._of_first is None:
-            self._of_first = unseen.log_density(self.held_out, x, b)
+            self._of_first = unseen.log_density(self.critics.frames_held_out, x, b)
         return self._of_first
 
     def _worse_by(self, errors: float) -> bool:
@@ -347,7 +337,7 @@ class CovariancePhase:
             "objective": [self.objective_at, self.gained],
             "idle": self.idle,
             "prior": self.prior.state_dict(),
-            "flicker": [float(critic.flicker) for critic in self._critics],
+            "flicker": [float(critic.flicker) for critic in self.critics.both],
         }
 
     def schema(self, begun: bool) -> Schema:
@@ -367,7 +357,7 @@ class CovariancePhase:
             "objective": ListOf((NumberOf(), NumberOf())),
             "idle": NumberOf(0, whole=True),
             "prior": prior_schema(self.objective.prior),
-            "flicker": ListOf(tuple(NumberOf(0) for _ in self._critics)),
+            "flicker": ListOf(tuple(NumberOf(0) for _ in self.critics.both)),
         }
 
     def load_state_dict(self, state: State) -> None:
@@ -382,7 +372,7 @@ class CovariancePhase:
         self.steps_x, self.step_b = asarray(state["steps_x"]), float(state["step_b"])
         self.objective_at, self.gained = (float(value) for value in state["objective"])
         self.idle = int(state["idle"])
-        for critic, flicker in zip(self._critics, state["flicker"]):
+        for critic, flicker in zip(self.critics.both, state["flicker"]):
             critic.flicker = np.float32(flicker)
         self.prior = self.objective.prior.restarted()
         self.prior.load_state_dict(state["prior"], asarray)

@@ -1,0 +1,87 @@
+"""The two quadratic critics of a fit: of the frames that it sees, and of those held out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..backend.typing import Array
+from ..critics.quadratic import QuadraticCriticLike
+from .options import SolverOptions
+from .problem import Problem
+from .splits import held_out_frames, seen_frames
+
+__all__ = ["FrameCritics"]
+
+
+class FrameCritics:
+    """The critics of a problem's frames, made at their first use: the fit of the mean does not wait for covariances.
+
+    Parameters
+    ----------
+    problem : Problem
+    options : SolverOptions
+        ``held_out`` and ``fidelity`` are used here.
+    make : callable
+        Called as :class:`fluogan_core.QuadraticCritic` is.
+
+    Raises
+    ------
+    ValueError
+        If fewer than two frames are left to fit.
+    """
+
+    def __init__(self, problem: Problem, options: SolverOptions, make: Callable[..., QuadraticCriticLike]) -> None:
+        self.problem, self.make = problem, make
+        frames = len(problem.counts)
+        self._kept = held_out_frames(frames, options.held_out)
+        self._seen = seen_frames(frames, self._kept)
+        if len(self._seen) < 2:
+            raise ValueError(
+                f"method='moments' needs two frames or more for its covariances, but held_out={options.held_out:g} leaves "
+                f"{len(self._seen)} of {frames}: lower held_out, or take method='none'"
+            )
+        self._more = {"trust": options.fidelity / problem.noise.unexplained**2, "bad_pixels": problem.bad_pixels}
+
+    @cached_property
+    def fitted(self) -> Any:
+        """Of the frames that are fitted."""
+        return self._made(self._seen, self.problem.mean)
+
+    @cached_property
+    def unseen(self) -> Any:
+        """Of the held-out frames; None where there are fewer than two."""
+        if len(self._kept) < 2:
+            return None
+        mean = self.frames_held_out.mean(axis=0, dtype=np.float64).astype(np.float32)
+        return self._made(self._kept, mean, like=self.fitted)
+
+    @cached_property
+    def frames_held_out(self) -> Array:
+        """The held-out frames, photons."""
+        return self._counts(self._kept) / np.float32(self.problem.model.gain)
+
+    @property
+    def both(self) -> list[QuadraticCriticLike]:
+        """Both, or the one that there is."""
+        return [self.fitted] + ([] if self.unseen is None else [self.unseen])
+
+    def _counts(self, numbers: np.ndarray) -> Array:
+        return self.problem.steady[self.problem.psi.backend.xp.asarray(numbers)]
+
+    def _made(self, numbers: np.ndarray, mean: Array, **more: object) -> QuadraticCriticLike:
+        made = self.make(self._counts(numbers), self.problem.model, mean, **more, **self._more)
+        if not isinstance(made, QuadraticCriticLike):
+            missing = [name for name in _NEEDED if not hasattr(made, name)]
+            raise TypeError(
+                f"quadratic_critic= must give an object with the methods of fluogan_core.QuadraticCritic, but "
+                f"{type(made).__name__} lacks {', '.join(missing)}; derive it from fluogan_core.QuadraticCritic"
+            )
+        return made
+
+
+#: What the fit reads of a critic.
+_NEEDED = sorted(name for name in [*vars(QuadraticCriticLike), *QuadraticCriticLike.__annotations__] if name[0] != "_")
