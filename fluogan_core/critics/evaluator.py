@@ -48,6 +48,8 @@ class CriticEvaluator:
     ValueError
         If the critic is in half precision, lives elsewhere than the frames, does not return one score per frame, or if the
         score of a frame changes from call to call or with the other frames of the batch (seen at the first frames).
+    FloatingPointError
+        From its methods, if what the critic gives for frames that are finite is NaN or infinite.
 
     Examples
     --------
@@ -142,7 +144,7 @@ class CriticEvaluator:
         y, network = self._taken(y), self._prepared()
         if network is not None:
             kernel = self._kernel("input_gradient")
-            return self._in_chunks(lambda part: kernel(network, part)[0], y, self.chunk)
+            return self._finite(self._in_chunks(lambda part: kernel(network, part)[0], y, self.chunk), "gradients")
         # the backward pass keeps every activation and its gradient
         return self._in_chunks(lambda part: self._torch.critic_input_gradient(self._critic, part), y, max(1, self.chunk // 2))
 
@@ -164,7 +166,7 @@ class CriticEvaluator:
         y, network = self._taken(y), self._prepared()
         if network is not None:
             kernel = self._kernel("critic_differences")
-            return self._in_chunks(lambda part: kernel(network, part, step), y, self.chunk)
+            return self._finite(self._in_chunks(lambda part: kernel(network, part, step), y, self.chunk), "differences")
         return reference.critic_differences(self.values, y, step, chunk=self.chunk)
 
     def photon_differences(self, y: Array, sets: PhotonSets, step: float) -> Array:
@@ -185,7 +187,8 @@ class CriticEvaluator:
         """
         y, network, frame = self._taken(y), self._prepared(), self._owners(y, sets)
         if network is not None:
-            return self._kernel("perturbation_differences")(network, y, frame, sets.starts, sets.pixels, step)
+            kernel = self._kernel("perturbation_differences")
+            return self._finite(kernel(network, y, frame, sets.starts, sets.pixels, step), "differences")
         return reference.perturbation_differences(self.values, y, frame, sets, step, chunk=self.chunk)
 
     def photon_remainders(self, y: Array, slope: Array, sets: PhotonSets, step: float) -> Array:
@@ -205,13 +208,16 @@ class CriticEvaluator:
         y, network, frame = self._taken(y), self._prepared(), self._owners(y, sets)
         if network is not None:
             kernel = self._kernel("perturbation_differences")
-            return kernel(network, y, frame, sets.starts, sets.pixels, step, remainder=True)
+            return self._finite(kernel(network, y, frame, sets.starts, sets.pixels, step, remainder=True), "differences")
         xp, pixels = self.backend.xp, y.shape[1] * y.shape[2]
         owner = frame[xp.searchsorted(sets.starts[1:], xp.arange(len(sets.pixels)), side="right")]
         picked = slope.astype(np.float64).ravel()[owner * pixels + sets.pixels]
         ends = xp.concatenate([xp.zeros(1), xp.cumsum(picked)])
         linear = step * (ends[sets.starts[1:]] - ends[sets.starts[:-1]])
         return reference.perturbation_differences(self.values, y, frame, sets, step, chunk=self.chunk) - linear
+
+    def _finite(self, found: Array, what: str) -> Array:
+        return self._torch.finite(found, self._critic, what)
 
     def _kernel(self, name: str) -> Any:
         return self.backend.kernel(name)

@@ -84,6 +84,8 @@ def expected_score(
     ------
     ValueError
         As for :func:`fluogan_core.critic_gradient`; if the estimator does not draw its frames by ``job.sampled_frames()``.
+    FloatingPointError
+        If a score of the critic, or its gradient, is NaN or infinite.
 
     Examples
     --------

@@ -62,6 +62,8 @@ def critic_differences(
     ValueError
         If y is not a stack of frames or not finite, the critic does not return one score per frame, or the score of a frame
         changes from call to call or with the other frames of the batch.
+    FloatingPointError
+        If a score of the critic is NaN or infinite.
 
     Examples
     --------
@@ -192,6 +194,8 @@ def critic_gradient(
     ValueError
         For an unknown method, an option that the method does not use, negative or misshaped x or b, fewer than one frame, or a
         critic whose score of a frame changes from call to call or with the other frames of the batch.
+    FloatingPointError
+        If a score of the critic, or its gradient, is NaN or infinite.
 
     Examples
     --------

@@ -23,6 +23,7 @@ __all__ = [
     "check_scores",
     "critic_input_gradient",
     "critic_values",
+    "finite",
     "frames_dtype",
     "home_of_critic",
     "in_kernels_family",
@@ -119,6 +120,11 @@ def critic_values(critic: CriticLike, frames: Array) -> Array:
     -------
     (S,) array, in the critic's precision
 
+    Raises
+    ------
+    FloatingPointError
+        If a score is NaN or infinite.
+
     Examples
     --------
     >>> import numpy as np
@@ -128,7 +134,21 @@ def critic_values(critic: CriticLike, frames: Array) -> Array:
     """
     critic = as_module(critic)
     with _evaluated(critic, frames) as (tensor, backend), torch.no_grad():
-        return to_array(_scores(critic, tensor), backend)
+        return finite(to_array(_scores(critic, tensor), backend), critic, "scores")
+
+
+def finite(found: Array, critic: nn.Module, what: str) -> Array:
+    """Return what a critic gives for frames that are finite; FloatingPointError if some of it is not."""
+    xp = backend_of(found=found).xp
+    if bool(xp.isfinite(found).all()):
+        return found
+    named = critic.function if isinstance(critic, _Function) else type(critic)
+    name = getattr(named, "__name__", type(named).__name__)
+    raise FloatingPointError(
+        f"the critic {name} gives {what} that are NaN or infinite, for frames that are finite: look in its forward for a "
+        "division by zero, and for a root or a logarithm of counts, which may be 0 or, by read noise, negative; look whether "
+        "all its weights are finite"
+    )
 
 
 def critic_input_gradient(critic: CriticLike, frames: Array) -> Array:
@@ -147,6 +167,8 @@ def critic_input_gradient(critic: CriticLike, frames: Array) -> Array:
     ------
     ValueError
         If the score cannot be differentiated.
+    FloatingPointError
+        If the gradient is NaN or infinite somewhere.
     """
     critic = as_module(critic)
     with _evaluated(critic, frames) as (tensor, backend), torch.enable_grad():
@@ -158,7 +180,7 @@ def critic_input_gradient(critic: CriticLike, frames: Array) -> Array:
                 "under no_grad or inference_mode; let autograd see it, or take method='coupled', which needs no gradient"
             )
         (slope,) = torch.autograd.grad(score.sum(), tensor, materialize_grads=True)
-        return to_array(slope, backend)
+        return finite(to_array(slope, backend), critic, "gradients")
 
 
 def check_scores(critic: CriticLike, frames: Array) -> None:

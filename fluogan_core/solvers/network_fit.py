@@ -98,6 +98,8 @@ class NetworkPhase:
 
         try:
             critic_values(self.critic, self.train[:2])
+        except FloatingPointError:
+            raise
         except Exception as error:
             size = " x ".join(map(str, self.train.shape[1:]))
             raise ValueError(
@@ -121,12 +123,13 @@ class NetworkPhase:
         """Train the critic, then move x and b along its gradient."""
         o, xp, number = self.objective, self.model.backend.xp, self.taken
         w_train, penalty = self.learn(self.x, self.b, number)
+        broken = f"the critic's gradient is not finite at step {number}: lower learning_rate or raise penalty"
+        if not math.isfinite(penalty):
+            raise FloatingPointError(broken)
         w_held_out, mean_score = self.judge(self.x, self.b, number)
         slope_x, slope_b = (g.astype(np.float32) for g in self.gradient(self.x, self.b, number))
-        if not (bool(xp.isfinite(slope_x).all()) and bool(xp.isfinite(slope_b).all()) and math.isfinite(penalty)):
-            raise FloatingPointError(
-                f"the critic's gradient is not finite at step {number}: lower learning_rate or raise penalty"
-            )
+        if not (bool(xp.isfinite(slope_x).all()) and bool(xp.isfinite(slope_b).all())):
+            raise FloatingPointError(broken)
         started = time.perf_counter()
         step_x, step_b = (self.options.relaxation * step for step in (o.step_x, o.step_b))
         # the image is sought among those that the kernel passes, as in the fit of the mean: G is its own adjoint

@@ -214,13 +214,24 @@ def test_a_critic_that_breaks_is_named_and_the_checkpoint_kept(tmp_path):
 
     class Broken(fg.Critic):
         def forward(self, y):
-            return super().forward(y) * math.nan
+            return super().forward(y) * (math.nan if self.training else 1.0)
 
     path = tmp_path / "checkpoint.pt"
     critic = Broken(psi.shape, channels=2, depth=1)
     with pytest.raises(FloatingPointError, match="not finite at step 0"):
         fg.reconstruct(stack, psi=psi, camera=CAMERA, options=SMALL, critic=critic, checkpoint=path)
     assert path.exists()
+
+
+def test_a_critic_without_a_finite_score_is_refused_before_the_mean_is_fitted():
+    psi, _, _, stack = simulate(shape=(12, 12), frames=60, columns=(22,))
+
+    class Undefined(fg.Critic):
+        def forward(self, y):
+            return super().forward(y) * math.nan
+
+    with pytest.raises(FloatingPointError, match="the critic Undefined gives scores that are NaN or infinite"):
+        Solver(stack, psi=psi, camera=CAMERA, options=SMALL, critic=Undefined(psi.shape, channels=2, depth=1))
 
 
 def test_a_critic_of_another_precision_is_trained_in_its_own():
