@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -40,6 +41,10 @@ def finite_stack(frames: Array, name: str = "stack", *, low_frames: int = 2) -> 
 def frames_of(stack: StackLike) -> Array:
     """The frames of a stack, or an array of them of any kind, as an array of NumPy or CuPy."""
     frames: Any = getattr(stack, "frames", stack)
+    if isinstance(frames, str | os.PathLike):
+        raise TypeError(
+            f"stack must be an array of frames, got a path; read it first: fluogan_core.read_stack({str(frames)!r})"
+        )
     if device_of(frames) is None:
         frames = as_array(frames, "stack")
     return frames if device_of(frames) is not None else np.asanyarray(frames)

@@ -53,13 +53,14 @@ def to_array(tensor: torch.Tensor, backend: Backend) -> Array:
         raise TypeError("bfloat16 has no NumPy counterpart; convert the tensor with .float() first")
     home = home_of(tensor)
     if home != backend.device:
-        raise ValueError(f"the tensor is on {home} but the arrays are on {backend.device}; move the critic with .to()")
+        raise ValueError(f"the tensor is on {home} but the arrays are on {backend.device}; move the tensor with .to()")
     return backend.xp.from_dlpack(tensor)
 
 
 def home_of(tensor: torch.Tensor) -> str:
     """The backends' name of the device that a tensor lives on."""
-    return "cpu" if tensor.device.type == "cpu" else f"cuda:{tensor.device.index or 0}"
+    kind = tensor.device.type
+    return f"cuda:{tensor.device.index or 0}" if kind == "cuda" else kind
 
 
 @contextlib.contextmanager

@@ -113,7 +113,7 @@ class _Standard(Kind):
     remedy = "the asarray of that library"
 
     def __init__(self, value: Any) -> None:
-        self.space = value.__array_namespace__()
+        self.space, self.device = value.__array_namespace__(), getattr(value, "device", None)
         self.name = f"an array of {self.space.__name__}"
 
     def taken(self, value: Any, name: str) -> Array:
@@ -126,7 +126,8 @@ class _Standard(Kind):
     def given(self, array: Array) -> Any:
         if isinstance(array, np.ndarray) and not array.flags.writeable:
             array = array.copy()
-        return self.space.from_dlpack(array)
+        made = self.space.from_dlpack(array)
+        return made if self.device in (None, made.device) else made.to_device(self.device)
 
 
 _OURS, _TORCH = Kind(), _Torch()
@@ -318,8 +319,8 @@ def _shared(share: Callable[[], Array], value: object, name: str) -> Array:
     except _NOT_SHARED as error:
         traced = " (inside jit, grad or vmap of JAX or torch: use fluogan_core.interop there)"
         raise TypeError(
-            f"{name} is a {type(value).__name__} whose memory cannot be shared{traced}: pass a dense array of real numbers "
-            f"that NumPy knows, on the CPU or a CUDA device ({error})"
+            f"{name} is of type {type(value).__name__} and its memory cannot be shared{traced}: pass a dense array of real "
+            f"numbers that NumPy knows, on the CPU or a CUDA device ({error})"
         ) from error
 
 

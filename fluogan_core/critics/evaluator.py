@@ -237,7 +237,10 @@ class CriticEvaluator:
 def _backend_at(home: str | None) -> Backend:
     if home is None or home == "cpu":
         return get_backend("numpy")
-    return get_backend("cupy", int(home.split(":")[1]))
+    kind, _, number = home.partition(":")
+    if kind != "cuda":
+        raise ValueError(f"the critic is on {home}, where no frames can be: move it to the CPU or a CUDA device by .to()")
+    return get_backend("cupy", int(number))
 
 
 def evaluator_for(

@@ -82,6 +82,8 @@ def expected_score(
 
     Raises
     ------
+    TypeError
+        For an option that there is not.
     ValueError
         As for :func:`fluogan_core.critic_gradient`; if the estimator does not draw its frames by ``job.sampled_frames()``.
     FloatingPointError
@@ -99,6 +101,9 @@ def expected_score(
     >>> abs(found.value - 64) < 2, float(found.b[4, 4])
     (True, 1.0)
     """
+    if unknown := set(options) - ScoreOptions.__annotations__.keys():
+        known = ", ".join(ScoreOptions.__annotations__)
+        raise TypeError(f"expected_score has no option {', '.join(sorted(unknown))}; its options are {known}")
     score = RunningMean(squares=False)
     estimator, job = gradient_job(critic, model, x, b, frames=frames, seed=seed, method=method, **options, score=score)
     gradient = cast("Gradient", estimator(job))

@@ -92,6 +92,8 @@ def adjoint(psi: Psi, y: jax.Array) -> jax.Array:
 def _checked(psi: Psi, image: jax.Array, shape: tuple[int, int], name: str) -> None:
     if psi.backend.name != "numpy":
         raise ValueError("jax calls the operator on the host: make Psi with backend='numpy'")
+    if not hasattr(image, "dtype") or not hasattr(image, "shape"):
+        raise TypeError(f"{name} must be an array, got {type(image).__name__}; make one with jax.numpy.asarray")
     if image.dtype not in (np.float32, np.float64):
         raise TypeError(f"{name} must be of float32 or float64, got {image.dtype}; convert it with astype")
     if image.shape[-2:] != shape:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..backend.checks import one_of
+from ..backend.arrays import backend_of
+from ..backend.checks import field_of, floating_dtype, one_of, refuse_masked
 from ..backend.typing import Array, DTypeLike
 from ..physics.psi import Psi
 from ._host import cupy_only_where_usable, needs
@@ -28,6 +29,8 @@ class PsiOperator(LinearOperator):
 
     Raises
     ------
+    TypeError
+        If ``psi`` is no operator; from products, for vectors that are masked or do not hold real numbers.
     ValueError
         If ``dtype`` is another one.
 
@@ -41,21 +44,24 @@ class PsiOperator(LinearOperator):
     """
 
     def __init__(self, psi: Psi, dtype: DTypeLike = "float32") -> None:
-        name = one_of(np.dtype(dtype).name, "dtype", ("float32", "float64"))
-        super().__init__(dtype=np.dtype(name), dims=psi.fine_shape, dimsd=psi.shape)
+        name, shape = one_of(np.dtype(dtype).name, "dtype", ("float32", "float64")), field_of(psi)
+        super().__init__(dtype=np.dtype(name), dims=psi.fine_shape, dimsd=shape)
         self.psi = psi
 
     def _batch(self, columns: Array, shape: tuple[int, int]) -> Array:
         """The columns of a matrix as images in the dtype of the computation."""
+        home = backend_of(x=columns)
+        refuse_masked(columns, "x")
         if columns.dtype.kind == "c":
             raise TypeError("Psi is real: apply it to the real and to the imaginary part")
-        return self.psi.backend.xp.ascontiguousarray(columns.T, dtype=self.dtype).reshape(-1, *shape)
+        floating_dtype(columns, "x")
+        return home.xp.ascontiguousarray(columns.T, dtype=self.dtype).reshape(columns.shape[1], *shape)
 
     def _matmat(self, X: Array) -> Array:
-        return self.psi.forward(self._batch(X, self.psi.fine_shape)).reshape(X.shape[1], -1).T
+        return self.psi.forward(self._batch(X, self.psi.fine_shape)).reshape(X.shape[1], self.shape[0]).T
 
     def _rmatmat(self, X: Array) -> Array:
-        return self.psi.adjoint(self._batch(X, self.psi.shape)).reshape(X.shape[1], -1).T
+        return self.psi.adjoint(self._batch(X, self.psi.shape)).reshape(X.shape[1], self.shape[1]).T
 
     def _matvec(self, x: Array) -> Array:
         return self._matmat(x.reshape(-1, 1)).ravel()

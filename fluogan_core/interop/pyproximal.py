@@ -58,8 +58,17 @@ class SparseEdges(ProxOperator):
         self.penalty = Penalty(sparsity, total_variation, tolerance, sweeps)
 
     def __call__(self, x: Array) -> float:
-        return self.penalty.value(x.reshape(self.dims))
+        return self.penalty.value(self._image(x))
 
     @_check_tau
     def prox(self, x: Array, tau: float) -> Array:
-        return self.penalty.prox(x.reshape(self.dims), tau).ravel()
+        return self.penalty.prox(self._image(x), tau).ravel()
+
+    def _image(self, x: Array) -> Array:
+        (rows, columns), shape = self.dims, getattr(x, "shape", type(x).__name__)
+        if shape not in ((rows * columns,), self.dims):
+            raise ValueError(
+                f"x must be an image of {rows} x {columns} pixels, or the vector of its {rows * columns} pixels row by row, "
+                f"got {shape}"
+            )
+        return x.reshape(self.dims)

@@ -11,12 +11,13 @@ from typing import Any, Unpack
 import torch
 from torch.autograd import Function
 
-from ..backend.dlpack import on_torch_stream, to_array, to_tensor
+from ..backend.arrays import Backend
+from ..backend.dlpack import home_of, on_torch_stream, to_array, to_tensor
 from ..backend.typing import CriticLike
 from ..critics.evaluator import CriticEvaluator
 from ..critics.expected import ScoreOptions
 from ..critics.expected import expected_score as array_score
-from ..physics.forward import ForwardModel
+from ..physics.forward import ForwardModel, forward_model
 from ..physics.psi import Psi
 
 __all__ = ["adjoint", "expected_score", "forward"]
@@ -41,7 +42,7 @@ def forward(psi: Psi, x: torch.Tensor) -> torch.Tensor:
     TypeError
         If x is not a tensor of float32 or float64.
     ValueError
-        If x is of another shape, or on another device.
+        If x is of another shape, or on another device than psi.
 
     Examples
     --------
@@ -54,7 +55,9 @@ def forward(psi: Psi, x: torch.Tensor) -> torch.Tensor:
     >>> round(float(x.grad[16, 16]), 3)
     10.0
     """
-    return _Linear.apply(_floating(x, "x"), psi, False)
+    if torch.compiler.is_compiling():
+        return _by_itself(forward, psi, x)
+    return _Linear.apply(_floating(x, "x", psi.backend), psi, False)
 
 
 def adjoint(psi: Psi, y: torch.Tensor) -> torch.Tensor:
@@ -84,7 +87,9 @@ def adjoint(psi: Psi, y: torch.Tensor) -> torch.Tensor:
     >>> interop.adjoint(psi, torch.ones(5, *psi.shape)).shape
     torch.Size([5, 32, 32])
     """
-    return _Linear.apply(_floating(y, "y"), psi, True)
+    if torch.compiler.is_compiling():
+        return _by_itself(adjoint, psi, y)
+    return _Linear.apply(_floating(y, "y", psi.backend), psi, True)
 
 
 def expected_score(
@@ -143,14 +148,28 @@ def expected_score(
     >>> round(float(x.grad[8, 8]), 3), x.grad.dtype
     (4.0, torch.float32)
     """
+    if torch.compiler.is_compiling():
+        return _by_itself(expected_score, critic, model, x, b, frames, seed, method, **options)
+    home = forward_model(model).backend
     given = {"frames": frames, "seed": seed, "method": method, **options}
-    return _Score.apply(_floating(x, "x"), _floating(b, "b"), critic, model, given)
+    return _Score.apply(_floating(x, "x", home), _floating(b, "b", home), critic, model, given)
 
 
-def _floating(image: torch.Tensor, name: str) -> torch.Tensor:
-    if not isinstance(image, torch.Tensor) or image.dtype not in (torch.float32, torch.float64):
-        kind = image.dtype if isinstance(image, torch.Tensor) else type(image).__name__
-        raise TypeError(f"{name} must be a tensor of float32 or float64, got {kind}; convert it with .float()")
+def _by_itself(function: Any, *args: Any, **options: Any) -> torch.Tensor:
+    """Call between two graphs of ``torch.compile``, which cannot look into NumPy."""
+    return torch.compiler.disable(function)(*args, **options)
+
+
+def _floating(image: torch.Tensor, name: str, backend: Backend) -> torch.Tensor:
+    """The tensor, if it holds floats and lives where the operator does."""
+    if not isinstance(image, torch.Tensor):
+        raise TypeError(f"{name} must be a tensor, got {type(image).__name__}; make one with torch.as_tensor")
+    if image.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"{name} must be a tensor of float32 or float64, got {image.dtype}; convert it with .float()")
+    if image.layout != torch.strided:
+        raise TypeError(f"{name} must be a dense tensor, got layout {image.layout}; convert it with .to_dense()")
+    if (home := home_of(image)) != backend.device:
+        raise ValueError(f"{name} is on {home} but the operator computes on {backend.device}; move it with .to()")
     return image
 
 

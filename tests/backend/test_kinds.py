@@ -231,7 +231,7 @@ def test_tensors_that_require_a_gradient_are_refused_unless_none_is_recorded(psi
 def test_traced_arrays_of_jax_are_refused(psi, images):
     jax = pytest.importorskip("jax")
     for transformed in (jax.jit(psi.forward), jax.grad(lambda x: psi.forward(x).sum()), jax.vmap(psi.forward)):
-        with pytest.raises(TypeError, match=r"x is a .*Tracer whose memory cannot be shared.*fluogan_core\.interop"):
+        with pytest.raises(TypeError, match=r"x is of type .*Tracer and its memory cannot be shared.*fluogan_core\.interop"):
             transformed(jax.numpy.asarray(images[0])[None])
 
 
@@ -242,7 +242,7 @@ def test_traced_arrays_of_jax_are_refused(psi, images):
         (lambda x: x.astype(complex), "x must hold real numbers, got dtype complex128"),
         (lambda x: torch.from_numpy(x).to(torch.complex64), "x must hold real numbers, got dtype complex64"),
         (lambda x: torch.from_numpy(x).bfloat16(), "bfloat16"),
-        (lambda x: torch.from_numpy(x).to_sparse(), "x is a Tensor whose memory cannot be shared"),
+        (lambda x: torch.from_numpy(x).to_sparse(), "x is of type Tensor and its memory cannot be shared"),
         (lambda x: torch.empty(x.shape, device="meta"), "x is a tensor on meta"),
         (lambda x: x.astype(object), "x must hold real numbers, got dtype object"),
         (lambda x: x.tolist(), "x must be a NumPy or CuPy array, got list; convert it with numpy.asarray"),
@@ -325,3 +325,17 @@ def test_every_public_function_of_arrays_has_the_front_door():
                 open_ones.append(called)
     assert seen > 30
     assert not open_ones, "decorate them with any_kind"
+
+
+def test_an_answer_is_on_the_device_of_the_array(psi, images):
+    """Of a library that has several devices in the same memory."""
+    strict = pytest.importorskip("array_api_strict")
+    for name in ("CPU_DEVICE", "device1"):
+        x = strict.asarray(images[0], device=strict.Device(name))
+        assert psi.forward(x).device == x.device
+
+
+def test_a_path_in_place_of_frames_is_told_what_to_do(psi, tmp_path):
+    for path in (tmp_path / "stack.tif", "stack.tif"):
+        with pytest.raises(TypeError, match=r"stack must be an array of frames, got a path; .*read_stack\('.*stack\.tif'\)"):
+            fg.reconstruct(path, psi=psi)

@@ -72,6 +72,8 @@ def test_the_operator_is_linear_to_jax(psi, rng, double):
 
 
 def test_what_it_cannot_take_is_refused(psi, pretended_card):
+    with pytest.raises(TypeError, match=r"x must be an array, got list; make one with jax\.numpy\.asarray"):
+        interop.forward(psi, [[1.0]])
     with pytest.raises(TypeError, match="float32 or float64, got int32"):
         interop.forward(psi, jax.numpy.zeros(psi.fine_shape, int))
     with pytest.raises(ValueError, match=r"x must be \(..., 8, 6\), got shape \(3, 3\)"):

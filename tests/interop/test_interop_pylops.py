@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 from conftest import tiny_psf
 from hosts import assert_nearly_prox, need
 
@@ -51,6 +52,29 @@ def test_complex_vectors_and_other_dtypes_are_refused(psi):
         PsiOperator(psi).matvec(np.zeros(psi.fine_shape[0] * psi.fine_shape[1], complex))
     with pytest.raises(ValueError, match="dtype must be one of"):
         PsiOperator(psi, "int32")
+    with pytest.raises(TypeError, match="psi must be an operator"):
+        PsiOperator(3)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (np.ma.masked_array, "x is a masked array"),
+        (lambda x: x.astype(object), "x must be real, got dtype object"),
+        (torch.from_numpy, "x must be a NumPy or CuPy array, got Tensor"),
+    ],
+)
+def test_vectors_that_would_be_misread_are_refused(psi, spoil, message):
+    operator = PsiOperator(psi)
+    for product, pixels in ((operator, operator.shape[1]), (operator.H, operator.shape[0])):
+        with pytest.raises(TypeError, match=message):
+            product @ spoil(np.zeros(pixels))
+
+
+def test_a_matrix_without_columns_has_no_products(psi):
+    operator = PsiOperator(psi)
+    assert operator.matmat(np.zeros((operator.shape[1], 0))).shape == (operator.shape[0], 0)
+    assert operator.rmatmat(np.zeros((operator.shape[0], 0))).shape == (operator.shape[1], 0)
 
 
 def test_a_sparse_inversion_finds_two_spots():
@@ -100,6 +124,15 @@ def test_the_proximal_operator_has_no_memory_and_is_one(rng):
     edges.prox(other, 2.0)
     assert np.array_equal(edges.prox(v, 0.5), first)
     assert_nearly_prox(lambda image: edges.prox(image, 1.0), edges, v)
+
+
+def test_an_image_of_another_shape_is_refused_though_it_has_as_many_pixels(rng):
+    edges, image = SparseEdges((6, 5), total_variation=0.7), rng.normal(size=(6, 5))
+    assert np.array_equal(edges.prox(image, 0.5), edges.prox(image.ravel(), 0.5))
+    for wrong in (image.T, image.ravel()[1:], image[None], image.tolist()):
+        for call in (lambda x: edges.prox(x, 0.5), edges):
+            with pytest.raises(ValueError, match=r"x must be an image of 6 x 5 pixels, or the vector of its 30 pixels"):
+                call(wrong)
 
 
 @pytest.mark.parametrize(("weights", "wanted"), [({}, [0, 2]), ({"sparsity": 0.5}, [0, 1.5])])

@@ -58,10 +58,27 @@ def test_vmap_over_any_axis_and_hessian(psi):
 def test_what_is_no_image_of_floats_is_refused(psi):
     with pytest.raises(TypeError, match=r"must be a tensor of float32 or float64, got torch\.int64; convert it with"):
         interop.forward(psi, torch.zeros(psi.fine_shape, dtype=torch.int64))
-    with pytest.raises(TypeError, match="got ndarray"):
+    with pytest.raises(TypeError, match=r"y must be a tensor, got ndarray; make one with torch\.as_tensor"):
         interop.adjoint(psi, np.zeros(psi.shape))
+    with pytest.raises(TypeError, match=r"layout torch\.sparse_coo; convert it with \.to_dense"):
+        interop.forward(psi, torch.zeros(psi.fine_shape).to_sparse())
+    with pytest.raises(ValueError, match="x is on meta but the operator computes on cpu; move it"):
+        interop.forward(psi, torch.zeros(psi.fine_shape, device="meta"))
     with pytest.raises(ValueError, match="fine grid"):
         interop.forward(psi, torch.zeros(3, 3))
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script.:DeprecationWarning")
+def test_a_compiled_function_has_the_value_and_gradient_of_itself(psi):
+    """What torch.compile cannot look into runs between its graphs; nobody has to say so."""
+
+    def loss(x):
+        return (interop.adjoint(psi, interop.forward(psi, 2 * x).sin()) ** 2).sum()
+
+    found, wanted = images(psi.fine_shape), images(psi.fine_shape)
+    torch.compile(loss, backend="eager")(found).backward()
+    loss(wanted).backward()
+    torch.testing.assert_close(found.grad, wanted.grad)
 
 
 # -- E[D(Y)] ----------------------------------------------------------------------------------------------------------------
@@ -87,6 +104,21 @@ def test_value_and_gradient_are_of_the_same_frames(model, method):
     for image, slope in ((x, wanted.x), (b, wanted.b)):
         assert image.grad.dtype == torch.float32
         np.testing.assert_allclose(image.grad.numpy(), 3 * slope, rtol=1e-6, atol=1e-9)
+
+
+def test_an_option_that_there_is_not_is_refused(model):
+    """A misspelt ``step`` would draw the same frames at every step."""
+    x, b = images(model.psi.fine_shape), images(model.psi.shape)
+    with pytest.raises(TypeError, match=r"expected_score has no option steps; its options are .*step"):
+        interop.expected_score(lambda y: y.sum(dim=(1, 2)), model, x, b, frames=2, steps=3)
+
+
+def test_a_critic_on_a_device_of_another_kind_is_named(model):
+    x, b = images(model.psi.fine_shape), images(model.psi.shape)
+    with pytest.raises(ValueError, match="the critic is on meta but the frames are on cpu"):
+        interop.expected_score(fg.Critic(model.psi.shape, channels=2, depth=1).to("meta"), model, x, b, frames=2)
+    with pytest.raises(ValueError, match="the critic is on meta, where no frames can be"):
+        fg.CriticEvaluator(fg.Critic(model.psi.shape, channels=2, depth=1).to("meta"), model.psi.shape)
 
 
 def test_of_a_linear_critic_the_gradient_is_that_of_the_expectation(model):

@@ -89,5 +89,34 @@ def test_what_it_cannot_take_is_named(psi):
         psi.as_linear_operator().matvec(np.zeros(psi.fine_shape[0] * psi.fine_shape[1], complex))
     with pytest.raises(ValueError, match="dimension mismatch"):
         psi.as_linear_operator().matvec(np.zeros(7))
-    with pytest.raises(TypeError, match="x is a masked array"):
-        psi.as_linear_operator().matvec(np.ma.masked_array(np.zeros(psi.fine_shape[0] * psi.fine_shape[1])))
+    operator = psi.as_linear_operator()
+    fine, camera = (np.zeros(pixels) for pixels in operator.shape[::-1])
+    for products, x in (
+        ((operator.matvec, operator.dot, lambda x: operator @ x, lambda x: x @ operator.T, operator.T.rmatvec), fine),
+        ((operator.rmatvec, lambda x: operator.H @ x, lambda x: operator.T @ x, lambda x: x @ operator), camera),
+    ):
+        for product in products:
+            with pytest.raises(TypeError, match="x is a masked array"):
+                product(np.ma.masked_array(x))
+            with pytest.raises(TypeError, match="x must be real, got dtype object"):
+                product(x.astype(object))
+
+
+def test_transposes_are_those_of_the_matrix(psi, rng):
+    operator = psi.as_linear_operator("float64")
+    dense, x, y = operator @ np.eye(operator.shape[1]), rng.random(operator.shape[1]), rng.random(operator.shape[0])
+    for found, wanted in (
+        (operator.T @ y, dense.T @ y),
+        (operator.H @ y, dense.T @ y),
+        (y @ operator, y @ dense),
+        (operator.T.T @ x, dense @ x),
+        ((operator.H @ operator) @ x, dense.T @ (dense @ x)),
+        (pickle.loads(pickle.dumps(operator.H)) @ y, dense.T @ y),
+    ):
+        np.testing.assert_allclose(found, wanted, rtol=1e-10)
+
+
+def test_a_matrix_without_columns_has_no_products(psi):
+    operator = psi.as_linear_operator()
+    assert (operator @ np.zeros((operator.shape[1], 0))).shape == (operator.shape[0], 0)
+    assert (operator.H @ np.zeros((operator.shape[0], 0))).shape == (operator.shape[1], 0)
