@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from ..backend.checks import instance_of, real_number
 from ..io.stack import read_image, read_stack
 from ..physics.grid import placement
 from ..solvers.result import Result
@@ -39,6 +40,13 @@ def layers(
     list of (data, arguments, "image")
         x and b; ``viewer.add_layer(napari.layers.Layer.create(*layer))`` adds one.
 
+    Raises
+    ------
+    TypeError
+        If ``result`` is no Result, or ``scale`` or ``translate`` are no numbers.
+    ValueError
+        If ``scale`` or ``translate`` are not two numbers.
+
     Examples
     --------
     >>> import numpy as np
@@ -52,8 +60,17 @@ def layers(
     >>> x_arguments["scale"], x_arguments["translate"], x_arguments["name"]
     ((50.0, 50.0), (-25.0, -25.0), 'cell x')
     """
+    instance_of(result, Result, "result")
     result = result.on_host()
+    scale, translate = _two(scale, "scale"), _two(translate, "translate")
     return _placed(result.x, result.b, result.scale, result.translate, result.corner, scale, translate, name)
+
+
+def _two(numbers: Sequence[float], name: str) -> tuple[float, float]:
+    """The numbers of rows and columns; three, of a layer of frames, would be taken for those of frames and rows."""
+    if np.shape(numbers) != (2,):
+        raise ValueError(f"{name} must be two numbers, of rows and columns, got {numbers}; of a layer take {name}[-2:]")
+    return real_number(numbers[0], f"{name}[0]"), real_number(numbers[1], f"{name}[1]")
 
 
 def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerData]] | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend.checks import length_or_time
+from ..backend.checks import instance_of, length_or_time
 from ..solvers.result import Result
 from ..stack import Stack
 from ._host import needs
@@ -44,6 +44,8 @@ def stack(array: xarray.DataArray) -> Stack:
 
     Raises
     ------
+    TypeError
+        If it is no DataArray.
     ValueError
         If an axis is missing, another is longer than 1, or rows and columns are not spaced evenly and alike.
 
@@ -58,7 +60,7 @@ def stack(array: xarray.DataArray) -> Stack:
     >>> found.frames.shape, found.pixel_size_nm
     ((20, 8, 8), 100.0)
     """
-    axes = _axes(array)
+    axes = _axes(array, "array")
     extra = {name: size for name, size in array.sizes.items() if name not in axes.values()}
     if any(size != 1 for size in extra.values()):
         raise ValueError(f"besides frames, rows and columns the array has the axes {extra}; choose one of each with isel()")
@@ -90,8 +92,10 @@ def dataset(result: Result, like: xarray.DataArray | None = None, *, pixel_size_
 
     Raises
     ------
+    TypeError
+        If ``result`` is no Result or ``like`` no DataArray.
     ValueError
-        If the recording is of another field than the result.
+        If the recording is of another field than the result, or a pixel size is given beside it.
 
     Examples
     --------
@@ -105,6 +109,9 @@ def dataset(result: Result, like: xarray.DataArray | None = None, *, pixel_size_
     >>> dataset(result, pixel_size_nm=100).emissions.y_fine[:3].values.tolist()
     [-25.0, 25.0, 75.0]
     """
+    instance_of(result, Result, "result")
+    if like is not None and pixel_size_nm is not None:
+        raise ValueError("like= says where the pixels lie and how large they are: leave pixel_size_nm= out, or like=")
     result, shape = result.on_host(), result.psi.shape
     coordinates: dict[str, Any] = {}
     for axis, (what, name) in enumerate((("rows", "y"), ("columns", "x"))):
@@ -113,7 +120,7 @@ def dataset(result: Result, like: xarray.DataArray | None = None, *, pixel_size_
             first = pixel * result.corner[axis]
             unit: object = "pixel" if pixel_size_nm is None else "nm"
         else:
-            dim = _axes(like)[what]
+            dim = _axes(like, "like")[what]
             if like.sizes[dim] != shape[axis]:
                 raise ValueError(f"the recording has {like.sizes[dim]} {what} but the result has {shape[axis]}")
             pixel, unit = _spacing(like, dim)
@@ -133,8 +140,9 @@ def dataset(result: Result, like: xarray.DataArray | None = None, *, pixel_size_
     return xarray.Dataset(images, coords=coordinates, attrs=about)
 
 
-def _axes(array: xarray.DataArray) -> dict[str, str]:
+def _axes(array: xarray.DataArray, name: str) -> dict[str, str]:
     """The array's own names of frames, rows and columns."""
+    instance_of(array, xarray.DataArray, name)
     axes = {what: [d for d in array.dims if str(d).lower() in names] for what, names in NAMES.items()}
     for what, found in axes.items():
         if len(found) != 1:
@@ -150,6 +158,8 @@ def _spacing(array: xarray.DataArray, dim: str) -> tuple[float, object]:
     if dim not in array.coords or array.sizes[dim] < 2:
         return 1.0, None
     values, unit = array[dim].values, array[dim].attrs.get("units")
+    if values.dtype.kind not in "iufmM":
+        raise ValueError(f"the coordinate {dim} must hold numbers or times, got dtype {values.dtype}")
     steps = np.diff(values)
     if steps.dtype.kind == "m":
         steps, unit = steps / np.timedelta64(1, "s"), "s"
@@ -157,5 +167,8 @@ def _spacing(array: xarray.DataArray, dim: str) -> tuple[float, object]:
     if not (step > 0 and np.ptp(steps) <= UNEVEN * step):
         if dim.lower() in NAMES["frames"]:
             return 1.0, None  # frames may have been left out
-        raise ValueError(f"the coordinate {dim} must rise in even steps; they range from {steps.min():g} to {steps.max():g}")
+        raise ValueError(
+            f"the coordinate {dim} must rise in even steps, but they range from {steps.min():g} to {steps.max():g}; one that "
+            f"falls rises after sortby({dim!r})"
+        )
     return step, unit

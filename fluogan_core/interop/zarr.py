@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend.checks import length_or_time, whole_number
+from ..backend.checks import instance_of, length_or_time, whole_number
 from ..solvers.result import Result
 from ..stack import Stack, UnreadableStack
 from ._host import needs
@@ -58,7 +58,7 @@ def read_stack(
     UnreadableStack
         (A ValueError.)  If it is no image, or no single time series.
     ValueError, TypeError
-        If the region lies outside it.
+        If the region lies outside it, or an argument is of another type.
 
     Examples
     --------
@@ -69,6 +69,10 @@ def read_stack(
     >>> read_stack(array, frames=slice(2, 8), roi=(0, 1, 4, 5)).frames.shape
     (6, 4, 5)
     """
+    if not isinstance(frames, slice):
+        raise TypeError(f"frames must be a slice, as in slice(0, 100), got {frames!r}")
+    if not isinstance(source, str | os.PathLike | zarr.Array | zarr.Group):
+        raise TypeError(f"source must be a path, a zarr.Array or a zarr.Group, got {type(source).__name__}")
     node: Any = source
     path = None if isinstance(source, zarr.Array | zarr.Group) else Path(source)
     if path is not None:
@@ -123,6 +127,8 @@ def write_result(result: Result, path: str | os.PathLike[str], *, pixel_size_nm:
     ------
     FileExistsError
         If there is something already: nothing is overwritten.
+    FileNotFoundError
+        If there is no folder to make it in.
 
     Examples
     --------
@@ -138,7 +144,10 @@ def write_result(result: Result, path: str | os.PathLike[str], *, pixel_size_nm:
     (32, 32)
     >>> folder.cleanup()
     """
+    instance_of(result, Result, "result")
     path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} in; make it first")
     if path.exists():
         raise FileExistsError(f"{path} is there already; take another name, or remove it first")
     unit = None if pixel_size_nm is None else "nanometer"

@@ -43,6 +43,15 @@ def test_the_layers_of_a_result_lie_over_the_recording(counts, result):
         assert np.allclose(b.data_to_world(camera), recording.data_to_world((0, *camera))[1:])
 
 
+def test_the_numbers_of_a_layer_of_three_axes_are_not_taken_for_those_of_an_image(result):
+    """The scale of frames and rows would put the image somewhere else."""
+    for name, numbers in (("scale", (1, 100, 100)), ("translate", (0, 500, 700)), ("scale", 100.0)):
+        with pytest.raises(ValueError, match=rf"{name} must be two numbers, of rows and columns, .*{name}\[-2:\]"):
+            interop.layers(result, **{name: numbers})
+    with pytest.raises(TypeError, match="result must be a Result, got ndarray"):
+        interop.layers(result.x)
+
+
 def test_the_reader_takes_results_and_stacks_and_leaves_the_rest(tmp_path, counts, result, monkeypatch):
     fg.write_result(result, tmp_path / "out", pixel_size_nm=100, figure=False)
     manager = npe2.PluginManager()

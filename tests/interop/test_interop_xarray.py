@@ -51,7 +51,8 @@ def test_a_dask_array_is_computed(counts):
     [
         (lambda a: a.rename(y="height"), "one axis must be the rows, called one of y, row, rows"),
         (lambda a: a.expand_dims(channel=2), "has the axes {'channel': 2}; choose one of each with isel"),
-        (lambda a: a.assign_coords(x=a.x[::-1]), "the coordinate x must rise in even steps"),
+        (lambda a: a.assign_coords(x=a.x[::-1]), "the coordinate x must rise in even steps, .* sortby\\('x'\\)"),
+        (lambda a: a.assign_coords(x=list("abcdefghij")[: a.sizes["x"]]), "coordinate x must hold numbers or times, got dtype"),
         (lambda a: a.assign_coords(x=("x", 2 * a.x.data, {"units": "nm"})), "pixels are not square: 65 nm between rows, 130"),
     ],
 )
@@ -80,3 +81,15 @@ def test_without_a_recording_the_first_pixel_is_the_origin(result):
     assert dataset(result).y_fine.attrs == {"units": "pixel"}
     with pytest.raises(ValueError, match="has 13 rows but the result has 12"):
         dataset(result, like=labelled(np.zeros((3, 13, 10))))
+
+
+def test_what_is_no_array_of_xarray_and_no_result_is_named(counts, result):
+    for wrong in (counts, labelled(counts).to_dataset(name="counts")):
+        with pytest.raises(TypeError, match="array must be a DataArray, got"):
+            stack(wrong)
+        with pytest.raises(TypeError, match="like must be a DataArray, got"):
+            dataset(result, like=wrong)
+    with pytest.raises(TypeError, match="result must be a Result, got ndarray"):
+        dataset(result.x)
+    with pytest.raises(ValueError, match="leave pixel_size_nm= out"):
+        dataset(result, like=labelled(counts), pixel_size_nm=65)

@@ -80,6 +80,19 @@ def test_what_is_no_stack_is_refused(tmp_path, counts):
         read_stack(group)
     with pytest.raises(ValueError, match="reaches outside"):
         read_stack(zarr.array(counts), roi=(0, 0, 13, 1))
+    with pytest.raises(TypeError, match=r"source must be a path, a zarr\.Array or a zarr\.Group, got ndarray"):
+        read_stack(counts)
+    for frames in (3, [0, 1]):
+        with pytest.raises(TypeError, match="frames must be a slice"):
+            read_stack(zarr.array(counts), frames=frames)
+
+
+def test_what_cannot_be_written_is_said(tmp_path, result):
+    with pytest.raises(TypeError, match="result must be a Result, got ndarray"):
+        write_result(result.x, tmp_path / "x.zarr")
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*nowhere to write x\.zarr in"):
+        write_result(result, tmp_path / "nowhere" / "x.zarr")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_result_is_written_in_its_true_place(tmp_path, result):
