@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 import fluogan_core as fg
 from fluogan_core.backend.once import once
+
+TESTS = Path(__file__).parents[1]
 
 #: Four threads meet at the first use of a fresh process.
 FRESH = """
@@ -36,6 +40,53 @@ for thread in threads: thread.start()
 for thread in threads: thread.join()
 print(len(set(map(id, backends))), *failures)
 """
+
+
+#: The same on a card that is only pretended: its backend is made, and its kernels are compiled, where the threads meet.
+FRESH_CARD = """
+import contextlib, hashlib, sys, threading
+import numpy as np
+sys.path.insert(0, sys.argv[1])
+import pretend_card
+import fluogan_core as fg
+from fluogan_core.backend import arrays, dlpack
+from fluogan_core.backend.once import once
+
+arrays._cupy_backend = once(lambda number: pretend_card.backend())
+dlpack.on_torch_stream = lambda backend: contextlib.nullcontext()
+
+def use():
+    home = arrays._cupy_backend(0)
+    psi = fg.Psi(np.ones((5, 5)) / 25, (8, 8), 2, photons_per_emitter=4.0, backend=home)
+    model = fg.ForwardModel(psi, noise_std=1.0)
+    x, b = (home.xp.ones(shape, dtype=np.float32) for shape in (psi.fine_shape, psi.shape))
+    y = model.sample(x, b, 6)
+    critic = fg.QuadraticCritic(y, model)
+    critic.update_weights(x, b)
+    found = [y, *critic.slope(x, b), psi.column_energies]
+    options = fg.SolverOptions(method="none", warm_steps=3)
+    found.append(fg.reconstruct(y, psi=psi, camera=fg.Camera(noise_std=1.0), options=options).x)
+    return hashlib.sha256(b"".join(np.ascontiguousarray(home.to_host(a)).tobytes() for a in found)).hexdigest()
+
+meet, found = threading.Barrier(4), []
+
+def run():
+    meet.wait()
+    try:
+        found.append(use())
+    except Exception as error:
+        found.append(repr(error))
+
+threads = [threading.Thread(target=run) for _ in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(*{*found, use()})
+"""
+
+
+def test_threads_that_meet_at_the_first_use_of_a_card_get_the_bytes_of_one():
+    done = subprocess.run([sys.executable, "-c", FRESH_CARD, str(TESTS)], capture_output=True, text=True)
+    assert re.fullmatch("[0-9a-f]{64}", done.stdout.strip()), done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("attempt", range(3))
