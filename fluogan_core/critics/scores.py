@@ -34,6 +34,10 @@ __all__ = [
 ]
 
 
+#: How often the first frame is scored in one batch when a critic is checked.
+_COPIES = 15
+
+
 class _Function(nn.Module):
     """A plain function as a module."""
 
@@ -49,6 +53,8 @@ def as_module(critic: CriticLike) -> nn.Module:
     """Return the critic as a torch module: itself, or a module that calls it."""
     if isinstance(critic, nn.Module):
         return critic
+    if isinstance(critic, type):
+        raise TypeError(f"a critic must be a module, got the class {critic.__name__}: make one of it, {critic.__name__}(...)")
     if not callable(critic):
         raise TypeError(f"a critic must be a torch.nn.Module or a function of frames (S, M1, M2), got {type(critic).__name__}")
     return _Function(critic)
@@ -99,6 +105,12 @@ def _scores(critic: nn.Module, tensor: torch.Tensor) -> torch.Tensor:
         raise TypeError(f"a critic must return a tensor of scores (S,), got {type(score).__name__}")
     if score.is_complex():
         raise TypeError(f"a critic must return real scores, got {score.dtype}; return its .real or its .abs()")
+    if score.dtype in (torch.float16, torch.bfloat16):
+        raise TypeError(
+            f"a critic must return scores of float32 or float64, got {score.dtype}, in which one more count is often lost"
+        )
+    if not score.is_floating_point():  # counts of something
+        score = score.to(tensor.dtype)
     if score.shape == (len(tensor), 1):
         score = score[:, 0]
     if score.shape != (len(tensor),):
@@ -186,7 +198,8 @@ def critic_input_gradient(critic: CriticLike, frames: Array) -> Array:
 def check_scores(critic: CriticLike, frames: Array) -> None:
     """Raise if the score of a frame depends on chance, or on the other frames of the batch.
 
-    Differences of scores mean nothing then.  The first of ``frames`` is scored alone, once more, and beside another frame.
+    Differences of scores mean nothing then.  The first of ``frames`` is scored alone, once more, and several times beside
+    another frame: two draws of a random layer may agree.
 
     Parameters
     ----------
@@ -196,7 +209,8 @@ def check_scores(critic: CriticLike, frames: Array) -> None:
     Raises
     ------
     ValueError
-        If the scores differ by more than a hundredth of what tells the two frames apart, and more than rounding explains.
+        If the scores differ by more than a hundredth of what tells the two frames apart, from one call to the next by more than
+        a hundred-thousandth, and by more than rounding explains.
     """
     critic, first = as_module(critic), frames[:1]
     xp = backend_of(frames=frames).xp
@@ -204,19 +218,25 @@ def check_scores(critic: CriticLike, frames: Array) -> None:
     with np.errstate(all="ignore"):
         other = first + (1 + abs(first)) * pattern
     alone, again = (float(critic_values(critic, first)[0]) for _ in range(2))
-    far, beside = critic_values(critic, xp.concatenate([other, first])).tolist()
+    far, *copies = critic_values(critic, xp.concatenate([other] + [first] * _COPIES)).tolist()
     # limits of a check, which no result depends on: a score is a sum of many numbers, so that it is rounded by more than its
     # last digit
     precision = 100 * float(np.finfo(frames_dtype(critic, first)).eps)
-    allowed = 0.01 * abs(far - alone) + precision * max(abs(alone), abs(far))
-    if abs(again - alone) > allowed:
+    apart, rounding = abs(far - alone), precision * max(abs(alone), abs(far))
+    if abs(again - alone) > 1e-5 * apart + rounding:
         raise ValueError(
             f"the critic's score of one frame is {alone:g} at one call and {again:g} at the next, though it is in eval mode: "
             "differences of scores would be noise; leave out of its forward what is random, or let nn.Dropout do it"
         )
-    if abs(beside - alone) > allowed:
+    if max(copies) - min(copies) > 0.01 * apart + rounding:
         raise ValueError(
-            f"the critic's score of one frame is {alone:g} alone and {beside:g} beside another frame: it must not depend on "
+            f"the critic's scores of the same frame, {_COPIES} times in one batch, range from {min(copies):g} to "
+            f"{max(copies):g}, though it is in eval mode: they depend on chance or on the place in the batch; leave out of its "
+            "forward what is random, or let nn.Dropout do it"
+        )
+    if abs(copies[0] - alone) > 0.01 * apart + rounding:
+        raise ValueError(
+            f"the critic's score of one frame is {alone:g} alone and {copies[0]:g} beside another frame: it must not depend on "
             "the other frames of the batch; normalise each frame by itself (nn.GroupNorm), or with nn.BatchNorm2d's running "
             "statistics (track_running_stats=True)"
         )

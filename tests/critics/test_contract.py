@@ -125,13 +125,17 @@ class ComparesFrames(Layered):
         return super().forward(y) + y.std(dim=0, correction=0).mean() / 10
 
 
+#: Two draws may agree by chance; that of the same frame many times in one batch then shows it.
+BY_CHANCE = "at one call and .* at the next|the same frame, 15 times in one batch"
 BROKEN = {
-    # two draws may agree by chance, and the frame beside another one then shows it
-    "noise": (Noisy, "at one call and .* at the next|alone and .* beside another frame"),
-    "dropout that is always on": (
-        lambda: Layered(AlwaysDropping()),
-        "at one call and .* at the next|alone and .* beside another frame",
+    "noise": (Noisy, BY_CHANCE),
+    "noise that is small beside what tells frames apart": (
+        lambda: lambda y: y.sum(dim=(1, 2)) + torch.rand(len(y)),
+        BY_CHANCE,
     ),
+    "dropout that is always on": (lambda: Layered(AlwaysDropping()), BY_CHANCE),
+    "dropout of the whole score": (lambda: nn.Sequential(Layered(), AlwaysDropping()), BY_CHANCE),
+    "place in the batch": (lambda: lambda y: y.sum(dim=(1, 2)) * (1 + torch.arange(len(y))), "15 times in one batch"),
     "batch statistics": (lambda: Layered(nn.BatchNorm2d(4, track_running_stats=False)), "alone and .* beside another frame"),
     "minibatch discrimination": (ComparesFrames, "alone and .* beside another frame"),
 }
@@ -142,10 +146,11 @@ class AlwaysDropping(nn.Module):
         return nn.functional.dropout(h, 0.5, training=True)
 
 
+@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("broken", BROKEN)
-def test_a_score_that_depends_on_chance_or_on_other_frames_is_refused(rng, broken):
+def test_a_score_that_depends_on_chance_or_on_other_frames_is_refused(rng, broken, seed):
     make, message = BROKEN[broken]
-    torch.manual_seed(3)  # of what depends on chance, always the same draws
+    torch.manual_seed(seed)  # of what depends on chance, always the same draws
     y = frames_of(rng)
     for method in ("exact", "linear"):
         with pytest.raises(ValueError, match=message):
@@ -337,6 +342,9 @@ def test_the_trainer_differentiates_a_hooked_critic(rng):
         (lambda y: y.sum(), ValueError, r"must map \(S, M1, M2\) to \(S,\)"),
         (lambda y: y.sum(dim=(1, 2)) + 0j, TypeError, "real scores, got torch.complex64"),
         (lambda y: 1.0, TypeError, "must return a tensor of scores"),
+        (lambda y: y.sum(dim=(1, 2)).half(), TypeError, "scores of float32 or float64, got torch.float16"),
+        (lambda y: y.sum(dim=(1, 2)).bfloat16(), TypeError, "scores of float32 or float64, got torch.bfloat16"),
+        (Layered, TypeError, r"got the class Layered: make one of it, Layered\(\.\.\.\)"),
     ],
 )
 def test_what_is_no_critic_is_said(rng, critic, error, message):
@@ -391,6 +399,16 @@ def test_gradients_of_a_critic_without_a_finite_score_are_refused(critic, method
     for differentiated in (fg.critic_gradient, fg.expected_score):
         with pytest.raises(FloatingPointError, match="NaN or infinite, for frames that are finite: look in its forward"):
             differentiated(critic, model, x, b, frames=4, method=method)
+
+
+@pytest.mark.parametrize("critic", [lambda y: (y > 5).sum(dim=(1, 2)), lambda y: (y > 5).any(dim=2).any(dim=1)])
+def test_scores_that_count_are_numbers(rng, critic):
+    frames = frames_of(rng, count=2)
+    found = fg.critic_differences(critic, frames, 1.0)
+    assert found.dtype == np.float32
+    raised = [critic(torch.as_tensor(frames + np.eye(56, dtype=np.float32)[j].reshape(8, 7))).numpy() for j in range(56)]
+    wanted = np.array(raised, np.float32).T.reshape(2, 8, 7) - critic(torch.as_tensor(frames)).numpy()[:, None, None]
+    np.testing.assert_array_equal(found, wanted)
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.script.:DeprecationWarning")
