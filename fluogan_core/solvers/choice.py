@@ -61,16 +61,17 @@ def overlap_of(x: Array, psi: Psi) -> float:
 
 
 class UnlessMixed(CovariancePhase):
-    """The fit of mean and covariance, for where the likelihood's chains did not mix."""
+    """The fit of mean and covariance, for where the likelihood's chains would take too long, or did not mix."""
 
     likelihood: LikelihoodPhase
 
     def start(self, images: Images, *, fitted: bool = False) -> None:
         stop = self.likelihood.stop
-        if stop is None or stop.reason is not StopReason.NOT_MIXED:
+        if stop is None or not stop.reason.given_up:
             self.stop = Stop(StopReason.NOT_NEEDED, 0)
             return
-        log.warning("the likelihood's chains did not mix (%s): mean and covariance are fitted instead", stop.detail)
+        what = "the likelihood is not fitted" if stop.reason is StopReason.NOT_TRIED else "the likelihood's chains did not mix"
+        log.warning("%s (%s): mean and covariance are fitted instead", what, stop.detail)
         super().start(images, fitted=fitted)
 
 

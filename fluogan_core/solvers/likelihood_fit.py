@@ -17,6 +17,7 @@ from ..physics.emissions import Brightness, EmissionChains, Moved, move_emission
 from ..tuning import DEFAULT, Tuning
 from .brightness import BrightnessFit
 from .edge_trial import EdgeTrial
+from .emission_work import too_much_work
 from .light import light_factor
 from .mixing import Mixing, mixing_of
 from .options import SolverOptions
@@ -106,9 +107,8 @@ class LikelihoodPhase:
         return EdgeTrial(weights, frames, self.planned, aside=0.0 if len(weights) == 1 else t.unseen, tuning=t)
 
     def start(self, images: Images, *, fitted: bool = False) -> None:
-        """Begin at these images, without an emission; end at once if there is no light."""
-        self.first, t = images, self.tuning
-        self.fit = BrightnessFit(t)
+        """Begin at these images, without an emission; end at once if there is no light, or too many emissions."""
+        self.first, t, self.fit = images, self.tuning, BrightnessFit(self.tuning)
         total = float(images.x.sum(dtype=np.float64))
         if fitted and not total > 0:
             self.stop = Stop(StopReason.NO_LIGHT, 0)
@@ -123,6 +123,8 @@ class LikelihoodPhase:
         self.average_z, self.average_b = images.z, images.b
         self.chains, self.sweeps = EmissionChains.empty(len(self.counts)), 0
         self.prior = self.objective.prior.restarted(edges=self._edges())
+        if why := too_much_work(self._proposals(), self.planned, t):
+            self.stop = Stop(StopReason.NOT_TRIED, 0, why)
 
     @property
     def brightness(self) -> Brightness:

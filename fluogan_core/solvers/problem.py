@@ -20,6 +20,7 @@ from ..physics.bleaching import without_bleaching, without_trend
 from ..physics.forward import ForwardModel
 from ..physics.psi import Psi
 from ..physics.requirements import OperatorLike, usable
+from ..physics.value import read_only
 from ..stack import Stack, StackLike, frames_of, stack_of_field
 
 __all__ = ["Problem", "operator_given", "without_frames"]
@@ -32,7 +33,7 @@ class Problem:
     """The frames of one field, ready to be fitted: checked, above the offset, bad pixels filled, noise measured.
 
     Solver and sweep consume it; so can a driver of tiles.  Make one by :meth:`of`.  Where a calibration names frames that stand
-    apart, they are left out.
+    apart, they are left out.  Arrays on the host are read-only.
 
     Attributes
     ----------
@@ -75,6 +76,12 @@ class Problem:
     fingerprint: str
     corner: tuple[int, int] = (0, 0)
     trend: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("counts", "mean", "bad_pixels", "trend"):
+            array = getattr(self, name)
+            if isinstance(array, np.ndarray):  # a view: the caller's own array stays as it is
+                object.__setattr__(self, name, read_only(array.view()))
 
     @classmethod
     def of(

@@ -318,17 +318,17 @@ class Solver:
         -------
         Result
         """
-        psi, timings = self.problem.psi, {"total": self.seconds}
-        host, outcome, of_mean = psi.backend.to_host, self._last.outcome, self.mean_phase.outcome
+        psi, timings, last, of_mean = self.problem.psi, {"total": self.seconds}, self._last.outcome, self.mean_phase.outcome
+        host = lambda array: psi.backend.to_host(array).copy()  # noqa: E731, the solver keeps its own
         for phase in self.phases:
             timings |= phase.timings
         return Result(
-            x=host(outcome.x),
-            b=host(outcome.b),
+            x=host(last.x),
+            b=host(last.b),
             x_mean_fit=host(of_mean.x),
             b_mean_fit=host(of_mean.b),
             mean=host(self.problem.mean),
-            bad_pixels=self.problem.bad_pixels,
+            bad_pixels=self.problem.bad_pixels.copy(),
             history=self.history.arrays(),
             options=self.options,
             camera=self.problem.camera,

@@ -64,6 +64,9 @@ class LikelihoodPhaseTuning:
         Shape of the gamma law of the brightness: where it begins, and its bounds.
     mixing_frames, mixing_start, mixing_notes, mixing_sweeps : int
         Frames that get a second chain in the end; sweeps before notes are taken; notes, and sweeps before each of them.
+    most_moves, seconds_per_move : float
+        The fit is not begun where its chains would take more moves than these, and what a move takes: 1.7 to 2.9e-6 s on one
+        core (16 to 32 pixels a side, 9 to 77 emissions, 30 and 100 photons each).  The limit is half a day's work.
     least_variance, spared : float
         Of notes within a chain, and the part of the frames that is left out, see :mod:`fluogan_core.solvers.mixing`.
     largest_r_hat : float
@@ -103,6 +106,8 @@ class LikelihoodPhaseTuning:
     mixing_start: int = 200
     mixing_notes: int = 40
     mixing_sweeps: int = 5
+    most_moves: float = 2e10
+    seconds_per_move: float = 2e-6
     least_variance: float = 0.05
     spared: float = 0.1
     largest_r_hat: float = 1.2

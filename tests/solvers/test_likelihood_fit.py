@@ -11,6 +11,7 @@ from scipy.ndimage import gaussian_filter
 import fluogan_core as fg
 from fluogan_core.physics.emissions import EmissionChains
 from fluogan_core.solvers.brightness import BrightnessFit
+from fluogan_core.solvers.emission_work import too_much_work
 from fluogan_core.solvers.likelihood_fit import LikelihoodPhase
 from fluogan_core.solvers.mixing import Mixing, split_r_hat
 from fluogan_core.solvers.solver import Solver
@@ -182,3 +183,35 @@ def test_options_say_which_phases_run():
     psi, _, stack = recorded(frames=4)
     with pytest.raises(ValueError, match="method='likelihood' trains no network"):
         Solver(stack, psi=psi, camera=CAMERA, options=SMALL, critic=object())
+
+
+@pytest.mark.parametrize("method", ["likelihood", "auto"])
+def test_too_many_emissions_are_said_before_a_chain_is_moved(method, monkeypatch, caplog):
+    """Photons per emission that nobody has measured: every photon is an emission, and the chains would take for ever."""
+    psi, _, stack = recorded()
+    given = {"camera": CAMERA, "psi": psi.replaced(photons_per_emitter=1.0)}
+    few = tuned(most_moves=1e6, most_overlap=1e9)
+    options = dataclasses.replace(SMALL, method=method)
+    moved = []
+    monkeypatch.setattr(LikelihoodPhase, "_move", lambda *arguments: moved.append(arguments))
+    result = fg.reconstruct(stack, **given, options=options, tuning=few, progress=False)
+    stop = result.stops["likelihood"]
+    assert stop.reason is fg.StopReason.NOT_TRIED
+    assert "emissions in a frame are" in stop.detail
+    assert "photons_per_emitter is too low" in stop.detail
+    assert not moved
+    wanted = fg.reconstruct(stack, **given, options=dataclasses.replace(SMALL, method="moments"), progress=False)
+    np.testing.assert_array_equal(result.x, wanted.x)
+    if method == "likelihood":
+        assert "the likelihood is not fitted" in caplog.text
+
+
+def test_the_work_grows_with_frames_emissions_and_steps():
+    limit = dataclasses.replace(DEFAULT.likelihood_phase, most_moves=1e7)
+    emissions = lambda n: np.full(100, int(limit.proposals + limit.per_emission * n))  # noqa: E731
+    assert not too_much_work(emissions(30), 40, limit)
+    assert too_much_work(emissions(300), 40, limit).startswith(
+        "300 emissions in a frame are 8.3e+07 moves of the chains, 0.0461 h"
+    )
+    assert too_much_work(np.tile(emissions(30), 4), 40, limit)
+    assert too_much_work(emissions(30), 400, limit)

@@ -31,7 +31,11 @@ def test_what_a_callback_sees_cannot_be_written_to(rng):
     expected, refused = fg.reconstruct(stack, **given), []
 
     def meddle(solver, record):
-        for image in (*solver.images, *solver.outcome, psi.column_sums, psi.psf):
+        problem, result = solver.problem, solver.result()
+        for image in (result.x, result.b, result.x_mean_fit, result.b_mean_fit, result.mean, result.bad_pixels):
+            image[...] = 0  # a result is the caller's own
+        kept = (problem.counts, problem.mean, problem.bad_pixels, problem.steady, psi.column_sums, psi.psf)
+        for image in (*solver.images, *solver.outcome, *kept):
             with pytest.raises(ValueError, match="read-only"):
                 image[...] = 0
             refused.append(image)
@@ -39,7 +43,7 @@ def test_what_a_callback_sees_cannot_be_written_to(rng):
     found = fg.reconstruct(stack, **given, callback=meddle)
     assert len(refused) >= 8  # all of every step
     np.testing.assert_array_equal(found.x, expected.x)
-    found.x[...] = 0  # the result is the caller's own
+    assert all(getattr(found, name).flags.writeable for name in ("x", "b", "mean", "bad_pixels"))
 
 
 def test_no_public_function_changes_its_arguments(rng):
