@@ -328,7 +328,10 @@ def get_backend(name: str | Backend = "auto", device: int | None = None) -> Back
 
 def backend_on(device: str) -> Backend:
     """Return the backend of a device, ``"cpu"`` or ``"cuda:N"``; the calling thread's current card stays what it is."""
-    return _numpy_backend() if device == "cpu" else _cupy_backend(int(device.split(":")[1]))
+    kind, _, number = device.partition(":")
+    if kind not in ("cpu", "cuda"):
+        raise ValueError(f"nothing computes on {device} here; move the array to the CPU or to a CUDA device")
+    return _numpy_backend() if kind == "cpu" else _cupy_backend(int(number))
 
 
 def device_of(array: object) -> str | None:

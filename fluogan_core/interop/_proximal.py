@@ -46,7 +46,9 @@ class Penalty:
         backend, dtype = backend_of(v=v), floating_dtype(v, "v")
         step = real_number(step, "step", low=0, open_low=True)
         flat = v.astype(dtype, copy=False).reshape(-1, *v.shape[-2:])
-        new = backend.xp.stack([self._prox(image - dtype.type(step * self.sparsity), step, backend) for image in flat])
+        new = backend.xp.empty_like(flat)
+        for n, image in enumerate(flat):
+            new[n] = self._prox(image - dtype.type(step * self.sparsity), step, backend)
         return new.reshape(v.shape)
 
     def _prox(self, image: Array, step: float, backend: Backend) -> Array:

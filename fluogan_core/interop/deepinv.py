@@ -6,14 +6,15 @@ from typing import Any
 
 import torch
 
-from ..backend.arrays import get_backend
-from ..backend.checks import whole_number
-from ..backend.dlpack import on_torch_stream, to_array, to_tensor
+from ..backend.arrays import backend_on
+from ..backend.checks import trailing_shape, whole_number
+from ..backend.dlpack import home_of, on_torch_stream, to_array, to_tensor
+from ..backend.kinds import as_array
 from ..backend.typing import Array
-from ..physics.forward import ForwardModel
+from ..physics.forward import ForwardModel, forward_model
 from ._host import needs
 from ._proximal import Penalty
-from .torch import adjoint, forward
+from .torch import adjoint, floating, forward
 
 with needs("deepinv", extra="deepinv"):
     from deepinv.optim import Prior
@@ -36,7 +37,7 @@ class DoublePoisson(LinearPhysics):
     ----------
     model : ForwardModel
         Operator, gain and read noise.
-    background : (M1, M2) array
+    background : (M1, M2) array or tensor
         b, photons per camera pixel per frame.
     frames : int
         Of which a measurement is the mean.
@@ -61,10 +62,11 @@ class DoublePoisson(LinearPhysics):
     """
 
     def __init__(self, model: ForwardModel, background: Array, *, frames: int = 100, seed: int = 0) -> None:
-        super().__init__(img_size=(1, *model.psi.fine_shape))
-        nothing = model.backend.xp.zeros(model.psi.fine_shape, dtype=background.dtype)
+        super().__init__(img_size=(1, *forward_model(model).psi.fine_shape))
+        given = as_array(background, "background")
+        nothing = model.backend.xp.zeros(model.psi.fine_shape, dtype=getattr(given, "dtype", "float32"))
         self.model = model
-        _, self.background = model.check(nothing, background)
+        _, self.background = model.check(nothing, given)
         self.frames, self.seed, self.calls = whole_number(frames, "frames", low=1), whole_number(seed, "seed", low=0), 0
 
     def A(self, x: torch.Tensor, **kwargs: Any) -> torch.Tensor:
@@ -81,12 +83,15 @@ class DoublePoisson(LinearPhysics):
         What is drawn has no gradient.
         """
         backend, step = self.model.backend, self.calls
-        images = to_array(x, backend)
-        flat = images.reshape(-1, *images.shape[-2:])
+        images = to_array(floating(x, "x", backend), backend)
+        trailing_shape(images, self.model.psi.fine_shape, "x", "the fine grid")
+        flat = images.reshape(-1, *self.model.psi.fine_shape)
+        y = x.new_empty((len(flat), *self.model.psi.shape))
         with on_torch_stream(backend):
-            y = to_tensor(backend.xp.stack([self._mean(image, n * self.frames, step) for n, image in enumerate(flat)]))
+            for n, image in enumerate(flat):
+                y[n] = to_tensor(self._mean(image, n * self.frames, step))
         self.calls += 1
-        return y.to(x.dtype).reshape(*x.shape[:-2], *self.model.psi.shape)
+        return y.reshape(*x.shape[:-2], *self.model.psi.shape)
 
     def _mean(self, x: Array, first: int, step: int) -> Array:
         """The mean of the frames with these numbers, less the background."""
@@ -137,6 +142,8 @@ class SparseEdges(Prior):
     def fn(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Return the penalty of each image of (B, C, N1, N2), (B,)."""
         images = _array(x)
+        if images.ndim != 4:
+            raise ValueError(f"x must be (B, C, N1, N2), got shape {tuple(x.shape)}; add axes for one image: x[None, None]")
         return x.new_tensor([sum(self.penalty.value(image) for image in channels) for channels in images])
 
     def prox(self, x: torch.Tensor, *args: Any, gamma: float = 1.0, **kwargs: Any) -> torch.Tensor:
@@ -148,5 +155,5 @@ def _array(x: torch.Tensor) -> Array:
     """The memory of a tensor that nobody differentiates, as an array."""
     if x.requires_grad and torch.is_grad_enabled():
         raise RuntimeError("this prior has no gradient: call it under torch.no_grad(), or on x.detach()")
-    index = x.device.index
-    return to_array(x, get_backend("numpy") if x.device.type == "cpu" else get_backend("cupy", index))
+    home = backend_on(home_of(x))
+    return to_array(floating(x, "x", home), home)

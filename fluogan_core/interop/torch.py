@@ -57,7 +57,7 @@ def forward(psi: Psi, x: torch.Tensor) -> torch.Tensor:
     """
     if torch.compiler.is_compiling():
         return _by_itself(forward, psi, x)
-    return _Linear.apply(_floating(x, "x", psi.backend), psi, False)
+    return _Linear.apply(floating(x, "x", psi.backend), psi, False)
 
 
 def adjoint(psi: Psi, y: torch.Tensor) -> torch.Tensor:
@@ -89,7 +89,7 @@ def adjoint(psi: Psi, y: torch.Tensor) -> torch.Tensor:
     """
     if torch.compiler.is_compiling():
         return _by_itself(adjoint, psi, y)
-    return _Linear.apply(_floating(y, "y", psi.backend), psi, True)
+    return _Linear.apply(floating(y, "y", psi.backend), psi, True)
 
 
 def expected_score(
@@ -152,7 +152,7 @@ def expected_score(
         return _by_itself(expected_score, critic, model, x, b, frames, seed, method, **options)
     home = forward_model(model).backend
     given = {"frames": frames, "seed": seed, "method": method, **options}
-    return _Score.apply(_floating(x, "x", home), _floating(b, "b", home), critic, model, given)
+    return _Score.apply(floating(x, "x", home), floating(b, "b", home), critic, model, given)
 
 
 def _by_itself(function: Any, *args: Any, **options: Any) -> torch.Tensor:
@@ -160,7 +160,7 @@ def _by_itself(function: Any, *args: Any, **options: Any) -> torch.Tensor:
     return torch.compiler.disable(function)(*args, **options)
 
 
-def _floating(image: torch.Tensor, name: str, backend: Backend) -> torch.Tensor:
+def floating(image: torch.Tensor, name: str, backend: Backend) -> torch.Tensor:
     """The tensor, if it holds floats and lives where the operator does."""
     if not isinstance(image, torch.Tensor):
         raise TypeError(f"{name} must be a tensor, got {type(image).__name__}; make one with torch.as_tensor")

@@ -39,8 +39,9 @@ def too_much_work(proposals: np.ndarray, planned: int, tuning: LikelihoodPhaseTu
     if moves <= t.most_moves:
         return ""
     emissions = max(float(proposals.mean()) - t.proposals, 0.0) / t.per_emission
+    hours = moves * t.seconds_per_move / 3600
     return (
-        f"{emissions:.0f} emissions in a frame are {moves:.2g} moves of the chains, {moves * t.seconds_per_move / 3600:.3g} h or "
-        f"more, and {t.most_moves:.2g} are the most; if psi's photons_per_emitter is too low (fluogan_core.calibrate measures "
+        f"{emissions:.0f} emissions in a frame are {moves:.2g} moves of the chains, {hours:.3g} h or more, and "
+        f"{t.most_moves:.2g} moves are the most; if psi's photons_per_emitter is too low (fluogan_core.calibrate measures "
         "it), there are fewer emissions; otherwise take fewer frames, or a part of the field"
     )

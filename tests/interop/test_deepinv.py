@@ -77,6 +77,29 @@ def test_the_prior_is_that_of_the_library():
         prior.prox(v.requires_grad_())
 
 
+def test_what_it_cannot_take_is_refused(physics, model):
+    fine, prior = model.psi.fine_shape, SparseEdges(sparsity=0.3, total_variation=0.7)
+    for call in (physics, physics.A, prior.fn, prior.prox):
+        with pytest.raises(TypeError, match=r"x must be a tensor of float32 or float64, got torch\.int32"):
+            call(torch.ones(1, 1, *fine, dtype=torch.int32))
+    with pytest.raises(ValueError, match="the fine grid"):
+        physics(torch.ones(1, 1, *fine[::-1]))
+    with pytest.raises(ValueError, match=r"x must be \(B, C, N1, N2\)"):
+        prior.fn(torch.ones(*fine))
+    with pytest.raises(TypeError, match="b must be a NumPy"):
+        DoublePoisson(model, 2.0)
+
+
+def test_a_batch_without_images_and_a_background_that_is_a_tensor(physics, model):
+    fine, prior = model.psi.fine_shape, SparseEdges(sparsity=0.3, total_variation=0.7)
+    assert physics(torch.ones(0, 1, *fine)).shape == (0, 1, *model.psi.shape)
+    assert prior.prox(torch.ones(0, 1, *fine)).shape == (0, 1, *fine)
+    assert prior.fn(torch.ones(0, 1, *fine)).shape == (0,)
+    x, b = torch.ones(1, 1, *fine), np.full(model.psi.shape, 3.0)
+    of_array, of_tensor = (DoublePoisson(model, given, frames=4) for given in (b, torch.from_numpy(b)))
+    assert torch.equal(of_array(x), of_tensor(x))
+
+
 def test_a_reconstruction_by_deepinv(model):
     psi = fg.Psi(fg.gaussian_psf(250, 100, 2), (16, 16), 2, photons_per_emitter=20, backend="numpy")
     x = torch.zeros(1, 1, *psi.fine_shape)
