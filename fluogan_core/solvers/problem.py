@@ -78,7 +78,7 @@ class Problem:
     trend: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        for name in ("counts", "mean", "bad_pixels", "trend"):
+        for name in ("counts", "mean", "bad_pixels"):
             array = getattr(self, name)
             if isinstance(array, np.ndarray):  # a view: the caller's own array stays as it is
                 object.__setattr__(self, name, read_only(array.view()))
