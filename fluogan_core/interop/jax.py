@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..physics.psi import Psi
+from ..physics.requirements import usable
 from ._host import needs
 
 with needs("jax"):
@@ -39,9 +40,9 @@ def forward(psi: Psi, x: jax.Array) -> jax.Array:
     Raises
     ------
     TypeError
-        If x is not of float32 or float64.
+        If x is not of float32 or float64, or psi no operator.
     ValueError
-        If x is of another shape, or psi lives on a CUDA device.
+        If x is of another shape, or psi lives on a CUDA device or does not agree with itself.
 
     Examples
     --------
@@ -53,6 +54,7 @@ def forward(psi: Psi, x: jax.Array) -> jax.Array:
     >>> round(float(slope[16, 16]), 3)
     10.0
     """
+    psi = usable(psi, "adapter to another toolkit")
     _checked(psi, x, psi.fine_shape, "x")
     return _linear(psi, False, x)
 
@@ -85,6 +87,7 @@ def adjoint(psi: Psi, y: jax.Array) -> jax.Array:
     >>> interop.adjoint(psi, jax.numpy.ones((5, 16, 16))).shape
     (5, 32, 32)
     """
+    psi = usable(psi, "adapter to another toolkit")
     _checked(psi, y, psi.shape, "y")
     return _linear(psi, True, y)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from ..backend.arrays import backend_of
-from ..backend.checks import field_of, floating_dtype, one_of, refuse_masked
+from ..backend.checks import floating_dtype, one_of, refuse_masked
 from ..backend.typing import Array, DTypeLike
 from ..physics.psi import Psi
+from ..physics.requirements import usable
 from ._host import cupy_only_where_usable, needs
 
 cupy_only_where_usable()
@@ -32,7 +33,7 @@ class PsiOperator(LinearOperator):
     TypeError
         If ``psi`` is no operator; from products, for vectors that are masked or do not hold real numbers.
     ValueError
-        If ``dtype`` is another one.
+        If ``dtype`` is another one, or ``psi`` does not agree with itself.
 
     Examples
     --------
@@ -44,8 +45,8 @@ class PsiOperator(LinearOperator):
     """
 
     def __init__(self, psi: Psi, dtype: DTypeLike = "float32") -> None:
-        name, shape = one_of(np.dtype(dtype).name, "dtype", ("float32", "float64")), field_of(psi)
-        super().__init__(dtype=np.dtype(name), dims=psi.fine_shape, dimsd=shape)
+        name, psi = one_of(np.dtype(dtype).name, "dtype", ("float32", "float64")), usable(psi, "adapter to another toolkit")
+        super().__init__(dtype=np.dtype(name), dims=psi.fine_shape, dimsd=psi.shape)
         self.psi = psi
 
     def _batch(self, columns: Array, shape: tuple[int, int]) -> Array:

@@ -19,6 +19,7 @@ from ..critics.expected import ScoreOptions
 from ..critics.expected import expected_score as array_score
 from ..physics.forward import ForwardModel, forward_model
 from ..physics.psi import Psi
+from ..physics.requirements import usable
 
 __all__ = ["adjoint", "expected_score", "forward"]
 
@@ -40,9 +41,9 @@ def forward(psi: Psi, x: torch.Tensor) -> torch.Tensor:
     Raises
     ------
     TypeError
-        If x is not a tensor of float32 or float64.
+        If x is not a tensor of float32 or float64, or psi no operator.
     ValueError
-        If x is of another shape, or on another device than psi.
+        If x is of another shape, or on another device than psi; if psi is an operator that does not agree with itself.
 
     Examples
     --------
@@ -57,6 +58,7 @@ def forward(psi: Psi, x: torch.Tensor) -> torch.Tensor:
     """
     if torch.compiler.is_compiling():
         return _by_itself(forward, psi, x)
+    psi = usable(psi, "adapter to another toolkit")
     return _Linear.apply(floating(x, "x", psi.backend), psi, False)
 
 
@@ -89,6 +91,7 @@ def adjoint(psi: Psi, y: torch.Tensor) -> torch.Tensor:
     """
     if torch.compiler.is_compiling():
         return _by_itself(adjoint, psi, y)
+    psi = usable(psi, "adapter to another toolkit")
     return _Linear.apply(floating(y, "y", psi.backend), psi, True)
 
 

@@ -37,6 +37,7 @@ READS: dict[str, tuple[str, ...]] = {
     "score of unseen frames": ("matrix", "squared_forward"),
     "estimator of coupled frames": ("matrix",),
     "estimator of independent frames": ("column",),
+    "adapter to another toolkit": _MAPS,
 }
 #: What serves where an operator of the user's own cannot.
 NOMINAL = "take the operator that yours departs from (psi.nominal), or derive yours from fluogan_core.Operator"

@@ -49,9 +49,14 @@ class OperatorValue:
         raise NotImplementedError
 
     def __setattr__(self, name: str, value: object) -> None:
-        if self.__dict__.get("_fixed") and (name in _PARAMETERS or name in _DERIVED):
+        if self.__dict__.get("_fixed") and (name in _PARAMETERS or name in _DERIVED or self._is_computed(name)):
             raise AttributeError(f"{name} of an operator is fixed; make another one, with psi.replaced(...) or Psi(...)")
         super().__setattr__(name, value)
+
+    def _is_computed(self, name: str) -> bool:
+        """Whether an attribute follows from the parameters; a subclass of the user may set what it computes otherwise."""
+        own = OperatorValue in type(self).__bases__
+        return own and isinstance(getattr(type(self), name, None), cached_property)
 
     def __getstate__(self) -> dict[str, object]:
         return {name: getattr(self, name) for name in (*_PARAMETERS, "_asked_method", "memory_budget")} | self._added()

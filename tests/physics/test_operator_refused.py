@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from own_operators import (
     SHAPE,
     Dimmed,
@@ -18,6 +19,8 @@ from own_operators import (
 )
 
 import fluogan_core as fg
+from fluogan_core.interop import torch as interop
+from fluogan_core.physics.linear_operator import FlatOperator
 from fluogan_core.physics.requirements import READS, reads_table, usable
 from fluogan_core.testing import assert_operator
 
@@ -166,6 +169,28 @@ def test_what_each_part_reads_is_what_the_table_says(psi):
     assert found.psi.photons_per_emitter == found.estimate.photons_per_emitter
     model = fg.ForwardModel(Only({*READS["forward model"], *READS["estimator of coupled frames"]}))
     fg.critic_gradient(quadratic_score, model, x, b, 2, method="coupled")
+    bare = Only(READS["adapter to another toolkit"])
+    found = interop.adjoint(bare, interop.forward(bare, torch.from_numpy(x)))
+    np.testing.assert_array_equal(found.numpy(), full.adjoint(full.forward(x)))
+    np.testing.assert_array_equal(FlatOperator(bare) @ x.ravel(), full.forward(x).ravel())
+
+
+def test_adapters_refuse_what_does_not_agree_and_what_is_no_operator(psi):
+    """A gradient through an adjoint that is another operator's would be wrong in silence."""
+
+    class Halved(Vignetted):
+        def adjoint(self, y):
+            return 0.5 * super().adjoint(y)
+
+    x = torch.ones(psi.fine_shape, requires_grad=True)
+    for adapter in (
+        lambda own: interop.forward(own, x).sum().backward(),
+        lambda own: interop.adjoint(own, torch.ones(psi.shape)),
+    ):
+        with pytest.raises(ValueError, match="Halved is no linear operator that agrees with itself: adjoint"):
+            adapter(Halved(psi, transmission()))
+    with pytest.raises(TypeError, match=r"the adapter to another toolkit reads .* of an operator, which Tensor does"):
+        interop.forward(x, psi)
 
 
 def test_the_page_shows_the_table():

@@ -125,7 +125,11 @@ def test_a_psf_that_the_caller_writes_to_later_is_not_the_operators():
 
 
 @pytest.mark.parametrize(
-    "name", ["psf", "shape", "fine_shape", "factor", "binning", "photons_per_emitter", "backend", "method"]
+    "name",
+    [
+        *("psf", "shape", "fine_shape", "factor", "binning", "photons_per_emitter", "backend", "method"),
+        *("norm", "column_sums", "column_energies", "axis_matrices", "fingerprint"),
+    ],
 )
 def test_parameters_are_fixed_once_the_operator_is_made(name):
     psi = make()
@@ -133,6 +137,15 @@ def test_parameters_are_fixed_once_the_operator_is_made(name):
         setattr(psi, name, getattr(psi, name))
     psi.memory_budget = 7
     assert psi.memory_budget == 7
+
+
+def test_a_subclass_may_set_what_it_computes_otherwise():
+    class Own(fg.Psi):
+        def __init__(self, *arguments, **settings):
+            super().__init__(*arguments, **settings)
+            self.norm = 2.0
+
+    assert Own(fg.gaussian_psf(300, 100, 2), (16, 16), 2, backend="numpy").norm == 2.0
 
 
 def test_a_forced_method_stays_forced():
