@@ -113,7 +113,7 @@ class Acceleration:
         self.ahead = kernel(self.ahead, (first, second), self.current, steps, self._momentum)
         self.current = (first, second)
 
-    def advance(self, *new: Array, uphill: float) -> None:
+    def advance(self, *new: Array, uphill: float = 0.0) -> None:
         """Take the images that the last step reached.
 
         Parameters
@@ -122,7 +122,7 @@ class Acceleration:
             As many as at the start.
         uphill : float
             The product of the step from the point ahead, reversed, with the move from the last images, in the metric of the
-            step sizes; above 0 the momentum is dropped.
+            step sizes; above 0 the momentum is dropped.  By default it never is.
         """
         if uphill > 0:
             self.t, self.ahead = 1.0, new

@@ -77,10 +77,14 @@ def held() -> tuple[Weights, fg.Result]:
 
 @pytest.mark.parametrize("shift", [(1, 0), (2, -3)])
 def test_a_shifted_scene_has_the_shifted_image(held, shift):
-    """With windows whose squared amplitudes add up to one it is moved by 10 % of its maximum."""
+    """With windows whose squared amplitudes add up to one it is moved by 10 % of its maximum.
+
+    The background is a smooth fit of the whole field: other pixels at its border move it by less than its error, and the image
+    of the mean with it.
+    """
     weights, plain = held
     found = fitted(np.roll(recording(), shift, axis=(1, 2)), weights=weights)
-    for image, there, bound in ((found.x, plain.x, 0.04), (found.x_mean_fit, plain.x_mean_fit, 0.02)):
+    for image, there, bound in ((found.x, plain.x, 0.04), (found.x_mean_fit, plain.x_mean_fit, 0.03)):
         back = np.roll(image, tuple(-FACTOR * by for by in shift), axis=(0, 1))
         assert np.abs(back - there)[8:-8, 8:-8].max() <= bound * there.max()
 
