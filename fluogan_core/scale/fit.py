@@ -162,7 +162,7 @@ class Unbroken(Acceleration):
     at none of 3000 steps, its tile of 64 x 64 at four.
     """
 
-    def advance(self, *new: Array, uphill: float) -> None:
+    def advance(self, *new: Array, uphill: float = 0.0) -> None:
         """Take the images that the last step reached."""
         super().advance(*new, uphill=min(uphill, 0.0))
 
