@@ -11,7 +11,7 @@ import numpy as np
 
 from ..backend.arrays import Backend
 from ..backend.checks import real_number, trailing_shape
-from ..backend.typing import Array, ArrayLike, State
+from ..backend.typing import Array, State
 from ..tuning import DEFAULT, ObjectiveTuning
 from .fista import step_sums
 from .prox import ProxStep, penalties, prox_nonnegative, prox_step, prox_total_variation, sweep_total_variation
@@ -253,9 +253,9 @@ class SparseEdges(Prior):
         self.edges, self.dual = (None if state[name] is None else asarray(state[name]) for name in ("edges", "dual"))
 
 
-def number_or_array(value: ArrayLike | float, asarray: Callable[[Array], Array]) -> float | Array:
+def number_or_array(value: float | Array, asarray: Callable[[Array], Array]) -> float | Array:
     """Return a number of a state as a float, and an array where it is computed."""
-    return asarray(value) if getattr(value, "ndim", 0) else float(value)
+    return asarray(cast(Array, value)) if getattr(value, "ndim", 0) else float(value)
 
 
 def _measured(z: Array, new: Array) -> ProxStep:
