@@ -20,8 +20,8 @@ from .sections import Section, distance
 
 __all__ = ["BLOCKS", "block_means", "noise_of_blocks", "noise_of_mean", "whitening"]
 
-#: Blocks of successive frames.
-BLOCKS = 24
+#: Blocks of successive frames, at most and at least, and frames of one, where there are enough.
+BLOCKS, _FEWEST, _LEAST = 24, 6, 4
 #: Each pass weighs the blocks by the noise that the pass before it found.
 _PASSES = 3
 
@@ -55,7 +55,7 @@ def noise_of_mean(section: Section, bins: np.ndarray, detection: np.ndarray, lig
     (B, B) float64
         At least ``detection``.
     """
-    means = block_means(bins, min(BLOCKS, len(bins)))
+    means = block_means(bins, min(BLOCKS, len(bins), max(_FEWEST, len(bins) // _LEAST)))
     count = len(means)
     # the sum of squares of these is that of the mean of all frames, if blocks are independent
     apart = (means - means.mean(axis=0)) / np.sqrt(count * (count - 1))
