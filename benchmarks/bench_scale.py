@@ -29,7 +29,7 @@ import numpy as np
 import fluogan_core as fg
 from fluogan_core.io.provenance import loaded_versions
 from fluogan_core.physics.psf import psf_sigma
-from fluogan_core.scale.prepare import tile_bytes
+from fluogan_core.scale.sizes import tile_bytes
 
 from ._seams import compared, of_the_mean, put_together
 

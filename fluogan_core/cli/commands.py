@@ -48,6 +48,7 @@ from .shell import (
     BadInput,
     Interrupted,
     PlacedElsewhere,
+    Unfinished,
     checking_input,
     complain,
     logging_to_standard_error,
@@ -98,7 +99,7 @@ def _run(arguments: list[str] | None, state: dict[str, Any]) -> int:
         return complain(said(error), INTERRUPTED, state)
     except BadInput as error:
         return complain(said(error), BAD_INPUT, state)
-    except PlacedElsewhere as error:
+    except (PlacedElsewhere, Unfinished) as error:
         return complain(said(error), FAILED, state)
     except click.ClickException as error:
         text = " ".join(error.format_message().split())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ from .options import (
     stack_argument,
     verbose_option,
 )
-from .shell import COMPLAINTS, Interrupted, checking_input
+from .shell import COMPLAINTS, Interrupted, Unfinished, checking_input, said, stopping_at_once
 
 if TYPE_CHECKING:
     from ..backend.arrays import Backend
@@ -39,7 +39,7 @@ __all__ = ["batch", "reconstruct_large", "tile", "with_tiles"]
 log = logging.getLogger("fluogan_core")
 
 #: Options that only large reconstructions have.
-TILING = ("tile", "halo", "window", "step", "channel", "workers", "cards", "dask", "memory_gib")
+TILING = ("tile", "halo", "window", "step", "recalibrate", "channel", "workers", "cards", "dask", "memory_gib")
 #: Files that are read in pieces only; folders are too.
 _IN_PIECES = (".zarr", ".npy", ".nd2", ".czi", ".lif")
 
@@ -53,6 +53,12 @@ _PLAN_OPTIONS = (
     _number("--halo", "Border that is fitted with a tile [camera pixels]; from PSF and background if not given."),
     _number("--window", "A movie: frames per image [frames]."),
     _number("--step", "A movie: from one image to the next [frames]; --window if not given."),
+    click.option(
+        "--recalibrate",
+        is_flag=True,
+        default=None,
+        help="A movie: measure camera, emitters and width of the PSF in every window, not in the first for all.",
+    ),
     _number("--channel", "Channel of a file with several [from 0]."),
     _number("--memory-gib", "Memory that one process may take [GiB]; tiles are made as small as that takes.", float),
 )
@@ -82,25 +88,46 @@ def plan_options(function: Any) -> Any:
     return functools.reduce(lambda made, option: option(made), reversed(_PLAN_OPTIONS), function)
 
 
+def engine_options(function: Any) -> Any:
+    """Those of them that say what computes."""
+    return functools.reduce(lambda made, option: option(made), reversed(_ENGINE_OPTIONS), function)
+
+
 def reconstruct_large(path: Path, output: Path, settings: dict[str, Any], *, backend: str, device: int | None) -> None:
     """Reconstruct tile by tile into a folder; the same command goes on after an interruption."""
     from ..scale import finish, run_share
 
     with contextlib.ExitStack() as open_:
-        engine: Any = settings["workers"] or 1
-        if settings["dask"] is not None:
-            engine = open_.enter_context(_dask_client(settings["dask"]))
+        open_.enter_context(stopping_at_once())
+        engine = _engine(settings, open_)
         plan = _planned(path, output, settings, backend, device)
         count = len(plan.grid.tiles)
         click.echo(f"{count} tiles, {len(plan.windows)} windows, into {plan.folder}")
-        try:
+        with _keeping(plan, range(count)):
             with checking_input(ValueError):
                 run_share(plan, range(count), engine, cards=settings["cards"] or ())
-        except KeyboardInterrupt:
-            done = sum(plan.is_done(number) for number in range(count))
-            raise Interrupted(f"interrupted after {done} of {count} tiles; the same command goes on from there") from None
-    finish(plan)
+            finish(plan)
     click.echo(f"wrote x.ome.zarr, b.ome.zarr, x.ome.tif, b.ome.tif and report.json to {plan.folder}")
+
+
+@contextlib.contextmanager
+def _keeping(plan: Plan, numbers: Sequence[int]) -> Iterator[None]:
+    """Say of what stops the work that what is done is kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        done = sum(plan.is_done(number) for number in numbers)
+        raise Interrupted(f"interrupted after {done} of {len(numbers)} tiles; the same command goes on from there") from None
+    except (OSError, RuntimeError) as error:
+        kept = (
+            "" if "same command" in said(error) else f" (in {plan.folder}); what is done is kept, and the same command goes on"
+        )
+        raise Unfinished(f"{said(error)}{kept}") from error
+
+
+def _engine(settings: dict[str, Any], open_: contextlib.ExitStack) -> Any:
+    """A number of processes, or a client of the Dask cluster that is named."""
+    return open_.enter_context(_dask_client(settings["dask"])) if settings["dask"] is not None else settings["workers"] or 1
 
 
 def _dask_client(address: str) -> Any:
@@ -162,6 +189,7 @@ def _settings(settings: dict[str, Any], device: int | None) -> dict[str, Any]:
     options = SolverOptions(**given(settings, *SOLVER_OPTIONS))
     budget = None if settings["memory_gib"] is None else int(settings["memory_gib"] * 2**30)
     wanted = {name: settings[name] for name in ("tile", "halo", "window", "step", "channel")}
+    wanted["recalibrate"] = bool(settings["recalibrate"])
     return {"options": options, "memory_budget": budget} | wanted | given(settings, *CALIBRATION_OPTIONS)
 
 
@@ -201,15 +229,13 @@ def tile(share: tuple[int, int], stack_path: Path, output: Path, backend: str, d
     """
     from ..scale import finish, run_share
 
-    plan = _planned(stack_path, output, settings, backend, device)
+    with stopping_at_once():
+        plan = _planned(stack_path, output, settings, backend, device)
     mine, jobs = share
     numbers = range(len(plan.grid.tiles))[mine - 1 :: jobs]
-    try:
+    with stopping_at_once(), _keeping(plan, numbers):
         run_share(plan, numbers)
-    except KeyboardInterrupt:
-        done = sum(plan.is_done(number) for number in numbers)
-        raise Interrupted(f"interrupted after {done} of {len(numbers)} tiles; the same command goes on") from None
-    images = f"; the images are in {plan.folder}" if finish(plan) else ""
+        images = f"; the images are in {plan.folder}" if finish(plan) else ""
     click.echo(f"share {mine} of {jobs} done, {len(numbers)} tiles{images}")
 
 
@@ -217,17 +243,16 @@ def tile(share: tuple[int, int], stack_path: Path, output: Path, backend: str, d
 @click.argument("recordings", metavar="STACK.tif... | FOLDER", nargs=-1, required=True, type=FILE)
 @output_option("a folder for each recording, and table.csv")
 @plan_options
-@_number("--workers", "Processes that compute tiles at a time.")
+@engine_options
 @optics_options
 @camera_options
 @solver_options
 @device_options
 @verbose_option
-def batch(
-    recordings: tuple[Path, ...], output: Path, workers: int | None, backend: str, device: int | None, **settings: Any
-) -> None:
+def batch(recordings: tuple[Path, ...], output: Path, backend: str, device: int | None, **settings: Any) -> None:
     """Reconstruct many recordings with the same options, or all of a folder.
 
+    Where there are as many recordings as processes or more, each process takes whole recordings; else they share the tiles.
     Camera and pixel size are those of each recording where they are not given.  What fails is noted in table.csv and costs
     nothing else.  The same command goes on after an interruption.
     """
@@ -239,20 +264,26 @@ def batch(
         paths = [inner for path in recordings for inner in (recordings_in(path) if _is_plain_folder(path) else [path])]
         if not paths:
             raise ValueError(f"{', '.join(map(str, recordings))} holds no recording: TIFF, Zarr or .npy files are looked for")
-        arguments = _settings(settings | {"workers": workers}, device) | {"pixel_size_nm": settings["pixel_size_nm"]}
+        arguments = _settings(settings, device) | {"pixel_size_nm": settings["pixel_size_nm"]}
         computer = get_backend(backend)
         operator_of((32, 32), 100.0, None, settings, computer)  # what no recording can take is said now
 
     def operator(path: Path, channel: int | None) -> Psi:
         return _operator(path, channel, settings, computer)[0]
 
-    rows = run_batch(paths, output, psi=operator, engine=workers or 1, **arguments)
+    with contextlib.ExitStack() as open_:
+        open_.enter_context(stopping_at_once())
+        engine = _engine(settings, open_)
+        try:
+            rows = run_batch(paths, output, psi=operator, engine=engine, cards=settings["cards"] or (), **arguments)
+        except KeyboardInterrupt:
+            raise Interrupted("interrupted; the same command goes on with what is not done") from None
     failed = [row for row in rows if row["status"] != "done"]
     for row in failed:
         click.echo(f"{row['folder']}: {row['status']}")
     click.echo(f"{len(rows) - len(failed)} of {len(rows)} recordings done; wrote table.csv to {output}")
     if failed:
-        raise RuntimeError(f"{len(failed)} recordings failed")
+        raise Unfinished(f"{len(failed)} of {len(rows)} recordings failed; the same command tries these again")
 
 
 def _is_plain_folder(path: Path) -> bool:

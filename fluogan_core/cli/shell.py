@@ -26,10 +26,12 @@ __all__ = [
     "BadInput",
     "Interrupted",
     "PlacedElsewhere",
+    "Unfinished",
     "checking_input",
     "complain",
     "logging_to_standard_error",
     "said",
+    "stopping_at_once",
     "stopping_between_steps",
 ]
 
@@ -50,6 +52,10 @@ class BadInput(Exception):
 
 class Interrupted(Exception):
     """Ctrl-C, with a word on what is kept."""
+
+
+class Unfinished(Exception):
+    """The work stopped, with a word on what is kept."""
 
 
 class PlacedElsewhere(Exception):
@@ -97,6 +103,24 @@ def logging_to_standard_error() -> Iterator[None]:
         ours.removeHandler(handler)
         ours.setLevel(before[0])
         theirs.setLevel(before[1])
+
+
+@contextlib.contextmanager
+def stopping_at_once() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP do what Ctrl-C does: raise KeyboardInterrupt, where what is done lies on the disk already.
+
+    A signal that is ignored stays ignored.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard = [number for number in _STOPS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, signal.default_int_handler) for number in heard}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

@@ -6,8 +6,7 @@ import csv
 import io
 import logging
 import os
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -15,11 +14,13 @@ import numpy as np
 
 from ..backend.replace import replace_file
 from ..io.files import prepare_directory, said
-from ..io.lazy import SeveralChannels
+from ..io.lazy import SeveralChannels, open_lazily
 from ..physics.psi import Psi
+from ..solvers.progress import progress_reporter
 from .canvas import image
 from .drive import reconstruct_tiles
-from .engines import Engine
+from .engines import Call, Engine, run_calls
+from .plan import Plan
 from .prepare import Settings
 
 __all__ = ["batch", "recordings_in"]
@@ -30,6 +31,10 @@ log = logging.getLogger("fluogan_core")
 _ENDINGS = (".tif", ".tiff", ".btf", ".zarr", ".npy", ".nd2", ".czi", ".lif")
 _COLUMNS = ("recording", "folder", "channel", "status", "frames", "rows", "columns", "gain", "offset", "noise_std",
             "photons_per_emitter", "signal_to_noise", "method", "light", "background")  # fmt: skip
+#: What a recording may fail by without costing another one.
+_FAILURES = (ValueError, TypeError, OSError, RuntimeError, MemoryError, ImportError)
+
+Row = dict[str, Any]
 
 
 def recordings_in(folder: str | os.PathLike[str]) -> list[Path]:
@@ -52,25 +57,34 @@ def batch(
     *,
     psi: Psi | Callable[[Path, int | None], Psi],
     engine: Engine | int = 1,
+    cards: Sequence[int] = (),
     progress: bool | None = None,
     **settings: Unpack[Settings],
-) -> list[dict[str, Any]]:
-    """Reconstruct recordings one after the other, each into a folder of its own, and keep a table of them.
+) -> list[Row]:
+    """Reconstruct recordings, each into a folder of its own, and keep a table of them.
 
     A recording that cannot be reconstructed is noted in the table and costs no other.  Of one with several channels each is
     reconstructed, one after the other, unless ``channel`` says which.  What is done stays done: the same call goes on after an
-    interruption.
+    interruption.  Where there are at least as many recordings as processes, each process takes whole recordings; else they
+    share the tiles of one after the other.
 
     Parameters
     ----------
     recordings : iterable of path-like
     folder : path-like
         Gets a folder for each recording, called as it is (and ``-c0``, ``-c1``, ... for its channels), and ``table.csv``.
+        Where several are called alike, the folders that they lie in are part of the name.
     psi : Psi or callable
         The operator with the PSF as described, for all; or what returns that of a recording when called with its path and
         its channel, where they differ in the size of their pixels.
-    engine, progress, **settings
-        As for :func:`reconstruct_tiles`.
+    engine : int or Engine
+        So many processes; or what is handed whole recordings: an executor of concurrent.futures or submitit, or a Dask client.
+    cards : sequence of int, optional
+        CUDA devices, one process for each.
+    progress : bool, optional
+        Show a bar on standard error; by default if that is a terminal.
+    **settings
+        As for :func:`prepare`.
 
     Returns
     -------
@@ -80,7 +94,9 @@ def batch(
     Raises
     ------
     ValueError
-        If two recordings have the same name.
+        If a recording is named twice.
+    RuntimeError
+        If processes end again and again without a recording being done.
 
     Examples
     --------
@@ -100,37 +116,94 @@ def batch(
     >>> folder.cleanup()
     """
     paths = [Path(recording) for recording in recordings]
-    names = [path.name.split(".")[0] for path in paths]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"recordings of one batch need names of their own, and {', '.join(twice)} comes twice")
+    names = _names_of(paths)
     target = prepare_directory(folder)
-    rows: list[dict[str, Any]] = []
-    waiting = deque((path, name, settings.get("channel")) for path, name in zip(paths, names))
-    while waiting:
-        path, name, channel = waiting.popleft()
-        row: dict[str, Any] = {"recording": os.fspath(path), "folder": name, "channel": channel}
-        try:
-            mine = psi(path, channel) if callable(psi) else psi
-            more: Settings = {**settings, "channel": channel}
-            plan = reconstruct_tiles(path, target / name, psi=mine, engine=engine, progress=progress, **more)
-        except SeveralChannels as found:
-            waiting.extendleft((path, f"{name}-c{number}", number) for number in reversed(range(found.count)))
+    rows: list[Row] = []
+    for path, name in zip(paths, names):
+        rows += _channels_of(path, name, settings.get("channel"))
+    calls: dict[int, Call] = {}
+    for number, row in enumerate(rows):
+        if "status" in row:
             continue
-        except (ValueError, TypeError, OSError, RuntimeError, MemoryError, ImportError) as error:
-            row["status"] = said(error).removeprefix(f"{path} ").removeprefix(f"{path}: ")
-            log.warning("%s: %s", name, row["status"])
-        else:
-            frames, height, width = plan.source["shape"]
-            row |= {"status": "done", "frames": frames, "rows": height, "columns": width}
-            row |= {name: getattr(plan.camera, name) for name in ("gain", "offset", "noise_std")}
-            row |= {"photons_per_emitter": plan.psi.photons_per_emitter, "method": plan.options.method}
-            row["signal_to_noise"] = plan.noise.signal_to_noise
-            light = [_total(image(plan, part)) for part in ("x", "b")]
-            row |= {"light": light[0] * plan.psi.photons_per_emitter, "background": light[1]}
-        rows.append(row)
+        try:
+            mine = psi if isinstance(psi, Psi) else psi(Path(row["recording"]), row["channel"])
+        except _FAILURES as error:
+            _fail(row, error)
+            continue
+        calls[number] = (_reconstructed, (row, os.path.abspath(target), mine, settings))
+
+    def done(number: int, row: Row) -> None:
+        rows[number] = row
         _write_table(target / "table.csv", rows)
+
+    _write_table(target / "table.csv", rows)
+    if not isinstance(engine, int) or 1 < (len(cards) or engine) <= len(calls):
+        with progress_reporter(len(calls), 0, progress) as report:
+            counted: list[str] = []
+
+            def note(number: int, row: Row) -> None:
+                done(number, row)
+                counted.append(row["folder"])
+                report(len(counted), len(calls), row["folder"])
+
+            is_done: Callable[[int], bool] = lambda number: "status" in rows[number]  # noqa: E731
+            failed = run_calls(calls, engine, cards=cards, done=note, is_done=is_done, what="recording")
+        for number, reason in failed.items():
+            done(number, _fail(rows[number], reason))
+    else:
+        for number, (function, arguments) in calls.items():
+            done(number, function(*arguments, engine, cards, progress))
     return rows
+
+
+def _channels_of(path: Path, name: str, channel: int | None) -> list[Row]:
+    """The rows of a recording: one, or one for each of its channels; what cannot be opened has failed."""
+    row: Row = {"recording": os.fspath(path), "folder": name, "channel": channel}
+    try:
+        open_lazily(path, channel=channel)
+    except SeveralChannels as found:
+        return [row | {"folder": f"{name}-c{number}", "channel": number} for number in range(found.count)]
+    except _FAILURES as error:
+        return [_fail(row, error)]
+    return [row]
+
+
+def _fail(row: Row, error: Exception) -> Row:
+    """Note why a recording failed; its path stands in the row already."""
+    path = row["recording"]
+    row["status"] = said(error).removeprefix(f"{path} ").removeprefix(f"{path}: ")
+    log.warning("%s: %s", row["folder"], row["status"])
+    return row
+
+
+def _reconstructed(
+    row: Row,
+    target: str,
+    psi: Psi,
+    settings: Settings,
+    engine: Engine | int = 1,
+    cards: Sequence[int] = (),
+    progress: bool | None = False,
+) -> Row:
+    """Reconstruct a recording, and return its row."""
+    more: Settings = {**settings, "channel": row["channel"]}
+    folder = Path(target) / row["folder"]
+    try:
+        plan = reconstruct_tiles(row["recording"], folder, psi=psi, engine=engine, cards=cards, progress=progress, **more)
+    except _FAILURES as error:
+        return _fail(row, error)
+    return row | _described(plan)
+
+
+def _described(plan: Plan) -> Row:
+    """What the table says of a recording that is done."""
+    frames, height, width = plan.source["shape"]
+    row: Row = {"status": "done", "frames": frames, "rows": height, "columns": width}
+    row |= {name: getattr(plan.camera, name) for name in ("gain", "offset", "noise_std")}
+    row |= {"photons_per_emitter": plan.psi.photons_per_emitter, "method": plan.options.method}
+    row["signal_to_noise"] = plan.noise.signal_to_noise
+    light = [_total(image(plan, part)) for part in ("x", "b")]
+    return row | {"light": light[0] * plan.psi.photons_per_emitter, "background": light[1]}
 
 
 def _total(canvas: Any) -> float:
@@ -140,9 +213,31 @@ def _total(canvas: Any) -> float:
     return total / (canvas.shape[0] if canvas.ndim == 3 else 1)
 
 
-def _write_table(path: Path, rows: list[dict[str, Any]]) -> None:
+def _names_of(paths: Sequence[Path]) -> list[str]:
+    """A name for the folder of each recording: its own; where several have it, with its folder's, or its whole path."""
+    whole = [path.absolute() for path in paths]
+    twice = sorted({str(path) for path in whole if whole.count(path) > 1})
+    if twice:
+        raise ValueError(f"{', '.join(twice)} comes twice: name each recording once")
+    ways: tuple[Callable[[Path], str], ...] = (
+        _stem,
+        lambda path: f"{path.parent.name}-{_stem(path)}",
+        lambda path: "-".join(path.parts[1:]),
+    )
+    names = [_stem(path) for path in whole]
+    for way in ways[1:]:
+        names = [way(path) if names.count(name) > 1 else name for path, name in zip(whole, names)]
+    return names
+
+
+def _stem(path: Path) -> str:
+    """A file's name without its ending, and without the ``.ome`` before it."""
+    return path.stem.removesuffix(".ome")
+
+
+def _write_table(path: Path, rows: Sequence[Row]) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, _COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(row for row in rows if "status" in row)
     replace_file(path, lambda handle: handle.write(text.getvalue().encode()))

@@ -6,6 +6,7 @@ writing it twice does no harm.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ from .plan import Plan
 if TYPE_CHECKING:
     import zarr
 
-__all__ = ["IMAGES", "create_canvas", "image", "paint", "write_tiffs"]
+__all__ = ["IMAGES", "create_canvas", "has_canvas", "image", "paint", "space_of", "tiffs_of", "write_tiffs"]
 
 #: The images and what a fine pixel is of them: x on the fine grid, b on the camera's.
 IMAGES = ("x", "b")
@@ -32,6 +33,10 @@ def _factor(plan: Plan, name: str) -> int:
 
 def _path(plan: Plan, name: str) -> Path:
     return plan.folder / f"{name}.ome.zarr"
+
+
+def _tiff(plan: Plan, name: str) -> Path:
+    return plan.folder / f"{name}.ome.tif"
 
 
 def create_canvas(plan: Plan) -> None:
@@ -68,6 +73,37 @@ def create_canvas(plan: Plan) -> None:
         group.attrs["ome"] = {"version": "0.5", "multiscales": [{"name": name, "axes": axes, "datasets": [level]}]}
 
 
+def has_canvas(plan: Plan) -> bool:
+    """Return whether the images are there, empty or not.
+
+    Parameters
+    ----------
+    plan : Plan
+
+    Returns
+    -------
+    bool
+    """
+    return all((_path(plan, name) / "0" / "zarr.json").is_file() for name in IMAGES)
+
+
+def space_of(plan: Plan) -> int:
+    """Return about how many bytes the parts and the images take on a disk, at most.
+
+    Parameters
+    ----------
+    plan : Plan
+
+    Returns
+    -------
+    int
+    """
+    pixels, kept = plan.grid.shape[0] * plan.grid.shape[1], sum(math.prod(tile.shape) for tile in plan.grid.tiles)
+    values = plan.psi.factor**2 + 1
+    # two images each, of which OME-Zarr is compressed; a movie's windows start from the last one or two
+    return 4 * values * (len(plan.windows) * (2 * pixels + kept) + (2 * kept if plan.moving else 0))
+
+
 def image(plan: Plan, name: str) -> zarr.Array:
     """Open one of the images.
 
@@ -96,7 +132,7 @@ def paint(plan: Plan, number: int, window: int) -> None:
         Of the tile.
     window : int
     """
-    if (plan.folder / "report.json").is_file():
+    if plan.is_finished:
         return
     kept = plan.grid.tiles[number].kept
     cores = [t for t in plan.grid.tiles if all(a < d and c < b for (a, b), (c, d) in zip(t.core, kept))]
@@ -117,12 +153,25 @@ def _blended(plan: Plan, tile: Tile, beside: list[Tile], window: int, name: str)
     factor = _factor(plan, name)
     total = np.zeros([factor * (stop - start) for start, stop in tile.core], np.float32)
     for other in beside:
-        with np.load(plan.part(other.number, window)) as part:
-            values = plan.grid.weight(other, factor) * part[name]
+        values = plan.grid.weight(other, factor) * plan.load(plan.part(other.number, window), name)
         (top, bottom), (left, right) = ((max(a, c), min(b, d)) for (a, b), (c, d) in zip(tile.core, other.kept))
         common = ((top, bottom), (left, right))
         total[slices(common, tile.core, factor)] += values[slices(common, other.kept, factor)]
     return total
+
+
+def tiffs_of(plan: Plan) -> list[Path]:
+    """Return the OME-TIFF files of a plan, written or not.
+
+    Parameters
+    ----------
+    plan : Plan
+
+    Returns
+    -------
+    list of Path
+    """
+    return [_tiff(plan, name) for name in IMAGES]
 
 
 def write_tiffs(plan: Plan) -> list[Path]:
@@ -140,7 +189,7 @@ def write_tiffs(plan: Plan) -> list[Path]:
     for name in IMAGES:
         canvas = image(plan, name)
         pixel = None if plan.pixel_size_nm is None else plan.pixel_size_nm / _factor(plan, name)
-        path = plan.folder / f"{name}.ome.tif"
+        path = _tiff(plan, name)
         write_ome_tiff(path, _pieces(canvas), canvas.shape, pixel_size_nm=pixel)
         made.append(path)
     return made

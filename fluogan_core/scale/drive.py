@@ -9,16 +9,14 @@ import shutil
 from collections.abc import Sequence
 from typing import Any, Unpack
 
-import numpy as np
-
 from .._version import __version__
 from ..backend.replace import replace_file
 from ..backend.typing import ArrayLike
 from ..physics.psi import Psi
 from ..solvers.progress import progress_reporter
-from .canvas import paint, write_tiffs
+from .canvas import create_canvas, has_canvas, paint, tiffs_of, write_tiffs
 from .engines import Engine, run_tiles
-from .plan import Plan
+from .plan import LOCK, NUMBERS, REPORT, Plan
 from .prepare import Settings, prepare
 
 __all__ = ["finish", "reconstruct_tiles", "run_share"]
@@ -135,33 +133,40 @@ def finish(plan: Plan, *, tiff: bool = True) -> bool:
     bool
         Whether all tiles were done.
     """
-    if (plan.folder / "report.json").is_file():
-        return True
-    if not all(plan.is_done(number) for number in range(len(plan.grid.tiles))):
-        return False
     from filelock import FileLock
 
-    with FileLock(plan.folder / ".plan.lock"):
-        if (plan.folder / "report.json").is_file():
-            return True
-        for window in range(len(plan.windows)):
-            for number in range(len(plan.grid.tiles)):
-                paint(plan, number, window)
-        files = write_tiffs(plan) if tiff else []
-        report = _report(plan) | {"files": [file.name for file in files]}
-        replace_file(plan.folder / "report.json", lambda handle: handle.write(json.dumps(report, indent=1).encode()))
-        shutil.rmtree(plan.folder / "parts", ignore_errors=True)
+    count = len(plan.grid.tiles)
+    if not plan.is_finished and not all(plan.is_done(number) for number in range(count)):
+        return False
+    with FileLock(plan.folder / LOCK):
+        if not plan.is_finished:
+            if not has_canvas(plan):
+                create_canvas(plan)
+            for window in range(len(plan.windows)):
+                for number in range(count):
+                    paint(plan, number, window)
+            report = json.dumps(_report(plan), indent=1)
+            _write_missing_tiffs(plan, tiff)
+            replace_file(plan.folder / REPORT, lambda handle: handle.write(report.encode()))
+            shutil.rmtree(plan.folder / "parts", ignore_errors=True)
+        elif not has_canvas(plan):
+            raise FileNotFoundError(
+                f"{plan.folder} lacks an image that was finished: the command that made it makes it anew, and so does "
+                "fluogan_core.scale.prepare"
+            )
+        else:
+            _write_missing_tiffs(plan, tiff)
     return True
+
+
+def _write_missing_tiffs(plan: Plan, asked: bool) -> None:
+    if asked and not all(path.is_file() for path in tiffs_of(plan)):
+        write_tiffs(plan)
 
 
 def _report(plan: Plan) -> dict[str, Any]:
     """What was done, in numbers: of the plan, and the steps of every tile, window by window."""
-    steps = []
-    for window in range(len(plan.windows)):
-        row = []
-        for number in range(len(plan.grid.tiles)):
-            with np.load(plan.part(number, window)) as part:
-                row.append(int(part["steps"]))
-        steps.append(row)
-    described = json.loads((plan.folder / "plan.json").read_text())
+    count, windows = len(plan.grid.tiles), len(plan.windows)
+    steps = [[int(plan.load(plan.part(number, window), "steps")) for number in range(count)] for window in range(windows)]
+    described = json.loads((plan.folder / NUMBERS).read_text())
     return {"fluogan_core": __version__, "tiles": len(plan.grid.tiles), "steps": steps, "plan": described}

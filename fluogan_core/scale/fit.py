@@ -246,7 +246,7 @@ def _of(part: tuple[tuple[int, int], tuple[int, int]], factor: int) -> Slices:
 
 
 def _fit(plan: Plan, source: LazyStack, tile: Tile, window: int, start: np.ndarray | None) -> Fitted:
-    options = plan.options
+    plan, options = plan.of_window(window), plan.options
     if "network" in options.phases:  # a tile's randomness depends on where it is, not on who computes it, nor when
         place = f"{options.seed} {tile.outer[0][0]} {tile.outer[1][0]} {window}"
         options = dataclasses.replace(options, seed=zlib.crc32(place.encode()))
@@ -278,10 +278,12 @@ def unexplained(plan: Plan, tile: Tile) -> np.ndarray:
 
 def tile_problem(plan: Plan, source: LazyStack, tile: Tile, window: int) -> Problem:
     """What a tile's frames pose, with the noise and the bad pixels of the whole field."""
-    psi, (rows, columns), numbers = on_field(plan.psi, tile.shape), tile.window, plan.frames(window)
-    bad = plan.bad_pixels[rows, columns]
-    values = plan.bad_values[rows, columns][bad]
-    offset, gain, backend = np.float32(plan.camera.offset), plan.camera.gain, psi.backend
+    measured, (rows, columns), numbers = plan.of_window(window).measured[0], tile.window, plan.frames(window)
+    psi = on_field(measured.psi, tile.shape)
+    bad = measured.bad_pixels[rows, columns]
+    values = measured.bad_values[rows, columns][bad]
+    camera, backend = measured.camera, psi.backend
+    offset, gain = np.float32(camera.offset), camera.gain
     name = f"{plan.source['path']} rows {tile.outer[0]} columns {tile.outer[1]} window {window}"
     counts: Array
     if plan.options.phases == ("mean",):
@@ -300,7 +302,7 @@ def tile_problem(plan: Plan, source: LazyStack, tile: Tile, window: int) -> Prob
         counts = fill_pixels(counts, bad, values, psi)
         mean = (counts.mean(axis=0, dtype=np.float64) / gain).astype(np.float32)
     trend = plan.trends[window] if plan.trends else None
-    return Problem(psi, plan.camera, counts, mean, plan.noise, bad, name, trend=trend)
+    return Problem(psi, camera, counts, mean, measured.noise, bad, name, trend=trend)
 
 
 def _read(source: LazyStack, numbers: list[int], tile: Tile) -> np.ndarray:

@@ -14,6 +14,7 @@ import numpy as np
 from ..backend.checks import whole_number
 from ..backend.typing import ArrayLike
 from ..calibration.calibrate import Calibration, calibrate
+from ..calibration.odd_frames import find_odd_frames
 from ..physics.psi import Psi
 from ..physics.requirements import require
 from ..solvers.chosen_weights import chosen_weights
@@ -22,12 +23,10 @@ from ..solvers.problem import Problem
 from ..solvers.weights import Weights, weights_for
 from .field import Known
 from .fit import fit_field
+from .plan import WARM
 from .shared import Shared, shared_by_all
 
-__all__ = ["WARM", "Image", "movie"]
-
-#: Steps of the mean fit in windows after the first, as a part of those of the first.
-WARM = 0.4
+__all__ = ["Image", "movie"]
 
 
 class Image(NamedTuple):
@@ -70,7 +69,8 @@ def movie(
     """Reconstruct a movie while frames arrive: from a camera, a file that is read frame by frame, an array.
 
     As many frames as a window has are held.  The calibration is measured on the first window and used for all, unless each
-    window is to have its own.  The first window also decides whether the covariance fit, or a network's, runs.
+    window is to have its own.  The first window also decides whether the covariance fit, or a network's, runs.  Frames that
+    stand apart (dark, bright, saturated, repeated) are left out of every window that they are in.
 
     Parameters
     ----------
@@ -133,7 +133,8 @@ def movie(
         stack = np.stack(held)
         if calibration is None or recalibrate:
             calibration, weights = calibrate(stack, psi, **given), None
-        problem = Problem.of(stack, calibration=dataclasses.replace(calibration, left_out=()))
+        apart = find_odd_frames(stack).numbers
+        problem = Problem.of(stack, calibration=dataclasses.replace(calibration, left_out=apart))
         if weights is None:
             weights = chosen_weights(weights_for(problem, options), problem, options)
         iterations = weights.iterations if start is None else math.ceil(WARM * weights.iterations)

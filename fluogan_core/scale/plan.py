@@ -1,6 +1,6 @@
 """What all tiles and windows of one recording share, in a folder: every process reads it there.
 
-``plan.json`` holds numbers and words, ``plan.npz`` the PSF and the bad pixels.  Nothing in it depends on who computes what.
+``plan.json`` holds numbers and words, ``plan.npz`` PSFs and bad pixels.  Nothing in it depends on who computes what.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ import dataclasses
 import functools
 import io
 import json
+import math
 import os
+import zipfile
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +22,32 @@ from .._version import __version__
 from ..backend.replace import replace_file
 from ..calibration.camera import Camera
 from ..calibration.noise import StackNoise
+from ..io.files import said
 from ..io.lazy import LazyStack, open_lazily
 from ..physics.psi import Psi
 from ..solvers.flicker import FieldFlicker
 from ..solvers.options import SolverOptions
 from ..solvers.weights import Weights
 from .grid import Grid
+from .measured import Measured, read_measured
 from .pace import Pace
 from .shared import Shared
 
-__all__ = ["NUMBERS", "Plan", "load_plan", "windows_of"]
+__all__ = ["LOCK", "NUMBERS", "REPORT", "WARM", "Plan", "load_plan", "windows_of"]
 
 #: The file of numbers: it is written last, so that where it is the plan is whole.
 NUMBERS = "plan.json"
 _ARRAYS = "plan.npz"
+#: The file of what was done, written when the images are whole.
+REPORT = "report.json"
+#: Held while a plan is made, and while its images are put together.
+LOCK = ".plan.lock"
 #: Of the layout of a plan.
-_LAYOUT = 3
+_LAYOUT = 4
+#: Steps of the mean fit in windows after the first, as a part of those of the first.
+WARM = 0.4
+#: What a damaged file raises that NumPy or a decoder of JSON reads.
+_DAMAGED = (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,21 +67,11 @@ class Plan:
     left_out : tuple of int
         Frames that stand apart.
     grid : Grid
-    psi : Psi
-        Of a small field: :func:`fluogan_core.physics.on_field.on_field` makes that of a tile.
-    camera : Camera
-    noise : StackNoise
-        Of the whole field and the first window.
-    weights : Weights
-        Of the whole field.
+    measured : tuple of Measured
+        Of the first window, for all; or of each window.
     options : SolverOptions
-    bad_pixels : (M1, M2) bool
-    bad_pixel_values : (K,) float32
-        Counts above the offset.
     wanted : (M1, M2) bool or None
         Where an image is asked for; tiles elsewhere get their background only.
-    warm_steps : int
-        Steps of the fit of the mean in windows after the first.
     budget : int
         Bytes that a tile may take.
     shared : Shared or None
@@ -87,15 +88,9 @@ class Plan:
     windows: tuple[tuple[int, int], ...]
     left_out: tuple[int, ...]
     grid: Grid
-    psi: Psi
-    camera: Camera
-    noise: StackNoise
-    weights: Weights
+    measured: tuple[Measured, ...]
     options: SolverOptions
-    bad_pixels: np.ndarray
-    bad_pixel_values: np.ndarray
     wanted: np.ndarray | None
-    warm_steps: int
     budget: int
     shared: Shared | None = None
     pixel_size_nm: float | None = None
@@ -106,12 +101,45 @@ class Plan:
         """Whether the images are a movie, with an axis of windows."""
         return bool(self.request["window"])
 
-    @cached_property
-    def bad_values(self) -> np.ndarray:
-        """Values of the bad pixels where they are, (M1, M2) float32, counts above the offset."""
-        values = np.zeros(self.grid.shape, np.float32)
-        values[self.bad_pixels] = self.bad_pixel_values
-        return values
+    def of_window(self, window: int) -> Plan:
+        """Return the plan with what was measured of one window.
+
+        Parameters
+        ----------
+        window : int
+
+        Returns
+        -------
+        Plan
+        """
+        if len(self.measured) == 1:
+            return self
+        return dataclasses.replace(self, measured=self.measured[window : window + 1])
+
+    @property
+    def psi(self) -> Psi:
+        """Of a small field, and the first window."""
+        return self.measured[0].psi
+
+    @property
+    def camera(self) -> Camera:
+        """Of the first window."""
+        return self.measured[0].camera
+
+    @property
+    def noise(self) -> StackNoise:
+        """Of the whole field and the first window."""
+        return self.measured[0].noise
+
+    @property
+    def weights(self) -> Weights:
+        """Of the whole field and the first window."""
+        return self.measured[0].weights
+
+    @property
+    def warm_steps(self) -> int:
+        """Steps of the fit of the mean where it starts from the image of another window."""
+        return math.ceil(WARM * self.weights.iterations)
 
     def frames(self, window: int) -> list[int]:
         """Return the numbers of the frames of a window, less those that stand apart.
@@ -146,6 +174,11 @@ class Plan:
             )
         return stack
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether the images are put together: the report is written last."""
+        return (self.folder / REPORT).is_file()
+
     def part(self, tile: int, window: int) -> Path:
         """Return the file of a tile that is done.
 
@@ -172,6 +205,33 @@ class Plan:
         """
         return self.folder / "parts" / f"w{window:05d}" / f"t{tile:06d}-warm.npz"
 
+    def load(self, path: Path, name: str) -> np.ndarray:
+        """Read an array of a part that is done; a file that is damaged is removed.
+
+        Parameters
+        ----------
+        path : Path
+            :meth:`part` or :meth:`warm`.
+        name : str
+
+        Returns
+        -------
+        ndarray
+
+        Raises
+        ------
+        RuntimeError
+            If the file was damaged.
+        """
+        try:
+            with np.load(path) as kept:
+                return np.asarray(kept[name])
+        except _DAMAGED as error:
+            path.unlink(missing_ok=True)
+            raise RuntimeError(
+                f"{path} was damaged ({said(error)}) and has been removed: the same command computes this tile again"
+            ) from error
+
     def is_done(self, tile: int, window: int | None = None) -> bool:
         """Return whether a tile is done: of one window, or of all of them.
 
@@ -184,14 +244,14 @@ class Plan:
         -------
         bool
         """
-        if (self.folder / "report.json").is_file():
+        if self.is_finished:
             return True
         windows = range(len(self.windows)) if window is None else [window]
         return all(self.part(tile, number).is_file() for number in windows)
 
     def save(self) -> None:
         """Write the plan, at once."""
-        arrays = {"psf": self.psi.psf, "bad_pixels": self.bad_pixels, "bad_pixel_values": self.bad_pixel_values}
+        arrays = {f"{name}{window}": a for window, of in enumerate(self.measured) for name, a in of.arrays.items()}
         if self.wanted is not None:
             arrays["wanted"] = self.wanted
         arrays |= {f"trend{window}": trend for window, trend in enumerate(self.trends)}
@@ -206,18 +266,8 @@ class Plan:
             "windows": self.windows,
             "left_out": self.left_out,
             "grid": {"shape": self.grid.shape, "size": self.grid.size, "halo": self.grid.halo, "blend": self.grid.blend},
-            "psi": {
-                "shape": self.psi.shape,
-                "factor": self.psi.factor,
-                "binning": self.psi.binning,
-                "photons_per_emitter": self.psi.photons_per_emitter,
-                "backend": self.psi.backend.name,
-            },
-            "camera": dataclasses.asdict(self.camera),
-            "noise": dataclasses.asdict(self.noise),
-            "weights": dataclasses.asdict(self.weights),
+            "measured": [of.numbers for of in self.measured],
             "options": dataclasses.asdict(self.options),
-            "warm_steps": self.warm_steps,
             "budget": self.budget,
             "shared": self.shared,
             "pixel_size_nm": self.pixel_size_nm,
@@ -242,7 +292,7 @@ def load_plan(folder: str | os.PathLike[str]) -> Plan:
     FileNotFoundError
         If there is none.
     ValueError
-        If it was made by another version of the layout.
+        If it was made by another version of the layout, or is damaged.
     """
     path = Path(folder) / NUMBERS
     if not path.is_file():
@@ -252,14 +302,27 @@ def load_plan(folder: str | os.PathLike[str]) -> Plan:
 
 @functools.lru_cache(maxsize=4)
 def _loaded(path: Path, changed: int) -> Plan:
-    found = json.loads(path.read_text())
-    if found["layout"] != _LAYOUT:
-        raise ValueError(f"{path} has layout {found['layout']}, and this version reads {_LAYOUT}: take another output folder")
-    with np.load(path.with_name(_ARRAYS)) as arrays:
-        psf, bad, values = arrays["psf"], arrays["bad_pixels"], arrays["bad_pixel_values"]
-        wanted = arrays.get("wanted", None)
-        trends = tuple(arrays[f"trend{window}"] for window in range(len(found["windows"])) if f"trend{window}" in arrays)
-    grid, psi = found["grid"], found["psi"]
+    try:
+        found = json.loads(path.read_text())
+        layout = found["layout"]
+        if layout == _LAYOUT:
+            return _plan_of(path, found)
+    except _DAMAGED as error:
+        raise ValueError(
+            f"{path.parent} holds a plan that is damaged ({type(error).__name__}: {said(error)}): remove the folder, or choose "
+            "another one"
+        ) from error
+    raise ValueError(f"{path} has layout {layout}, and this version reads {_LAYOUT}: take another output folder")
+
+
+def _plan_of(path: Path, found: dict[str, Any]) -> Plan:
+    with np.load(path.with_name(_ARRAYS)) as file:
+        arrays = dict(file)
+    measured = tuple(
+        read_measured(numbers, {name: arrays[f"{name}{window}"] for name in ("psf", "bad_pixels", "bad_pixel_values")})
+        for window, numbers in enumerate(found["measured"])
+    )
+    grid = found["grid"]
     return Plan(
         folder=path.parent,
         source=found["source"],
@@ -267,19 +330,13 @@ def _loaded(path: Path, changed: int) -> Plan:
         windows=tuple((start, stop) for start, stop in found["windows"]),
         left_out=tuple(found["left_out"]),
         grid=Grid(tuple(grid["shape"]), grid["size"], grid["halo"], grid["blend"]),
-        psi=Psi(psf, tuple(psi.pop("shape")), psi.pop("factor"), **psi),
-        camera=Camera(**found["camera"]),
-        noise=StackNoise(**found["noise"]),
-        weights=Weights(**found["weights"]),
+        measured=measured,
         options=SolverOptions(**found["options"]),
-        bad_pixels=bad,
-        bad_pixel_values=values,
-        wanted=wanted,
-        warm_steps=found["warm_steps"],
+        wanted=arrays.get("wanted"),
         budget=found["budget"],
         shared=_shared(found["shared"]),
         pixel_size_nm=found["pixel_size_nm"],
-        trends=trends,
+        trends=tuple(arrays[f"trend{window}"] for window in range(len(found["windows"])) if f"trend{window}" in arrays),
     )
 
 

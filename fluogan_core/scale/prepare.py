@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-import math
 import os
+import shutil
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -18,39 +18,29 @@ from ..backend.threads import one_thread
 from ..backend.typing import ArrayLike
 from ..calibration.calibrate import Calibration
 from ..calibration.camera import Camera
+from ..calibration.odd_frames import find_odd_frames
 from ..io.files import prepare_directory
 from ..io.lazy import LazyStack
 from ..physics.bleaching import trend_of
-from ..physics.on_field import on_field
 from ..physics.psi import Psi
 from ..physics.requirements import refuse_own
 from ..solvers.chosen_weights import chosen_weights
 from ..solvers.options import SolverOptions
 from ..solvers.trial_field import brightest_part
-from ..solvers.weights import weights_of_field
-from .canvas import create_canvas
+from .canvas import create_canvas, has_canvas, space_of
 from .field import Known, calibrate_field
 from .fit import fit_tile, pieces_that_worked, tile_problem
 from .grid import Grid, Tile
-from .movie import WARM
-from .plan import NUMBERS, Plan, load_plan, windows_of
+from .measured import measured_of
+from .plan import LOCK, NUMBERS, REPORT, Plan, load_plan, windows_of
 from .shared import shared_by_all
+from .sizes import AT_REST, LARGEST_TILE, fitting, halo_of, size_of_tiles
 from .source import source_of
 from .unit import keep
 
-__all__ = ["Settings", "halo_of", "prepare", "tile_bytes"]
+__all__ = ["Settings", "prepare"]
 
 log = logging.getLogger("fluogan_core")
-
-#: Largest side of a core that is chosen by itself, camera pixels.
-_LARGEST_TILE = 256
-#: Halo in units of the background's length scale: beyond it a background does not feel what lies outside.
-_HALO = 9.0
-#: The part of the halo that is blended with the neighbour.
-_BLEND = 0.25
-#: Bytes of a process before it works; per camera pixel and frame of a tile whose frames are held; per fine pixel of a tile; per
-#: camera pixel of the covariance fit: four matrices of 144 x 144 for each window, of which one begins at every 36th pixel.
-_AT_REST, _PER_COUNT, _PER_FINE_PIXEL, _PER_WINDOWED = 450 * 2**20, 26, 200, 9200
 
 
 class Settings(Known, total=False):
@@ -62,57 +52,11 @@ class Settings(Known, total=False):
     halo: int | None
     window: int | None
     step: int | None
+    recalibrate: bool
     channel: int | None
     mask: ArrayLike | None
     pixel_size_nm: float | None
     memory_budget: int | None
-
-
-def halo_of(psi: Psi, smoothness: float) -> tuple[int, int]:
-    """Return the halo of a tile and its blended part, camera pixels.
-
-    Parameters
-    ----------
-    psi : Psi
-    smoothness : float
-        Length scale of the background, camera pixels (:class:`fluogan_core.SolverOptions`).
-
-    Returns
-    -------
-    halo, blend : int
-        The larger of the PSF's support and of nine length scales of the background, and a quarter of that.
-
-    Examples
-    --------
-    >>> import fluogan_core as fg
-    >>> halo_of(fg.Psi(fg.gaussian_psf(318, 100, 4), (32, 32), 4, backend="numpy"), 2.6)
-    (24, 6)
-    """
-    support = math.ceil(max(psi.psf.shape) / psi.factor)
-    halo = max(8, support, math.ceil(_HALO * smoothness))
-    return halo, max(2, int(_BLEND * halo))
-
-
-def tile_bytes(outer: int, frames: int, factor: int, options: SolverOptions) -> int:
-    """Return about how many bytes a process takes that fits a tile.
-
-    Parameters
-    ----------
-    outer : int
-        Side of the tile with its halo, camera pixels.
-    frames : int
-        Of a window.
-    factor : int
-        Fine pixels per camera pixel and axis.
-    options : SolverOptions
-
-    Returns
-    -------
-    int
-    """
-    held = frames if len(options.phases) > 1 else 2
-    windowed = _PER_WINDOWED if "covariance" in options.phases else 0
-    return _AT_REST + outer**2 * (_PER_COUNT * held + _PER_FINE_PIXEL * factor**2 + windowed)
 
 
 def prepare(
@@ -126,6 +70,7 @@ def prepare(
     halo: int | None = None,
     window: int | None = None,
     step: int | None = None,
+    recalibrate: bool = False,
     channel: int | None = None,
     mask: ArrayLike | None = None,
     pixel_size_nm: float | None = None,
@@ -156,6 +101,9 @@ def prepare(
         Camera pixels around a tile that are fitted with it (:func:`halo_of`).
     window, step : int, optional
         For a movie: frames per image, and from one image to the next.
+    recalibrate : bool
+        Measure camera, emitters, width of the PSF, noise and weights in every window, as far as they are not given, and not in
+        the first for all: where focus, lamp or gain change.
     channel : int, optional
         Of a recording of several.
     mask : (M1, M2) bool, optional
@@ -193,11 +141,13 @@ def prepare(
     >>> folder.cleanup()
     """
     refuse_own(psi, "a field in tiles")
+    if recalibrate and calibration is not None:
+        raise ValueError("recalibrate=True measures every window by itself: leave calibration= out, or recalibrate=")
     folder = prepare_directory(folder)
     options = SolverOptions() if options is None else options
     with _alone(folder):
         source = source_of(recording, folder, channel=channel, planned=(folder / NUMBERS).is_file())
-        request = _request(source, psi, options, tile, halo, window, step, mask, given)
+        request = _request(source, psi, options, tile, halo, window, step, recalibrate, mask, given)
         if (folder / NUMBERS).is_file():
             plan = load_plan(folder)
             if plan.request != request or plan.source != source.identity():
@@ -206,15 +156,43 @@ def prepare(
                     f"{folder} holds another reconstruction (different: {', '.join(different)}): choose another folder, or "
                     "remove this one"
                 )
+            _mend(plan)
             return plan
+        _clear(folder)
         return _made(source, folder, psi, options, calibration, request, mask, pixel_size_nm, memory_budget, given)
+
+
+def _clear(folder: Path) -> None:
+    """Remove what another plan has left, of which the file of numbers is gone: its parts would be taken for ours."""
+    (folder / REPORT).unlink(missing_ok=True)
+    shutil.rmtree(folder / "parts", ignore_errors=True)
+
+
+def _mend(plan: Plan) -> None:
+    """Make images anew that are gone; of a plan that was finished, its tiles are computed again."""
+    if not has_canvas(plan):
+        log.warning("%s lacks images: they are made anew", plan.folder)
+        (plan.folder / REPORT).unlink(missing_ok=True)
+        create_canvas(plan)
+
+
+def _warn_of_space(plan: Plan) -> None:
+    """Say before any work that the images may not fit on the disk."""
+    free, wanted = shutil.disk_usage(plan.folder).free, space_of(plan)
+    if wanted > free:
+        log.warning(
+            "%s has %.2g GiB of free space, and parts and images take up to %.2g GiB: make room, or take another folder",
+            plan.folder,
+            free / 2**30,
+            wanted / 2**30,
+        )
 
 
 def _alone(folder: Path) -> Any:
     """Hold a lock of its own while a plan is made; others wait."""
     from filelock import FileLock
 
-    return FileLock(folder / ".plan.lock")
+    return FileLock(folder / LOCK)
 
 
 def _request(
@@ -225,6 +203,7 @@ def _request(
     halo: int | None,
     window: int | None,
     step: int | None,
+    recalibrate: bool,
     mask: ArrayLike | None,
     given: Known,
 ) -> dict[str, Any]:
@@ -235,6 +214,8 @@ def _request(
     if window is not None:
         window = whole_number(window, "window", low=2, high=frames)
         step = window if step is None else whole_number(step, "step", low=1)
+    elif recalibrate:
+        raise ValueError("recalibrate= measures every window of a movie: give window= too, the frames of one image")
     mask_sum = None
     if mask is not None:
         wanted = np.asarray(mask, dtype=bool)
@@ -249,6 +230,7 @@ def _request(
         "halo": halo,
         "window": window,
         "step": step,
+        "recalibrate": recalibrate,
         "mask": mask_sum,
         "given": values,
     }
@@ -269,22 +251,19 @@ def _made(
 ) -> Plan:
     budget = default_memory_budget() if memory_budget is None else whole_number(memory_budget, "memory_budget", low=1)
     windows = windows_of(source.shape[0], request["window"], request["step"])
+    free = max(budget - AT_REST, 64 * 2**20)
     if calibration is None:
-        free = max(budget - _AT_REST, 64 * 2**20)
         calibration = calibrate_field(source, psi, frames=range(*windows[0]), budget=free, **given)
     for remark in calibration.remarks:
         log.info("%s", remark)
-    psi = calibration.psi
-    halo, blend = halo_of(psi, options.smoothness)
+    halo, blend = halo_of(calibration.psi, options.smoothness)
     if request["halo"] is not None:
         halo = whole_number(request["halo"], "halo", low=2)
         blend = max(1, min(blend, halo // 2))
     frames, shape = windows[0][1] - windows[0][0], source.shape[1:]
-    size = _size(request["tile"], halo, frames, psi.factor, options, budget)
+    size = size_of_tiles(request["tile"], halo, frames, psi.factor, options, budget)
     grid = Grid(shape, size, halo, blend)
-    small = on_field(psi, tuple(min(n, core + 2 * halo) for n, core in zip(shape, grid.core_shape)))
-    taken = frames - len([n for n in calibration.left_out if n < frames])
-    weights = weights_of_field(small, calibration.noise, calibration.camera, options, frames=taken, shape=shape)
+    first = measured_of(calibration, options, grid, frames)
     plan = Plan(
         folder=folder,
         source=source.identity(),
@@ -292,23 +271,27 @@ def _made(
         windows=windows,
         left_out=calibration.left_out,
         grid=grid,
-        psi=small,
-        camera=calibration.camera,
-        noise=calibration.noise,
-        weights=weights,
+        measured=(first,),
         options=options,
-        bad_pixels=calibration.bad_pixels,
-        bad_pixel_values=calibration.bad_pixel_values,
         wanted=None if mask is None else np.asarray(mask, dtype=bool),
-        warm_steps=math.ceil(WARM * weights.iterations),
         budget=budget,
         pixel_size_nm=source.pixel_size_nm if pixel_size_nm is None else pixel_size_nm,
     )
+    _warn_of_space(plan)
     create_canvas(plan)
-    pilot = _pilot(plan, calibration.mean, _fitting(_LARGEST_TILE, halo, frames, psi.factor, options, budget))
-    problem = tile_problem(plan, source, dataclasses.replace(pilot, outer=pilot.core), 0)
-    weights = chosen_weights(weights, problem, options)
-    plan = dataclasses.replace(plan, weights=weights, warm_steps=math.ceil(WARM * weights.iterations))
+    pilot = _pilot(plan, calibration.mean, fitting(LARGEST_TILE, halo, frames, psi.factor, options, budget))
+    plan = dataclasses.replace(plan, left_out=(*plan.left_out, *_apart_later(source, windows, pilot)))
+    measured = [first]
+    if request["recalibrate"]:
+        for window in windows[1:]:
+            anew = calibrate_field(source, psi, frames=range(*window), budget=free, **given)
+            measured.append(measured_of(anew, options, grid, frames))
+    chosen = []
+    for number, of in enumerate(measured):
+        part = dataclasses.replace(plan, measured=(of,))
+        problem = tile_problem(part, source, dataclasses.replace(pilot, outer=pilot.core), number)
+        chosen.append(dataclasses.replace(of, weights=chosen_weights(of.weights, problem, options)))
+    plan = dataclasses.replace(plan, measured=tuple(chosen))
     if "covariance" in options.phases and len(grid.tiles) * len(windows) > 1:
         plan = dataclasses.replace(plan, trends=_trends(plan, source, pilot))
     if len(options.phases) > 1 and len(grid.tiles) * len(windows) > 1:
@@ -319,27 +302,20 @@ def _made(
     return plan
 
 
-def _size(asked: int | None, halo: int, frames: int, factor: int, options: SolverOptions, budget: int) -> int:
-    """The largest core that fits the budget, and at most what was asked for."""
-    size = whole_number(asked, "tile", low=8) if asked is not None else _LARGEST_TILE
-    size = _fitting(size, halo, frames, factor, options, budget)
-    if tile_bytes(size + 2 * halo, frames, factor, options) > budget:
-        log.warning(
-            "the smallest tiles take about %.2g GiB, more than the budget of %.2g GiB: take fewer frames per window",
-            tile_bytes(size + 2 * halo, frames, factor, options) / 2**30,
-            budget / 2**30,
-        )
-    elif asked is not None and size < asked:
-        log.warning("tiles of %d camera pixels do not fit the memory budget: they are made of %d", asked, size)
-    return size
-
-
-def _fitting(size: int, halo: int, frames: int, factor: int, options: SolverOptions, budget: int) -> int:
-    """The largest core up to this size that fits the budget; 32 camera pixels if none does."""
-    smallest = min(size, 32)
-    while size > smallest and tile_bytes(size + 2 * halo, frames, factor, options) > budget:
-        size = max(smallest, size - 8)
-    return size
+def _apart_later(source: LazyStack, windows: tuple[tuple[int, int], ...], pilot: Tile) -> tuple[int, ...]:
+    """Frames that stand apart after the first window, by the part of the field with the most light; as many at a time."""
+    length, rows, columns = windows[0][1] - windows[0][0], *(slice(*side) for side in pilot.core)
+    found: list[int] = []
+    for start in range(windows[0][1], windows[-1][1], length):
+        # the last ones with as many before them as a window has: a few alone say not what is usual
+        stop = min(start + length, windows[-1][1])
+        odd = find_odd_frames(source.read(range(stop - length, stop), rows, columns))
+        new = [stop - length + number for number in odd.numbers if stop - length + number >= start]
+        if new:
+            said = odd.sentence(stop - length)
+            log.warning("frames left out because they differ from those about them: %s", said)
+            found += new
+    return tuple(found)
 
 
 def _pilot(plan: Plan, mean: np.ndarray, side: int) -> Tile:

@@ -94,8 +94,7 @@ def _start_of(plan: Plan, number: int, window: int) -> np.ndarray | None:
     """The image of the window before, to start from."""
     if not window:
         return None
-    with np.load(plan.warm(number, window - 1)) as kept:
-        return kept["z"]
+    return plan.load(plan.warm(number, window - 1), "z")
 
 
 def keep(plan: Plan, number: int, window: int, fitted: Fitted) -> None:

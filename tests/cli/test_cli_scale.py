@@ -43,6 +43,7 @@ def test_shares_of_a_job_array_make_what_one_command_makes(stack, tmp_path, caps
     [
         (["--roi", "0,0,8,8"], "--roi is not for tiles"),
         (["--step", "3"], "give window="),
+        (["--recalibrate"], "give window= too"),
         (["--window", "50"], "window"),
         (["--workers", "0"], "--workers must be more than 0"),
         (["--channel", "3"], "no channel 3"),
@@ -72,11 +73,27 @@ def test_a_folder_of_recordings_gets_a_table(stack, tmp_path, capsys):
     assert main(["batch", str(folder), "--output", str(out), *ALL]) == 1
     told = capsys.readouterr()
     assert "1 of 2 recordings done" in told.out
-    assert "1 recordings failed" in told.err
+    assert "1 of 2 recordings failed; the same command tries these again" in told.err
     assert (out / "table.csv").read_text().count("\n") == 3
     assert tifffile.imread(out / "one" / "x.ome.tif").shape == (48, 96)
+
+
+def test_what_stops_the_work_is_said_with_what_is_kept(stack, tmp_path, capsys, monkeypatch):
+    def stopped(*_, **__):
+        raise OSError(28, "No space left on device", "part.npz")
+
+    monkeypatch.setattr("fluogan_core.scale.run_share", stopped)
+    for command in (["reconstruct"], ["tile", "1/2"]):
+        assert main([*command, str(stack), "--output", str(tmp_path / "out"), *ALL]) == 1
+        told = capsys.readouterr().err
+        assert "error: No space left on device: part.npz (in " in told
+        assert "what is done is kept, and the same command goes on" in told
 
 
 def test_a_movie_from_the_command_line(stack, tmp_path):
     assert main(["reconstruct", str(stack), "--output", str(tmp_path / "out"), *ALL, "--window", "10", "--step", "5"]) == 0
     assert tifffile.imread(tmp_path / "out" / "x.ome.tif").shape == (3, 48, 96)
+    anew = ["--window", "10", "--step", "5", "--recalibrate"]
+    assert main(["reconstruct", str(stack), "--output", str(tmp_path / "anew"), *ALL, *anew]) == 0
+    plans = [json.loads((tmp_path / name / "plan.json").read_text()) for name in ("out", "anew")]
+    assert [len(plan["measured"]) for plan in plans] == [1, 3]

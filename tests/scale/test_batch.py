@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 import fluogan_core as fg
+from fluogan_core.scale import fit
+from fluogan_core.scale.batch import _names_of
 
 from .conftest import KNOWN, OPTIONS, images, operator, scene
 
@@ -50,13 +53,35 @@ def test_channels_are_done_one_after_the_other_and_each_recording_has_its_own_pi
         ("both-c1", 1, "done"),
         ("last", None, "done"),
     ]
-    assert asked == [("both.npy", None), ("both.npy", 0), ("both.npy", 1), ("last.npy", None)]
+    assert asked == [("both.npy", 0), ("both.npy", 1), ("last.npy", None)]
     alone, second = (images(fg.scale.load_plan(tmp_path / "out" / name))["x"] for name in ("last", "both-c1"))
     np.testing.assert_array_equal(alone, second)
     only = fg.scale.batch([tmp_path / "both.npy"], tmp_path / "only", channel=1, **given)
     assert [(row["folder"], row["channel"]) for row in only] == [("both", 1)]
 
 
-def test_two_of_one_name_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="a comes twice"):
-        fg.scale.batch(["x/a.tif", "y/a.tif"], tmp_path, psi=operator((24, 24)))
+def test_recordings_that_are_called_alike_get_folders_of_their_own(tmp_path):
+    """A plate has a folder for each well, and a recording of the same name in each."""
+    names = ["A1/stack.ome.tif", "A2/stack.ome.tif", "A2/other.1.npy", "A2/other.2.npy", "A1/one.npy", "A1/one.tif"]
+    made = _names_of([tmp_path / name for name in names])
+    assert made[:4] == ["A1-stack", "A2-stack", "other.1", "other.2"]
+    assert made[4].endswith("A1-one.npy")
+    assert made[5].endswith("A1-one.tif")
+    with pytest.raises(ValueError, match=r"a\.tif comes twice"):
+        fg.scale.batch(["x/a.tif", "x/a.tif"], tmp_path, psi=operator((24, 24)))
+
+
+def test_processes_take_whole_recordings_where_there_are_enough(tmp_path, monkeypatch):
+    for name in "abc":
+        np.save(tmp_path / f"{name}.npy", scene((24, 24), 20, seed=ord(name))[0])
+    (tmp_path / "d.npy").write_bytes(b"no frames")
+    given = {"psi": operator((24, 24)), "options": OPTIONS, "progress": False} | KNOWN
+    files = fg.scale.recordings_in(tmp_path)
+    rows = fg.scale.batch(files, tmp_path / "two", engine=2, **given)
+    assert [row["status"] == "done" for row in rows] == [True, True, True, False]
+    assert (tmp_path / "two" / "table.csv").read_text().count("\n") == 5
+    one = fg.scale.batch(files, tmp_path / "one", **given)
+    assert [row | {"folder": ""} for row in one] == [row | {"folder": ""} for row in rows]
+    with ThreadPoolExecutor(2) as pool:
+        monkeypatch.setattr(fit, "fit_field", lambda *_, **__: pytest.fail("computed again"))
+        assert fg.scale.batch(files, tmp_path / "two", engine=pool, **given) == rows

@@ -80,3 +80,35 @@ def test_a_window_may_be_calibrated_by_itself(stack):
     calibration = fg.calibrate(brighter[:20], settings["psi"], **KNOWN)
     with pytest.raises(ValueError, match="leave calibration= out"):
         next(fg.scale.movie(brighter, recalibrate=True, calibration=calibration, **settings))
+
+
+def test_windows_of_a_file_may_be_calibrated_by_themselves(stack, tmp_path):
+    brighter = np.concatenate([stack[:20], np.rint(100 + 2 * (stack[:20] - 100.0)).astype(np.uint16)])
+    given = {"tile": 32, "window": 20, "recalibrate": True}
+    plan = tiled(brighter, tmp_path, **given)
+    assert [of.noise.variance for of in plan.measured] == [
+        pytest.approx(fg.calibrate(part, operator((32, 32)), **KNOWN).noise.variance) for part in (brighter[:20], brighter[20:])
+    ]
+    live = list(fg.scale.movie(iter(brighter), psi=operator((32, 32)), window=20, options=OPTIONS, recalibrate=True, **KNOWN))
+    for number, found in enumerate(live):
+        np.testing.assert_allclose(images(plan)["x"][number], found.x, atol=2e-2 * found.x.max())
+    with pytest.raises(ValueError, match="give window= too"):
+        tiled(stack, tmp_path / "still", recalibrate=True)
+    with pytest.raises(ValueError, match="different: recalibrate"):
+        tiled(brighter, tmp_path, **(given | {"recalibrate": False}))
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_a_flash_in_a_later_window_is_left_out(stack, tmp_path, live):
+    flash, at = stack.copy(), [65, 97]
+    flash[at] += 2000
+    given = {"psi": operator((32, 32)), "options": OPTIONS, "window": 40, "step": 30} | KNOWN
+    if live:
+        with_flash, without = (
+            [image.x for image in fg.scale.movie(iter(frames), **given)] for frames in (flash, np.delete(stack, at[:1], axis=0))
+        )
+        assert np.linalg.norm(with_flash[1] - without[1]) < 0.05 * np.linalg.norm(without[1])
+    else:
+        plan = fg.scale.prepare(flash, tmp_path, tile=32, **given)
+        assert plan.left_out == tuple(at)
+        assert plan.frames(2) == [number for number in range(60, 100) if number not in at]

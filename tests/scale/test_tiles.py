@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import importlib
 import json
-import multiprocessing
+import logging
 import os
+import shutil
+import subprocess
+import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -130,6 +135,119 @@ def test_a_recording_that_was_changed_is_refused(tmp_path):
         fg.scale.run_tile(plan.folder, 0)
 
 
+@pytest.mark.parametrize("gone", ["x.ome.zarr", "b.ome.tif", "plan.json"])
+def test_what_is_gone_of_a_finished_folder_is_made_anew(recording, tmp_path, plan, gone):
+    shutil.copytree(plan.folder, tmp_path / "out")
+    path = tmp_path / "out" / gone
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    made = tiled(recording, tmp_path / "out")
+    assert path.exists()
+    for name, values in images(made).items():
+        np.testing.assert_array_equal(values, images(plan)[name])
+        np.testing.assert_array_equal(tifffile.imread(made.folder / f"{name}.ome.tif"), values)
+
+
+@pytest.mark.parametrize("damaged", ["plan.json", "plan.npz"])
+def test_a_plan_that_is_damaged_is_refused(recording, tmp_path, plan, damaged):
+    shutil.copytree(plan.folder, tmp_path / "out")
+    path = tmp_path / "out" / damaged
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(ValueError, match="holds a plan that is damaged"):
+        tiled(recording, tmp_path / "out")
+
+
+def test_a_part_that_is_damaged_is_computed_again(recording, tmp_path, plan):
+    other = fg.scale.prepare(recording, tmp_path, **GIVEN)
+    fg.scale.run_tiles(other, range(4))
+    part = other.part(2, 0)
+    part.write_bytes(part.read_bytes()[:5000])
+    with pytest.raises(RuntimeError, match="the same command computes this tile again"):
+        fg.scale.finish(other)
+    np.testing.assert_array_equal(images(tiled(recording, tmp_path))["x"], images(plan)["x"])
+
+
+def test_a_tile_that_fails_costs_no_other(recording, tmp_path, plan, monkeypatch):
+    other = fg.scale.prepare(recording, tmp_path, **GIVEN)
+    monkeypatch.setattr(engines, "run_tile", fails_at_one)
+    with pytest.raises(RuntimeError, match=r"1 of 4 tiles failed \(1\): unreadable there; what is done is kept"):
+        fg.scale.run_tiles(other, range(4))
+    assert [other.is_done(number) for number in range(4)] == [True, False, True, True]
+    monkeypatch.undo()
+    np.testing.assert_array_equal(images(tiled(recording, tmp_path))["x"], images(plan)["x"])
+
+
+def fails_at_one(folder, number):
+    if number == 1:
+        raise ValueError("unreadable there")
+    return fg.scale.run_tile(folder, number)
+
+
+def test_what_a_fit_says_is_not_said_for_every_tile(recording, tmp_path, monkeypatch, caplog):
+    def speaks(*_, **__):
+        logging.getLogger("fluogan_core").info("a word on a fit")
+        raise ValueError("no more")
+
+    other = fg.scale.prepare(recording, tmp_path, **GIVEN)
+    monkeypatch.setattr(fit, "fit_field", speaks)
+    with caplog.at_level("INFO", "fluogan_core"), pytest.raises(RuntimeError, match="4 of 4 tiles failed"):
+        fg.scale.run_tiles(other, range(4))
+    assert "tile 3 failed (no more)" in caplog.text
+    assert "a word on a fit" not in caplog.text
+
+
+def test_a_full_disk_ends_the_work_at_once(recording, tmp_path, monkeypatch):
+    other, tried = fg.scale.prepare(recording, tmp_path, **GIVEN), []
+
+    def no_room(folder, number):
+        tried.append(number)
+        raise OSError(errno.ENOSPC, "No space left on device", "part")
+
+    monkeypatch.setattr(engines, "run_tile", no_room)
+    with pytest.raises(OSError, match="No space left"):
+        fg.scale.run_tiles(other, range(4))
+    assert tried == [0]
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_no_process_is_left_when_the_first_one_ends(tmp_path, killed):
+    """A pool waits for what its processes have begun, and they wait for ever for a first one that was killed."""
+    code = (
+        "import os, sys, time\n"
+        "from fluogan_core.scale import engines\n"
+        "if __name__ == '__main__':\n"
+        "    with engines.processes(1) as pool:\n"
+        "        print(pool.submit(os.getpid).result(), flush=True)\n"
+        "        pool.submit(time.sleep, 100)\n"
+        "        sys.stdin.read(1)\n"
+        "        raise KeyboardInterrupt\n"
+    )
+    (tmp_path / "first.py").write_text(code)
+    first = subprocess.Popen(
+        [sys.executable, tmp_path / "first.py"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    second = int(first.stdout.readline())
+    if killed:
+        first.kill()
+    first.communicate("" if killed else "x")
+    deadline = time.monotonic() + 20
+    while is_alive(second):
+        assert time.monotonic() < deadline, "a process was left"
+        time.sleep(0.05)
+
+
+def is_alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{pid}/stat")
+    return not status.exists() or status.read_text().rsplit(")", 1)[1].split()[0] != "Z"
+
+
 def test_memory_that_is_short_makes_smaller_pieces_and_the_size_that_worked_is_kept(recording, tmp_path, monkeypatch, plan):
     other = fg.scale.prepare(recording, tmp_path, **GIVEN)
     tried, fits = [], fit._fit
@@ -232,7 +350,7 @@ def test_all_tiles_are_averaged_with_the_mean_fit_by_the_same_share(tmp_path):
 def test_what_is_not_asked_for_decides_nothing(tmp_path, size, monkeypatch):
     """The brightest part lies out of the mask, where nothing is fitted: no method followed from it for all."""
     prepare = importlib.import_module("fluogan_core.scale.prepare")
-    monkeypatch.setattr(prepare, "_LARGEST_TILE", 32)
+    monkeypatch.setattr(prepare, "LARGEST_TILE", 32)
     stack, _ = scene((32, 64), 60)
     stack[:, :, :32] += 200
     mask = np.zeros((32, 64), bool)
@@ -273,17 +391,10 @@ def test_cards_are_one_for_each_process_and_refused_without_cuda(recording, tmp_
     plan = fg.scale.prepare(recording, tmp_path, **GIVEN)
     with pytest.raises(ValueError, match="cards= needs CUDA"):
         fg.scale.run_tiles(plan, range(4), cards=[0, 1])
-    with engines._pool(2, [5, 3]) as pool:
+    with engines.processes(1, [5, 3]) as pool:
         seen = {pool.submit(os.getenv, "CUDA_VISIBLE_DEVICES").result() for _ in range(2)}
-        assert seen <= {"5", "3"}
-    numbers = multiprocessing.Queue()
-    for card in (5, 3):
-        numbers.put(card)
-    try:
-        engines._see_one_card(numbers)
-        assert os.environ.pop("CUDA_VISIBLE_DEVICES") == "5"
-    finally:
-        os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+    assert seen <= {"5", "3"}
+    assert seen
 
 
 @pytest.mark.parametrize(

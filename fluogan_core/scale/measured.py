@@ -1,0 +1,115 @@
+"""What is measured of a recording, or of a window of it, and how a plan keeps that: operator, camera, noise, bad pixels."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..calibration.calibrate import Calibration
+from ..calibration.camera import Camera
+from ..calibration.noise import StackNoise
+from ..physics.on_field import on_field
+from ..physics.psi import Psi
+from ..solvers.options import SolverOptions
+from ..solvers.weights import Weights, weights_of_field
+from .grid import Grid
+
+__all__ = ["Measured", "measured_of", "read_measured"]
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What the tiles of a window are fitted with.
+
+    Attributes
+    ----------
+    psi : Psi
+        Of a small field: :func:`fluogan_core.physics.on_field.on_field` makes that of a tile.
+    camera : Camera
+    noise : StackNoise
+        Of the whole field.
+    weights : Weights
+        Of the whole field.
+    bad_pixels : (M1, M2) bool
+    bad_pixel_values : (K,) float32
+        Counts above the offset.
+    """
+
+    psi: Psi
+    camera: Camera
+    noise: StackNoise
+    weights: Weights
+    bad_pixels: np.ndarray
+    bad_pixel_values: np.ndarray
+
+    @cached_property
+    def bad_values(self) -> np.ndarray:
+        """Values of the bad pixels where they are, (M1, M2) float32, counts above the offset."""
+        values = np.zeros(self.bad_pixels.shape, np.float32)
+        values[self.bad_pixels] = self.bad_pixel_values
+        return values
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """What a text file keeps."""
+        psi = {name: getattr(self.psi, name) for name in ("shape", "factor", "binning", "photons_per_emitter")}
+        return {
+            "psi": psi | {"backend": self.psi.backend.name},
+            "camera": dataclasses.asdict(self.camera),
+            "noise": dataclasses.asdict(self.noise),
+            "weights": dataclasses.asdict(self.weights),
+        }
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What a file of arrays keeps."""
+        return {"psf": self.psi.psf, "bad_pixels": self.bad_pixels, "bad_pixel_values": self.bad_pixel_values}
+
+
+def measured_of(calibration: Calibration, options: SolverOptions, grid: Grid, frames: int) -> Measured:
+    """Return what tiles are fitted with, of a calibration of the whole field.
+
+    Parameters
+    ----------
+    calibration : Calibration
+    options : SolverOptions
+    grid : Grid
+    frames : int
+        Of a window, those that stand apart too.
+
+    Returns
+    -------
+    Measured
+    """
+    c, shape = calibration, grid.shape
+    psi = on_field(c.psi, tuple(min(n, core + 2 * grid.halo) for n, core in zip(shape, grid.core_shape)))
+    taken = frames - len([number for number in c.left_out if number < frames])
+    weights = weights_of_field(psi, c.noise, c.camera, options, frames=taken, shape=shape)
+    return Measured(psi, c.camera, c.noise, weights, c.bad_pixels, c.bad_pixel_values)
+
+
+def read_measured(numbers: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Measured:
+    """Return what was kept as :attr:`Measured.numbers` and :attr:`Measured.arrays`.
+
+    Parameters
+    ----------
+    numbers, arrays : mapping
+
+    Returns
+    -------
+    Measured
+    """
+    psi = dict(numbers["psi"])
+    return Measured(
+        psi=Psi(arrays["psf"], tuple(psi.pop("shape")), psi.pop("factor"), **psi),
+        camera=Camera(**numbers["camera"]),
+        noise=StackNoise(**numbers["noise"]),
+        weights=Weights(**numbers["weights"]),
+        bad_pixels=arrays["bad_pixels"],
+        bad_pixel_values=arrays["bad_pixel_values"],
+    )
