@@ -130,7 +130,8 @@ def batch(
         except _FAILURES as error:
             _fail(row, error)
             continue
-        calls[number] = (_reconstructed, (row, os.path.abspath(target), mine, settings))
+        # a worker of a cluster may stand in another folder
+        calls[number] = (_reconstructed, (row, os.path.abspath(row["recording"]), os.path.abspath(target), mine, settings))
 
     def done(number: int, row: Row) -> None:
         rows[number] = row
@@ -170,14 +171,17 @@ def _channels_of(path: Path, name: str, channel: int | None) -> list[Row]:
 
 def _fail(row: Row, error: Exception) -> Row:
     """Note why a recording failed; its path stands in the row already."""
-    path = row["recording"]
-    row["status"] = said(error).removeprefix(f"{path} ").removeprefix(f"{path}: ")
+    text = said(error)
+    for path in (row["recording"], os.path.abspath(row["recording"])):
+        text = text.removeprefix(f"{path} ").removeprefix(f"{path}: ")
+    row["status"] = text
     log.warning("%s: %s", row["folder"], row["status"])
     return row
 
 
 def _reconstructed(
     row: Row,
+    path: str,
     target: str,
     psi: Psi,
     settings: Settings,
@@ -189,7 +193,7 @@ def _reconstructed(
     more: Settings = {**settings, "channel": row["channel"]}
     folder = Path(target) / row["folder"]
     try:
-        plan = reconstruct_tiles(row["recording"], folder, psi=psi, engine=engine, cards=cards, progress=progress, **more)
+        plan = reconstruct_tiles(path, folder, psi=psi, engine=engine, cards=cards, progress=progress, **more)
     except _FAILURES as error:
         return _fail(row, error)
     return row | _described(plan)
