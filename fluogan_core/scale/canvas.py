@@ -1,11 +1,12 @@
-"""The whole images, written chunk by chunk while tiles are done: OME-Zarr (Zarr v3), one chunk for the core of a tile.
+"""The whole images, written piece by piece while tiles are done: OME-Zarr (Zarr v3), one file for the core of a tile.
 
-A chunk is the blend of the tiles that have a part in it, added in their order: it has the same bytes whoever writes it, and
+Where that is large it is a shard of smaller chunks, so that who looks at a part reads no more.  A piece is the blend of the tiles that have a part in it, added in their order: it has the same bytes whoever writes it, and
 writing it twice does no harm.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ __all__ = ["IMAGES", "create_canvas", "has_canvas", "image", "paint", "space_of"
 
 #: The images and what a fine pixel is of them: x on the fine grid, b on the camera's.
 IMAGES = ("x", "b")
+#: Largest side of a chunk, pixels: a megabyte.
+_CHUNK = 512
 
 
 def _factor(plan: Plan, name: str) -> int:
@@ -33,6 +36,12 @@ def _factor(plan: Plan, name: str) -> int:
 
 def _path(plan: Plan, name: str) -> Path:
     return plan.folder / f"{name}.ome.zarr"
+
+
+def _piece(side: int) -> int:
+    """The largest part of a side, at most :data:`_CHUNK`, that divides it; all of it where none above a quarter of that does."""
+    parts = [n for n in range(min(side, _CHUNK), _CHUNK // 4, -1) if side % n == 0]
+    return parts[0] if parts else side
 
 
 def _tiff(plan: Plan, name: str) -> Path:
@@ -67,7 +76,10 @@ def create_canvas(plan: Plan) -> None:
             shape, chunks, axes = (len(plan.windows), *shape), (1, *chunks), [{"name": "t", "type": "time"}, *axes]
             scale, place = [1.0, *scale], [0.0, *place]
         group = zarr.open_group(os.fspath(_path(plan, name)), mode="w", zarr_format=3)
-        group.create_array("0", shape=shape, chunks=chunks, dtype="float32", dimension_names=[axis["name"] for axis in axes])
+        pieces = (*chunks[:-2], *map(_piece, chunks[-2:]))
+        shards = None if pieces == chunks else chunks
+        names = [axis["name"] for axis in axes]
+        group.create_array("0", shape=shape, chunks=pieces, shards=shards, dtype="float32", dimension_names=names)
         moves: Any = [{"type": "scale", "scale": scale}, {"type": "translation", "translation": place}]
         level = {"path": "0", "coordinateTransformations": moves}
         group.attrs["ome"] = {"version": "0.5", "multiscales": [{"name": name, "axes": axes, "datasets": [level]}]}
@@ -190,7 +202,8 @@ def write_tiffs(plan: Plan) -> list[Path]:
         canvas = image(plan, name)
         pixel = None if plan.pixel_size_nm is None else plan.pixel_size_nm / _factor(plan, name)
         path = _tiff(plan, name)
-        write_ome_tiff(path, _pieces(canvas), canvas.shape, pixel_size_nm=pixel)
+        identity = json.dumps([name, plan.source, plan.request, plan.grid.size, plan.grid.halo])
+        write_ome_tiff(path, _pieces(canvas), canvas.shape, identity=identity, pixel_size_nm=pixel)
         made.append(path)
     return made
 
