@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,19 +13,34 @@ import fluogan_core as fg
 from fluogan_core.physics.psf import psf_sigma
 from fluogan_core.scale import fit
 
-__all__ = ["compared", "of_the_mean", "put_together"]
+__all__ = ["MeanFits", "compared", "of_the_mean", "put_together"]
+
+
+class MeanFits(dict[int, tuple[np.ndarray, np.ndarray]]):
+    """The images (x, b) of fits of the mean, by the tile's number; ``seconds`` is the processor time of all of them."""
+
+    seconds = 0.0
 
 
 @contextlib.contextmanager
-def of_the_mean() -> Iterator[dict[int, tuple[np.ndarray, np.ndarray]]]:
-    """The images that every tile's fit of the mean ends with, (x, b) by the tile's number: those of method="none"."""
-    kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+def of_the_mean() -> Iterator[MeanFits]:
+    """The images that every tile's fit of the mean ends with: those of method="none"."""
+    kept = MeanFits()
     solvers: list[fg.Solver] = []
     solver, fit_one = fit.Solver, fit._fit
 
     def noted(*arguments: Any, **settings: Any) -> fg.Solver:
-        solvers.append(solver(*arguments, **settings))
-        return solvers[-1]
+        made, began = solver(*arguments, **settings), time.process_time()
+        step, solvers[:] = made.step, [made]
+
+        def timed() -> None:
+            before = made.mean_phase.stop
+            step()
+            if before is None and made.mean_phase.stop is not None:
+                kept.seconds += time.process_time() - began
+
+        made.step = timed  # type: ignore[method-assign]
+        return made
 
     def fitted(plan: Any, source: Any, tile: Any, *rest: Any) -> Any:
         found = fit_one(plan, source, tile, *rest)

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from . import QUESTIONS, STUDIES
+from ._scale_tables import TABLES as SCALE
+from ._scale_tables import scale_table
 
 __all__ = ["plain", "render", "rendered"]
 
@@ -143,8 +145,10 @@ def _block(name: str, documents: Documents) -> str:
         return makers[name]({k: v for k, v in documents.items() if k in QUESTIONS}) if documents else _MISSING
     if name in STUDIES:
         return _with_targets(documents[name]) if name in documents else _MISSING
+    if name in SCALE:
+        return scale_table(name, documents["scale"]) if "scale" in documents else _MISSING
     if name not in QUESTIONS:
-        raise ValueError(f"there is no table called {name!r}; there are {', '.join([*makers, *QUESTIONS, *STUDIES])}")
+        raise ValueError(f"there is no table called {name!r}; there are {', '.join([*makers, *QUESTIONS, *STUDIES, *SCALE])}")
     return _one(documents[name]) if name in documents else _MISSING
 
 
@@ -155,7 +159,7 @@ def rendered(text: str, documents: Documents) -> str:
 
 def read_results(folder: Path) -> Documents:
     """Read all JSON files of a folder, in the order of the questions."""
-    found = {name: folder / f"{name}.json" for name in (*QUESTIONS, *STUDIES)}
+    found = {name: folder / f"{name}.json" for name in (*QUESTIONS, *STUDIES, "scale")}
     return {name: json.loads(path.read_text(encoding="utf-8")) for name, path in found.items() if path.exists()}
 
 

@@ -1,7 +1,8 @@
 """Tiles, engines and windows against the whole: seams, bytes, time by area, memory, movies.
 
 Run as ``python -m benchmarks.bench_scale PART ...``.  Each part writes its figures into ``benchmarks/results/scale.json`` and
-leaves those of the others as they are.  Processor time is reported, which other work on the machine does not lengthen much.
+leaves those of the others as they are; the tables of ``docs/scale.md`` are made of it.  Processor time is reported, which other
+work on the machine does not lengthen much.
 """
 
 from __future__ import annotations
@@ -32,8 +33,10 @@ from fluogan_core.physics.psf import psf_sigma
 from fluogan_core.scale.sizes import tile_bytes
 
 from ._seams import compared, of_the_mean, put_together
+from ._tables import render
 
-RESULTS = Path(__file__).parent / "results" / "scale.json"
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "scale.json"
 CAMERA = fg.Camera(gain=2.2, offset=100.0, noise_std=3.0)
 KAPPA = 20.0
 KNOWN: dict[str, Any] = {"camera": CAMERA, "photons_per_emitter": KAPPA, "psf_width": 1.0}
@@ -101,7 +104,7 @@ def seams(psf: str, background_: str, side: int, frames: int = 200, seed: int = 
         path = recorded(psi, emissions(psi, seed), b, frames, Path(folder) / "stack.npy", seed)
         with of_the_mean() as fitted:
             whole, alone = tiled(path, Path(folder) / "whole", psi, tile=side, options=fg.SolverOptions())
-            mean_whole = put_together(whole, fitted)
+            mean_whole, mean_alone = put_together(whole, fitted), fitted.seconds
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
             fitted.clear()
             parts, together = tiled(path, Path(folder) / "tiles", psi, tile=side // 2, options=fg.SolverOptions())
@@ -110,7 +113,13 @@ def seams(psf: str, background_: str, side: int, frames: int = 200, seed: int = 
         scene |= {"tiles": len(parts.grid.tiles), "halo": parts.grid.halo, "blend": parts.grid.blend}
         found = [image(plan, name) for name in ("x", "b") for plan in (parts, whole)]
         steps = [json.loads((plan.folder / "report.json").read_text())["steps"][0] for plan in (whole, parts)]
-        spent = {"processor_s_whole": alone, "processor_s_tiles": together, "steps_whole": steps[0], "steps_tiles": steps[1]}
+        spent = {
+            "processor_s_mean": mean_alone,
+            "processor_s_whole": alone,
+            "processor_s_tiles": together,
+            "steps_whole": steps[0],
+            "steps_tiles": steps[1],
+        }
         estimate = tile_bytes(side, frames, psi.factor, fg.SolverOptions()) / 2**30
         mean = [images[n] for n in range(2) for images in (mean_parts, mean_whole)]
         return [
@@ -120,14 +129,14 @@ def seams(psf: str, background_: str, side: int, frames: int = 200, seed: int = 
         ]  # fmt: skip
 
 
-def area(sides: tuple[int, ...] = (64, 128, 256, 512), steps: int = 60) -> dict[str, Any]:
+def area(sides: tuple[int, ...] = (64, 128, 256, 512), options: fg.SolverOptions | None = None) -> dict[str, Any]:
     """Processor time of fields of growing area, tiles of 64."""
+    options = dataclasses.replace(NONE, warm_steps=60) if options is None else options
     rows = []
     for side in sides:
         with tempfile.TemporaryDirectory() as folder:
             psi = operator(side, factor=2)
             path = recorded(psi, emissions(psi, 1), background(side, True), 40, Path(folder) / "stack.npy", 1)
-            options = dataclasses.replace(NONE, warm_steps=steps)
             plan, seconds = tiled(path, Path(folder) / "out", psi, tile=64, options=options)
             fitted = sum(math.prod(tile.shape) for tile in plan.grid.tiles)
             rows.append({"side": side, "processor_s": seconds, "tiles": len(plan.grid.tiles), "fitted_pixels": fitted})
@@ -207,14 +216,18 @@ def _killed(plan: fg.scale.Plan, kills: int = 10) -> int:
 
 
 def large(
-    side: int = 1024, frames: int = 200, method: str = "none", steps: Sequence[int] = (100,), budget_gib: float = 2.0
+    side: int = 1024, frames: int = 200, method: str = "none", steps: Sequence[int] = (), budget_gib: float = 2.0
 ) -> dict[str, Any]:
-    """A stack on disk, end to end from the command line within a budget: peak memory of the command and of its two workers."""
+    """A stack on disk, end to end from the command line within a budget: peak memory of the command and of its two workers.
+
+    ``steps`` are those of the fit of the mean, and of the fit after it; as many as they take by default.
+    """
     with tempfile.TemporaryDirectory() as folder:
         psi = operator(side)
         path = recorded(psi, emissions(psi, 3), background(side, True), frames, Path(folder) / "stack.npy", 3)
         command = ["reconstruct", os.fspath(path), "--output", os.fspath(Path(folder) / "out"), "--method", method]
-        command += ["--warm-steps", str(steps[0]), *(["--steps", str(steps[1])] if len(steps) > 1 else [])]
+        for switch, count in zip(("--warm-steps", "--steps"), steps):
+            command += [switch, str(count)]
         command += ["--workers", "2", "--memory-gib", str(budget_gib), "--pixel-size-nm", "100"]
         command += ["--fwhm-nm", "318", "--offset", "100", "--noise-std", "3", "--psf-width", "1"]
         code = (
@@ -315,13 +328,15 @@ PARTS: dict[str, Callable[[], Any]] = {
     for psf, b, side in SCENES
 } | {
     "area": area,
+    "area by the default method": lambda: area(options=fg.SolverOptions()),
     "engines": engines,
     "engines by the default method": lambda: engines(48, 16, fg.SolverOptions(warm_steps=60, steps=2)),
-    "large": large,
+    "large": lambda: large(steps=(100,)),
     "large by the default method": lambda: large(512, method="moments", steps=(50, 2)),
+    "large by the default method, all its steps": lambda: large(method="moments"),
     "overhead": overhead,
     "movie": movie,
-    "movie by the default method": lambda: movie(800, side=32, window=200, step=100, method="moments"),
+    "movie by the default method": lambda: movie(method="moments"),
 }
 
 
@@ -337,6 +352,9 @@ def main(arguments: list[str] | None = None) -> None:
         when = {"date": datetime.date.today().isoformat(), "versions": loaded_versions(), "load": os.getloadavg()[0]}
         whole[name] = {"figures": figures, "environment": when}
         options.results.write_text(json.dumps(whole, indent=1, sort_keys=True) + "\n")
+    if options.results == RESULTS:
+        for path in render(RESULTS.parent, ROOT / "docs"):
+            print(f"tables rendered in {path.name}", file=sys.stderr)
 
 
 if __name__ == "__main__":

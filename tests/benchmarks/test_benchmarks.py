@@ -184,8 +184,22 @@ def test_an_unknown_block_is_named():
 
 def test_the_documents_have_a_block_for_every_benchmark():
     text = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs").rglob("*.md"))
-    for name in ("targets", "environment", *QUESTIONS, *STUDIES):
+    for name in ("targets", "environment", *QUESTIONS, *STUDIES, *SCALE):
         assert f"<!-- table: {name} -->" in text
+
+
+def test_the_tables_of_large_fields_say_what_was_measured():
+    """By figures that are easily read again: the seams of a field, its cost, and all other parts."""
+    parts = json.loads((ROOT / "benchmarks" / "results" / "scale.json").read_text(encoding="utf-8"))
+    figures = [figure for name, part in parts.items() if name.startswith("seams ") for figure in part["figures"]]
+    seams, measured, cost = (SCALE[name](parts) for name in ("scale-seams", "scale-measured", "scale-cost"))
+    assert len(seams.splitlines()) == 2 + len(figures)
+    for figure in figures:
+        assert f"| {100 * figure['inside']:.2f} / {100 * figure['at_seams']:.2f} % |" in seams
+    assert f"exponent | {parts['area']['figures']['exponent_of_area']:.2f} |" in measured
+    whole = parts["seams 256 Gaussian curved"]["figures"][0]
+    assert f"| {whole['processor_s_whole'] / 0.065536:.0f} s |" in cost
+    assert "*prediction*" in cost
 
 
 @pytest.mark.parametrize(
