@@ -6,6 +6,7 @@ file for itself.
 
 from __future__ import annotations
 
+import errno
 import functools
 import itertools
 import os
@@ -160,7 +161,7 @@ def open_lazily(path: str | os.PathLike[str], *, channel: int | None = None) -> 
     UnreadableStack
         (A ValueError.)  If it cannot be read, or holds no single time series (of the channel).
     ImportError
-        If a package is needed that is not installed; the message names it.
+        If a package is needed that is not installed.
     """
     path = existing(as_path(path))
     if channel is not None:
@@ -217,14 +218,34 @@ def _three_axes(shape: tuple[int, ...], path: object) -> None:
         raise UnreadableStack(f"{path} must hold (frames, rows, columns) with two frames or more, got shape {shape}")
 
 
+def _numbers(dtype: np.dtype, path: Path) -> None:
+    if dtype.kind not in "iuf":
+        raise UnreadableStack(f"{path} holds values of type {dtype}; integers or real floats are needed")
+
+
+def _mapped(path: Path) -> np.ndarray:
+    """A .npy file as an array that is read where it is looked at."""
+    try:
+        return np.asarray(np.lib.format.open_memmap(path, mode="r"))
+    except OSError as error:
+        if error.errno == errno.ENOMEM:  # not the file's fault: a smaller piece may be mapped
+            raise MemoryError(f"no memory to read {path}") from error
+        raise
+    except (ValueError, EOFError) as error:
+        reason = " ".join(str(error).split())
+        raise UnreadableStack(
+            f"{path} is no .npy file of numbers, or a damaged one ({reason}); copy it again, or save the frames with numpy.save"
+        ) from error
+
+
 def _of_npy(path: Path, channel: int | None) -> LazyStack:
-    with readable(path):
-        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+    mapped = _mapped(path)
+    _numbers(mapped.dtype, path)
     axes = {2: "yx", 3: "tyx", 4: "tcyx"}.get(mapped.ndim, "")
     index, shape = _series_of(axes, mapped.shape, channel, path)
 
     def load(chosen: range, window: Window) -> np.ndarray:
-        data = np.load(path, mmap_mode="r", allow_pickle=False)
+        data = _mapped(path)
         data = data[tuple(index.get(a, slice(None)) for a in axes)]
         return np.array(data[_as_slice(chosen), window[0], window[1]], dtype=mapped.dtype.newbyteorder("="))
 
@@ -352,8 +373,7 @@ def _of_zarr(path: Path, channel: int | None) -> LazyStack:
     else:
         raise UnreadableStack(f"{path} is a Zarr group without an OME-Zarr image; give the array in it")
     index, shape = _series_of(axes, array.shape, channel, path)
-    if array.dtype.kind not in "iuf":
-        raise UnreadableStack(f"{path} holds values of type {array.dtype}; integers or real floats are needed")
+    _numbers(array.dtype, path)
     native = np.dtype(array.dtype).newbyteorder("=")
 
     def load(chosen: range, window: Window) -> np.ndarray:

@@ -1,7 +1,7 @@
 """The whole images, written piece by piece while tiles are done: OME-Zarr (Zarr v3), one file for the core of a tile.
 
-Where that is large it is a shard of smaller chunks, so that who looks at a part reads no more.  A piece is the blend of the tiles that have a part in it, added in their order: it has the same bytes whoever writes it, and
-writing it twice does no harm.
+Where that is large it is a shard of smaller chunks, so that who looks at a part reads no more.  A piece is the blend of the tiles
+that have a part in it, added in their order: it has the same bytes whoever writes it, and writing it twice does no harm.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _path(plan: Plan, name: str) -> Path:
 
 
 def _piece(side: int) -> int:
-    """The largest part of a side, at most :data:`_CHUNK`, that divides it; all of it where none above a quarter of that does."""
+    """The largest part of a side, at most :data:`_CHUNK`, that divides it; all of it where that is a quarter or less."""
     parts = [n for n in range(min(side, _CHUNK), _CHUNK // 4, -1) if side % n == 0]
     return parts[0] if parts else side
 
@@ -144,6 +144,14 @@ def paint(plan: Plan, number: int, window: int) -> None:
         Of the tile.
     window : int
     """
+    try:
+        _paint(plan, number, window)
+    except FileNotFoundError:
+        if not plan.is_finished:  # else another process has put the images together meanwhile, and removed the parts
+            raise
+
+
+def _paint(plan: Plan, number: int, window: int) -> None:
     if plan.is_finished:
         return
     kept = plan.grid.tiles[number].kept

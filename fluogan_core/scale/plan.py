@@ -226,6 +226,8 @@ class Plan:
         try:
             with np.load(path) as kept:
                 return np.asarray(kept[name])
+        except FileNotFoundError:
+            raise
         except _DAMAGED as error:
             path.unlink(missing_ok=True)
             raise RuntimeError(

@@ -20,6 +20,7 @@ from benchmarks._baselines import TorchBatched, loop_over_pixels, pooled_first
 from benchmarks._cases import make_case, make_psi, tiled_critic
 from benchmarks._cuda_resources import why_no_nvrtc
 from benchmarks._harness import Alternative, Options, Report, check_document, sampled, write
+from benchmarks._scale_tables import TABLES as SCALE
 from benchmarks.bench_critic import VARIANTS, _Data, written_out_slope
 from benchmarks.bench_estimators import Blocks, Estimator, _best_share
 

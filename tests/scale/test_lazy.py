@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 import numpy as np
@@ -95,6 +96,25 @@ def test_what_holds_no_recording_is_refused(tmp_path):
     np.save(tmp_path / "nan.npy", np.where(FRAMES.max() == FRAMES, np.nan, FRAMES))
     with pytest.raises(ValueError, match="NaN or infinite values in frame"):
         open_lazily(tmp_path / "nan.npy").read()
+    np.save(tmp_path / "waves.npy", FRAMES.astype(complex))
+    with pytest.raises(ValueError, match="integers or real floats"):
+        open_lazily(tmp_path / "waves.npy")
+    whole = (tmp_path / "image.npy").read_bytes()
+    for content in (b"", b"no frames", whole[:150]):
+        (tmp_path / "bad.npy").write_bytes(content)
+        with pytest.raises(ValueError, match=r"is no \.npy file of numbers, or a damaged one"):
+            open_lazily(tmp_path / "bad.npy")
+
+
+def test_memory_that_is_short_where_a_file_is_read_makes_smaller_pieces_too(tmp_path, monkeypatch):
+    np.save(tmp_path / "stack.npy", FRAMES)
+
+    def no_room(*_, **__):
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(np.lib.format, "open_memmap", no_room)
+    with pytest.raises(MemoryError, match="no memory to read"):
+        open_lazily(tmp_path / "stack.npy")
 
 
 def test_frames_that_lie_in_a_file_are_read_there_and_others_are_copied_once(tmp_path):
