@@ -1,7 +1,7 @@
 """The whole images, written piece by piece while tiles are done: OME-Zarr (Zarr v3), one file for the core of a tile.
 
-Where that is large it is a shard of smaller chunks, so that who looks at a part reads no more.  A piece is the blend of the tiles
-that have a part in it, added in their order: it has the same bytes whoever writes it, and writing it twice does no harm.
+Where that is large it is a shard of smaller chunks, so that who looks at a part reads no more.  A piece is the blend of the
+tiles that have a part in it, added in their order: it has the same bytes whoever writes it, and writing it twice does no harm.
 """
 
 from __future__ import annotations
