@@ -8,7 +8,6 @@ import logging
 import math
 import zlib
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 
@@ -23,20 +22,18 @@ from ..physics.psf import psf_sigma
 from ..physics.psi import Psi
 from ..physics.windows import Windows, windows_of
 from ..solvers.covariance_fit import CovariancePhase
-from ..solvers.flicker import FieldFlicker
 from ..solvers.options import SolverOptions
-from ..solvers.phase import Stop
 from ..solvers.problem import Problem
 from ..solvers.solver import Solver
 from ..solvers.weights import Weights
 from ..tuning import DEFAULT
 from .core import core_critic, flicker_of_core
 from .grid import Grid, Tile, slices
-from .pace import Pace, follow_pace, measure_pace
+from .pace import follow_brightness, follow_pace, measure_brightness, measure_pace
 from .plan import Plan
-from .shared import Shared, as_shared, shared_flicker
+from .shared import Fitted, Shared, as_shared, shared_flicker
 
-__all__ = ["Fitted", "fit_field", "fit_tile", "pieces_that_worked"]
+__all__ = ["fit_field", "fit_tile", "pieces_that_worked"]
 
 log = logging.getLogger("fluogan_core")
 
@@ -48,31 +45,6 @@ _PIECES = "pieces.txt"
 _LIT_FROM_BEYOND = 4.0
 
 Slices = tuple[slice, slice]
-
-
-class Fitted(NamedTuple):
-    """A field that was fitted, on the host.
-
-    Attributes
-    ----------
-    x, z : (N1, N2) float32
-        The image, and what it is a blur of (:class:`fluogan_core.Images`): the next window starts there.
-    b : (M1, M2) float32
-    steps : int
-    stops : dict of str to Stop
-    flicker : FieldFlicker or None
-        Of the covariance fit, where it took steps.
-    pace : Pace or None
-        Of the covariance fit, where it decided by a core.
-    """
-
-    x: np.ndarray
-    z: np.ndarray
-    b: np.ndarray
-    steps: int
-    stops: dict[str, Stop]
-    flicker: FieldFlicker | None = None
-    pace: Pace | None = None
 
 
 def fit_field(
@@ -88,10 +60,11 @@ def fit_field(
 ) -> Fitted:
     r"""Fit one field, as a part of a larger one or of a movie.
 
-    The step size of the mean fit follows from the norm of :math:`\Psi` on a field without borders.  It is the same for all
-    tiles, which therefore are at the same point of their way after the same number of steps.  Where no light stands out of the
-    noise, :math:`\Psi^T(\bar y - b) \le \lambda_1 / \gamma` everywhere with b the best background of a field without light,
-    x = 0 is the minimum of (11), and no step is taken.
+    The step size of the mean fit follows from the norm of :math:`\Psi` on a field without borders, and later from the image,
+    with a pedestal that one part measures for all.  Step sizes hold for a background at its bound from the start: some tiles
+    would come there and others not.  So all are at the same point of their way after the same number of steps.  Where no light
+    stands out of the noise, :math:`\Psi^T(\bar y - b) \le \lambda_1 / \gamma` everywhere with b the best background of a field
+    without light, x = 0 is the minimum of (11), and no step is taken.
 
     Parameters
     ----------
@@ -135,6 +108,12 @@ def fit_field(
         return Fitted(dark, dark, host(background), 0, {})
     phase.step_size = 1.0 / (objective.fidelity * borderless_norm(psi) ** 2)
     phase.acceleration = Unbroken(*phase.acceleration.current)
+    phase.bound_in_any_case = True
+    brightness: list[float] = []
+    if shared is not None:
+        follow_brightness(phase, shared.brightness, warm=start is not None)
+    elif core is not None:
+        brightness = measure_brightness(phase, core, psi.factor)
     covariance = next((later for later in solver.phases if isinstance(later, CovariancePhase)), None)
     pace = None
     if covariance is not None and shared is not None and shared.flicker is not None:
@@ -152,7 +131,8 @@ def fit_field(
     outcome = solver.outcome
     stops = {phase.name: phase.stop for phase in solver.phases if phase.stop is not None}
     flicker = covariance.flicker if covariance is not None and covariance.taken else None
-    return Fitted(host(outcome.x), host(outcome.z), host(outcome.b), solver.steps_done, stops, flicker, pace)
+    images = (host(outcome.x), host(outcome.z), host(outcome.b))
+    return Fitted(*images, solver.steps_done, stops, flicker, pace, tuple(brightness))
 
 
 class Unbroken(Acceleration):

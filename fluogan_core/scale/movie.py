@@ -141,7 +141,7 @@ def movie(
         weights_now = dataclasses.replace(weights, iterations=iterations)
         core = None if shared is not None else (slice(0, psi.shape[0]), slice(0, psi.shape[1]))
         fitted = fit_field(problem, options, weights_now, start=start, shared=shared, core=core)
-        if shared is None and len(options.phases) > 1:
-            shared = shared_by_all(options, fitted.stops, fitted.flicker, fitted.pace)
+        if shared is None:
+            shared = shared_by_all(options, fitted)
         start = fitted.z
         yield Image((number - window, number), fitted.x, fitted.b, fitted.steps)

@@ -1,4 +1,4 @@
-"""The pace of a covariance fit: where its momentum was dropped, and the brightness that its step sizes went with.
+"""The pace of fits: the brightness that step sizes went with, and where the momentum of a covariance fit was dropped.
 
 Both follow from sums over a field.  Tiles that sum over themselves would be at other points of their way than their neighbours
 after the same number of steps.  So one tile measures them in its core, and all take them.
@@ -6,14 +6,16 @@ after the same number of steps.  So one tile measures them in its core, and all 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..backend.typing import Array
 from ..objective.fista import Acceleration, step_sums
 from ..solvers.covariance_fit import CovariancePhase
 from ..solvers.flicker import typical_brightness
+from ..solvers.mean_fit import MeanPhase
 
-__all__ = ["Pace", "follow_pace", "measure_pace"]
+__all__ = ["Pace", "follow_brightness", "follow_pace", "measure_brightness", "measure_pace"]
 
 Slices = tuple[slice, slice]
 
@@ -102,3 +104,43 @@ def follow_pace(phase: CovariancePhase, pace: Pace) -> None:
     brightness = iter(pace.brightness)
     phase.accelerated = lambda *images: _Set(*images, turns=pace.turns)
     phase.brightness_of = lambda z: next(brightness, pace.brightness[-1])
+
+
+def measure_brightness(phase: MeanPhase, core: Slices, factor: int) -> list[float]:
+    """Let a fit of the mean that has not started measure the brightness of its step sizes in its core.
+
+    Parameters
+    ----------
+    phase : MeanPhase
+    core : two slices
+        Rows and columns of the camera.
+    factor : int
+
+    Returns
+    -------
+    list of float
+        Empty; it fills while the phase takes steps.
+    """
+    rows, columns = (slice(factor * part.start, factor * part.stop) for part in core)
+    found: list[float] = []
+
+    def brightness_of(z: Array) -> float:
+        found.append(typical_brightness(z[rows, columns]))
+        return found[-1]
+
+    phase.brightness_of = brightness_of
+    return found
+
+
+def follow_brightness(phase: MeanPhase, found: Sequence[float], *, warm: bool) -> None:
+    """Let a fit of the mean that has not started take the brightness that another one has measured.
+
+    Parameters
+    ----------
+    phase : MeanPhase
+    found : sequence of float
+    warm : bool
+        Whether it starts from an image, and not from nothing: it takes the last one.
+    """
+    left = iter(() if warm else found)
+    phase.brightness_of = lambda z: next(left, found[-1] if found else 0.0)

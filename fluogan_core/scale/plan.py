@@ -345,9 +345,9 @@ def _plan_of(path: Path, found: dict[str, Any]) -> Plan:
 def _shared(found: list[Any] | None) -> Shared | None:
     if found is None:
         return None
-    method, flicker, steps, pace, share = found
+    method, flicker, steps, pace, share, brightness = found
     flicker = None if flicker is None else FieldFlicker(tuple(flicker[0]), *flicker[1:])
-    return Shared(method, flicker, steps, None if pace is None else Pace(*pace), share)
+    return Shared(method, flicker, steps, None if pace is None else Pace(*pace), share, tuple(brightness))
 
 
 def windows_of(frames: int, window: int | None, step: int | None) -> tuple[tuple[int, int], ...]:

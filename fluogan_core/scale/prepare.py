@@ -294,7 +294,7 @@ def _made(
     plan = dataclasses.replace(plan, measured=tuple(chosen))
     if "covariance" in options.phases and len(grid.tiles) * len(windows) > 1:
         plan = dataclasses.replace(plan, trends=_trends(plan, source, pilot))
-    if len(options.phases) > 1 and len(grid.tiles) * len(windows) > 1:
+    if len(grid.tiles) * len(windows) > 1:
         plan = _decided(plan, source, pilot)
     plan.save()
     plan = load_plan(folder)
@@ -347,13 +347,13 @@ def _trends(plan: Plan, source: LazyStack, pilot: Tile) -> tuple[np.ndarray, ...
 def _decided(plan: Plan, source: LazyStack, pilot: Tile) -> Plan:
     """Decide on one part of the field, in the first window, what all tiles and windows share."""
     log.info(
-        "rows %d to %d and columns %d to %d, with the most light, are fitted first: they decide on the method of all",
+        "rows %d to %d and columns %d to %d, with the most light, are fitted first: they decide for all",
         *pilot.core[0],
         *pilot.core[1],
     )
     with one_thread():
         fitted = fit_tile(plan, source, pilot, 0)
-    shared = shared_by_all(plan.options, fitted.stops, fitted.flicker, fitted.pace)
+    shared = shared_by_all(plan.options, fitted)
     decided = dataclasses.replace(plan, shared=shared, options=plan.options.for_method(shared.method))
     # where chains of emissions did not mix, or pieces decided each by itself, the tile is fitted once more, as all others
     if pilot.number >= 0 and shared.method in ("none", plan.options.method) and pieces_that_worked(plan) == 1:

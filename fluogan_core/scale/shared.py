@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,9 +20,37 @@ from ..solvers.phase import Stop, StopReason
 from ..tuning import DEFAULT, Tuning
 from .pace import Pace
 
-__all__ = ["Shared", "as_shared", "shared_by_all", "shared_flicker"]
+__all__ = ["Fitted", "Shared", "as_shared", "shared_by_all", "shared_flicker"]
 
 log = logging.getLogger("fluogan_core")
+
+
+class Fitted(NamedTuple):
+    """A field that was fitted, on the host.
+
+    Attributes
+    ----------
+    x, z : (N1, N2) float32
+        The image, and what it is a blur of (:class:`fluogan_core.Images`): the next window starts there.
+    b : (M1, M2) float32
+    steps : int
+    stops : dict of str to Stop
+    flicker : FieldFlicker or None
+        Of the covariance fit, where it took steps.
+    pace : Pace or None
+        Of the covariance fit, where it decided by a core.
+    brightness : tuple of float
+        That the step sizes of the mean fit went with, where it measured it in a core.
+    """
+
+    x: np.ndarray
+    z: np.ndarray
+    b: np.ndarray
+    steps: int
+    stops: dict[str, Stop]
+    flicker: FieldFlicker | None = None
+    pace: Pace | None = None
+    brightness: tuple[float, ...] = ()
 
 
 class Shared(NamedTuple):
@@ -40,6 +68,8 @@ class Shared(NamedTuple):
         Of its momentum and its step sizes.
     share : float
         Part that its images have in the result; the rest are those of the fit of the mean.
+    brightness : tuple of float
+        That the step sizes of the mean fit went with.
     """
 
     method: str
@@ -47,6 +77,7 @@ class Shared(NamedTuple):
     steps: int | None = None
     pace: Pace | None = None
     share: float = 1.0
+    brightness: tuple[float, ...] = ()
 
 
 def shared_flicker(shared: FieldFlicker) -> FlickerOf:
@@ -92,27 +123,25 @@ def as_shared(options: SolverOptions, shared: Shared) -> tuple[SolverOptions, Tu
     return dataclasses.replace(options, steps=shared.steps), dataclasses.replace(DEFAULT, covariance_phase=phase)
 
 
-def shared_by_all(
-    options: SolverOptions, stops: Mapping[str, Stop], flicker: FieldFlicker | None, pace: Pace | None = None
-) -> Shared:
+def shared_by_all(options: SolverOptions, fitted: Fitted) -> Shared:
     """Decide for all tiles and windows by the one that was fitted first, by itself.
 
     Parameters
     ----------
     options : SolverOptions
-        Of more than one phase.
-    stops : mapping of str to Stop
-        How its phases ended, by their names.
-    flicker : FieldFlicker or None
-        Of its covariance fit.
-    pace : Pace, optional
-        Of its covariance fit.
+    fitted : Fitted
 
     Returns
     -------
     Shared
     """
-    stops = {name: stop for name, stop in stops.items() if name != "mean" and stop.reason is not StopReason.NOT_NEEDED}
+    return _second_phase(options, fitted)._replace(brightness=fitted.brightness)
+
+
+def _second_phase(options: SolverOptions, fitted: Fitted) -> Shared:
+    if len(options.phases) == 1:
+        return Shared(options.method)
+    stops = {n: stop for n, stop in fitted.stops.items() if n != "mean" and stop.reason is not StopReason.NOT_NEEDED}
     if options.method == "auto" and "likelihood" in stops and stops.pop("likelihood").reason is StopReason.CHOSEN:
         log.info("all tiles and windows: the fit of the full likelihood")
         return Shared("likelihood")
@@ -122,5 +151,5 @@ def shared_by_all(
         return Shared("none")
     if "covariance" in stops:
         log.info("all tiles and windows: %d steps of the covariance fit", final.steps)
-        return Shared("moments", flicker, final.steps, pace, final.share)
+        return Shared("moments", fitted.flicker, final.steps, fitted.pace, final.share)
     return Shared(options.method)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Callable
 
 import numpy as np
 
@@ -77,6 +78,9 @@ class MeanPhase:
         backend = objective.psi.backend
         own = isinstance(objective.prior, SparseEdges)
         self.dtype = np.dtype(np.float64 if own and backend.cuda is None else np.float32)
+        #: What the pedestal of the step sizes goes by, of z, and how long they may be, of how long they safely are.
+        self.brightness_of: Callable[[Array], float] = typical_brightness
+        self.longest_of: Callable[[float], float] = float
         self.measured_at = frozenset(round(share * planned) for share in tuning.measured if own)
         self._begin(backend.xp.zeros(objective.psi.fine_shape, dtype=self.dtype))
 
@@ -146,7 +150,7 @@ class MeanPhase:
         iteration says, as long as the background does not meet its bound.
         """
         t, o, operator, z = self.tuning, self.objective, self.operator, self.acceleration.current[0]
-        if not (brightness := typical_brightness(z)):
+        if not (brightness := self.brightness_of(z)):
             return
         without = o.unbounded_background(0 * self.acceleration.current[1])
 
@@ -163,7 +167,7 @@ class MeanPhase:
         bounded, free = (
             longest_step(h, [curvature], start, iterations=t.power_iterations, margin=t.margin) for h in (of_light, second)
         )
-        free = max(free, bounded)
+        free = max(self.longest_of(free), bounded)
         self.step_size, self.shorter = self.dtype.type(free / o.fidelity) / curvature, bounded / free
 
     def step(self) -> dict[str, float]:

@@ -21,7 +21,7 @@ import tifffile
 
 import fluogan_core as fg
 from fluogan_core.scale import engines, fit
-from fluogan_core.scale.shared import as_shared, shared_by_all
+from fluogan_core.scale.shared import Fitted, as_shared, shared_by_all
 from fluogan_core.solvers.covariance_fit import CovariancePhase
 
 from .conftest import CAMERA, KNOWN, OPTIONS, images, operator, scene, tiled
@@ -411,7 +411,9 @@ def test_what_the_first_tile_chooses_all_tiles_take(likelihood, method):
         "covariance": fg.Stop(fg.StopReason.SETTLED, 9),
         "likelihood": likelihood,
     }
-    shared = shared_by_all(fg.SolverOptions(method="auto"), stops, None)
+    nothing = np.zeros((2, 2), np.float32)
+    shared = shared_by_all(fg.SolverOptions(method="auto"), Fitted(nothing, nothing, nothing, 73, stops, brightness=(0.5,)))
+    assert shared.brightness == (0.5,)
     assert (shared.method, shared.steps) == (method, None if method == "likelihood" else 9)
     options, tuning = as_shared(fg.SolverOptions(method="auto"), shared)
     assert options.method == method
