@@ -29,7 +29,7 @@ from ..solvers.weights import Weights
 from ..tuning import DEFAULT
 from .core import core_critic, flicker_of_core
 from .grid import Grid, Tile, slices
-from .pace import follow_brightness, follow_pace, measure_brightness, measure_pace
+from .pace import Steps, follow_pace, follow_steps, measure_pace, measure_steps
 from .plan import Plan
 from .shared import Fitted, Shared, as_shared, shared_flicker
 
@@ -60,11 +60,10 @@ def fit_field(
 ) -> Fitted:
     r"""Fit one field, as a part of a larger one or of a movie.
 
-    The step size of the mean fit follows from the norm of :math:`\Psi` on a field without borders, and later from the image,
-    with a pedestal that one part measures for all.  Step sizes hold for a background at its bound from the start: some tiles
-    would come there and others not.  So all are at the same point of their way after the same number of steps.  Where no light
-    stands out of the noise, :math:`\Psi^T(\bar y - b) \le \lambda_1 / \gamma` everywhere with b the best background of a field
-    without light, x = 0 is the minimum of (11), and no step is taken.
+    The step size of the mean fit follows from the norm of :math:`\Psi` on a field without borders, and later from the image, by
+    numbers that one part measures for all.  So all tiles are at the same point of their way after the same number of steps.
+    Where no light stands out of the noise, :math:`\Psi^T(\bar y - b) \le \lambda_1 / \gamma` everywhere with b the best
+    background of a field without light, x = 0 is the minimum of (11), and no step is taken.
 
     Parameters
     ----------
@@ -108,12 +107,11 @@ def fit_field(
         return Fitted(dark, dark, host(background), 0, {})
     phase.step_size = 1.0 / (objective.fidelity * borderless_norm(psi) ** 2)
     phase.acceleration = Unbroken(*phase.acceleration.current)
-    phase.bound_in_any_case = True
-    brightness: list[float] = []
+    steps: list[Steps] = []
     if shared is not None:
-        follow_brightness(phase, shared.brightness, warm=start is not None)
+        follow_steps(phase, shared.mean_steps, warm=start is not None)
     elif core is not None:
-        brightness = measure_brightness(phase, core, psi.factor)
+        steps = measure_steps(phase, core, psi.factor)
     covariance = next((later for later in solver.phases if isinstance(later, CovariancePhase)), None)
     pace = None
     if covariance is not None and shared is not None and shared.flicker is not None:
@@ -132,7 +130,7 @@ def fit_field(
     stops = {phase.name: phase.stop for phase in solver.phases if phase.stop is not None}
     flicker = covariance.flicker if covariance is not None and covariance.taken else None
     images = (host(outcome.x), host(outcome.z), host(outcome.b))
-    return Fitted(*images, solver.steps_done, stops, flicker, pace, tuple(brightness))
+    return Fitted(*images, solver.steps_done, stops, flicker, pace, tuple(steps))
 
 
 class Unbroken(Acceleration):

@@ -15,7 +15,7 @@ from ..solvers.covariance_fit import CovariancePhase
 from ..solvers.flicker import typical_brightness
 from ..solvers.mean_fit import MeanPhase
 
-__all__ = ["Pace", "follow_brightness", "follow_pace", "measure_brightness", "measure_pace"]
+__all__ = ["Pace", "Steps", "follow_pace", "follow_steps", "measure_pace", "measure_steps"]
 
 Slices = tuple[slice, slice]
 
@@ -33,6 +33,21 @@ class Pace(NamedTuple):
 
     turns: list[int]
     brightness: list[float]
+
+
+class Steps(NamedTuple):
+    """What a fit of the mean has measured of its step sizes at one time.
+
+    Attributes
+    ----------
+    brightness : float
+        Typical brightness, which the pedestal goes by.
+    longest : float
+        Longest safe step, in units of one over the curvature.
+    """
+
+    brightness: float
+    longest: float
 
 
 class _OfCore(Acceleration):
@@ -106,8 +121,8 @@ def follow_pace(phase: CovariancePhase, pace: Pace) -> None:
     phase.brightness_of = lambda z: next(brightness, pace.brightness[-1])
 
 
-def measure_brightness(phase: MeanPhase, core: Slices, factor: int) -> list[float]:
-    """Let a fit of the mean that has not started measure the brightness of its step sizes in its core.
+def measure_steps(phase: MeanPhase, core: Slices, factor: int) -> list[Steps]:
+    """Let a fit of the mean that has not started measure the brightness that its step sizes go with in its core.
 
     Parameters
     ----------
@@ -118,29 +133,40 @@ def measure_brightness(phase: MeanPhase, core: Slices, factor: int) -> list[floa
 
     Returns
     -------
-    list of float
+    list of Steps
         Empty; it fills while the phase takes steps.
     """
     rows, columns = (slice(factor * part.start, factor * part.stop) for part in core)
-    found: list[float] = []
+    found: list[Steps] = []
 
     def brightness_of(z: Array) -> float:
-        found.append(typical_brightness(z[rows, columns]))
-        return found[-1]
+        found.append(Steps(typical_brightness(z[rows, columns]), 0.0))
+        return found[-1].brightness
 
-    phase.brightness_of = brightness_of
+    def longest_of(own: float) -> float:
+        found[-1] = found[-1]._replace(longest=own)
+        return own
+
+    phase.brightness_of, phase.longest_of = brightness_of, longest_of
     return found
 
 
-def follow_brightness(phase: MeanPhase, found: Sequence[float], *, warm: bool) -> None:
-    """Let a fit of the mean that has not started take the brightness that another one has measured.
+def follow_steps(phase: MeanPhase, found: Sequence[Steps], *, warm: bool) -> None:
+    """Let a fit of the mean that has not started take the step sizes of another one, as far as they are safe for it.
 
     Parameters
     ----------
     phase : MeanPhase
-    found : sequence of float
+    found : sequence of Steps
     warm : bool
-        Whether it starts from an image, and not from nothing: it takes the last one.
+        Whether it starts from an image, and not from nothing: it takes the last ones.
     """
     left = iter(() if warm else found)
-    phase.brightness_of = lambda z: next(left, found[-1] if found else 0.0)
+    now = found[-1] if found else Steps(0.0, 0.0)
+
+    def brightness_of(z: Array) -> float:
+        nonlocal now
+        now = next(left, now)
+        return now.brightness
+
+    phase.brightness_of, phase.longest_of = brightness_of, lambda own: min(own, now.longest)

@@ -30,7 +30,7 @@ from ..solvers.options import SolverOptions
 from ..solvers.weights import Weights
 from .grid import Grid
 from .measured import Measured, read_measured
-from .pace import Pace
+from .pace import Pace, Steps
 from .shared import Shared
 
 __all__ = ["LOCK", "NUMBERS", "REPORT", "WARM", "Plan", "load_plan", "windows_of"]
@@ -345,9 +345,11 @@ def _plan_of(path: Path, found: dict[str, Any]) -> Plan:
 def _shared(found: list[Any] | None) -> Shared | None:
     if found is None:
         return None
-    method, flicker, steps, pace, share, brightness = found
+    method, flicker, steps, pace, share, mean_steps = found
     flicker = None if flicker is None else FieldFlicker(tuple(flicker[0]), *flicker[1:])
-    return Shared(method, flicker, steps, None if pace is None else Pace(*pace), share, tuple(brightness))
+    return Shared(
+        method, flicker, steps, None if pace is None else Pace(*pace), share, tuple(Steps(*one) for one in mean_steps)
+    )
 
 
 def windows_of(frames: int, window: int | None, step: int | None) -> tuple[tuple[int, int], ...]:

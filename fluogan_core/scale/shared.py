@@ -18,7 +18,7 @@ from ..solvers.flicker import FieldFlicker, FlickerOf
 from ..solvers.options import SolverOptions
 from ..solvers.phase import Stop, StopReason
 from ..tuning import DEFAULT, Tuning
-from .pace import Pace
+from .pace import Pace, Steps
 
 __all__ = ["Fitted", "Shared", "as_shared", "shared_by_all", "shared_flicker"]
 
@@ -39,8 +39,8 @@ class Fitted(NamedTuple):
         Of the covariance fit, where it took steps.
     pace : Pace or None
         Of the covariance fit, where it decided by a core.
-    brightness : tuple of float
-        That the step sizes of the mean fit went with, where it measured it in a core.
+    mean_steps : tuple of Steps
+        Of its mean fit, where it measured them in a core.
     """
 
     x: np.ndarray
@@ -50,7 +50,7 @@ class Fitted(NamedTuple):
     stops: dict[str, Stop]
     flicker: FieldFlicker | None = None
     pace: Pace | None = None
-    brightness: tuple[float, ...] = ()
+    mean_steps: tuple[Steps, ...] = ()
 
 
 class Shared(NamedTuple):
@@ -68,8 +68,8 @@ class Shared(NamedTuple):
         Of its momentum and its step sizes.
     share : float
         Part that its images have in the result; the rest are those of the fit of the mean.
-    brightness : tuple of float
-        That the step sizes of the mean fit went with.
+    mean_steps : tuple of Steps
+        Of the mean fit.
     """
 
     method: str
@@ -77,7 +77,7 @@ class Shared(NamedTuple):
     steps: int | None = None
     pace: Pace | None = None
     share: float = 1.0
-    brightness: tuple[float, ...] = ()
+    mean_steps: tuple[Steps, ...] = ()
 
 
 def shared_flicker(shared: FieldFlicker) -> FlickerOf:
@@ -135,7 +135,7 @@ def shared_by_all(options: SolverOptions, fitted: Fitted) -> Shared:
     -------
     Shared
     """
-    return _second_phase(options, fitted)._replace(brightness=fitted.brightness)
+    return _second_phase(options, fitted)._replace(mean_steps=fitted.mean_steps)
 
 
 def _second_phase(options: SolverOptions, fitted: Fitted) -> Shared:

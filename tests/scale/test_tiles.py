@@ -21,6 +21,7 @@ import tifffile
 
 import fluogan_core as fg
 from fluogan_core.scale import engines, fit
+from fluogan_core.scale.pace import Steps
 from fluogan_core.scale.shared import Fitted, as_shared, shared_by_all
 from fluogan_core.solvers.covariance_fit import CovariancePhase
 
@@ -412,8 +413,10 @@ def test_what_the_first_tile_chooses_all_tiles_take(likelihood, method):
         "likelihood": likelihood,
     }
     nothing = np.zeros((2, 2), np.float32)
-    shared = shared_by_all(fg.SolverOptions(method="auto"), Fitted(nothing, nothing, nothing, 73, stops, brightness=(0.5,)))
-    assert shared.brightness == (0.5,)
+    shared = shared_by_all(
+        fg.SolverOptions(method="auto"), Fitted(nothing, nothing, nothing, 73, stops, mean_steps=(Steps(0.5, 1.3),))
+    )
+    assert shared.mean_steps == (Steps(0.5, 1.3),)
     assert (shared.method, shared.steps) == (method, None if method == "likelihood" else 9)
     options, tuning = as_shared(fg.SolverOptions(method="auto"), shared)
     assert options.method == method
