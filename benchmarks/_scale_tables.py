@@ -121,7 +121,11 @@ _ROWS: dict[str, Callable[[str, Figures], Rows]] = {
 
 
 def _cost(parts: Parts) -> str:
-    whole, mean = next(part["figures"] for name, part in parts.items() if name == "seams 256 Gaussian curved")
+    timed = (part["figures"] for name, part in parts.items() if name.startswith("seams 256 Gaussian"))
+    found = next((figures for figures in timed if "processor_s_mean" in figures[0]), None)
+    if found is None:
+        return "*No figures yet: `python -m benchmarks.bench_scale 'seams 256 Gaussian flat'` writes them.*"
+    whole, mean = found
     megapixels, halo = whole["side"] ** 2 / 1e6, ((_TILE + 2 * _HALO) / _TILE) ** 2
     processor = [seconds / megapixels for seconds in (whole["processor_s_mean"], whole["processor_s_whole"])]
     iterations = [mean["steps"], mean["steps"] + _INNER * (whole["steps_whole"][0] - mean["steps"])]
