@@ -6,7 +6,6 @@ file for itself.
 
 from __future__ import annotations
 
-import errno
 import functools
 import itertools
 import os
@@ -24,6 +23,7 @@ from ..stack import UnreadableStack
 from .formats import as_path, existing, refuse_other_formats
 from .frames import Part, Recording, load_frames, readable
 from .metadata import PLAUSIBLE_PIXEL_NM, frame_interval_s, length_in_nm, pixel_size_nm
+from .npy import mapped_npy, require_numbers
 from .tiff import find_recording, of_intensities
 
 __all__ = ["LazyStack", "SeveralChannels", "open_lazily", "spool"]
@@ -218,34 +218,14 @@ def _three_axes(shape: tuple[int, ...], path: object) -> None:
         raise UnreadableStack(f"{path} must hold (frames, rows, columns) with two frames or more, got shape {shape}")
 
 
-def _numbers(dtype: np.dtype, path: Path) -> None:
-    if dtype.kind not in "iuf":
-        raise UnreadableStack(f"{path} holds values of type {dtype}; integers or real floats are needed")
-
-
-def _mapped(path: Path) -> np.ndarray:
-    """A .npy file as an array that is read where it is looked at."""
-    try:
-        return np.asarray(np.lib.format.open_memmap(path, mode="r"))
-    except OSError as error:
-        if error.errno == errno.ENOMEM:  # not the file's fault: a smaller piece may be mapped
-            raise MemoryError(f"no memory to read {path}") from error
-        raise
-    except (ValueError, EOFError) as error:
-        reason = " ".join(str(error).split())
-        raise UnreadableStack(
-            f"{path} is no .npy file of numbers, or a damaged one ({reason}); copy it again, or save the frames with numpy.save"
-        ) from error
-
-
 def _of_npy(path: Path, channel: int | None) -> LazyStack:
-    mapped = _mapped(path)
-    _numbers(mapped.dtype, path)
+    mapped = mapped_npy(path)
+    require_numbers(mapped.dtype, path)
     axes = {2: "yx", 3: "tyx", 4: "tcyx"}.get(mapped.ndim, "")
     index, shape = _series_of(axes, mapped.shape, channel, path)
 
     def load(chosen: range, window: Window) -> np.ndarray:
-        data = _mapped(path)
+        data = mapped_npy(path)
         data = data[tuple(index.get(a, slice(None)) for a in axes)]
         return np.array(data[_as_slice(chosen), window[0], window[1]], dtype=mapped.dtype.newbyteorder("="))
 
@@ -373,7 +353,7 @@ def _of_zarr(path: Path, channel: int | None) -> LazyStack:
     else:
         raise UnreadableStack(f"{path} is a Zarr group without an OME-Zarr image; give the array in it")
     index, shape = _series_of(axes, array.shape, channel, path)
-    _numbers(array.dtype, path)
+    require_numbers(array.dtype, path)
     native = np.dtype(array.dtype).newbyteorder("=")
 
     def load(chosen: range, window: Window) -> np.ndarray:
