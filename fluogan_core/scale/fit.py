@@ -284,8 +284,8 @@ def tile_problem(plan: Plan, source: LazyStack, tile: Tile, window: int) -> Prob
 
 
 def _read(source: LazyStack, numbers: list[int], tile: Tile) -> np.ndarray:
-    """Frames of a tile by their numbers."""
+    """Frames of a tile by their numbers; those between two that are left out together, since files hold many in one chunk."""
     rows, columns = tile.window
-    if numbers == list(range(numbers[0], numbers[-1] + 1)):
-        return source.read(range(numbers[0], numbers[-1] + 1), rows, columns)
-    return np.concatenate([source.read(range(n, n + 1), rows, columns) for n in numbers])
+    runs = np.split(numbers, np.flatnonzero(np.diff(numbers) != 1) + 1)
+    parts = [source.read(range(int(run[0]), int(run[-1]) + 1), rows, columns) for run in runs]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
