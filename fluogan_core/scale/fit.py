@@ -16,7 +16,6 @@ from ..backend.typing import Array
 from ..calibration.bad_pixels import fill_pixels
 from ..critics.quadratic import QuadraticCritic
 from ..io.lazy import LazyStack
-from ..objective.fista import Acceleration
 from ..physics.on_field import on_field
 from ..physics.psf import psf_sigma
 from ..physics.psi import Psi
@@ -106,7 +105,6 @@ def fit_field(
         dark = np.zeros(psi.fine_shape, np.float32)
         return Fitted(dark, dark, host(background), 0, {})
     phase.step_size = 1.0 / (objective.fidelity * borderless_norm(psi) ** 2)
-    phase.acceleration = Unbroken(*phase.acceleration.current)
     steps: list[Steps] = []
     if shared is not None:
         follow_steps(phase, shared.mean_steps, warm=start is not None)
@@ -131,18 +129,6 @@ def fit_field(
     flicker = covariance.flicker if covariance is not None and covariance.taken else None
     images = (host(outcome.x), host(outcome.z), host(outcome.b))
     return Fitted(*images, solver.steps_done, stops, flicker, pace, tuple(steps))
-
-
-class Unbroken(Acceleration):
-    """A sequence that keeps its momentum where its last step turned: that is seen in a sum over the field.
-
-    Tiles would drop it after other numbers of steps than their neighbours.  Large fields hardly ever do: one of 96 x 96 pixels
-    at none of 3000 steps, its tile of 64 x 64 at four.
-    """
-
-    def advance(self, *new: Array, uphill: float = 0.0) -> None:
-        """Take the images that the last step reached."""
-        super().advance(*new, uphill=min(uphill, 0.0))
 
 
 def borderless_norm(psi: Psi) -> float:
