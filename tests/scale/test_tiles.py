@@ -312,12 +312,12 @@ def test_all_tiles_take_the_flicker_and_the_steps_of_the_one_that_was_fitted_fir
         started.append(phase.flicker)
 
     monkeypatch.setattr(CovariancePhase, "start", noted)
-    plan = tiled(stack, tmp_path, tile=32, halo=8, options=fg.SolverOptions(warm_steps=60, steps=15))
+    plan = tiled(stack, tmp_path, tile=32, halo=8, options=fg.SolverOptions(warm_steps=60, steps=40))
     assert len(started) == 3, "a part larger than a tile decides, and no tile"
     assert started[0] == started[1] == started[2] == plan.shared.flicker
     taken = json.loads((plan.folder / "report.json").read_text())["steps"][0]
     assert taken == [60 + plan.shared.steps] * 2
-    assert plan.shared.steps < 15, "it has settled before, or this test says nothing"
+    assert plan.shared.steps < 40, "it has settled before, or this test says nothing"
 
 
 def test_tiles_of_the_default_method_are_like_the_whole_field(tmp_path):
