@@ -15,9 +15,14 @@ __all__ = ["all_numbers", "next_steps", "remarks_of", "to_check"]
 
 
 def remarks_of(facts: Facts) -> list[str]:
-    """Every remark of the report, once."""
+    """Every remark of the report, once; of a sample that was followed, none that it should be."""
     estimate, width = facts["camera_estimate"] or {}, facts["psf_width"] or {}
     every = [*facts["input"]["notes"], *facts["remarks"], *estimate.get("notes", ()), width.get("note", "")]
+    if any(note.startswith("drift: ") for note in facts["input"]["notes"]):
+        # what is left are shifts within a pixel, which the PSF describes; its width was measured before they were put in
+        every = [remark for remark in every if "the sample moved by about" not in remark]
+        if any(note.startswith("width of the PSF") for note in facts["input"]["notes"]):
+            every = [remark for remark in every if "(given, not measured)" not in remark]
     return list(dict.fromkeys(remark for remark in every if remark))
 
 

@@ -242,6 +242,20 @@ def test_what_was_assumed_is_not_given_an_error(scene, tmp_path):
     assert "there is hardly any blinking" in text
 
 
+def test_a_sample_that_was_followed_is_not_to_be_followed(scene):
+    from fluogan_core.io.page_sections import remarks_of
+
+    moved, given = (
+        "the sample moved by about 0.4 pixels between",
+        "width of the PSF: 1 times as described (given, not measured)",
+    )
+    notes = ["drift: the sample moved by 0.5 +- 0.05 pixels along columns", "width of the PSF: as described (...)"]
+    facts = {"camera_estimate": None, "psf_width": {"note": given}, "remarks": [moved], "input": {"notes": []}}
+    assert remarks_of(facts) == [moved, given]
+    assert remarks_of(facts | {"input": {"notes": notes}}) == notes
+    assert remarks_of(facts | {"input": {"notes": notes[:1]}}) == [*notes[:1], given]
+
+
 def test_the_score_of_a_fit_that_was_not_kept_is_not_that_of_the_image(scene, tmp_path):
     frames, found, result = scene
     last = {**result.history, "w_held_out": [406.0] * len(result.history["step"])}
