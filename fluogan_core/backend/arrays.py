@@ -175,13 +175,14 @@ class Backend:
         Parameters
         ----------
         array : array
-            Not empty.
 
         Returns
         -------
         low, high : float
-            Both NaN if one element is.  The host waits once for the device.
+            Both NaN if one element is, both 0 if there is none.  The host waits once for the device.
         """
+        if not array.size:
+            return 0.0, 0.0
         low, high = self.xp.stack([array.min(), array.max()]).tolist()
         return low, high
 

@@ -47,9 +47,10 @@ class CriticEvaluator:
     ------
     ValueError
         If the critic is in half precision, lives elsewhere than the frames, does not return one score per frame, or if the
-        score of a frame changes from call to call or with the other frames of the batch (seen at the first frames).
+        score of a frame changes from call to call or with the other frames of the batch (seen at the first frames); from its
+        methods, for frames of another shape.
     FloatingPointError
-        From its methods, if what the critic gives for frames that are finite is NaN or infinite.
+        From its methods, if what the critic gives is NaN or infinite.
 
     Examples
     --------
@@ -103,6 +104,11 @@ class CriticEvaluator:
 
     def _taken(self, y: Array) -> Array:
         """Frames in the critic's dtype; the first ones show whether its score is one of a frame alone."""
+        if y.ndim != 3 or tuple(y.shape[1:]) != self.shape:
+            raise ValueError(
+                f"y must be frames (S, {self.shape[0]}, {self.shape[1]}), got shape {tuple(y.shape)}; add an axis for one "
+                "frame, y[None], or make an evaluator for frames of another shape"
+            )
         y = y.astype(self._torch.frames_dtype(self._critic, y), copy=False)
         if not self._checked and len(y) and not self._torch.is_slim(self._critic):
             self._torch.check_scores(self._critic, y)

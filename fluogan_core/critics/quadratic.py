@@ -372,7 +372,7 @@ class QuadraticCritic:
 
         Parameters
         ----------
-        frames : (S, M1, M2) array
+        frames : (S, M1, M2) or (M1, M2) array
             Photons.
         x : (N1, N2) array, emissions per fine pixel and frame
         b : (M1, M2) array, photons per camera pixel and frame
@@ -388,9 +388,9 @@ class QuadraticCritic:
             If what x and b predict is no covariance.
         """
         x, b = self._images(x, b)
-        backend, moments = self.model.backend, self.moments
-        total, light = backend.xp.zeros(len(frames)), self.model.psi.forward(x) + b
-        residuals = (frames - light).reshape(len(frames), -1)
+        trailing_shape(frames, self.model.psi.shape, "frames", "the camera grid")
+        backend, moments, total = self.model.backend, self.moments, np.float64(0.0)
+        residuals = (frames - (light := self.model.psi.forward(x) + b)).reshape(-1, light.size)
         for batch in moments.batches(np.arange(len(self.recorded))):
             covariances = moments.predicted(x, light, self.flicker, batch)
             for number, covariance in zip(batch, moments.invertible(covariances, batch)):

@@ -150,16 +150,15 @@ def critic_values(critic: CriticLike, frames: Array) -> Array:
 
 
 def finite(found: Array, critic: nn.Module, what: str) -> Array:
-    """Return what a critic gives for frames that are finite; FloatingPointError if some of it is not."""
+    """Return what a critic gives for frames; FloatingPointError if some of it is not finite."""
     xp = backend_of(found=found).xp
     if bool(xp.isfinite(found).all()):
         return found
     named = critic.function if isinstance(critic, _Function) else type(critic)
     name = getattr(named, "__name__", type(named).__name__)
     raise FloatingPointError(
-        f"the critic {name} gives {what} that are NaN or infinite, for frames that are finite: look in its forward for a "
-        "division by zero, and for a root or a logarithm of counts, which may be 0 or, by read noise, negative; look whether "
-        "all its weights are finite"
+        f"the critic {name} gives {what} that are NaN or infinite: look in its forward for a division by zero, and for a root "
+        "or a logarithm of counts, which may be 0 or, by read noise, negative; look whether weights and frames are finite"
     )
 
 

@@ -82,3 +82,14 @@ def test_what_does_not_fit_an_evaluator_is_said(critic):
     with pytest.raises(ValueError, match="memory_budget must be at least 1"):
         fg.CriticEvaluator(critic, (8, 7), memory_budget=0)
     assert repr(evaluator) == "CriticEvaluator(Critic, shape=(8, 7), backend='cpu')"
+
+
+@pytest.mark.parametrize("critic", [lambda y: y.sum(dim=(1, 2)), fg.Critic((8, 7), channels=2, depth=1, seed=0)])
+@pytest.mark.parametrize("shape", [(3, 7, 8), (3, 8), (8, 7), (3, 1, 8, 7)])
+def test_frames_of_another_shape_than_the_evaluators_are_refused(critic, shape):
+    """A critic of sums would take them, and answer for frames that it was not made for."""
+    evaluator = fg.CriticEvaluator(critic, (8, 7))
+    frames = np.ones(shape, np.float32)
+    for call in (evaluator.values, evaluator.slope, lambda y: evaluator.pixel_differences(y, 1.0)):
+        with pytest.raises(ValueError, match=r"y must be frames \(S, 8, 7\), got shape"):
+            call(frames)

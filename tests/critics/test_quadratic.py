@@ -323,3 +323,17 @@ def test_images_of_another_shape_are_refused_and_later_changes_of_them_do_not_ma
             call(x, b[0])
         with pytest.raises(ValueError, match=r"x must be one image"):
             call(x[None], b)
+
+
+def test_frames_to_be_judged_are_of_the_field():
+    psi = fg.Psi(np.ones((5, 5)) / 25, (12, 10), 2, photons_per_emitter=10.0, backend="numpy")
+    model = fg.ForwardModel(psi)
+    x, b = np.full(psi.fine_shape, 0.1, np.float32), np.ones(psi.shape, np.float32)
+    frames = model.sample(x, b, 20)
+    critic = fg.QuadraticCritic(frames, model)
+    of_all = critic.log_density(frames, x, b)
+    assert of_all.dtype == np.float64
+    np.testing.assert_allclose(critic.log_density(frames[3], x, b), of_all[3:4], rtol=1e-6)
+    assert critic.log_density(frames[:0], x, b).shape == (0,)
+    with pytest.raises(ValueError, match=r"frames must have shape \(..., 12, 10\)"):
+        critic.log_density(frames.transpose(0, 2, 1), x, b)

@@ -181,3 +181,9 @@ def test_a_number_in_place_of_an_image_is_told_how_to_become_one():
     model = fg.ForwardModel(fg.Psi(np.ones((1, 1)), (4, 5), 1, backend="numpy"))
     with pytest.raises(TypeError, match=r"b must be a NumPy or CuPy array, got float; .* numpy\.full\(shape, 2\.0\)"):
         model.sample(np.ones((4, 5)), 2.0, 3)
+
+
+def test_a_batch_of_no_images_has_no_moments():
+    psi = fg.Psi(np.ones((3, 3)), (6, 5), 2, backend="numpy")
+    model, x, b = fg.ForwardModel(psi), np.zeros((0, *psi.fine_shape)), np.zeros((0, *psi.shape))
+    assert model.mean(x, b).shape == model.variance(x, b).shape == (0, *psi.shape)
