@@ -29,6 +29,9 @@ __all__ = ["NetworkPhase"]
 
 log = logging.getLogger("fluogan_core")
 
+#: Bytes of simulated frames that are drawn at once.
+_TOGETHER = 2**26
+
 
 class NetworkPhase:
     r"""Alternation of Adam steps of the critic on (5) and proximal gradient steps of the images on (11).
@@ -173,19 +176,26 @@ class NetworkPhase:
     def learn(self, x: Array, b: Array, step: int) -> tuple[float, float]:
         """Train the critic for one step of the images; return the last Wasserstein estimate and the gradient penalty."""
         o, xp = self.options, self.model.backend.xp
+        turns, batches = np.arange(o.critic_steps), [self._chosen(step, turn) for turn in range(o.critic_steps)]
+        # as many turns together as memory allows: a sample waits for a card, whatever its size
+        together = max(1, _TOGETHER // (4 * o.batch * b.size))
         with self._on_torch_stream(self.model.backend):
-            for turn in range(o.critic_steps):
-                simulated = self._simulate(x, b, o.batch, turn * o.batch, step)
-                u, eta = random.uniform(o.seed, Stage.BATCH, step, turn, np.arange(o.batch))
-                chosen = np.minimum((u * len(self.train)).astype(np.int64), len(self.train) - 1)
+            chosen, shares = (self._to_tensor(xp.asarray(np.stack(parts))) for parts in zip(*batches))
+            for some in np.split(turns, turns[together::together]):
+                simulated = self._simulate(x, b, len(some) * o.batch, int(some[0]) * o.batch, step)
                 started = time.perf_counter()
-                real = self._train_tensor[self._to_tensor(xp.asarray(chosen))]
-                values = self.trainer.step(real, self._to_tensor(simulated), self._to_tensor(xp.asarray(eta)))
+                for turn, frames in zip(some.tolist(), self._to_tensor(simulated).split(o.batch)):
+                    values = self.trainer.step(self._train_tensor[chosen[turn]], frames, shares[turn])
                 self.timings["critic"] += time.perf_counter() - started
             started = time.perf_counter()
-            wasserstein, penalty = (float(value) for value in values)  # only here does the host wait for a card
+            wasserstein, penalty = (float(value) for value in values)  # only here does the host wait for the training
             self.timings["critic"] += time.perf_counter() - started
         return wasserstein, penalty
+
+    def _chosen(self, step: int, turn: int) -> tuple[np.ndarray, np.ndarray]:
+        """Recorded frames of a batch, and the shares in which they are mixed with simulated ones."""
+        u, eta = random.uniform(self.options.seed, Stage.BATCH, step, turn, np.arange(self.options.batch))
+        return np.minimum((u * len(self.train)).astype(np.int64), len(self.train) - 1), eta
 
     def judge(self, x: Array, b: Array, step: int) -> tuple[float, float]:
         """Return the Wasserstein estimate on held-out frames and E[D] on as many simulated ones."""

@@ -12,6 +12,7 @@ import pytest
 
 import fluogan_core as fg
 from fluogan_core.solvers.covariance_fit import CovariancePhase
+from fluogan_core.solvers.network_fit import NetworkPhase
 
 #: Of an inner iteration of the covariance fit, at any size up to 100 x 100 camera pixels.
 LAUNCHES = 40
@@ -25,11 +26,11 @@ def counted_calls(monkeypatch, kind, name, calls):
     """Count the work of so many calls of a method, then raise Enough; return the list that it goes to."""
     found, real = [], getattr(kind, name)
 
-    def called(self):
+    def called(self, *given):
         if len(found) == calls:
             raise Enough
         with pretend_card.counted() as work:
-            answer = real(self)
+            answer = real(self, *given)
         found.append(work)
         return answer
 
@@ -56,6 +57,16 @@ def test_an_iteration_of_the_covariance_fit_keeps_to_its_budget(pretended_card, 
         assert work.launches.total() <= LAUNCHES, work.launches
         assert not work.waits, work.waits
         assert not work.copies, work.copies
+
+
+def test_training_of_the_critic_keeps_to_its_budget(pretended_card, monkeypatch):
+    """Ten batches: their frames are drawn together, which checks two images, and the last loss is read."""
+    works = counted_calls(monkeypatch, NetworkPhase, "learn", 1)
+    options = fg.SolverOptions(method="linear", steps=2, warm_steps=20, critic_steps=10, batch=4)
+    with pytest.raises(Enough):
+        fg.reconstruct(**recorded(pretended_card, (32, 32), 5.0), options=options)
+    assert works[0].waits.total() <= 4, works[0].waits
+    assert works[0].copies.total() <= 4, works[0].copies
 
 
 def test_launches_waits_and_copies_are_counted(pretended_card):
