@@ -132,14 +132,22 @@ def _cost(parts: Parts) -> str:
     card = [count * _CARD_S * 1e6 / _TILE**2 for count in iterations]
     rows = [["one megapixel of the camera, without halos", *(f"{s:.0f} s" for s in processor), *(f"{s:.0f} s" for s in card)]]
     for what, size in _PROJECTED:
-        rows.append([f"{what}: *prediction*", *(_hours(halo * s * size) for s in processor), *(_hours(s * size) for s in card)])
-    columns = ["", "processor, `--method none`", "processor, default", "H200, `--method none`", "H200, default"]
+        rows.append([f"{what}: *prediction*", *(_time(halo * s * size) for s in processor), *(_time(s * size) for s in card)])
+    columns = [
+        "",
+        "processor, `--method none`",
+        "processor, default",
+        "H200, `--method none`: *prediction*",
+        "H200, default: *prediction*",
+    ]
     return _markdown(columns, rows)
 
 
-def _hours(seconds: float) -> str:
-    hours = seconds / 3600
-    return f"{round(hours, 1 - math.floor(math.log10(hours))):g} hours"
+def _time(seconds: float) -> str:
+    """Two digits, in a unit that suits."""
+    unit, length = next((u for u in (("hours", 3600.0), ("minutes", 60.0)) if seconds >= u[1]), ("s", 1.0))
+    value = seconds / length
+    return f"{round(value, 1 - math.floor(math.log10(value))):g} {unit}"
 
 
 TABLES: dict[str, Callable[[Parts], str]] = {"scale-seams": _seams, "scale-measured": _measured, "scale-cost": _cost}
