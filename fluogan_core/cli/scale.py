@@ -38,6 +38,8 @@ __all__ = ["batch", "reconstruct_large", "tile", "with_tiles"]
 
 log = logging.getLogger("fluogan_core")
 
+Command = Callable[..., Any]
+
 #: Options that only large reconstructions have.
 TILING = ("tile", "halo", "window", "step", "recalibrate", "channel", "workers", "cards", "dask", "memory_gib")
 #: Files that are read in pieces only; folders are too.
@@ -83,12 +85,12 @@ def with_tiles(function: Callable[..., Any]) -> Callable[..., Any]:
     return functools.reduce(lambda made, option: option(made), reversed(_PLAN_OPTIONS + _ENGINE_OPTIONS), either)
 
 
-def plan_options(function: Any) -> Any:
+def plan_options(function: Command) -> Command:
     """Those of them that concern the plan, for a command that computes in its own process."""
     return functools.reduce(lambda made, option: option(made), reversed(_PLAN_OPTIONS), function)
 
 
-def engine_options(function: Any) -> Any:
+def engine_options(function: Command) -> Command:
     """Those of them that say what computes."""
     return functools.reduce(lambda made, option: option(made), reversed(_ENGINE_OPTIONS), function)
 

@@ -35,6 +35,7 @@ _PATIENCE = 5
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 Done = Callable[[list[dict[str, Any]]], None]
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
+Made = Callable[[int, Any], None]
 
 
 class Engine(Protocol):
@@ -95,7 +96,7 @@ def run_calls(
     engine: Engine | int,
     *,
     cards: Sequence[int] = (),
-    done: Callable[[int, Any], None],
+    done: Made,
     is_done: Callable[[int], bool],
     what: str,
 ) -> dict[int, Exception]:

@@ -21,6 +21,8 @@ from .grid import Grid
 
 __all__ = ["Measured", "measured_of", "read_measured"]
 
+Numbers = Mapping[str, Any]
+
 
 @dataclass(frozen=True, eq=False)
 class Measured:
@@ -55,7 +57,7 @@ class Measured:
         return values
 
     @property
-    def numbers(self) -> dict[str, Any]:
+    def numbers(self) -> Numbers:
         """What a text file keeps."""
         psi = {name: getattr(self.psi, name) for name in ("shape", "factor", "binning", "photons_per_emitter")}
         return {
@@ -93,7 +95,7 @@ def measured_of(calibration: Calibration, options: SolverOptions, grid: Grid, fr
     return Measured(psi, c.camera, c.noise, weights, c.bad_pixels, c.bad_pixel_values)
 
 
-def read_measured(numbers: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Measured:
+def read_measured(numbers: Numbers, arrays: Mapping[str, np.ndarray]) -> Measured:
     """Return what was kept as :attr:`Measured.numbers` and :attr:`Measured.arrays`.
 
     Parameters
