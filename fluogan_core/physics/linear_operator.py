@@ -86,7 +86,7 @@ class FlatOperator(LinearOperator):
 
     _transpose = _adjoint
 
-    def dot(self, x: Any) -> Any:
+    def dot(self, x: object) -> object:
         """Return the product with a vector, a matrix, a number or another operator."""
         refuse_masked(x, "x")
         return super().dot(x)

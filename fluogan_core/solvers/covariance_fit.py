@@ -6,7 +6,6 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -137,11 +136,11 @@ class CovariancePhase:
         self.timings["covariance fit"] += time.perf_counter() - started
 
     @property
-    def critic(self) -> Any:
+    def critic(self) -> QuadraticCriticLike:
         return self.critics.fitted
 
     @property
-    def unseen(self) -> Any:
+    def unseen(self) -> QuadraticCriticLike | None:
         return self.critics.unseen
 
     @property

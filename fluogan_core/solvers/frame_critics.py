@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -47,12 +46,12 @@ class FrameCritics:
         self._more = {"trust": options.fidelity / problem.noise.unexplained**2, "bad_pixels": problem.bad_pixels}
 
     @cached_property
-    def fitted(self) -> Any:
+    def fitted(self) -> QuadraticCriticLike:
         """Of the frames that are fitted."""
         return self._made(self._seen, self.problem.mean)
 
     @cached_property
-    def unseen(self) -> Any:
+    def unseen(self) -> QuadraticCriticLike | None:
         """Of the held-out frames; None where there are fewer than two."""
         if len(self._kept) < 2:
             return None
