@@ -8,7 +8,8 @@ over all N squares n of two by two pixels, stays above 1 however long the fit go
 shifts every second row: that is no smooth error, a square does not see it, and finer detail beside it is real.)  More
 iterations find finer detail, but what they find explains the error of the model, not the sample: an early end is the better
 image (semi-convergence, Engl, Hanke and Neubauer 1996).  So the plan of iterations is halved as long as that raises
-:math:`\chi^2` by little beside what exceeds 1.  Where :math:`\chi^2` comes down to 1 nothing is halved.
+:math:`\chi^2` by little beside what exceeds 1, and by little beside 1.  Where :math:`\chi^2` comes down to 1 nothing is halved,
+and neither is it in dim light, which pays for few iterations anyway.
 """
 
 from __future__ import annotations
@@ -50,7 +51,10 @@ def useful_iterations(
     Weights
         The same object where nothing changes.
     """
-    trial, planned, t = TrialField(problem, background, tuning), weights.iterations, tuning.useful_iterations
+    planned, t = weights.iterations, tuning.useful_iterations
+    if planned < tuning.mean_phase.most:
+        return weights
+    trial = TrialField(problem, background, tuning)
     variance = _in_squares(np.where(trial.good, trial.variance, 0.0))
     seen = variance > 0
     if not seen.any():
@@ -120,8 +124,9 @@ def halvings(misfit: Callable[[int], float], expected: float, tuning: UsefulIter
         shorter = shorter if halved == 1 else misfit(halved)
         excess = longer - expected
         won = (shorter - longer) / excess if excess > 0 else math.inf
-        useless = 1.0 - min(max((won - tuning.useless) / (tuning.useful - tuning.useless), 0.0), 1.0)
-        left *= useless
+        of_rest = min(max((won - tuning.useless) / (tuning.useful - tuning.useless), 0.0), 1.0)
+        of_noise = min(max((shorter - longer) / tuning.clear_gain - 1.0, 0.0), 1.0)
+        left *= (1.0 - of_rest) * (1.0 - of_noise)
         found, longer = found + left, shorter
         if not left:
             break

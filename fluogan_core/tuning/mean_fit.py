@@ -117,6 +117,9 @@ class UsefulIterationsTuning:
     useless, useful : float
         Twice the iterations are of no use where they take less than the first part from what the misfit exceeds 1 by, of use
         where they take more than the second; in between by degrees.  Development scenes of the zoo.
+    clear_gain : float
+        They are of use, too, where they lower the misfit by more than this, wholly from twice this on.  Development scenes of
+        the zoo.
     most_halvings : int
         Of the plan.  Development scenes of the zoo: with more nothing was gained.
     """
@@ -124,4 +127,5 @@ class UsefulIterationsTuning:
     clear: float = 2.0
     useless: float = 0.1
     useful: float = 0.2
+    clear_gain: float = 0.3
     most_halvings: int = 4
