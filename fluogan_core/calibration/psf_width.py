@@ -28,7 +28,6 @@ from ..physics.requirements import NOMINAL, has_table, require
 from ..stack import StackLike
 from ..tuning import DEFAULT
 from ..tuning.calibration import CalibrationTuning, PSFWidthTuning
-from .digits import nine_digits
 from .flicker import SPREAD, PairKernels, pair_kernel, spread_terms
 from .pixel_moments import PixelMoments, Shift, windows
 from .regression import jackknife, solve_normal
@@ -189,8 +188,8 @@ def _judged(
     if taken == 0.0:
         return PSFWidth(1.0, measured, error, f"{_WHAT}{found}; the PSF is used as described, because {reasons}")
     if taken == 1.0:
-        return PSFWidth(nine_digits(measured), measured, error, f"{_WHAT}{found}; this width is used")
-    width = nine_digits(1.0 + taken * (measured - 1.0))
+        return PSFWidth(measured, measured, error, f"{_WHAT}{found}; this width is used")
+    width = round(1.0 + taken * (measured - 1.0), 9)  # a mirrored stack has other last digits
     why = reasons or "that is hardly more than its error"
     return PSFWidth(width, measured, error, f"{_WHAT}{found}; {width:.3f} is used, between the two, because {why}")
 

@@ -16,7 +16,7 @@ Facts = dict[str, Any]
 
 #: Options of ``fluogan reconstruct`` that ``fluogan sweep`` has not: with a value, and without.
 _ONLY_RECONSTRUCT = ("--background", "--drift", "--tile", "--halo", "--memory-gib", "--workers", "--cards", "--dask")
-_ONLY_RECONSTRUCT_FLAGS = ("--resume", "--evidence")
+_ONLY_RECONSTRUCT_FLAGS = ("--resume", "--evidence", "--recalibrate")
 #: Options that take a part of the file which ``fluogan sweep`` cannot take.
 _ANOTHER_PART = ("--channel", "--window", "--step")
 

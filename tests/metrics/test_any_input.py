@@ -148,7 +148,7 @@ def test_what_is_no_calibration_result_or_recording_is_named(tmp_path):
     calls = [
         (lambda: fg.plan_from(None, 100.0), TypeError, "calibration must be a Calibration, got NoneType"),
         (lambda: fg.write_result(None, tmp_path), TypeError, "result must be a Result, got NoneType"),
-        (lambda: fg.write_result(result, tmp_path, stack="stack"), ValueError, "stack must be the frames of the result"),
+        (lambda: fg.write_result(result, tmp_path, stack="stack"), TypeError, "got a path; read it first"),
         (lambda: fg.scale.reconstruct_tiles(3.0, tmp_path / "a", psi=psi), TypeError, "frames must be a path or an array"),
         (lambda: list(fg.scale.movie(frames, psi=3, window=4)), TypeError, "which int does not have"),
         (lambda: list(fg.scale.movie(frames, psi=psi, window=2**70)), ValueError, "window must be at most"),

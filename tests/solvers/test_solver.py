@@ -56,9 +56,9 @@ def test_dim_frames_are_sought_through_a_wider_blur_by_both_fits():
 def test_the_scale_of_the_counts_does_not_matter():
     psi, _, _, stack = simulate(frames=60)
     options = dataclasses.replace(SMALL, method="linear")
-    scaled = fg.Camera(gain=20.0, offset=1000.0, noise_std=15.0)
+    scaled = fg.Camera(gain=16.0, offset=800.0, noise_std=12.0)
     base = fg.reconstruct(stack, psi=psi, camera=CAMERA, options=options)
-    other = fg.reconstruct(10 * stack, psi=psi, camera=scaled, options=options)
+    other = fg.reconstruct(8 * stack, psi=psi, camera=scaled, options=options)
     np.testing.assert_allclose(other.x, base.x, atol=0.01 * base.x.max())
 
 
