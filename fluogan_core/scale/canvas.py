@@ -205,15 +205,13 @@ def write_tiffs(plan: Plan) -> list[Path]:
     -------
     list of Path
     """
-    made = []
-    for name in IMAGES:
+    paths = tiffs_of(plan)
+    for name, path in zip(IMAGES, paths):
         canvas = image(plan, name)
         pixel = None if plan.pixel_size_nm is None else plan.pixel_size_nm / _factor(plan, name)
-        path = _tiff(plan, name)
         identity = json.dumps([name, plan.source, plan.request, plan.grid.size, plan.grid.halo])
         write_ome_tiff(path, _pieces(canvas), canvas.shape, identity=identity, pixel_size_nm=pixel)
-        made.append(path)
-    return made
+    return paths
 
 
 def _pieces(canvas: Any) -> Iterator[np.ndarray]:

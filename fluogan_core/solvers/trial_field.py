@@ -50,7 +50,8 @@ class TrialField:
     def fitted(self, mean: np.ndarray, weights: Weights) -> np.ndarray:
         r"""Fit a mean frame of this part, and return :math:`\Psi x + b`, (m1, m2) float64, photons."""
         backend, tuning = self.psi.backend, self.tuning
-        image = backend.asarray(mean, dtype=np.float32)
+        # as precise as the fit: rounded to single precision, thinned frames of a turned stack would differ in their last digits
+        image = backend.asarray(mean, dtype=np.float64 if backend.cuda is None else np.float32)
         objective, kernel = build_objective(self.psi, image, weights, tuning=tuning.objective, background=self.background)
         phase = mean_phase(objective, kernel, weights, 0.0, tuning)
         for _ in range(weights.iterations):

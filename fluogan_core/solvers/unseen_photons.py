@@ -66,8 +66,6 @@ def predicting_weights(
     -------
     Weights
     """
-    if not weights.iterations or not float(problem.mean.max()) > 0:
-        return weights
     signal = max(problem.noise.signal / problem.camera.gain, 0.0)
     lit = lit_from(problem.noise_of_mean, signal, tuning.reweighting.least_of_signal, tuning.reweighting)
     finer = dataclasses.replace(weights, detail=min(options.detail, weights.detail))
@@ -124,7 +122,8 @@ class Trial(TrialField):
         better = (errors / self.variance)[self.good]
         spread = float(better.std()) * math.sqrt(better.size)
         low, high = self.tuning.unseen_photons.doubtful, self.tuning.unseen_photons.clear
-        return min(max((float(better.sum()) / spread - low) / (high - low), 0.0), 1.0) if spread > 0 else 0.0
+        share = (float(better.sum()) / spread - low) / (high - low) if spread > 0 else 0.0
+        return round(min(max(share, 0.0), 1.0), 6)  # sums over a turned field have other last digits
 
 
 def _between(start: float, end: float, share: float) -> float:

@@ -50,15 +50,14 @@ class MeanPhaseTuning:
     iterations_per_snr : float
         Accelerated iterations per unit of the mean frame's signal-to-noise ratio.  After k iterations FISTA has recovered what
         Psi dims by less than about k; a single pixel shows nothing that Psi dims by more than its signal-to-noise ratio, but a
-        structure shows in many pixels.  Development scenes of the zoo, with one step size for all pixels and twice as many
-        iterations: with a quarter of them single molecules came out blurred; where the light of a stack pays for no more, more
-        iterations change nothing.
+        structure shows in many pixels.  Development scenes of the zoo, with one step size for all pixels and 120: with 30
+        single molecules came out blurred; where the light of a stack pays for no more, more iterations change nothing.
     fewest, most : int
-        Bounds of that number.  Pairs and bars: beyond 3000 iterations with one step size nothing was gained, and 1500 of
-        those with one for each pixel come as far.
+        Bounds of that number.  Pairs and bars: beyond 3000 iterations with one step size nothing was gained; with one for each
+        pixel 1800 resolve as many pairs of lines 150 nm apart (8 of 8).
     measured : tuple of float
         Parts of the iterations after which the step sizes are measured on the image.  Until the first all pixels have the
-        same.  Development scenes of the zoo: measured from a tenth on, scores were the same.
+        same.  Pairs: from a twentieth on more come out as two than from a quarter on.
     pedestal, least_curvature, power_iterations, margin
         As in the fit of mean and covariance (:class:`fluogan_core.tuning.CovariancePhaseTuning`).  Development scenes of the
         zoo: with a pedestal of 0.015 scores were the same.
