@@ -35,7 +35,7 @@ class TrialField:
 
     def __init__(self, problem: Problem, background: ArrayLike | float | None, tuning: Tuning) -> None:
         self.tuning, backend, whole = tuning, problem.psi.backend, type(problem.psi) is not Psi
-        mean = np.asarray(backend.to_host(problem.mean), dtype=np.float32)
+        mean = np.asarray(backend.to_host(problem.mean), dtype=np.float64)
         variance = np.maximum(mean, 0.0) + (problem.camera.noise_std / problem.camera.gain) ** 2
         variance = np.maximum(variance, 1e-3 * variance.mean())
         # distributed as shot noise is, with the size that was measured: unequal pixels are noise too
@@ -45,7 +45,7 @@ class TrialField:
         self.psi = problem.psi if mean[part].shape == mean.shape else on_field(problem.psi, mean[part].shape)
         known = None if background is None else given_background(problem.psi, problem.mean, background)
         self.background = None if known is None else np.asarray(backend.to_host(known))[part]
-        self.mean, self.variance, self.good = mean[part].astype(np.float64), variance[part], ~problem.bad_pixels[part]
+        self.mean, self.variance, self.good = mean[part], variance[part], ~problem.bad_pixels[part]
 
     def fitted(self, mean: np.ndarray, weights: Weights) -> np.ndarray:
         r"""Fit a mean frame of this part, and return :math:`\Psi x + b`, (m1, m2) float64, photons."""
