@@ -99,7 +99,7 @@ class Bending:
             passed = passed + _through(seen, spectrum, added)
         return fft.idctn(passed, norm="ortho").astype(target.dtype)
 
-    def bounded(self, target: Array, start: Array, weight: float, turns: int) -> Array | None:
+    def bounded(self, target: Array, start: Array, weight: float, turns: int, relaxation: float) -> Array | None:
         r"""Return :math:`\arg\min_{b \ge 0} w/2 \|b - t\|^2 + \tfrac12 \min_P \|b - P\|_B^2` by a kernel of the card.
 
         Parameters
@@ -108,6 +108,8 @@ class Bending:
         weight : float
         turns : int
             In which bound and penalty are met, where the bound matters.
+        relaxation : float
+            Over-relaxation of the turns, below 2.
 
         Returns
         -------
@@ -124,7 +126,7 @@ class Bending:
             if len(self._pairs) > 3:
                 self._pairs = {}
             self._pairs[weight] = tuple(self.backend.xp.stack(pair).astype(np.float32) for pair in parts)
-        return kernel(target, start, turns, self._cosines, self._pairs[weight])
+        return kernel(target, start, turns, relaxation, self._cosines, self._pairs[weight])
 
     @cached_property
     def _cosines(self) -> tuple[Array, Array, Array]:

@@ -165,9 +165,9 @@ def prox_total_variation(
     The dual of this problem (Chambolle 2004; with the bound, Beck and Teboulle 2009) is smooth over fields of four numbers a
     cell, one for each side, that are nowhere longer than 1 (than :math:`e_c`).  Its solution gives
     :math:`x = \max(v - w \nabla^T p, 0)`.  A sweep is a projected gradient step,
-    :math:`p \leftarrow \Pi(p + \nabla x / 8 w)`, safe since :math:`\|\nabla\|^2 \le 8`; with a weight for every pixel,
-    :math:`8 w` becomes four times the largest sum of two neighbours' weights in the cell.  Within an iteration that calls this
-    again and again, a dual that is handed on makes a few sweeps enough.
+    :math:`p \leftarrow \Pi(p + 1.8 \nabla x / 8 w)`, which converges with any factor below 2, since
+    :math:`\|\nabla\|^2 \le 8`; with a weight for every pixel, :math:`8 w` becomes four times the largest sum of two neighbours'
+    weights in the cell.  Within an iteration that calls this again and again, a dual that is handed on makes a few sweeps enough.
 
     Parameters
     ----------
@@ -235,13 +235,13 @@ def sweep_total_variation(
     upper, lower, left, right = dual
     if uniform:
         weight = scalar(weight)
-        rate = scalar(0.0625) / weight
+        rate = scalar(0.1125) / weight
     else:
-        # what keeps the dual's second derivative diagonally dominated in every cell
+        # nine tenths of twice what keeps the dual's second derivative diagonally dominated in every cell
         weights = cast("Array", weight)
         across, down = weights[:, 1:] + weights[:, :-1], weights[1:] + weights[:-1]
         most = xp.maximum(xp.maximum(across[1:], across[:-1]), xp.maximum(down[:, 1:], down[:, :-1]))
-        rate = scalar(0.125) / most
+        rate = scalar(0.225) / most
 
     def image() -> Array:
         across, down = upper.copy(), left.copy()

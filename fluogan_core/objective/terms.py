@@ -236,11 +236,11 @@ class Objective:
         r"""Return :math:`\arg\min_{b \ge 0} w/2 \|b - t\|^2 + \lambda_2/2 \|\nabla^p b\|^2`.
 
         Without the bound a cosine transform gives it exactly (``free``, if known).  Where that is negative somewhere, the
-        bound and the penalty are met in turn (alternating directions, Boyd et al. 2011), whatever the penalty's stiffness;
-        ``warm`` says where the last call left off, and is told where this one does.
+        bound and the penalty are met in turn (alternating directions, over-relaxed, Boyd et al. 2011), whatever the penalty's
+        stiffness; ``warm`` says where the last call left off, and is told where this one does.
         """
         if free is None and warm is None and start is not None:
-            b = self._bending.bounded(target, start, weight, self.tuning.bound_iterations)
+            b = self._bending.bounded(target, start, weight, self.tuning.bound_iterations, self.tuning.relaxation)
             if b is not None:
                 return b
         free = self._bending.lowpass(target, weight) if free is None else free
@@ -252,8 +252,10 @@ class Objective:
         else:
             bounded = xp.maximum(free if start is None else start, 0)
             dual = 0 * bounded
+        relaxation = target.dtype.type(self.tuning.relaxation)
         for _ in range(turns):
             b = self._bending.lowpass(0.5 * (target + bounded - dual), 2 * weight)
+            b = bounded + relaxation * (b - bounded)
             bounded = xp.maximum(b + dual, 0)
             dual = dual + b - bounded
         if warm is not None:

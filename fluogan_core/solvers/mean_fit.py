@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 import time
@@ -96,21 +97,28 @@ class MeanPhase:
         # the light and the unbounded background are affine in z: at the point ahead they follow from those of the last images
         self.acceleration = Acceleration(z, light, self.objective.unbounded_background(light))
         self.warm = WarmStart()
+        #: The best background where the last step was taken from: next to that of the image it led to, and at no cost.
         self.b = self.objective.best_background(light, free=self.acceleration.current[2], warm=self.warm)
 
     @property
+    def background(self) -> Array:
+        """The best background of the current image, photons."""
+        _, light, free = self.acceleration.current
+        return self.objective.best_background(light, free=free, warm=dataclasses.replace(self.warm))
+
+    @property
     def images(self) -> Images:
-        z = self.acceleration.current[0]
-        return Images(*(image.astype(np.float32, copy=False) for image in (z, self.kernel(z), self.b)))
+        z, b = self.acceleration.current[0], self.background if self.planned else self.b
+        return Images(*(image.astype(np.float32, copy=False) for image in (z, self.kernel(z), b)))
 
     @property
     def outcome(self) -> Images:
         return self.images
 
     @property
-    def residual(self) -> Array:
-        r""":math:`\Psi x + b - \bar y`, photons."""
-        return self.acceleration.current[1] + self.b - self.objective.mean
+    def fitted(self) -> Array:
+        r""":math:`\Psi x + b`, photons."""
+        return self.acceleration.current[1] + self.background
 
     def iterate(self) -> ProxStep:
         """Take one accelerated iteration; images are then current."""
@@ -124,7 +132,7 @@ class MeanPhase:
         free = o.unbounded_background(light)
         _, change, size, total = step_sums(z, new, self.acceleration.current[0], 1.0)
         self.acceleration.advance(new, light, free)
-        self.b = o.best_background(light, free=free, warm=self.warm)
+        self.b = background
         return ProxStep(new, math.sqrt(change), math.sqrt(size), total)
 
     def advance(self) -> ProxStep:
@@ -173,7 +181,7 @@ class MeanPhase:
     def step(self) -> dict[str, float]:
         started = time.perf_counter()
         taken = self.advance()
-        residual = self.residual
+        residual = self.acceleration.current[1] + self.b - self.objective.mean
         record = record_of(
             self.objective.terms(self.acceleration.current[0], self.b, residual),
             step_x=float(self.step_size if isinstance(self.step_size, float) else self.step_size.max()),

@@ -56,7 +56,7 @@ class TrialField:
         phase = mean_phase(objective, kernel, weights, 0.0, tuning)
         for _ in range(weights.iterations):
             phase.advance()
-        return np.asarray(backend.to_host(phase.residual + image), dtype=np.float64)
+        return np.asarray(backend.to_host(phase.fitted), dtype=np.float64)
 
 
 def brightest_part(mean: np.ndarray, side: int) -> tuple[slice, slice]:

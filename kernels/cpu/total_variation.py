@@ -68,12 +68,12 @@ def _without_dust(dual, k):  # type: ignore[no-untyped-def]
 
 @kernel()
 def _rates(weight, out):  # type: ignore[no-untyped-def]
-    """How far a cell's dual steps: what keeps its second derivative diagonally dominated."""
-    eighth = weight.dtype.type(0.125)
+    """How far a cell's dual steps: nine tenths of twice what keeps its second derivative diagonally dominated."""
+    share = weight.dtype.type(0.225)
     for i in range(weight.shape[0] - 1):
         for j in range(weight.shape[1] - 1):
             here, next_, below, beyond = weight[i, j], weight[i, j + 1], weight[i + 1, j], weight[i + 1, j + 1]
-            out[i, j] = eighth / max(max(below + beyond, here + next_), max(next_ + beyond, here + below))
+            out[i, j] = share / max(max(below + beyond, here + next_), max(next_ + beyond, here + below))
 
 
 @kernel()
@@ -140,7 +140,7 @@ def prox_total_variation(
         v = v.copy()
     each, longest = whole
     if len(each) == 1:
-        rate = v.dtype.type(0.0625) / each
+        rate = v.dtype.type(0.1125) / each
         rate[:, -1] = 0  # no cell
     else:
         rate = np.zeros_like(v)

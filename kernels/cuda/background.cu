@@ -4,7 +4,7 @@
 //
 // The penalty is diagonal in cosines, but for some polynomials that are free: the filter of a weight w multiplies the spectrum s by its
 // gains and adds, for each polynomial p, <seen[p], s> added[p].  Where the filtered target is 0 or more everywhere, it is the answer.
-// Else bound and penalty are met in turn from start on (alternating directions), with the filter of 2 w.  `gains`, `seen` and `added`
+// Else bound and penalty are met in turn from start on (alternating directions, over-relaxed), with the filter of 2 w.  `gains`, `seen` and `added`
 // hold the filter of w and then that of 2 w.  along is the cosine transform of a column (rows, rows), across and its transpose
 // across_back that of a row (columns, columns); dual is room to work in.
 //
@@ -80,7 +80,7 @@ __device__ void filter(float *image, float *other, float *room, int rows, int co
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
-bounded_background(const float *__restrict__ target, const float *start, int rows, int columns, int turns,
+bounded_background(const float *__restrict__ target, const float *start, int rows, int columns, int turns, float relaxation,
                    const float *__restrict__ along, const float *__restrict__ across, const float *__restrict__ across_back,
                    const float *__restrict__ gains, int polynomials, const float *__restrict__ seen,
                    const float *__restrict__ added, float *__restrict__ dual, float *out) {
@@ -108,7 +108,7 @@ bounded_background(const float *__restrict__ target, const float *start, int row
         for (int at = threadIdx.x; at < size; at += THREADS) image[at] = 0.5f * (target[at] + out[at] - dual[at]);
         filter(image, other, room, rows, columns, along, across, across_back, gains, polynomials, seen, added);
         for (int at = threadIdx.x; at < size; at += THREADS) {
-            const float b = image[at], moved = b + dual[at], bounded = moved < 0.0f ? 0.0f : moved;
+            const float b = out[at] + relaxation * (image[at] - out[at]), moved = b + dual[at], bounded = moved < 0.0f ? 0.0f : moved;
             dual[at] = moved - bounded;
             out[at] = bounded;
         }

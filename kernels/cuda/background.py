@@ -18,7 +18,9 @@ _THREADS, _POLYNOMIALS = 512, 8  # as in the source
 _MOST = 2**22
 
 
-def bounded_background(device: Device, target: Any, start: Any, turns: int, cosines: Any, filters: Any) -> Any:
+def bounded_background(
+    device: Device, target: Any, start: Any, turns: int, relaxation: float, cosines: Any, filters: Any
+) -> Any:
     """Return the background after the turns that bound and penalty are met in, or None for a field that is too large.
 
     Parameters
@@ -26,6 +28,8 @@ def bounded_background(device: Device, target: Any, start: Any, turns: int, cosi
     device : Device
     target, start : (M1, M2) float32
     turns : int
+    relaxation : float
+        Over-relaxation of the turns, below 2.
     cosines : three arrays
         The cosine transforms of a column (M1, M1) and of a row (M2, M2), and the transpose of the second, float32.
     filters : three arrays
@@ -61,6 +65,6 @@ def bounded_background(device: Device, target: Any, start: Any, turns: int, cosi
     if shared > 48 * 1024:
         kernel.max_dynamic_shared_size_bytes = shared
     sizes = np.int32([rows, columns, turns, polynomials])
-    arguments = (target, start, *sizes[:3], along, across, back, gains, sizes[3], seen, added, dual, out)
+    arguments = (target, start, *sizes[:3], np.float32(relaxation), along, across, back, gains, sizes[3], seen, added, dual, out)
     kernel((1,), (_THREADS,), arguments, shared_mem=shared)
     return out

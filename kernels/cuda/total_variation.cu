@@ -54,7 +54,7 @@ sweep(const REAL *__restrict__ v, const REAL *__restrict__ weight, const REAL *_
         return;
     }
     const REAL w = weight[at], w_next = weight[at + 1], w_below = weight[at + columns], w_beyond = weight[at + columns + 1];
-    const REAL rate = REAL(0.125) / larger(larger(w_below + w_beyond, w + w_next), larger(w_next + w_beyond, w + w_below));
+    const REAL rate = REAL(0.225) / larger(larger(w_below + w_beyond, w + w_next), larger(w_next + w_beyond, w + w_below));
     const REAL here = image_at(v, weight, before, plane, columns, i, j);
     const REAL next = image_at(v, weight, before, plane, columns, i, j + 1);
     const REAL below = image_at(v, weight, before, plane, columns, i + 1, j);
