@@ -51,7 +51,7 @@ def distances(scene: Scene, name: str) -> dict[str, float]:
     found = {"turned": max(moved(fitted(scene, name, turn(stack))[0], turn(plain)) for turn in TURNS.values())}
     # the weights of (11) follow from the noise, which is read from differences of neighbours: a shift brings in others
     for kind, held in (("shifted, same weights", weights), ("shifted", None)):
-        if (name, kind) not in COLUMNS:
+        if (name, kind) not in COLUMNS or not scene.molecules:  # light that leaves the field comes in on the other side
             continue
         images = ((by, fitted(scene, name, np.roll(stack, by, axis=(1, 2)), held)[0]) for by in SHIFTS)
         back = [np.roll(image, [-FACTOR * n for n in by], axis=(0, 1)) for by, image in images]

@@ -60,10 +60,10 @@ def test_a_fit_through_a_blur_follows_its_own_light(rng):
     (_, light, _), (ahead, light_ahead, _) = fit.acceleration.current, fit.acceleration.ahead
     np.testing.assert_allclose(light[inside], psi.forward(fit.images.x)[inside], rtol=1e-3)
     np.testing.assert_allclose(light_ahead, fit.operator.forward(ahead), rtol=1e-4, atol=1e-3)
-    np.testing.assert_allclose(fit.residual, light + fit.b - mean, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(fit.fitted, light + fit.images.b, rtol=1e-4, atol=1e-4)
     assert fit.step_size > fit.objective.step_x  # what is blurred more bends less
     # the noise alone has a norm of 0.1 sqrt(M1 M2)
-    assert np.linalg.norm(fit.residual) < 1.5 * 0.1 * 32
+    assert np.linalg.norm(fit.fitted - mean) < 1.5 * 0.1 * 32
 
 
 def test_steps_that_go_with_the_image_are_safe_and_faster(rng):
