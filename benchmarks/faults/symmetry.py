@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -77,7 +76,8 @@ def run(options: Options) -> Report:
     logging.getLogger("fluogan_core").setLevel(logging.ERROR)
     for scene in SCENES[: options.pick(len(SCENES), 1)]:
         found = {name: distances(scene, name) for name in options.pick(("mean fit", "given", "estimated"), ("mean fit",))}
-        rows.append([scene.name, *(100 * found.get(name, {}).get(kind, math.nan) for name, kind in COLUMNS)])
+        parts = [found.get(name, {}).get(kind) for name, kind in COLUMNS]
+        rows.append([scene.name, *("" if part is None else 100 * part for part in parts)])
         print(*rows[-1], file=sys.stderr, flush=True)
     rows.append(["at most", *("" if bound is None else 100 * bound for bound in COLUMNS.values())])
     report.table("Largest change of x, % of its maximum", ("scene", *(f"{name}, {kind}" for name, kind in COLUMNS)), rows)
