@@ -15,6 +15,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from ..backend.checks import field_of
 from ..physics.psf import FWHM_PER_SIGMA, psf_sigma
 from ..physics.psi import Psi
 from ..stack import StackLike
@@ -90,7 +91,7 @@ def estimate_drift(stack: StackLike, psi: Psi | None = None, *, tuning: Calibrat
     Raises
     ------
     ValueError, TypeError
-        If the stack is not (T, M1, M2) with T of 2 or more, not finite, or holds no numbers.
+        If the stack is not (T, M1, M2) with T of 2 or more, not finite, or holds no numbers, or ``psi`` is no operator.
 
     Examples
     --------
@@ -103,7 +104,7 @@ def estimate_drift(stack: StackLike, psi: Psi | None = None, *, tuning: Calibrat
     >>> drift.clear, round(drift.distance, 1), round(float(drift.shifts[-1, 0]), 1)
     (True, 2.0, 1.0)
     """
-    statistics = StackStatistics(stack, None if psi is None else psi.shape, tuning)
+    statistics = StackStatistics(stack, None if psi is None else field_of(psi), tuning)
     numbers = tuning.drift
     width = numbers.usual_width if psi is None else FWHM_PER_SIGMA * psf_sigma(psi.psf) / psi.factor
     kept = statistics.frames

@@ -73,7 +73,7 @@ class QuadraticCritic:
     mean : (M1, M2) array, optional
         The mean frame, photons; by default that of ``frames``.
     trust : float
-        Weight of the mean's term, 0 or more: less than 1 where the mean frame is noisier than its fluctuations explain.
+        Weight of the mean's term, 0 to 1e6: less than 1 where the mean frame is noisier than its fluctuations explain.
     window : int or Windows, optional
         Side of a window, camera pixels, or the windows (:mod:`fluogan_core.physics.windows`); that of ``tuning`` by default.
     like : QuadraticCritic, optional
@@ -105,7 +105,7 @@ class QuadraticCritic:
     ------
     ValueError
         If frames, mean or bad pixels have another shape than psi's field, are not finite or live on another device, if there
-        are fewer than two frames, or if ``trust`` is negative.
+        are fewer than two frames, or if ``trust`` is not within its range.
 
     See Also
     --------
@@ -159,7 +159,7 @@ class QuadraticCritic:
             trailing_shape(bad_pixels, psi.shape, "bad_pixels", "the camera grid")
         window = window if window is None or isinstance(window, Windows) else whole_number(window, "window", low=1)
         self.model, self.mean = model, mean.astype(np.float32)
-        self.trust = np.float32(real_number(trust, "trust", low=0))
+        self.trust = np.float32(real_number(trust, "trust", low=0, high=1e6))
         self.flicker = np.float32(1.0)
         if like is None:
             self.moments = WindowMoments(model, side=window, bad_pixels=bad_pixels, tuning=tuning)

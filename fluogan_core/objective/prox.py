@@ -166,8 +166,9 @@ def prox_total_variation(
     cell, one for each side, that are nowhere longer than 1 (than :math:`e_c`).  Its solution gives
     :math:`x = \max(v - w \nabla^T p, 0)`.  A sweep is a projected gradient step,
     :math:`p \leftarrow \Pi(p + 1.8 \nabla x / 8 w)`, which converges with any factor below 2, since
-    :math:`\|\nabla\|^2 \le 8`; with a weight for every pixel, :math:`8 w` becomes four times the largest sum of two neighbours'
-    weights in the cell.  Within an iteration that calls this again and again, a dual that is handed on makes a few sweeps enough.
+    :math:`\|\nabla\|^2 \le 8`; with a weight for every pixel, :math:`8 w` becomes four times the largest sum of two
+    neighbours' weights in the cell.  Within an iteration that calls this again and again, a dual that is handed on makes a few
+    sweeps enough.
 
     Parameters
     ----------

@@ -98,7 +98,7 @@ def prepare(
     tile : int, optional
         Largest side of a tile without its halo, camera pixels; by default 256, or what the memory budget allows.
     halo : int, optional
-        Camera pixels around a tile that are fitted with it (:func:`halo_of`).
+        Camera pixels around a tile that are fitted with it (:func:`halo_of`), as far as the field goes.
     window, step : int, optional
         For a movie: frames per image, and from one image to the next.
     recalibrate : bool
@@ -226,8 +226,8 @@ def _request(
     request = {
         "psf": psi.fingerprint,
         "options": dataclasses.asdict(options),
-        "tile": tile,
-        "halo": halo,
+        "tile": None if tile is None else whole_number(tile, "tile", low=8),
+        "halo": None if halo is None else whole_number(halo, "halo", low=2),
         "window": window,
         "step": step,
         "recalibrate": recalibrate,
@@ -256,11 +256,11 @@ def _made(
         calibration = calibrate_field(source, psi, frames=range(*windows[0]), budget=free, **given)
     for remark in calibration.remarks:
         log.info("%s", remark)
+    frames, shape = windows[0][1] - windows[0][0], source.shape[1:]
     halo, blend = halo_of(calibration.psi, options.smoothness)
     if request["halo"] is not None:
-        halo = whole_number(request["halo"], "halo", low=2)
+        halo = min(request["halo"], max(2, *shape))
         blend = max(1, min(blend, halo // 2))
-    frames, shape = windows[0][1] - windows[0][0], source.shape[1:]
     size = size_of_tiles(request["tile"], halo, frames, psi.factor, options, budget)
     grid = Grid(shape, size, halo, blend)
     first = measured_of(calibration, options, grid, frames)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 
-from ..backend.checks import whole_number
 from ..physics.psi import Psi
 from ..solvers.options import SolverOptions
 
@@ -89,8 +88,7 @@ def size_of_tiles(asked: int | None, halo: int, frames: int, factor: int, option
     -------
     int
     """
-    size = whole_number(asked, "tile", low=8) if asked is not None else LARGEST_TILE
-    size = fitting(size, halo, frames, factor, options, budget)
+    size = fitting(LARGEST_TILE if asked is None else asked, halo, frames, factor, options, budget)
     if tile_bytes(size + 2 * halo, frames, factor, options) > budget:
         log.warning(
             "the smallest tiles take about %.2g GiB, more than the budget of %.2g GiB: take fewer frames per window",

@@ -65,6 +65,20 @@ def bounded_background(
     if shared > 48 * 1024:
         kernel.max_dynamic_shared_size_bytes = shared
     sizes = np.int32([rows, columns, turns, polynomials])
-    arguments = (target, start, *sizes[:3], np.float32(relaxation), along, across, back, gains, sizes[3], seen, added, dual, out)
+    arguments = (
+        target,
+        start,
+        *sizes[:3],
+        np.float32(relaxation),
+        along,
+        across,
+        back,
+        gains,
+        sizes[3],
+        seen,
+        added,
+        dual,
+        out,
+    )
     kernel((1,), (_THREADS,), arguments, shared_mem=shared)
     return out

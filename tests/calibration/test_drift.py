@@ -176,3 +176,8 @@ def test_hot_pixels_are_not_smeared():
 def test_a_drift_that_does_not_fit_is_refused(shifts, message):
     with pytest.raises(ValueError, match=message):
         fg.follow_drift(np.full((FRAMES, *SHAPE), 100), operator(), fg.Drift(shifts, 0.0, 0.0, clear=True))
+
+
+def test_what_is_no_operator_is_named():
+    with pytest.raises(TypeError, match="psi must be an operator"):
+        fg.estimate_drift(np.full((FRAMES, *SHAPE), 100), 3)

@@ -290,6 +290,7 @@ def test_whole_numbers_are_frames_too_and_no_frame_is_changed():
         ({"mean": np.zeros((5, 6), np.float32)}, r"mean must be one frame of shape \(6, 5\)"),
         ({"bad_pixels": np.zeros((5, 6), bool)}, "bad_pixels must have shape"),
         ({"trust": -1.0}, "trust must be at least 0"),
+        ({"trust": 1e300}, "at most 1e"),
         ({"window": 0}, "window must be at least 1"),
     ],
 )

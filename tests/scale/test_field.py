@@ -9,7 +9,7 @@ import fluogan_core as fg
 from fluogan_core.io.lazy import open_lazily
 from fluogan_core.scale import field
 
-from .conftest import KNOWN, operator, scene
+from .conftest import KNOWN, OPTIONS, operator, scene
 
 
 @pytest.fixture(scope="module")
@@ -54,3 +54,17 @@ def test_the_camera_of_a_part_is_that_of_the_field(stack, monkeypatch):
     whole = fg.calibrate(frames, operator((80, 120)), **given)
     errors = np.hypot(found.estimate.gain_error, whole.estimate.gain_error)
     assert abs(found.camera.gain - whole.camera.gain) < 3 * errors
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), [({"tile": 4}, "tile must be at least 8"), ({"halo": 1}, "halo must be at least 2")]
+)
+def test_sizes_are_refused_before_anything_is_measured(recording, tmp_path, change, message):
+    with pytest.raises(ValueError, match=message):
+        fg.scale.prepare(recording, tmp_path, psi=operator((32, 32)), **change)
+
+
+def test_a_halo_goes_as_far_as_the_field(recording, tmp_path):
+    plan = fg.scale.prepare(recording, tmp_path, psi=operator((32, 32)), tile=48, halo=1e300, options=OPTIONS, **KNOWN)
+    assert plan.grid.halo == 96
+    assert all(tile.shape == (64, 96) for tile in plan.grid.tiles)
