@@ -19,6 +19,10 @@ def operator(shape: tuple[int, int], airy: bool = False) -> fg.Psi:
     return fg.Psi(psf, shape, 2, photons_per_emitter=20.0, backend="numpy")
 
 
+#: What `fluogan_core.scale.prepare` is given here, if nothing else is said.
+GIVEN = {"psi": operator((32, 32)), "options": OPTIONS, "tile": 48, "halo": 16} | KNOWN
+
+
 def scene(shape: tuple[int, int], frames: int, *, seed: int = 0, airy: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Frames, counts, and the emissions that they show."""
     psi, rng = operator(shape, airy), np.random.default_rng(seed)
