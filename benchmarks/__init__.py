@@ -34,6 +34,7 @@ STUDIES = {
     "zoo": "Does the library hold on scenes drawn at random over what users vary, beside what one would do otherwise?",
     "zoo-2": "The same on scenes by which no number of the library was chosen",
     "faults": "What is lost, mixed or wrong in silence when files, folders, signals, disks or arguments are bad?",
+    "mutants": "Of small changes of the code, how many do the tests notice?",
     "symmetry": "Is the image of a mirrored, transposed or shifted stack the mirrored, transposed or shifted image?",
     "real": "What does the library make of recorded stacks, beside what one would do otherwise?",
 }
