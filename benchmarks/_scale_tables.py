@@ -101,7 +101,7 @@ def _large(name: str, f: Figures) -> Rows:
 def _area(name: str, f: Figures) -> Rows:
     sides = [row["side"] for row in f["rows"]]
     steps = "all its steps" if "default" in name else "60 steps"
-    what = f"time against area, {sides[0]}² to {sides[-1]}² pixels, tiles of 64, {_how(name)}, {steps}"
+    what = f"time against area, {sides[0]}² to {sides[-1]}² pixels, tiles as by default, {_how(name)}, {steps}"
     return [[f"{what}: exponent", f"{f['exponent_of_area']:.2f}"]]
 
 

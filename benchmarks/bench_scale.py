@@ -130,14 +130,14 @@ def seams(psf: str, background_: str, side: int, frames: int = 200, seed: int = 
 
 
 def area(sides: tuple[int, ...] = (64, 128, 256, 512), options: fg.SolverOptions | None = None) -> dict[str, Any]:
-    """Processor time of fields of growing area, tiles of 64."""
+    """Processor time of fields of growing area, with the tiles that are the default."""
     options = dataclasses.replace(NONE, warm_steps=60) if options is None else options
     rows = []
     for side in sides:
         with tempfile.TemporaryDirectory() as folder:
             psi = operator(side, factor=2)
             path = recorded(psi, emissions(psi, 1), background(side, True), 40, Path(folder) / "stack.npy", 1)
-            plan, seconds = tiled(path, Path(folder) / "out", psi, tile=64, options=options)
+            plan, seconds = tiled(path, Path(folder) / "out", psi, options=options)
             fitted = sum(math.prod(tile.shape) for tile in plan.grid.tiles)
             rows.append({"side": side, "processor_s": seconds, "tiles": len(plan.grid.tiles), "fitted_pixels": fitted})
             print(rows[-1], flush=True)

@@ -200,7 +200,7 @@ def test_the_tables_of_large_fields_say_what_was_measured():
     seams, measured, cost = (SCALE[name](parts) for name in ("scale-seams", "scale-measured", "scale-cost"))
     assert "| 256 × 256, Gaussian, flat | default | 1020 | 1.23 / 2.34 % |" in seams
     assert "| `none` | 1000 |" in seams
-    assert "64² to 512² pixels, tiles of 64, default method, all its steps: exponent | 0.91 |" in measured
+    assert "64² to 512² pixels, tiles as by default, default method, all its steps: exponent | 0.91 |" in measured
     # 1000 s a megapixel; of iterations on a card 1000, and 25 for each of 20 steps more, half a millisecond each
     assert "| 500 s | 1000 s | 8 s | 11 s |" in cost
     assert "| 2048 × 2048, one recording: *prediction* | 49 minutes | 1.6 hours | 32 s | 48 s |" in cost
