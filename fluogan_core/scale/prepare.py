@@ -261,7 +261,8 @@ def _made(
     if request["halo"] is not None:
         halo = min(request["halo"], max(2, *shape))
         blend = max(1, min(blend, halo // 2))
-    size = size_of_tiles(request["tile"], halo, frames, psi.factor, options, budget)
+    asked = None if request["tile"] is None else min(request["tile"], max(8, *shape))
+    size = size_of_tiles(asked, halo, frames, psi.factor, options, budget)
     grid = Grid(shape, size, halo, blend)
     first = measured_of(calibration, options, grid, frames)
     plan = Plan(

@@ -64,7 +64,8 @@ def test_sizes_are_refused_before_anything_is_measured(recording, tmp_path, chan
         fg.scale.prepare(recording, tmp_path, psi=operator((32, 32)), **change)
 
 
-def test_a_halo_goes_as_far_as_the_field(recording, tmp_path):
-    plan = fg.scale.prepare(recording, tmp_path, psi=operator((32, 32)), tile=48, halo=1e300, options=OPTIONS, **KNOWN)
-    assert plan.grid.halo == 96
-    assert all(tile.shape == (64, 96) for tile in plan.grid.tiles)
+def test_halo_and_tile_go_as_far_as_the_field(recording, tmp_path):
+    for name, sizes in {"halo": {"tile": 48, "halo": 1e300}, "tile": {"tile": 1e30, "halo": 2}}.items():
+        plan = fg.scale.prepare(recording, tmp_path / name, psi=operator((32, 32)), **sizes, options=OPTIONS, **KNOWN)
+        assert all(tile.shape == (64, 96) for tile in plan.grid.tiles)
+        assert getattr(plan.grid, {"halo": "halo", "tile": "size"}[name]) == 96
