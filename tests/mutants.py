@@ -16,9 +16,11 @@ import argparse
 import ast
 import contextlib
 import difflib
+import functools
 import importlib
 import itertools
 import json
+import math
 import os
 import random
 import resource
@@ -109,21 +111,23 @@ def written(source: str, found: Iterable[dict[str, Any]], count: int | None) -> 
     return out
 
 
-def alone(work: Callable[[], int], output: Path, limit: float) -> tuple[int, float]:
+def alone(work: Callable[[], int], output: Path | None, limit: float) -> tuple[int, float]:
     """Run in a process of its own, which has what this one has imported: exit status, -1 for none, and seconds of CPU."""
+    deadline = time.monotonic() + (LONGEST if math.isfinite(limit) else math.inf)
     child = os.fork()
     if not child:
         status = 3
         try:
-            os.setsid()
-            resource.setrlimit(resource.RLIMIT_CPU, (int(limit) + 1, int(limit) + 2))
-            with output.open("w") as stream:
+            os.setpgrp()  # and what it starts ends with it
+            if math.isfinite(limit):
+                resource.setrlimit(resource.RLIMIT_CPU, (int(limit) + 1, int(limit) + 2))
+            with (Path(os.devnull) if output is None else output).open("w") as stream:
                 os.dup2(stream.fileno(), 1)
-                os.dup2(stream.fileno(), 2)
+                if output is not None:
+                    os.dup2(stream.fileno(), 2)
             status = work()
         finally:
             os._exit(status)
-    deadline = time.monotonic() + LONGEST
     while True:
         done, status, used = os.wait4(child, os.WNOHANG)
         if done:
@@ -134,17 +138,54 @@ def alone(work: Callable[[], int], output: Path, limit: float) -> tuple[int, flo
         time.sleep(0.02)
 
 
-def run_tests(tests: list[str], write_modules: Path | None = None) -> int:
-    """Of pytest; if asked for, write which modules it has loaded."""
+def run_tests(tests: list[str], *more: str) -> int:
+    """Of pytest."""
     import pytest
 
-    sys.dont_write_bytecode = write_modules is None  # or a changed module would stay for the next one
-    status = int(pytest.main(["-q", "-x", "-p", "no:xdist", "-p", "no:cacheprovider", *tests]))
-    if write_modules is not None:
-        files = {name: getattr(module, "__file__", None) for name, module in list(sys.modules.items())}
-        others = [name for name, file in files.items() if file and "site-packages" in file and "pytest" not in name]
-        write_modules.write_text("\n".join(others))
+    return int(pytest.main(["-q", "-x", "-p", "no:xdist", "-p", "no:cacheprovider", *more, *tests]))
+
+
+def baseline(tests: list[str], loaded: Path) -> int:
+    """The tests as they are; compiles, and writes which modules of others are loaded."""
+    status = run_tests(tests)
+    files = {name: getattr(module, "__file__", None) for name, module in list(sys.modules.items())}
+    others = [name for name, file in files.items() if file and "site-packages" in file and "pytest" not in name]
+    loaded.write_text("\n".join(others))
     return status
+
+
+def put_in_place(name: str, code: str) -> None:
+    """Run a module's changed code over the loaded one, and hand on what other modules have taken of it."""
+    module = sys.modules[name]
+    kept = dict(vars(module))  # or another object might get the identity of one of them
+    before = {id(value): key for key, value in kept.items()}
+    exec(compile(code, str(module.__file__), "exec"), vars(module))
+    here = str(Path.cwd())
+    for other in [other for other in list(sys.modules.values()) if str(getattr(other, "__file__", "")).startswith(here)]:
+        for key, value in list(vars(other).items()):
+            taken = before.get(id(value))
+            if taken is not None and (key == taken or getattr(value, "__module__", None) == name):
+                setattr(other, key, vars(module).get(taken))
+
+
+def changed(name: str, code: str, tests: list[str]) -> int:
+    """The tests after a change of a module that is loaded."""
+    put_in_place(name, code)
+    return run_tests(tests)
+
+
+def quick(module: str, tests: list[str], tried: list[dict[str, Any]], output: Path, limit: float, found: Path) -> int:
+    """Which changes are noticed where all modules are loaded already, and one is changed in place: a list of statuses."""
+    sys.dont_write_bytecode = True
+    run_tests(tests, "--collect-only")
+    name, statuses = module.removesuffix(".py").replace("/", "."), []
+    if name in sys.modules:
+        for number, change in enumerate(tried, 1):
+            status, seconds = alone(functools.partial(changed, name, change["code"], tests), output, limit)
+            statuses.append(status)
+            print(f"{number} of {len(tried)}: {seconds:.1f} s, {status}", file=sys.stderr, flush=True)
+            found.write_text(json.dumps(statuses))
+    return 0
 
 
 def outcomes(
@@ -161,25 +202,28 @@ def outcomes(
         os.chdir(folder)
         sys.path.insert(0, str(folder))
         os.environ["PYTHONPATH"] = str(folder)
-        output, loaded = folder / "output.txt", folder / "loaded.txt"
+        output, loaded, found = folder / "output.txt", folder / "loaded.txt", folder / "found.json"
         for _ in range(2):  # the first one compiles
-            status, seconds = alone(lambda: run_tests(tests, loaded), output, LONGEST)
+            status, seconds = alone(lambda: baseline(tests, loaded), output, LONGEST)
             if status:
                 raise SystemExit(f"the tests fail as they are:\n{output.read_text()}")
+        sys.dont_write_bytecode = True  # or a changed module would stay for the next one
         for name in loaded.read_text().split():  # once here, not in each of the processes
             with contextlib.suppress(Exception):
                 importlib.import_module(name)
         target, limit = folder / module, SPARE + PER_BASELINE * seconds
         kept = target.stat().st_mtime
-        for number, change in enumerate(tried, 1):
-            target.write_text(change["code"], encoding="utf-8")
-            os.utime(target, (kept + number, kept + number))  # compiled anew, though it may have the same size
-            status, seconds = alone(lambda: run_tests(tests), output, limit)
+        alone(lambda: quick(module, tests, tried, output, limit, found), None, math.inf)
+        statuses = json.loads(found.read_text()) if found.exists() else [0] * len(tried)
+        for number, (change, quickly) in enumerate(zip(tried, statuses, strict=True), 1):
+            status = quickly
+            if not status:  # does it survive where every module is loaded anew, too?
+                target.write_text(change["code"], encoding="utf-8")
+                os.utime(target, (kept + number, kept + number))  # compiled anew, though it may have the same size
+                status, seconds = alone(lambda: run_tests(tests), output, limit)
+                print(f"{number} of {len(tried)}, loaded anew: {seconds:.1f} s, {status}", file=sys.stderr, flush=True)
             change["noticed"] = status != 0
             del change["code"]
-            if status not in (0, 1):
-                print(f"{change['change']}: status {status}\n{output.read_text()[-300:]}", file=sys.stderr)
-            print(f"{number} of {len(tried)}: {seconds:.1f} s, {status}", file=sys.stderr, flush=True)
     return len(every), tried
 
 

@@ -20,7 +20,7 @@ from .._study import places, publish, study_switches
 from ._survivors import EXPLAINED
 
 ROOT = Path(__file__).parents[2]
-SAMPLE, SEED = 40, 2026
+SAMPLE, SEED = 60, 2026
 #: Modules, and the tests that are to notice: what pytest is given.
 MODULES = {
     "fluogan_core/objective/prox.py": ("tests/objective/test_prox.py", "-k", "not cuda and not cupy"),
@@ -53,6 +53,8 @@ MODULES = {
     "fluogan_core/scale/pace.py": ("tests/scale/test_pace.py",),
 }
 COLUMNS = ("module", "tests", "possible", "tried", "noticed before", "noticed now", "explained")
+#: Within a cell of a table.
+BAR = "\\|"
 TITLE, SURVIVORS = "Changes tried", "What survives"
 
 
@@ -83,7 +85,7 @@ def kept(results: Path) -> tuple[dict[str, list[Any]], dict[str, list[str]]]:
     first, second = (table["rows"] for table in json.loads(path.read_text(encoding="utf-8"))["tables"])
     survived: dict[str, list[str]] = {str(row[0]).strip("`"): [] for row in first}
     for module, change, _why in second:
-        survived[module.strip("`")].append(change.strip("`"))
+        survived[module.strip("`")].append(change.strip("`").replace(BAR, "|"))
     return {str(row[0]).strip("`"): row for row in first}, survived
 
 
@@ -104,7 +106,11 @@ def run(options: Options, modules: Sequence[str], again: bool) -> Report:
         row[6] = sum(bool(reason_for(module, change)) for change in survived[module])
     shown = [module for module in MODULES if module in rows]
     report.table(TITLE, COLUMNS, [rows[module] for module in shown])
-    left = [[f"`{module}`", f"`{change}`", reason_for(module, change)] for module in shown for change in survived[module]]
+    left = [
+        [f"`{module}`", f"`{change.replace('|', BAR)}`", reason_for(module, change)]
+        for module in shown
+        for change in survived[module]
+    ]
     report.table(SURVIVORS, ("module", "change", "why it is no fault"), left)
     return report
 

@@ -188,7 +188,7 @@ def _excess(mean: np.ndarray, expected: float, psi: Psi, tuning: NoiseTuning) ->
     white = float(np.median(powers)) / _MEDIAN
     if power > white * (1.0 + tuning.clear * _RATIO / math.sqrt(powers.size)):
         for _ in range(tuning.passes):
-            white = float(np.median(powers[powers < _OUTLYING * white])) / _MEDIAN
+            white = float(np.median(powers[powers <= _OUTLYING * white])) / _MEDIAN
         power, patterned = white, 1.0 - white / power
     return max(tuning.least, math.sqrt(power / expected)), patterned
 
