@@ -41,12 +41,11 @@ OF_BITS = ("LShift", "RShift", "BitOr", "BitAnd", "BitXor", "Invert")
 
 
 def copied(folder: Path) -> None:
-    """What the tests of a core module need: the package with its kernels inside, tests and benchmarks."""
-    ignore = shutil.ignore_patterns("__pycache__", "*.nbi", "*.nbc")
-    shutil.copytree(ROOT / "fluogan_core", folder / "fluogan_core", ignore=ignore)
-    shutil.copytree(ROOT / "kernels", folder / "fluogan_core" / "kernels", ignore=ignore)
+    """What the tests of a core module need, with what is compiled of it: the package with its kernels, tests, benchmarks."""
+    shutil.copytree(ROOT / "fluogan_core", folder / "fluogan_core")
+    shutil.copytree(ROOT / "kernels", folder / "fluogan_core" / "kernels")
     for name in ("tests", "benchmarks"):
-        shutil.copytree(ROOT / name, folder / name, ignore=ignore)
+        shutil.copytree(ROOT / name, folder / name)
     shutil.copy(ROOT / "pyproject.toml", folder)
 
 
@@ -203,10 +202,9 @@ def outcomes(
         sys.path.insert(0, str(folder))
         os.environ["PYTHONPATH"] = str(folder)
         output, loaded, found = folder / "output.txt", folder / "loaded.txt", folder / "found.json"
-        for _ in range(2):  # the first one compiles
-            status, seconds = alone(lambda: baseline(tests, loaded), output, LONGEST)
-            if status:
-                raise SystemExit(f"the tests fail as they are:\n{output.read_text()}")
+        status, seconds = alone(lambda: baseline(tests, loaded), output, LONGEST)
+        if status:
+            raise SystemExit(f"the tests fail as they are:\n{output.read_text()}")
         sys.dont_write_bytecode = True  # or a changed module would stay for the next one
         for name in loaded.read_text().split():  # once here, not in each of the processes
             with contextlib.suppress(Exception):

@@ -224,3 +224,73 @@ def test_penalties_of_images_near_the_end_of_float32_are_finite(rng):
     light, steepness = penalties(z, 0.1)
     assert light == pytest.approx(0.1 * z.sum(dtype=np.float64), rel=1e-5)
     assert steepness == pytest.approx(total_variation(z), rel=1e-5)
+
+
+def strided(a):
+    """The same numbers, every second of a wider array."""
+    wide = np.full((*a.shape[:-1], 2 * a.shape[-1]), np.nan, a.dtype)
+    wide[..., ::2] = a
+    return wide[..., ::2]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_layout_of_images_makes_no_difference(rng, dtype):
+    """What is not contiguous takes the array code and not the kernel."""
+    x, grad = abs(rng.standard_normal((6, 7))).astype(dtype), rng.standard_normal((6, 7)).astype(dtype)
+    plain = prox_step(x, grad, step=0.3, threshold=0.2)
+    for given in ((strided(x), grad), (x, strided(grad)), (x.astype(dtype), grad)):
+        for out in (None, strided(np.zeros_like(x)), np.zeros_like(x)):
+            found = prox_step(*given, step=0.3, threshold=0.2, out=out)
+            assert out is None or found.x is out
+            np.testing.assert_allclose(found.x, plain.x, rtol=1e-6, atol=1e-7)
+            assert found[1:] == pytest.approx(plain[1:], rel=1e-6)
+    weights, edges = (np.exp(rng.uniform(-2, 1, x.shape)).astype(dtype) for _ in range(2))
+    v = (3 * rng.standard_normal(x.shape)).astype(dtype)
+    for weight in (0.4, weights):
+        duals = [np.zeros((4, *v.shape), dtype), strided(np.zeros((4, *v.shape), dtype))]
+        images = [prox_total_variation(v, weight, dual=dual, sweeps=9, edges=edges) for dual in duals]
+        np.testing.assert_allclose(images[1], images[0], atol=2e-6 if dtype == np.float32 else 1e-13)
+        np.testing.assert_allclose(duals[1], duals[0], atol=2e-6 if dtype == np.float32 else 1e-13)
+        out = strided(np.zeros_like(v))
+        assert prox_total_variation(v, weight, dual=np.zeros_like(duals[0]), sweeps=9, edges=edges, out=out) is out
+        np.testing.assert_allclose(out, images[0], atol=2e-6 if dtype == np.float32 else 1e-13)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_penalties_are_the_two_sums(rng, dtype):
+    z, sparsity, edges = (rng.gamma(1.0, 2.0, (6, 7)).astype(dtype) for _ in range(3))
+    for lam in (0.3, sparsity):
+        for given in (None, edges):
+            light, steepness = penalties(z, lam, given)
+            assert light == pytest.approx((lam * z.astype(np.float64)).sum(), rel=1e-5)
+            cost = np.sqrt((cells(z.astype(np.float64)) ** 2).sum(axis=0)) * (1.0 if given is None else given)
+            assert steepness == pytest.approx(cost.sum(), rel=1e-5)
+            assert total_variation(z, given) == pytest.approx(cost.sum(), rel=1e-5)
+
+
+def test_a_step_of_nothing_changes_nothing_and_none_goes_back(rng):
+    x, grad = abs(rng.standard_normal((3, 4))), rng.standard_normal((3, 4))
+    still = prox_step(x, grad, step=0.0)
+    np.testing.assert_array_equal(still.x, x)
+    assert (still.change, still.size) == (0.0, pytest.approx(np.linalg.norm(x)))
+    np.testing.assert_array_equal(prox_step(x, grad, step=0.3, threshold=0.0).x, prox_step(x, grad, step=0.3).x)
+    for wrong in ({"step": -0.1}, {"step": 0.1, "threshold": -0.1}):
+        with pytest.raises(ValueError, match=f"{list(wrong)[-1]} must be at least 0"):
+            prox_step(x, grad, **wrong)
+    dual = np.zeros((4, 3, 4))
+    np.testing.assert_array_equal(prox_total_variation(x - 0.5, 1.0, dual=dual, sweeps=0), np.maximum(x - 0.5, 0))
+    with pytest.raises(ValueError, match="sweeps must be at least 0"):
+        prox_total_variation(x, 1.0, dual=dual, sweeps=-1)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_arrays_of_another_kind_than_the_image_are_refused(rng, dtype):
+    v, other = rng.random((5, 6)).astype(dtype), np.float64 if dtype == np.float32 else np.float32
+    dual = np.zeros((4, 5, 6), dtype)
+    with pytest.raises(ValueError, match="dual must be"):
+        prox_total_variation(v, 1.0, dual=dual.astype(other), sweeps=1)
+    for wrong in (np.ones((5, 6), other), np.ones((6, 6), dtype), np.ones((4, 6), dtype), np.full((5, 6), -1, dtype)):
+        with pytest.raises(ValueError, match="weight must be one number"):
+            prox_total_variation(v, wrong, dual=dual, sweeps=1)
+        with pytest.raises(ValueError, match="edges must be numbers"):
+            prox_total_variation(v, 1.0, dual=dual, sweeps=1, edges=wrong)

@@ -68,6 +68,31 @@ def test_images_are_averaged_by_the_share():
     assert average((before,), (own,), 1.0)[0] is own
 
 
+def test_only_standard_errors_count_and_the_two_shares_multiply():
+    t = DEFAULT.covariance_phase
+    gains, flickers = np.linspace(-t.worse - 1.2 * t.doubt, -t.worse + 1.2 * t.doubt, 7), np.linspace(0, 1.2 * t.enough_flicker, 5)
+    for flicker in flickers:
+        by_flicker = share_of_fit(math.nan, math.nan, flicker)
+        assert share_of_fit(math.nan, 1.0, flicker) == by_flicker
+        for gain in gains:
+            for unit in (1e-6, 1.0, 1e3):
+                found = share_of_fit(unit * gain, unit, flicker)
+                assert found == pytest.approx(by_flicker * share_of_fit(gain, 1.0, 1.0), abs=1e-9)
+    # the middle of the doubtful range, and errors of 0: the sign decides
+    assert share_of_fit(-t.worse, 1.0, 1.0) == pytest.approx(0.5)
+    assert share_of_fit(math.nan, 1.0, 0.5 * (t.least_flicker + t.enough_flicker)) == pytest.approx(0.5)
+    assert [share_of_fit(gain, 0.0, 1.0) for gain in (-1e-9, 0.0, 1e-9)] == [0.0, 1.0, 1.0]
+
+
+def test_all_images_are_averaged_and_none_is_written_to():
+    before, own = (np.full((2, 3), 4.0, np.float32), np.float64([1.0])), (np.full((2, 3), 8.0, np.float32), np.float64([3.0]))
+    found = average(before, own, 0.75)
+    assert [image.dtype for image in found] == [np.float32, np.float64]
+    assert [image.max() for image in found] == [image.min() for image in found] == [7.0, 2.5]
+    assert [image.max() for image in (*before, *own)] == [4.0, 1.0, 8.0, 3.0]
+    assert [image.max() for image in average(before, own, 0.0)] == [4.0, 1.0]
+
+
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_the_outcome_is_the_average_by_the_share_of_the_stop(recording, share, monkeypatch):
     monkeypatch.setattr(CovariancePhase, "share", share)
