@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
+from scipy import fft
 
 import fluogan_core as fg
-from fluogan_core.calibration.noise import stack_noise
+from fluogan_core.calibration import noise
+from fluogan_core.calibration.noise import StackNoise, check_largest, noise_from, stack_noise, temporal_moments
+from fluogan_core.tuning import DEFAULT
 
 PSI = fg.Psi(fg.gaussian_psf(318, 100, 4), (32, 36), 4)
 
@@ -104,3 +109,129 @@ def test_counts_beyond_all_numbers_are_refused(rng):
 def test_frames_that_never_change_are_refused():
     with pytest.raises(ValueError, match="do not change at all"):
         stack_noise(np.ones((5, *PSI.shape)), PSI)
+
+
+def transfer(psf, factor, frequency, axis):
+    """Of a line of the PSF along an axis, at a fraction of the camera's Nyquist frequency: half a period to a pixel."""
+    line = psf.sum(axis=1 - axis)
+    places = (np.arange(len(line)) - (len(line) - 1) / 2) / factor
+    return abs((line * np.exp(1j * np.pi * frequency * places)).sum())
+
+
+@pytest.mark.parametrize(("widths", "edge"), [((318, 318), 0.8), ((318, 240), 0.85), ((230, 318), 0.9), ((318, 190), None)])
+def test_noise_is_read_beyond_what_either_axis_of_the_psf_passes(rng, widths, edge):
+    """Power on one side of the edge counts, on the other side it does not."""
+    down, across = (fg.gaussian_psf(width, 100, 4).sum(axis=0) for width in widths)
+    size = max(len(down), len(across))
+    down, across = (np.pad(line, (size - len(line)) // 2) for line in (down, across))
+    psf = np.outer(down, across)
+    psf /= psf.sum()
+    psi, tuning = fg.Psi(psf, (40, 40), 4, backend="numpy"), DEFAULT.calibration.noise
+    passed = [f for f in tuning.edges if max(transfer(psf, 4, f, axis) for axis in (0, 1)) < tuning.passed]
+    assert (passed[0] if passed else None) == edge
+    spectrum = np.zeros((40, 40))
+    variance = np.ones((40, 40))
+    for row, column in ((0, 31), (31, 0), (31, 31)):
+        spectrum[row, column] = 5.0  # at 0.775 of Nyquist's
+    below = fft.idctn(spectrum, norm="ortho")
+    if edge is None:
+        assert noise_from(below, variance, 100, psi).excess == 1.0
+        return
+    assert noise_from(below, variance, 100, psi).excess == pytest.approx(tuning.least), "nothing there"
+    first = round(edge * 40)
+    white = rng.standard_normal((40, 40))
+    white[:first, :first] = 0.0
+    beyond = fft.idctn(white, norm="ortho")
+    power = (white**2).sum() / (1600 - first**2)
+    # 100 frames of variance 1: the noise of the mean is 0.1
+    assert noise_from(beyond, variance, 100, psi).excess == pytest.approx(np.sqrt(power) / 0.1, rel=1e-8)
+
+
+def test_stripes_are_a_pattern_and_no_white_noise(rng):
+    counts, light = frames(rng)
+    plain = stack_noise(counts, PSI)
+    assert plain.patterned == 0.0
+    rows = np.where(np.arange(PSI.shape[0]) % 2, 3.0, -3.0)[:, None]
+    striped = stack_noise(counts + rows, PSI)
+    assert striped.excess == pytest.approx(plain.excess, abs=0.1)
+    # all the power of the stripes, 9 a pixel, beside the white noise of the frequencies that are read
+    read = 1 - (0.8 * PSI.shape[0] // 1 + 1) * (0.8 * PSI.shape[1] // 1 + 1) / np.prod(PSI.shape)
+    white = light.mean() / 200 * read
+    assert striped.patterned == pytest.approx(9.0 / (9.0 + white), rel=0.02)
+
+
+def test_units_offset_and_orientation_change_nothing(rng):
+    counts, _ = frames(rng, pattern=1.0)
+    found = stack_noise(counts, PSI)
+    double = stack_noise(2 * counts, PSI)
+    assert double == dataclasses.replace(found, variance=4 * found.variance, of_mean=2 * found.of_mean, signal=2 * found.signal)
+    raised = stack_noise(counts + 64.0, PSI)
+    for name in ("variance", "excess", "of_mean", "signal", "signal_to_noise"):
+        assert getattr(raised, name) == pytest.approx(getattr(found, name), rel=1e-7), name
+    assert stack_noise(np.ascontiguousarray(counts[:, ::-1]), PSI) == found
+    assert stack_noise(np.ascontiguousarray(counts.swapaxes(1, 2)), PSI) == found, "only the PSF matters, and it is round"
+
+
+def test_noise_follows_from_moments(rng):
+    """Of pixels alike: the brightest are 1 % of the field, on a slope that is no signal."""
+    mean = rng.standard_normal(PSI.shape) * 0.1
+    variance = rng.gamma(20.0, 0.2, PSI.shape)
+    bright = np.zeros(PSI.shape, bool)
+    bright[4:8, 4:9] = True  # 20 of 1152 pixels
+    mean[bright] += 50.0
+    variance[bright] = 9.0
+    found = noise_from(mean, variance, 25, PSI)
+    assert found.variance == pytest.approx(variance.mean(), rel=1e-8)
+    assert found.of_mean == pytest.approx(np.sqrt(variance.mean() / 25) * found.excess, rel=1e-8)
+    assert found.signal == pytest.approx(50.0, abs=0.6)
+    assert found.signal_to_noise == pytest.approx(found.signal / (3.0 / 5 * found.excess), rel=1e-8)
+    # saturated pixels do not change: their noise is taken for that of the field
+    variance[bright] = 0.0
+    still = noise_from(mean, variance, 25, PSI)
+    loud = np.sqrt(variance.mean() / 25) * still.excess
+    assert still.signal_to_noise == pytest.approx(still.signal / loud, rel=1e-8)
+    assert still.signal < 1.0, "what stands still is neither bright nor dark"
+
+
+def test_a_background_of_second_degree_is_no_signal():
+    down, across = np.meshgrid(*(np.linspace(-1, 1, n) for n in PSI.shape), indexing="ij")
+    for background in (3 + 5 * down, 2 * across**2, down * across - down**2, 7 + across - 2 * down * across):
+        found = noise_from(20 * background, np.ones(PSI.shape), 100, PSI)
+        assert found.signal == pytest.approx(0.0, abs=1e-9)
+        assert np.isfinite(dataclasses.astuple(found)).all(), "half of its frequencies have no power at all"
+
+
+@pytest.mark.parametrize("budget", [1, 16 * 20 * 7 * 3, 10**9])
+def test_moments_of_a_stack_do_not_depend_on_the_bands(rng, monkeypatch, budget):
+    stack = rng.integers(0, 60000, (20, 11, 7)).astype(np.uint16)
+    bands = []
+
+    def noted(counts, tuning):
+        bands.append(counts.shape)
+        return moments(counts, tuning)
+
+    moments = noise._moments
+    monkeypatch.setattr(noise, "_moments", noted)
+    monkeypatch.setattr(noise, "default_memory_budget", lambda: budget)
+    mean, variance = temporal_moments(stack, 100.0)
+    wide = stack.astype(float)
+    np.testing.assert_allclose(mean, wide.mean(axis=0) - 100, rtol=1e-12)
+    np.testing.assert_allclose(variance, 0.5 * (np.diff(wide, axis=0) ** 2).mean(axis=0), rtol=1e-6)
+    assert max(shape[1] for shape in bands) == {1: 1, 16 * 20 * 7 * 3: 3, 10**9: 11}[budget]
+
+
+def test_the_largest_counts_are_those_of_either_sign():
+    limit = DEFAULT.calibration.noise.largest
+    check_largest(limit)
+    with pytest.raises(ValueError, match="divide all counts by one factor"):
+        check_largest(1.001 * limit)
+    for value in (2 * limit, -2 * limit):
+        counts = np.zeros((3, *PSI.shape))
+        counts[1, 2, 3] = value
+        with pytest.raises(ValueError, match="divide all counts by one factor"):
+            stack_noise(counts, PSI)
+
+
+@pytest.mark.parametrize(("excess", "unexplained"), [(0.7, 1.0), (1.0, 1.0), (1.5, 1.0), (1.51, 1.51), (8.0, 8.0)])
+def test_an_excess_that_may_be_chance_explains_nothing(excess, unexplained):
+    assert StackNoise(1.0, excess, 1.0, 1.0, 1.0).unexplained == unexplained

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 import fluogan_core as fg
 from fluogan_core.objective.bending import Bending
+from fluogan_core.tuning import DEFAULT
 
 
 def bending_of(shape=(32, 32), scale=2.6, order=8, fidelity=1.7):
@@ -61,3 +64,64 @@ def test_the_gradient_is_the_energys(rng):
     bending, b, step = bending_of((12, 10), 1.5, 3), rng.standard_normal((12, 10)), 1e-4 * rng.standard_normal((12, 10))
     slope = (bending.energy(b + step) - bending.energy(b - step)) / 2
     assert slope == pytest.approx((bending.gradient(b) * step).sum(), rel=1e-5)
+
+
+@pytest.mark.parametrize(("i", "j"), [(0, 0), (1, 0), (0, 2), (3, 5), (11, 8), (11, 9)])
+def test_a_cosine_costs_what_its_frequency_says(i, j):
+    """With p = 1 nothing is free: half of the smoothness times the eigenvalue of the second differences, to a power."""
+    shape, smoothness = (12, 10), 0.7
+    cosine = np.outer(*(np.cos(np.pi * k * (np.arange(n) + 0.5) / n) for k, n in zip((i, j), shape)))
+    eigenvalue = sum(2 - 2 * np.cos(np.pi * k / n) for k, n in zip((i, j), shape))
+    one = Bending(shape, fg.get_backend("numpy"), smoothness=smoothness, order=1, fidelity=1.0)
+    assert one.energy(cosine) == pytest.approx(0.5 * smoothness * eigenvalue * (cosine**2).sum(), abs=1e-12)
+    np.testing.assert_allclose(one.gradient(cosine), smoothness * eigenvalue * cosine, atol=1e-12)
+    # what is fast is held as hard as the tuning says, and no harder: the field is too small for anything to be free
+    tuning = dataclasses.replace(DEFAULT.objective, stiffest=50.0)
+    stiff = Bending(shape, fg.get_backend("numpy"), smoothness=2.0 * 9.0**6, order=3, fidelity=2.0, tuning=tuning)
+    assert stiff.free is None
+    expected = min(2.0 * 9.0**6 * eigenvalue**3, 100.0)
+    assert stiff.energy(cosine) == pytest.approx(0.5 * expected * (cosine**2).sum(), abs=1e-9)
+    passed = stiff.lowpass(cosine, 25.0)
+    np.testing.assert_allclose(passed, 25 / (25 + expected) * cosine, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("shape", "scale", "order"), [((12, 40), 2.6, 8), ((40, 12), 2.6, 3), ((20, 20), 3.0, 2), ((30, 50), 5, 8)]
+)
+def test_free_are_the_polynomials_that_are_slower_than_what_passes(shape, scale, order):
+    """Up to the second degree and below p: in any coordinates, since a lower degree is slower."""
+    bending = bending_of(shape, scale, order)
+    u, v = coordinates(shape)
+    free = 0
+    for i in range(4):
+        for j in range(4):
+            image = (u + 0.3) ** i * (v - 0.2) ** j
+            slow = i + j <= 2 and i + j < order and (np.pi * i / shape[0]) ** 2 + (np.pi * j / shape[1]) ** 2 < 1 / scale**2
+            free += slow and i + j > 0
+            cosines = bending_of(shape, scale, order)
+            cosines.free = None
+            held, alone = bending.energy(image), cosines.energy(image)
+            assert (held < 1e-6 * max(alone, 1e-3)) == slow, (i, j)
+            assert held <= (1 + 1e-9) * alone + 1e-9, "what is free only takes away"
+    assert (0 if bending.free is None else len(bending.free)) == free
+
+
+def test_many_weights_in_turn_are_as_if_each_was_the_first(rng):
+    target = rng.standard_normal((12, 12)) + 3
+    for order in (1, 8):
+        used = bending_of((12, 12), order=order)
+        for weight in (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 0.1, 0.2):
+            np.testing.assert_array_equal(
+                used.lowpass(target, weight), bending_of((12, 12), order=order).lowpass(target, weight)
+            )
+            assert len(used._filters) <= 4
+
+
+def test_without_smoothness_everything_passes(rng):
+    free = Bending((8, 9), fg.get_backend("numpy"), smoothness=0.0, order=3, fidelity=1.0)
+    target = rng.standard_normal((8, 9)).astype(np.float32)
+    found = free.lowpass(target, 1.3)
+    assert found.dtype == free.gradient(target).dtype == np.float32
+    np.testing.assert_allclose(found, target, atol=1e-6)
+    assert free.energy(target) == 0.0
+    assert not free.gradient(target).any()

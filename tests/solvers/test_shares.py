@@ -70,7 +70,10 @@ def test_images_are_averaged_by_the_share():
 
 def test_only_standard_errors_count_and_the_two_shares_multiply():
     t = DEFAULT.covariance_phase
-    gains, flickers = np.linspace(-t.worse - 1.2 * t.doubt, -t.worse + 1.2 * t.doubt, 7), np.linspace(0, 1.2 * t.enough_flicker, 5)
+    gains, flickers = (
+        np.linspace(-t.worse - 1.2 * t.doubt, -t.worse + 1.2 * t.doubt, 7),
+        np.linspace(0, 1.2 * t.enough_flicker, 5),
+    )
     for flicker in flickers:
         by_flicker = share_of_fit(math.nan, math.nan, flicker)
         assert share_of_fit(math.nan, 1.0, flicker) == by_flicker

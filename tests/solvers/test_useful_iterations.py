@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
+
 import numpy as np
 import pytest
 
 import fluogan_core as fg
 from fluogan_core.solvers.chosen_weights import chosen_weights
-from fluogan_core.solvers.useful_iterations import halvings, useful_iterations
-from fluogan_core.solvers.weights import weights_for
-from fluogan_core.tuning import UsefulIterationsTuning
+from fluogan_core.solvers.useful_iterations import _in_squares, halvings, useful_iterations
+from fluogan_core.solvers.weights import Weights, weights_for
+from fluogan_core.tuning import DEFAULT, UsefulIterationsTuning
+
+module = importlib.import_module("fluogan_core.solvers.useful_iterations")
 
 SIDE, FACTOR = 24, 2
 
@@ -73,3 +78,124 @@ def test_the_number_does_not_see_how_the_camera_hung(turn):
     turned = fg.Problem.of(stack, psi=problem.psi, camera=problem.camera)
     found = [useful_iterations(weights_for(p, options), p).iterations for p in (problem, turned)]
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("expected", [1.0, 1.3])
+def test_a_halving_counts_by_what_it_loses(expected):
+    """Linearly, from all of it to nothing, in what is lost beside the excess, and in what is lost beside the noise."""
+    t = UsefulIterationsTuning()
+
+    def lost(*steps):
+        """Misfits that rise by these, from an excess of 2."""
+        values = expected + 2.0 + np.cumsum([0.0, *steps])
+        asked = []
+
+        def misfit(halved):
+            asked.append(halved)
+            return float(values[halved])
+
+        return halvings(misfit, expected, dataclasses.replace(t, clear_gain=by_noise)), asked
+
+    by_noise = 1e9
+    middle = 0.5 * (t.useless + t.useful)
+    for part, kept in (
+        (t.useless, 1.0),
+        (middle, 0.5),
+        (0.25 * t.useful + 0.75 * t.useless, 0.75),
+        (1.01 * t.useful, 0.0),
+        (-0.5, 1.0),
+    ):
+        found, asked = lost(2 * part, 1e6)
+        assert found == pytest.approx(kept)
+        assert sorted(asked) == ([0, 1, 2] if kept else [0, 1])
+    # one after the other: each counts by what those before have left
+    excess = 2.0 + 2 * middle
+    assert lost(2 * middle, excess * middle, 1e6)[0] == pytest.approx(0.5 + 0.25)
+    by_noise = 0.1 * t.useless  # what is lost is small beside the excess, and from one to two units of noise
+    for units, kept in ((0.9, 1.0), (1.0, 1.0), (1.5, 0.5), (2.01, 0.0), (3.0, 0.0)):
+        assert lost(units * by_noise, 1e6)[0] == pytest.approx(kept)
+
+
+def test_halvings_end_at_the_most_and_at_what_noise_explains():
+    t = UsefulIterationsTuning()
+    for most in (1, 2, 5):
+        asked = []
+        found = halvings(lambda halved: asked.append(halved) or 3.0, 1.0, dataclasses.replace(t, most_halvings=most))
+        assert found == most
+        assert sorted(asked) == list(range(most + 1)), "each once, and no more"
+    asked = []
+    assert halvings(lambda halved: asked.append(halved) or 1.0, 1.0, t) == 0.0
+    assert asked == [1], "the whole plan explains more"
+    # half of the plan misses, the whole plan does not: what the whole wins is useful
+    assert halvings(lambda halved: 1.0 if not halved else 1.0 + 1e-9, 1.0, t) == 0.0
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (1, 6), (6, 1), (1, 1), (2, 2)])
+def test_sums_over_squares(rng, shape):
+    image = rng.standard_normal(shape)
+    rows, columns = (min(2, size) for size in shape)
+    expected = np.lib.stride_tricks.sliding_window_view(image, (rows, columns)).sum(axis=(2, 3))
+    np.testing.assert_allclose(_in_squares(image), expected, rtol=1e-12, atol=1e-14)
+
+
+class Field:
+    """In place of the trial field: every pixel of a fit misses the mean by so much."""
+
+    def __init__(self, missed=0.0, good=None):
+        self.good = np.ones((9, 9), bool) if good is None else good
+        self.mean, self.variance = np.full((9, 9), 7.0), np.full((9, 9), 0.01)
+        self.missed, self.asked = missed, []
+
+    def __call__(self, problem, background, tuning):
+        return self
+
+    def fitted(self, mean, weights):
+        self.asked.append(weights.iterations)
+        return np.where(self.good, mean + self.missed, np.nan)
+
+    @property
+    def just_noise(self):
+        """The error at which the squares' mean chi-square is that of noise at most, for tests on both sides of it."""
+        count = np.lib.stride_tricks.sliding_window_view(self.good, (2, 2)).sum(axis=(2, 3))
+        per_unit = (count[count > 0].astype(float) ** 2 / (0.01 * count[count > 0])).mean()
+        expected = 1.0 + DEFAULT.useful_iterations.clear * np.sqrt(2 / (self.good.sum() / 4))
+        return np.sqrt(expected / per_unit)
+
+
+def plan_of(iterations):
+    return Weights(1.0, 0.0, 0.0, 1.0, order=2, detail=0.1, lit=1.0, iterations=iterations)
+
+
+def found_by(field, monkeypatch, planned=None, tuning=DEFAULT):
+    monkeypatch.setattr(module, "TrialField", field)
+    plan = plan_of(tuning.mean_phase.most if planned is None else planned)
+    found = useful_iterations(plan, None, tuning=tuning)
+    assert found == dataclasses.replace(plan, iterations=found.iterations)
+    assert (found is plan) == (found.iterations == plan.iterations)
+    return found.iterations
+
+
+@pytest.mark.parametrize("bad", [0, 3, 8])
+def test_an_error_that_stays_is_seen_beside_the_noise_of_good_pixels(monkeypatch, caplog, bad):
+    good = np.ones((9, 9), bool)
+    good[:bad, :bad] = False
+    limit, planned = Field(good=good).just_noise, DEFAULT.mean_phase.most
+    with caplog.at_level("INFO", "fluogan_core"):
+        assert found_by(Field(0.999 * limit, good), monkeypatch) == planned
+        assert caplog.text == ""
+        field = Field(1.001 * limit, good)
+        fewest = round(planned / 2**DEFAULT.useful_iterations.most_halvings)
+        assert found_by(field, monkeypatch) == max(DEFAULT.mean_phase.fewest, fewest)
+        assert f"takes {max(DEFAULT.mean_phase.fewest, fewest)} iterations in place of {planned}" in caplog.text
+    halved = [max(DEFAULT.mean_phase.fewest, round(planned / 2**n)) for n in range(DEFAULT.useful_iterations.most_halvings + 1)]
+    assert sorted(field.asked, reverse=True) == halved
+
+
+def test_only_full_plans_are_tried_and_none_falls_below_the_fewest(monkeypatch):
+    field = Field(1.0)
+    assert found_by(field, monkeypatch, DEFAULT.mean_phase.most - 1) == DEFAULT.mean_phase.most - 1
+    assert field.asked == []
+    high = dataclasses.replace(DEFAULT, mean_phase=dataclasses.replace(DEFAULT.mean_phase, most=1000, fewest=300))
+    assert found_by(field, monkeypatch, 1000, high) == 300
+    assert sorted(set(field.asked)) == [300, 500, 1000]
+    assert found_by(Field(1.0, np.zeros((9, 9), bool)), monkeypatch, 1000, high) == 1000, "of no pixel nothing is known"
