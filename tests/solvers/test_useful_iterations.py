@@ -118,13 +118,17 @@ def test_a_halving_counts_by_what_it_loses(expected):
 
 def test_halvings_end_at_the_most_and_at_what_noise_explains():
     t = UsefulIterationsTuning()
-    for most in (1, 2, 5):
-        asked = []
-        found = halvings(lambda halved: asked.append(halved) or 3.0, 1.0, dataclasses.replace(t, most_halvings=most))
-        assert found == most
-        assert sorted(asked) == list(range(most + 1)), "each once, and no more"
     asked = []
-    assert halvings(lambda halved: asked.append(halved) or 1.0, 1.0, t) == 0.0
+
+    def same(value):
+        return lambda halved: asked.append(halved) or value
+
+    for most in (1, 2, 5):
+        asked.clear()
+        assert halvings(same(3.0), 1.0, dataclasses.replace(t, most_halvings=most)) == most
+        assert sorted(asked) == list(range(most + 1)), "each once, and no more"
+    asked.clear()
+    assert halvings(same(1.0), 1.0, t) == 0.0
     assert asked == [1], "the whole plan explains more"
     # half of the plan misses, the whole plan does not: what the whole wins is useful
     assert halvings(lambda halved: 1.0 if not halved else 1.0 + 1e-9, 1.0, t) == 0.0
