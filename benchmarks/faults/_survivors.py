@@ -2,4 +2,62 @@
 
 from __future__ import annotations
 
-EXPLAINED: dict[str, dict[str, list[str]]] = {}
+_KERNEL = (
+    "if kernel is not None and all(a is None or (a.flags.c_contiguous and a.dtype == x.dtype) for a in (x, grad, out)): → "
+)
+_TRIED = "a measured figure, rounded: an estimate of memory does not hang on it"
+
+EXPLAINED: dict[str, dict[str, list[str]]] = {
+    "fluogan_core/objective/prox.py": {
+        "array code in place of the kernel: the same numbers, as the tests of kernels hold": [
+            _KERNEL + "if not kernel is not None and all(a is None or (a.flags.c_contiguous and a.dtype == x.dtype) for a in "
+            "(x, grad, out)):",
+            _KERNEL + "if kernel is not None and all(a is None and (a.flags.c_contiguous and a.dtype == x.dtype) for a in "
+            "(x, grad, out)):",
+            "if kernel is not None and plain and (out is None or out.dtype == v.dtype): → "
+            "if not kernel is not None and plain and (out is None or out.dtype == v.dtype):",
+        ],
+        "arrays of other kinds are held by `tests/backend/test_kinds.py`": ['  @any_kind("v") → '],
+    },
+    "fluogan_core/physics/windows.py": {
+        "nothing writes to it": ["@dataclass(frozen=True, eq=False) → @dataclass(frozen=False, eq=False)"],
+        "a start that falls halfway between two pixels is rounded the other way: as evenly spread, and mirrored alike": [
+            "starts = np.array([(2 * k * free + count - 1) // (2 * max(1, count - 1)) for k in range(count)], "
+            "dtype=np.int64) → "
+            "starts = np.array([(2 * k * free + count - 2) // (2 * max(1, count - 1)) for k in range(count)], dtype=np.int64)"
+        ],
+    },
+    "fluogan_core/objective/steps.py": {
+        "replaced in the first iteration, and there is always one": [
+            "images, norm = list(start), 1.0 → images, norm = list(start), 2.0",
+            "images, norm = list(start), 1.0 → images, norm = list(start), 0.0",
+        ],
+        "what is given by name may then be given by place, too": ["*, → /,"],
+    },
+    "fluogan_core/solvers/shares.py": {
+        "a share is never above 1": ["if share == 1: → if share >= 1:"],
+    },
+    "fluogan_core/scale/sizes.py": {
+        _TRIED: [
+            "_PER_COUNT, _PER_FINE_PIXEL, _PER_WINDOWED = 26, 200, 9200 → "
+            "_PER_COUNT, _PER_FINE_PIXEL, _PER_WINDOWED = 26, 200, 9199",
+            "_PER_COUNT, _PER_FINE_PIXEL, _PER_WINDOWED = 26, 200, 9200 → "
+            "_PER_COUNT, _PER_FINE_PIXEL, _PER_WINDOWED = 25, 200, 9200",
+            "AT_REST = 450 * 2**20 → AT_REST = 451 * 2**20",
+        ],
+    },
+    "fluogan_core/scale/pace.py": {
+        "only the sign decides": [
+            "self.advance(first, second, uphill=1.0 if turned else 0.0) → "
+            "self.advance(first, second, uphill= 2.0 if turned else 0.0)",
+            "self.advance(first, second, uphill=1.0 if turned else 0.0) → "
+            "self.advance(first, second, uphill=1.0 if turned else -1.0)",
+        ],
+        "replaced by the longest step before anything reads it": [
+            "found.append(Steps(typical_brightness(z[rows, columns]), 0.0)) → "
+            "found.append(Steps(typical_brightness(z[rows, columns]), -1.0))",
+            "found.append(Steps(typical_brightness(z[rows, columns]), 0.0)) → "
+            "found.append(Steps(typical_brightness(z[rows, columns]), 1.0))",
+        ],
+    },
+}

@@ -32,7 +32,11 @@ MODULES = {
         "-k",
         "windows",
     ),
-    "fluogan_core/objective/steps.py": ("tests/objective/test_steps.py", "fluogan_core/objective/steps.py", "--doctest-modules"),
+    "fluogan_core/objective/steps.py": (
+        "tests/objective/test_steps.py",
+        "fluogan_core/objective/steps.py",
+        "--doctest-modules",
+    ),
     "fluogan_core/solvers/shares.py": (
         "tests/solvers/test_shares.py",
         "fluogan_core/solvers/shares.py",
@@ -45,7 +49,7 @@ MODULES = {
         "fluogan_core/calibration/digits.py",
         "--doctest-modules",
     ),
-    "fluogan_core/scale/sizes.py": ("fluogan_core/scale/sizes.py", "--doctest-modules"),
+    "fluogan_core/scale/sizes.py": ("tests/scale/test_sizes.py", "fluogan_core/scale/sizes.py", "--doctest-modules"),
     "fluogan_core/objective/bending.py": ("tests/objective/test_bending.py",),
     "fluogan_core/calibration/noise.py": ("tests/calibration/test_noise.py",),
     "fluogan_core/solvers/useful_iterations.py": (
@@ -110,7 +114,8 @@ def run(options: Options, modules: Sequence[str], again: bool) -> Report:
     for module, row in rows.items():
         row[6] = sum(bool(reason_for(module, change)) for change in survived[module])
     shown = [module for module in MODULES if module in rows]
-    report.table(TITLE, COLUMNS, [rows[module] for module in shown])
+    note = f"Of each module at most {SAMPLE} changes, drawn with the seed {SEED}."
+    report.table(TITLE, COLUMNS, [rows[module] for module in shown], note)
     left = [
         [f"`{module}`", f"`{change.replace('|', BAR)}`", reason_for(module, change)]
         for module in shown
@@ -128,7 +133,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--again", action="store_true", help="only what survived before")
     arguments = parser.parse_args(argv)
     results, docs = places(parser, arguments, "mutants")
-    report = run(Options(arguments.quick, results), arguments.only or list(MODULES), arguments.again)
+    report = run(Options(arguments.quick, results, seed=SEED), arguments.only or list(MODULES), arguments.again)
     publish(report.document(), results, docs)
     return 0
 

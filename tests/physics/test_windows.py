@@ -17,6 +17,7 @@ def test_no_more_windows_than_overlap_by_half_asks_for_evenly_spread(side):
         assert fewest <= len(starts) <= fewest + 1
         assert len(starts) == fewest or ((size - side) % 2 == 1 and fewest % 2 == 1)
         assert np.ptp(np.diff(starts)) <= 1 if len(starts) > 1 else size == side
+        np.testing.assert_array_equal(starts, size - side - starts[::-1], "a mirrored field has mirrored windows")
 
 
 def test_a_window_holds_the_rectangle_from_its_start():

@@ -31,6 +31,7 @@ def test_bytes_grow_with_the_area_and_what_is_held_of_each_pixel():
     def of_pixels(outer, frames, factor, options):
         return tile_bytes(outer, frames, factor, options) - AT_REST
 
+    assert 2**27 < AT_REST < 2**30, "what a process takes that has loaded the numerical libraries"
     one = of_pixels(50, 300, 4, COVARIANCE)
     assert of_pixels(100, 300, 4, COVARIANCE) == 4 * one
     # a fit of the mean holds the mean frame and its variance, whatever the number of frames
