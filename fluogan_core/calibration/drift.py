@@ -152,25 +152,29 @@ def _of_kept(frames: np.ndarray, statistics: StackStatistics, width: float, tuni
     count = int(np.clip(len(frames) / max(length, 1e-300), tuning.fewest_segments, tuning.most_segments))
     count = max(3, min(count, len(frames) // tuning.shortest_segment))
 
+    def means_of(cuts: list[int]) -> np.ndarray:
+        return np.array([smoothed(frames[a:b].mean(axis=0, dtype=np.float64), smooth) for a, b in pairwise(cuts)])
+
+    cuts = _cuts(len(frames), count, [])
+    start = _start(means_of(cuts), cuts, smooth, tuning)
+    # the correlation of two mean frames needs light in both; a mean frame against that of all of them does not
+    count = max(3, min(tuning.most_segments, len(frames) // tuning.shortest_segment))
     jumps: list[int] = []
-    start: np.ndarray | None = None
     path: _Path | None = None
     for attempt in range(tuning.passes):
         cuts = _cuts(len(frames), count, jumps)
-        means = np.array([smoothed(frames[a:b].mean(axis=0, dtype=np.float64), smooth) for a, b in pairwise(cuts)])
-        if start is None:
-            start = _start(means, cuts, smooth, tuning)
+        means = means_of(cuts)
         path = _settled(means, cuts, jumps, start, weight, tuning)
         if path is None:
             return Drift(still, 0.0, math.inf, segments=count, note="drift: the light does not tell whether the sample moved")
         if attempt == 0:
-            begin = find_jumps(path.places, *_middles(cuts), len(frames), tuning)
+            begin = find_jumps(path.places, _middles(cuts), path.scales, len(frames), tuning)
             moved = [cuts[k] for k in begin]
             if not moved:
                 break
         else:
             moved = [_frame_of_jump(frames, live, path, jump, jumps, 2 * len(frames) // count) for jump in jumps]
-        moved = sorted(set(moved))
+        moved = _apart(moved, tuning.shortest_segment)
         if moved == jumps:
             break
         jumps, start = moved, path.shifts
@@ -206,10 +210,19 @@ def _cuts(frames: int, count: int, jumps: list[int]) -> list[int]:
     return cuts
 
 
-def _middles(cuts: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Middle and length of the segments, frames."""
+def _apart(jumps: list[int], least: int) -> list[int]:
+    """The jumps in order; of those nearer to each other than ``least`` frames the first: nothing is measured between."""
+    kept: list[int] = []
+    for jump in sorted(jumps):
+        if not kept or jump - kept[-1] >= least:
+            kept.append(jump)
+    return kept
+
+
+def _middles(cuts: list[int]) -> np.ndarray:
+    """Middle of the segments, frames."""
     edges = np.array(cuts, dtype=np.float64)
-    return (edges[:-1] + edges[1:] - 1) / 2, np.diff(edges)
+    return np.asarray((edges[:-1] + edges[1:] - 1) / 2)
 
 
 def _start(means: np.ndarray, cuts: list[int], smooth: float, tuning: DriftTuning) -> np.ndarray:
@@ -218,7 +231,7 @@ def _start(means: np.ndarray, cuts: list[int], smooth: float, tuning: DriftTunin
     groups = np.arange(count) * min(count, tuning.most_pairs_of) // count
     of_groups = np.array([means[groups == k].mean(axis=0) for k in range(groups.max() + 1)])
     places = rough_shifts(of_groups, smooth, tuning)
-    middles = _middles(cuts)[0]
+    middles = _middles(cuts)
     at = np.array([middles[groups == k].mean() for k in range(groups.max() + 1)])
     return np.stack([np.interp(np.arange(cuts[-1]), at, line) for line in places.T], axis=1)
 
@@ -231,6 +244,8 @@ class _Path:
     ----------
     places : (K, 2) array
         Of the segments, each by itself.
+    scales : (K,) array
+        Variance of each of these places relative to their mean.
     shifts : (T, 2) array
         The smooth path.
     others : (B, T, 2) array
@@ -244,6 +259,7 @@ class _Path:
     """
 
     places: np.ndarray
+    scales: np.ndarray
     shifts: np.ndarray
     others: np.ndarray
     scatter: np.ndarray
@@ -255,21 +271,23 @@ def _settled(
     means: np.ndarray, cuts: list[int], jumps: list[int], start: np.ndarray, weight: np.ndarray, tuning: DriftTuning
 ) -> _Path | None:
     """The path through the segments that stays when they are measured along it; None if there is none."""
-    frames, (centres, lengths) = cuts[-1], _middles(cuts)
+    frames, centres = cuts[-1], _middles(cuts)
     nearest = np.rint(centres).astype(int)
+    strengths: list[float | None] = [None, None]
     known, shifts = np.ones(2, dtype=bool), start - start.mean(axis=0)
     for attempt in range(tuning.passes):
         along = np.where(known, shifts[nearest], 0.0)
         measured = refined_shifts(means, along, weight, tuning)
         if measured is None:
             return None
-        places, replicates, mean = measured
-        lines = [smoother(places[:, axis], centres, lengths, frames, [float(jump) for jump in jumps]) for axis in (0, 1)]
+        places, replicates, scales, mean = measured
+        at = [float(jump) for jump in jumps]
+        lines = [smoother(places[:, axis], centres, scales, frames, at, strengths[axis]) for axis in (0, 1)]
         new = np.stack([line.matrix @ places[:, axis] for axis, line in enumerate(lines)], axis=1)
         known &= np.ptp(new, axis=0) <= np.array(means.shape[1:]) / 4
         step = np.abs(new - shifts).max(axis=0)
-        if attempt >= tuning.passes // 2:  # where it swings between two strengths of the walk, the way between settles
-            new = (new + shifts) / 2
+        if attempt >= tuning.passes // 2:  # each of two strengths can be the likelier one along the path of the other: hold one
+            strengths = [line.strength for line in lines]
         shifts = np.where(known, new, 0.0)
         if not known.any():
             return None
@@ -280,7 +298,7 @@ def _settled(
         return None
     others = np.stack([replicates[:, :, axis] @ line.matrix.T for axis, line in enumerate(lines)], axis=2)
     scatter = np.stack([line.covariance_factor for line in lines], axis=2)
-    return _Path(np.where(known, places, 0.0), np.where(known, shifts, 0.0), others, scatter, known, mean)
+    return _Path(np.where(known, places, 0.0), scales, np.where(known, shifts, 0.0), others, scatter, known, mean)
 
 
 def _frame_of_jump(frames: np.ndarray, live: np.ndarray, path: _Path, jump: int, jumps: list[int], reach: int) -> int:

@@ -4,7 +4,7 @@ The places of the K segments, at times u and with the errors of blinking and noi
 
 .. math:: p = X \beta + g + e, \quad e \sim N(0, \sigma^2 D), \quad g \sim N(0, \lambda \sigma^2 Q),
 
-where X holds a constant, a slope and a step for every jump, D the errors of segments of unequal length and Q the covariance of
+where X holds a constant, a slope and a step for every jump, D the unequal variances of the segments and Q the covariance of
 an integrated random walk (a smoothing spline of order 3).  :math:`\lambda` has the largest likelihood.  Steps are added one
 by one while they raise the likelihood clearly.
 """
@@ -32,14 +32,17 @@ class Smoother:
     matrix : (T, K) array
         Path in every frame from the places of the segments.
     variance : float
-        Of the place of a segment of mean length, camera pixels squared.
+        Of the place of a segment, camera pixels squared, where the scale is 1.
     scales : (K,) array
         Variance of each segment relative to that.
+    strength : float
+        Of the random walk, relative to that.
     """
 
     matrix: np.ndarray
     variance: float
     scales: np.ndarray
+    strength: float
 
     @property
     def covariance_factor(self) -> np.ndarray:
@@ -79,20 +82,22 @@ def _likelihoods(
     return np.array(base), np.array(with_more)
 
 
-def find_jumps(places: np.ndarray, centres: np.ndarray, lengths: np.ndarray, frames: int, tuning: DriftTuning) -> list[int]:
+def find_jumps(places: np.ndarray, centres: np.ndarray, scales: np.ndarray, frames: int, tuning: DriftTuning) -> list[int]:
     """Numbers of the segments that begin with a jump.
 
     Parameters
     ----------
     places : (K, 2) array
         Camera pixels.
-    centres, lengths : (K,) array
-        Middle and length of the segments, frames.
+    centres : (K,) array
+        Middle of the segments, frames.
+    scales : (K,) array
+        Variance of each place relative to their mean.
     frames : int
         T.
     tuning : DriftTuning
     """
-    times, scales = centres / frames, lengths.mean() / lengths
+    times = centres / frames
     # a step between the first or last two segments cannot be told from one bad segment
     candidates = np.arange(2, len(places) - 1)
     more = np.where(np.arange(len(places))[:, None] >= candidates, 1.0, 0.0)
@@ -111,24 +116,36 @@ def find_jumps(places: np.ndarray, centres: np.ndarray, lengths: np.ndarray, fra
     return sorted(found)
 
 
-def smoother(places: np.ndarray, centres: np.ndarray, lengths: np.ndarray, frames: int, jumps: list[float]) -> Smoother:
+def smoother(
+    places: np.ndarray,
+    centres: np.ndarray,
+    scales: np.ndarray,
+    frames: int,
+    jumps: list[float],
+    strength: float | None = None,
+) -> Smoother:
     """The map of largest likelihood along one axis.
 
     Parameters
     ----------
     places : (K,) array
         Camera pixels.
-    centres, lengths : (K,) array
-        Middle and length of the segments, frames.
+    centres : (K,) array
+        Middle of the segments, frames.
+    scales : (K,) array
+        Variance of each place relative to their mean.
     frames : int
         T.
     jumps : list of float
         First frame after each jump.
+    strength : float, optional
+        Of the random walk; that of the largest likelihood by default.
     """
-    times, scales = (centres + 0.5) / frames, lengths.mean() / lengths
+    times = (centres + 0.5) / frames
     at = [jump / frames for jump in jumps]
-    likelihood, _ = _likelihoods(places, times, scales, at, np.zeros((len(places), 0)))
-    strength = _STRENGTHS[int(np.argmax(likelihood))]
+    if strength is None:
+        likelihood, _ = _likelihoods(places, times, scales, at, np.zeros((len(places), 0)))
+        strength = _STRENGTHS[int(np.argmax(likelihood))]
     inverse = np.linalg.inv(np.diag(scales) + strength * _walk(times, times))
     fixed = _fixed(times, at)
     solve = np.linalg.pinv(fixed.T @ inverse @ fixed) @ fixed.T @ inverse
@@ -137,4 +154,4 @@ def smoother(places: np.ndarray, centres: np.ndarray, lengths: np.ndarray, frame
     matrix = _fixed(all_times, at) @ solve + strength * _walk(all_times, times) @ inverse @ rest
     left = rest @ places
     variance = float(left @ inverse @ left) / max(1, len(places) - fixed.shape[1])
-    return Smoother(matrix - matrix.mean(axis=0), variance, scales)
+    return Smoother(matrix - matrix.mean(axis=0), variance, scales, strength)

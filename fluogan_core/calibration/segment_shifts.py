@@ -6,9 +6,10 @@ A segment is a run of frames; its mean frame is filtered and compared with the o
    pair that contradicts the others is dropped (redundant cross-correlation; Wang et al., Optics Express 22, 15982, 2014).
 2. All mean frames are brought to one place by a smooth path (:mod:`.drift_path`), and each is compared with their mean f:
 
-   .. math:: m_k - f \approx (c + t \cdot r)\, f + p + q \cdot r - s_k \cdot \nabla f,
+   .. math:: m_k - f \approx (c_k + t_k \cdot r)\, f + p_k + q_k \cdot r - (1 + c_k) s_k \cdot \nabla f,
 
-   where c and t take up bleaching and p and q a background that fades.  This is repeated until the path stays.
+   where c and t take up bleaching and p and q a background that fades.  This is repeated until the path stays.  The segments
+   weigh by what the terms leave of each mean frame, over :math:`(1 + c_k)^2`: bleached ones say less.
 
 The second round does not take the border of the field for a part of the sample, which pulls correlations to 0.  Its normal
 equations are sums over blocks of the field.  So every place comes with replicates that leave one block out, for a jackknife:
@@ -90,7 +91,7 @@ def _peak(alike: np.ndarray, place: tuple[int, ...], axis: int) -> float:
 
 def refined_shifts(
     means: np.ndarray, path: np.ndarray, weight: np.ndarray, tuning: DriftTuning
-) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None:
     """Places of the segments against the mean of all of them, brought to one place by a path that is about right.
 
     Parameters
@@ -109,6 +110,8 @@ def refined_shifts(
         Camera pixels.
     replicates : (B, K, 2) array
         The same of the field without one of B blocks.
+    scales : (K,) array
+        Variance of each place relative to their mean, from what the terms leave of each mean frame.
     mean : (M1, M2) array
         The mean of all segments, brought to the place 0.
     None if the light fills too few blocks, if the path leaves too little of the field, or if the two halves of the recording
@@ -123,14 +126,14 @@ def refined_shifts(
     measured = _against_mean(aligned, weight, margin, tuning)
     if measured is None:
         return None
-    steps, others = measured
-    return path + np.clip(steps, -tuning.longest_step, tuning.longest_step), path + others, aligned.mean(axis=0)
+    steps, others, scales = measured
+    return path + np.clip(steps, -tuning.longest_step, tuning.longest_step), path + others, scales, aligned.mean(axis=0)
 
 
 def _against_mean(
     aligned: np.ndarray, weight: np.ndarray, margin: int, tuning: DriftTuning
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """Shifts (K, 2) of images against their mean in linear approximation, and (B, K, 2) without a block each."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Shifts (K, 2) of images against their mean in linear approximation, (B, K, 2) without a block each, variances (K,)."""
     inside = (slice(margin, -margin), slice(margin, -margin))
     image = aligned.mean(axis=0)
     slopes = np.gradient(image)
@@ -166,6 +169,9 @@ def _against_mean(
     # smoothing makes about 4 pi sigma^2 pixels say the same
     prior[4:6] = float((by * rest**2).mean()) * max(1.0, 4 * math.pi * tuning.smooth**2) / tuning.tilt**2
     damped = normals.sum(axis=0) + np.diag(prior)
-    whole = solve_normal(damped, rights.sum(axis=0))[6:].T
-    left_out = [solve_normal(damped - n, rights.sum(axis=0) - r)[6:].T for n, r in zip(normals, rights)]
-    return whole, np.array(left_out)
+    whole = solve_normal(damped, rights.sum(axis=0))
+    # slopes fade with the light: an image of half the light that moves by s differs by half of s times the slope
+    share = np.maximum(1.0 + whole[3], tuning.least_light)[:, None]
+    left_out = [solve_normal(damped - n, rights.sum(axis=0) - r)[6:].T / share for n, r in zip(normals, rights)]
+    noise = (by * rest**2).mean(axis=1) / share[:, 0] ** 2
+    return whole[6:].T / share, np.array(left_out), noise / noise.mean()

@@ -49,6 +49,8 @@ class DriftTuning:
         So many groups of segments are correlated with each other, at most.
     settled_path : float
         A path is settled where no place of it changes by more, pixels.
+    least_light : float
+        Share of the mean light below which a segment's slopes are taken to be no less.
     longest_step : float
         A segment is followed so far beyond the path at once, pixels.
     most_jumps : int
@@ -80,6 +82,7 @@ class DriftTuning:
     shortest_segment: int = 4
     most_pairs_of: int = 16
     settled_path: float = 0.01
+    least_light: float = 0.2
     longest_step: float = 1.5
     most_jumps: int = 5
     jump_likelihood: float = 12.0

@@ -7,9 +7,10 @@ import pytest
 from scipy.special import erf
 
 import fluogan_core as fg
+from fluogan_core.calibration import drift_path
 from fluogan_core.calibration.drift_path import find_jumps, smoother
 from fluogan_core.calibration.follow_drift import _widened
-from fluogan_core.calibration.segment_shifts import rough_shifts
+from fluogan_core.calibration.segment_shifts import refined_shifts, rough_shifts
 from fluogan_core.tuning import DEFAULT
 
 SHAPE, FRAMES, FWHM, FACTOR = (44, 44), 150, 300.0, 3
@@ -50,7 +51,9 @@ def path_of(kind: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", ["even", "curved", "jump", "jump and drift"])
-@pytest.mark.parametrize(("light", "bleach", "most"), [(1.0, False, 0.06), (1.0, True, 0.1), (0.1, False, 0.12)])
+@pytest.mark.parametrize(
+    ("light", "bleach", "most"), [(1.0, False, 0.06), (1.0, True, 0.1), (0.1, False, 0.12), (0.1, True, 0.15)]
+)
 def test_the_path_is_found(kind, light, bleach, most):
     path = path_of(kind)
     found = fg.estimate_drift(recorded(path, 3, light, bleach), operator())
@@ -98,18 +101,51 @@ def test_a_pair_that_contradicts_the_others_is_dropped():
 
 
 def test_a_smooth_path_is_kept_and_its_error_is_that_of_the_scatter():
-    centres, lengths, time = np.arange(30) * 5 + 2.0, np.full(30, 5.0), np.arange(150) + 0.0
+    centres, scales, time = np.arange(30) * 5 + 2.0, np.ones(30), np.arange(150) + 0.0
     misses = []
     for seed in range(40):
         noise = 0.2 * np.random.default_rng(seed).standard_normal(30)
-        line = smoother(0.01 * centres + noise, centres, lengths, 150, [])
+        line = smoother(0.01 * centres + noise, centres, scales, 150, [])
         path = line.matrix @ (0.01 * centres + noise)
         span = path[-1] - path[0] - 0.01 * (time[-1] - time[0])
         misses.append(span / np.linalg.norm(line.covariance_factor[-1] - line.covariance_factor[0]))
     assert 0.7 < np.std(misses) < 1.5
-    assert find_jumps(np.c_[0.01 * centres + noise, noise], centres, lengths, 150, TUNING) == []
+    assert find_jumps(np.c_[0.01 * centres + noise, noise], centres, scales, 150, TUNING) == []
     stepped = np.c_[0.01 * centres + noise + (np.arange(30) >= 12), noise]
-    assert find_jumps(stepped, centres, lengths, 150, TUNING) == [12]
+    assert find_jumps(stepped, centres, scales, 150, TUNING) == [12]
+
+
+def test_a_dim_segment_moves_as_far_as_a_bright_one():
+    """Slopes fade with the light, and so does the difference that a shift makes."""
+    rng, (r, c) = np.random.default_rng(1), np.mgrid[:40, :40]
+    places, path, light = rng.uniform(8, 32, (40, 2)), np.tile([0.15, -0.15], 6), np.linspace(1.6, 0.4, 12)
+    means = [a * sum(np.exp(-((r - p - s) ** 2 + (c - q) ** 2) / 5) for p, q in places) for a, s in zip(light, path)]
+    found, others, _, _ = refined_shifts(np.array(means), np.zeros((12, 2)), np.ones((40, 40)), TUNING)
+    places_down = found[:, 0] - found[:, 0].mean()
+    np.testing.assert_allclose(places_down, path, rtol=0.15)
+    np.testing.assert_allclose(places_down / path, places_down[0] / path[0], rtol=0.01)
+    np.testing.assert_allclose(others[:, :, 0].mean(axis=0), found[:, 0], atol=0.01)
+    noisy = np.array(means) + 0.05 * rng.standard_normal((12, 40, 40))
+    scales = refined_shifts(noisy, np.zeros((12, 2)), np.ones((40, 40)), TUNING)[2]
+    assert scales.mean() == pytest.approx(1)
+    assert 4 < scales[-1] / scales[0] < 40  # the light is a quarter, and so is what a shift makes of it
+
+
+def test_two_strengths_that_take_turns_do_not_cost_the_path(monkeypatch):
+    """A smooth path makes a stiff one likelier and the other way round, where both are about as likely."""
+    calls, of_places = [0], drift_path._likelihoods
+
+    def in_turn(*arguments):
+        without, with_more = of_places(*arguments)
+        calls[0] += 1
+        without[[0, -1][calls[0] // 2 % 2]] += 1000.0  # both axes are smoothed in each round
+        return without, with_more
+
+    monkeypatch.setattr(drift_path, "_likelihoods", in_turn)
+    path = path_of("curved") + path_of("even")
+    found = fg.estimate_drift(recorded(path, 3), operator())
+    assert found.clear
+    assert np.ptp(found.shifts, axis=0).min() > 0.3
 
 
 def test_a_followed_stack_holds_counts_as_they_were_recorded():
