@@ -64,10 +64,11 @@ def recorded(
     sigma = FWHM / 2.3548 / PIXEL * 2**0.5
     photons = np.empty((frames, *shape))
     for t in range(frames):
+        lit = at[on[t] > 0] + path[t]
         rows, columns = (
-            np.diff(0.5 * erf((np.arange(n + 1)[:, None] - at[:, k] - path[t, k]) / sigma), axis=0) for k, n in enumerate(shape)
+            np.diff(0.5 * erf((np.arange(n + 1)[:, None] - lit[:, k]) / sigma), axis=0) for k, n in enumerate(shape)
         )
-        photons[t] = light * (120 * (rows * on[t]) @ columns.T + 10)
+        photons[t] = light * (120 * rows @ columns.T + 10)
     counts = 2.2 * rng.poisson(photons) + 100 + 3 * rng.standard_normal(photons.shape)
     return np.rint(counts).clip(0, 65535).astype(np.uint16)
 
