@@ -173,6 +173,8 @@ def _judged(
             if math.isinf(error)
             else (f"{measured:.2f} +- {error:.2f} times as wide as described; an error below {tuning.vague:g} is needed")
         )
+        if abs(measured - 1.0) > max(tuning.least, 2.0 * tuning.clear * error):  # errors this large are rough
+            seen += "; it speaks against the width that was described"
         return PSFWidth(1.0, measured, error, _unknown(seen).note)
     deviation = abs(measured - 1.0)
     found = f"covariances of neighbours fit a PSF {measured:.3f} +- {error:.3f} times as wide as described"

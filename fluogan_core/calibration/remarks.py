@@ -129,7 +129,7 @@ def camera_notes(
         notes.append(in_turn)
     if "offset" not in given and "noise_std" not in given:
         notes.append(
-            f"offset and read noise cannot be told apart: a read noise of 0 to {tuning.most_read_noise:g} electrons is "
+            f"offset and read noise cannot be told apart: a read noise of 0 to {tuning.most_read_noise:g} photons is "
             "assumed; give one of them if you know it"
         )
     dim, gain, bright = slopes

@@ -148,6 +148,12 @@ ADVICE = (
         "Check wavelength, aperture and focus. Repeat the run with --psf-width 1 and compare.",
     ),
     Advice(
+        "; it speaks against the width that was described",
+        "The blinking speaks against the width of the PSF that you gave, but it does not say precisely which one is right. "
+        "The PSF was used as you gave it.",
+        "Check wavelength, aperture, pixel size and focus. Best is a PSF measured on beads (--psf). More frames tell more.",
+    ),
+    Advice(
         "the PSF is used as described",
         "The width of the blur could not be checked on these frames, so the PSF was used as you gave it.",
         "Check wavelength, aperture and pixel size yourself, or give a PSF measured on beads (--psf).",
@@ -210,8 +216,9 @@ ADVICE = (
     ),
     Advice(
         "photons per emission:",
-        "The frames show too little blinking to say how bright one molecule is. The scale of the image is then relative.",
-        "Compare brightness within this image only. More blinking or more frames make it absolute.",
+        "The frames show too little blinking to say how bright one molecule is. The numbers of emissions in x.tif are then "
+        "relative; light in photons is not concerned.",
+        "Compare numbers of emissions within this image only. More blinking or more frames make them absolute.",
     ),
 )
 

@@ -37,7 +37,8 @@ def gap_rows(facts: Facts, most: int = 12) -> list[tuple[str, ...]]:
             f"{gap['separation_nm']:.0f}",
             f"{gap['length_nm']:.0f}",
             f"{gap['depth']:.0%}",
-            f"{gap['significance']:.1f}",
+            # 2.96 is below a threshold of 3 and must not read as if it were not
+            f"{math.floor(10 * gap['significance']) / 10:.1f}",
             "yes" if gap["significance"] >= facts["threshold"] else "not certain",
         )
         for number, gap in enumerate(facts["gaps"][:most], 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from ..calibration.calibrate import Calibration
     from ..solvers.result import Result
 
-__all__ = ["Structure", "brightest_structures", "misfit_of_mean", "plan_of"]
+__all__ = ["Structure", "brightest_structures", "misfit_of_mean", "plan_of", "share_of_image"]
 
 #: Structures are the connected regions of x above this share of its bright pixels.
 _LIT = 0.1
 #: So many of them are listed.
 _LISTED = 5
+#: Those whose light is less than so many standard errors are not.
+_CERTAIN = 3.0
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def brightest_structures(result: Result, frames: int) -> list[Structure]:
     Returns
     -------
     list of Structure
-        At most five, the brightest first; empty where x is dark.
+        At most five whose light is three errors or more, that with the most light first; empty where x is dark.
 
     Notes
     -----
@@ -130,13 +132,23 @@ def brightest_structures(result: Result, frames: int) -> list[Structure]:
                 share=light / total,
             )
         )
-    return found
+    # light that a border cuts off is in x, but not in the frames
+    return sorted((one for one in found if one.light >= _CERTAIN * one.error), key=lambda one: -one.light)
 
 
-def plan_of(calibration: Calibration, pixel_size_nm: float, frames: int) -> tuple[Plan | None, str]:
-    """Return what as many frames of this light can show, or None and why that is not known."""
+def share_of_image(result: Result) -> float:
+    """The part of the light of the mean frame that is in x; the rest is background."""
+    image, background = _camera_image(result, result.x).sum(), _host(result, result.b).sum()
+    return float(image / max(image + background, 1e-300))
+
+
+def plan_of(calibration: Calibration, result: Result, pixel_size_nm: float, frames: int) -> tuple[Plan | None, str]:
+    """Return what as many frames of the light in x can show, or None and why that is not known."""
+    # light out of focus is background, however uneven it is: no line is made of it
+    light = _camera_image(result, result.x) + float(_host(result, result.b).mean())
+    in_focus = replace(calibration, mean=light * calibration.camera.gain)
     try:
-        return plan_from(calibration, pixel_size_nm, frames=frames, changes=False), ""
+        return plan_from(in_focus, pixel_size_nm, frames=frames, changes=False), ""
     except np.linalg.LinAlgError:
         return None, "no background and no read noise were found, so the noise of dark places is not known"
     except (ValueError, TypeError) as error:

@@ -26,9 +26,12 @@ def gaps_on_page(facts: Facts | None, drawn: Mapping[str, bytes]) -> str:
         return ""
     said = paragraph(in_words(facts))
     if facts["gaps"]:
-        said += table(GAP_HEAD, gap_rows(facts), "Gaps of the image, and what the frames say of them")
+        rows = gap_rows(facts)
+        said += table(GAP_HEAD, rows, "Gaps of the image, and what the frames say of them")
+        more = len(facts["gaps"]) - len(rows)
         said += paragraph(
-            "The significance compares the frames with every image that has no gap at this place, the neighbourhood fitted "
+            (f"The {len(rows)} most significant gaps are listed; the other {more} are in report.json. " if more else "")
+            + "The significance compares the frames with every image that has no gap at this place, the neighbourhood fitted "
             f"again. A gap below {facts['threshold']:g} standard deviations may be noise. The significance holds for the PSF "
             "as described. If its width is uncertain, fluogan evidence --psf-error 0.05 says what is left if it is off by 5 %."
         )

@@ -1,4 +1,4 @@
-"""The last sections of the page of report: what to check, what to do next, and every number."""
+"""Sections of the page of report that follow from the report alone: what was measured, to check and to do next, all numbers."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 from .advice import advice_for
 from .page_commands import command_line, sweep_command
-from .page_style import Facts, listed, paragraph, table
+from .page_style import Facts, listed, number, paragraph, table, with_error
 
-__all__ = ["all_numbers", "next_steps", "remarks_of", "to_check"]
+__all__ = ["all_numbers", "measured", "next_steps", "remarks_of", "to_check"]
 
 
 def remarks_of(facts: Facts) -> list[str]:
@@ -24,6 +24,63 @@ def remarks_of(facts: Facts) -> list[str]:
         if any(note.startswith("width of the PSF") for note in facts["input"]["notes"]):
             every = [remark for remark in every if "(given, not measured)" not in remark]
     return list(dict.fromkeys(remark for remark in every if remark))
+
+
+def measured(facts: Facts, grain: float = 1.0) -> str:
+    """Camera, molecules, blur and motion, as the frames tell them; ``grain``: excess of the noise of the mean frame."""
+    camera, estimate, width = facts["camera"], facts["camera_estimate"] or {}, facts["psf_width"]
+
+    def row(name: str, key: str, unit: str, value: float) -> tuple[str, str]:
+        error = estimate.get(f"{key}_error", 0.0)
+        if not estimate:
+            return name, f"{number(value, 4)} {unit} (given)"
+        if key == "photons_per_emitter" and any("per emission is assumed" in note for note in remarks_of(facts)):
+            return name, f"{number(value, 4)} (assumed: the frames do not tell)"
+        if key == "photons_per_emitter" and any("hardly any flicker" in note for note in remarks_of(facts)):
+            return name, f"less than {number(value + 2 * (error or 0.0), 2)} {unit}: there is hardly any blinking"
+        if key == "noise_std" and any("read noise cannot be told apart" in note for note in remarks_of(facts)):
+            return name, f"{with_error(value, error)} {unit} (assumed: the frames do not tell)"
+        if key in estimate.get("given", ()):
+            return name, f"{number(value, 4)} {unit} (given by you)"
+        return name, f"{with_error(value, error)}{'' if error is not None else ' (error not known)'} {unit}"
+
+    rows = [
+        row("Gain of the camera", "gain", "counts per photon", camera["gain"]),
+        row("Dark level of the camera (offset)", "offset", "counts", camera["offset"]),
+        row("Read noise of the camera", "noise_std", "counts", camera["noise_std"]),
+        row("Photons of one emission", "photons_per_emitter", "photons", facts["operator"]["photons_per_emitter"]),
+    ]
+    fwhm = facts["operator"]["psf_fwhm_nm"]
+    wide = "not known in nm" if fwhm is None else f"{number(fwhm)} nm"
+    if width and width["error"] is not None:
+        wide += f"; the blinking shows {with_error(width['measured'], width['error'])} times what you described"
+        if "speaks against" in width["note"]:
+            wide += ": clearly another width, but too uncertain to be used"
+        elif "used as described" in width["note"]:
+            wide += ", which is too uncertain to be used"
+    rows.append(("Width of the blur (PSF), as used", wide))
+    rows.append(("Background, mean", f"{number(facts['result']['b_mean'])} photons per camera pixel and frame"))
+    rows.append(("Motion of the sample", _motion(facts)))
+    bad = len(facts["result"]["bad_pixels"])
+    rows.append(("Broken camera pixels", f"{bad}, not used" if bad else "none"))
+    words = (
+        "An error after ± is one standard error. An emission is the light of one molecule in one frame, if all that fluctuates "
+        "is blinking: other changes of a living sample count as blinking too."
+    )
+    if grain > 1:
+        words += " The pixels of the camera are unequal: gain and offset are means over pixels, and less certain than ± says."
+    return table((), rows, "Camera, molecules and blur") + paragraph(words)
+
+
+def _motion(facts: Facts) -> str:
+    """How the sample moved, in a few words."""
+    drift = facts.get("drift")
+    if drift is not None:
+        return str(drift["note"]).removeprefix("drift: ") + ("; the image follows it" if drift["followed"] else "")
+    moved = next((note for note in facts["remarks"] if "the sample moved by about" in note), "")
+    if moved:
+        return moved.split(": ")[0].removeprefix("the sample ") + "; the image does not follow it"
+    return "no clear shift between the first and the last third of the frames"
 
 
 def to_check(facts: Facts) -> str:

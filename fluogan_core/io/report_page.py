@@ -16,11 +16,12 @@ import numpy as np
 
 from ..solvers.phase import Stop, StopReason
 from .advice import advice_for
+from .evidence_words import in_words
 from .files import plain as strict
-from .findings import Structure, brightest_structures, misfit_of_mean, plan_of
+from .findings import Structure, brightest_structures, misfit_of_mean, plan_of, share_of_image
 from .page_evidence import checks_on_page, gaps_on_page
 from .page_pictures import data_address, page_pictures, picture_over_time
-from .page_sections import all_numbers, next_steps, remarks_of, to_check
+from .page_sections import all_numbers, measured, next_steps, remarks_of, to_check
 from .page_style import STYLE, Facts, listed, number, paragraph, picture, section, table, with_error
 
 if TYPE_CHECKING:
@@ -37,6 +38,10 @@ log = logging.getLogger("fluogan_core")
 
 #: Above this many standard errors, rms, more than half of the squared misfit of the mean frame is not noise.
 _POOR_FIT = math.sqrt(2)
+#: Up to this many, at least three quarters of it are noise.
+_GOOD_FIT = math.sqrt(4 / 3)
+#: An image of less than this share of the light is called faint.
+_FAINT = 0.05
 
 
 def build_page(
@@ -98,7 +103,7 @@ def build_page(
     grain = 1.0 if calibration is None else calibration.noise.unexplained
     found, why_not = None, "the pixel size is not known" if pixel is None else "the page was made without the calibration"
     if calibration is not None and pixel is not None and frames:
-        found, why_not = plan_of(calibration, pixel, max(round(frames / grain**2), 2))
+        found, why_not = plan_of(calibration, result, pixel, max(round(frames / grain**2), 2))
     drawn, why_none = _pictures(result, misfit, evidence, checks, pixel, pictures)
     over_time = None
     if drawn:
@@ -107,7 +112,7 @@ def build_page(
 
     parts = [
         '<div class="pair">' + section("What came in", table((), list(_came_in(facts)), "The recording")),
-        section("What was measured on the frames", _measured(facts)) + "</div>",
+        section("What was measured on the frames", measured(facts, grain)) + "</div>",
         *_over_time(over_time),
         section("What was found", _found(result, facts, structures, drawn, why_none)),
         section("How sure it is", _how_sure(result, facts, rms, grain, found, why_not, drawn)),
@@ -116,7 +121,9 @@ def build_page(
         section("All numbers", all_numbers(facts)),
     ]
     version = facts["versions"].get("fluogan_core", "")
-    footer = f"Made by fluogan_core {version}. The same numbers are in report.json, the images in x.tif and b.tif."
+    footer = (
+        f"Made by fluogan_core {version}. report.json holds what was measured and all settings; x.tif and b.tif are the images."
+    )
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -155,15 +162,25 @@ def _summary(result: Result, facts: Facts, rms: float, grain: float, found: Plan
     """Two or three sentences that say the most important."""
     words = [_method(result)[0]]
     if math.isfinite(rms):
-        words.append(
-            f"It explains the mean of the frames to within {_noise(grain)}." if rms <= _POOR_FIT * grain else _poor(grain)
-        )
+        words.append(_poor(grain) if rms > _POOR_FIT * grain else _explained(rms, grain))
     limit = math.inf if found is None else found.both_nm if _last_phase(result) != "mean" else found.mean_nm
     if math.isfinite(limit):
         words.append(f"At best, this light shows two lines as two from {limit:.0f} nm on: do not trust finer detail.")
+    share = share_of_image(result)
+    if share < _FAINT:
+        words.append(f"Only {number(100 * share, 2)} % of the light is in the image; the rest is background.")
+    if facts.get("evidence") is not None:
+        words.append(in_words(facts["evidence"]))
     count = sum(not advice_for(remark).fine for remark in remarks_of(facts))
     words.append(f"{count} thing{'' if count == 1 else 's'} to check below." if count else "There is nothing unusual to check.")
     return " ".join(words)
+
+
+def _explained(rms: float, grain: float) -> str:
+    words = f"It explains the mean of the frames {'' if rms <= _GOOD_FIT * grain else 'nearly '}to within {_noise(grain)}"
+    return words + (
+        "." if rms <= _GOOD_FIT * grain else f" ({number(rms, 2)} standard errors; {number(grain, 2)} are expected)."
+    )
 
 
 def _noise(grain: float) -> str:
@@ -209,40 +226,6 @@ def _over_time(drawn: bytes | None) -> list[str]:
     return [picture(data_address(drawn), alt, words)]
 
 
-def _measured(facts: Facts) -> str:
-    camera, estimate, width = facts["camera"], facts["camera_estimate"] or {}, facts["psf_width"]
-
-    def row(name: str, key: str, unit: str, value: float) -> tuple[str, str]:
-        error = estimate.get(f"{key}_error", 0.0)
-        if not estimate:
-            return name, f"{number(value, 4)} {unit} (given)"
-        if key == "photons_per_emitter" and any("per emission is assumed" in note for note in remarks_of(facts)):
-            return name, f"{number(value, 4)} (assumed: the frames do not tell)"
-        if key == "photons_per_emitter" and any("hardly any flicker" in note for note in remarks_of(facts)):
-            return name, f"less than {number(value + 2 * (error or 0.0), 2)} {unit}: there is hardly any blinking"
-        if key in estimate.get("given", ()):
-            return name, f"{number(value, 4)} {unit} (given by you)"
-        return name, f"{with_error(value, error)}{'' if error is not None else ' (error not known)'} {unit}"
-
-    rows = [
-        row("Gain of the camera", "gain", "counts per photon", camera["gain"]),
-        row("Dark level of the camera (offset)", "offset", "counts", camera["offset"]),
-        row("Read noise of the camera", "noise_std", "counts", camera["noise_std"]),
-        row("Photons of one emission", "photons_per_emitter", "photons", facts["operator"]["photons_per_emitter"]),
-    ]
-    fwhm = facts["operator"]["psf_fwhm_nm"]
-    wide = "not known in nm" if fwhm is None else f"{number(fwhm)} nm"
-    if width and width["error"] is not None:
-        wide += f"; the blinking shows {with_error(width['measured'], width['error'])} times what you described"
-        wide += ", which is too uncertain to be used" if "used as described" in width["note"] else ""
-    rows.append(("Width of the blur (PSF), as used", wide))
-    rows.append(("Background, mean", f"{number(facts['result']['b_mean'])} photons per camera pixel and frame"))
-    bad = len(facts["result"]["bad_pixels"])
-    rows.append(("Broken camera pixels", f"{bad}, not used" if bad else "none"))
-    words = "An error after ± is one standard error. An emission is the light of one molecule in one frame."
-    return table((), rows, "Camera, molecules and blur") + paragraph(words)
-
-
 def _found(result: Result, facts: Facts, structures: Sequence[Structure], drawn: Mapping[str, bytes], why_none: str) -> str:
     pixel, parts = facts["input"]["pixel_size_nm"], []
     if drawn:
@@ -277,13 +260,16 @@ def _found(result: Result, facts: Facts, structures: Sequence[Structure], drawn:
         parts.append(table(head, rows, "The structures with the most light"))
         parts.append(
             paragraph(
-                "A structure is a connected region above a tenth of the brightest light. The errors hold for its shape "
-                "and for frames that do not repeat each other. Where molecules stay on for several frames, the true errors "
-                "are larger."
+                "A structure is a connected region above a tenth of the brightest light. Those with less light than three "
+                "errors are not listed. The errors hold for its shape and for frames that do not repeat each other. Where "
+                "molecules stay on for several frames, the true errors are larger."
             )
         )
+        parts.append(
+            paragraph(f"The image holds {number(100 * share_of_image(result), 2)} % of the light; the rest is background.")
+        )
     else:
-        parts.append(paragraph("The light of single structures is not listed: the image is dark, or the frames are not known."))
+        parts.append(paragraph("The light of single structures is not listed: none is clear, or the frames are not known."))
     return "".join(parts)
 
 

@@ -240,6 +240,62 @@ def test_what_was_assumed_is_not_given_an_error(scene, tmp_path):
     less = dataclasses.replace(estimate, notes=("photons per emission: the stack shows hardly any flicker (0 +- 3 photons)",))
     text = Walk(written((frames, dataclasses.replace(found, estimate=less), result), tmp_path, figure=False)[0]).text
     assert "there is hardly any blinking" in text
+    same = "offset and read noise cannot be told apart: a read noise of 0 to 2.5 photons is assumed; give one of them"
+    estimate = fg.CameraEstimate(found.camera, 20.0, 0.1, 1.0, 0.5, 3.0, notes=(same,))
+    text = Walk(written((frames, dataclasses.replace(found, estimate=estimate), result), tmp_path, figure=False)[0]).text
+    assert re.search(r"Read noise of the camera[^±]*± [\d.]+ counts \(assumed: the frames do not tell\)", text)
+
+
+def test_a_width_that_is_clearly_another_one_is_not_called_unchecked():
+    from fluogan_core.calibration.psf_width import _judged
+
+    for measured, error, against in ((1.28, 0.057, True), (1.24, 0.23, False), (0.9, 0.06, False)):
+        width = _judged(measured, error, [])
+        assert width.width == 1.0
+        assert ("speaks against" in width.note) == against
+        assert ("could not be checked" in advice_for(width.note).meaning) != against
+
+
+def test_a_gap_just_below_the_threshold_does_not_read_as_one_at_it():
+    from fluogan_core.io.evidence_words import gap_rows
+    from fluogan_core.io.page_evidence import gaps_on_page
+
+    gap = {"row_nm": 1.0, "column_nm": 1.0, "separation_nm": 200.0, "length_nm": 300.0, "depth": 0.5, "significance": 2.96}
+    facts = {"threshold": 3.0, "finest_nm": None, "gaps": [gap] * 13}
+    assert gap_rows(facts)[0][-2:] == ("2.9", "not certain")
+    assert "The 12 most significant gaps are listed; the other 1 are in report.json." in gaps_on_page(facts, {})
+    assert "are listed" not in gaps_on_page(facts | {"gaps": [gap] * 12}, {})
+
+
+@pytest.mark.parametrize(
+    ("drift", "remarks", "said"),
+    [
+        (None, [], "no clear shift between the first and the last third of the frames"),
+        (None, ["the sample moved by about 0.4 pixels between thirds (0.1 +- 0.03 down): the image is blurred by that"],
+         "moved by about 0.4 pixels between thirds (0.1 +- 0.03 down); the image does not follow it"),
+        ({"note": "drift: none that is clear (at most 0.14 +- 0.08 pixels along columns)", "followed": False}, [],
+         "none that is clear (at most 0.14 +- 0.08 pixels along columns)"),
+        ({"note": "drift: the sample moved by 1 +- 0.1 pixels along rows", "followed": True}, [],
+         "the sample moved by 1 +- 0.1 pixels along rows; the image follows it"),
+    ],
+)  # fmt: skip
+def test_what_is_known_of_motion_is_said(drift, remarks, said):
+    from fluogan_core.io.page_sections import _motion
+
+    assert _motion({"drift": drift, "remarks": remarks}) == said
+
+
+def test_an_image_of_little_light_is_called_faint_and_its_plan_is_not_that_of_the_background(scene, tmp_path):
+    from fluogan_core.io.findings import plan_of, share_of_image
+
+    frames, found, result = scene
+    blurred = found.mean / found.camera.gain
+    faint = dataclasses.replace(result, x=0.01 * result.x, b=np.asarray(blurred, np.float32))
+    assert share_of_image(faint) < 0.05 < share_of_image(result)
+    pages = [Walk(written((frames, found, one), tmp_path, figure=False)[0]).text for one in (result, faint)]
+    assert ["of the light is in the image; the rest is background" in page for page in pages] == [False, True]
+    sharp, none = (plan_of(found, one, 100.0, 60)[0] for one in (result, faint))
+    assert none.mean_nm > 1.5 * sharp.mean_nm
 
 
 def test_a_sample_that_was_followed_is_not_to_be_followed(scene):
@@ -349,6 +405,21 @@ def test_structures_are_found_where_they_are_with_their_light(scene):
         lights.append(np.linalg.lstsq(design / noise[:, None], seen / noise, rcond=None)[0][:2])
     scatter = np.std(lights, axis=0) * [first.light, second.light]
     np.testing.assert_allclose([first.error, second.error], scatter, rtol=0.08)
+
+
+def test_structures_are_listed_by_the_light_that_was_recorded(scene):
+    """Light that the border cuts off is in x, but not in the frames; light within its error is no structure."""
+    import dataclasses
+
+    result = scene[2]
+    x = np.zeros(result.psi.fine_shape, np.float32)
+    x[0, 0], x[16, 16] = 12.0, 6.0
+    dim = dataclasses.replace(result, x=x, b=np.full(result.psi.shape, 5, np.float32))
+    found = brightest_structures(dim, 40)
+    assert len(found) == 2
+    assert found[0].light > found[1].light
+    assert found[0].row > 4
+    assert len(brightest_structures(dim, 2)) < 2
 
 
 def test_a_dark_image_has_no_structures(scene):
