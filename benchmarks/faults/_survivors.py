@@ -17,6 +17,10 @@ EXPLAINED: dict[str, dict[str, list[str]]] = {
             "if kernel is not None and plain and (out is None or out.dtype == v.dtype): → "
             "if not kernel is not None and plain and (out is None or out.dtype == v.dtype):",
         ],
+        "the kernel refuses such a dual too, in other words": [
+            'if getattr(dual, "shape", None) != (4, *v.shape) or dual.dtype != v.dtype: → '
+            'if getattr(dual, "shape", None) != (4, *v.shape) or dual.dtype > v.dtype:'
+        ],
         "arrays of other kinds are held by `tests/backend/test_kinds.py`": ['  @any_kind("v") → '],
     },
     "fluogan_core/physics/windows.py": {
