@@ -75,7 +75,7 @@ def misfit_of_mean(result: Result, frames: int) -> tuple[float, np.ndarray]:
     return float(np.sqrt(np.nanmean(misfit**2))) if good.any() else math.nan, misfit
 
 
-def brightest_structures(result: Result, frames: int) -> list[Structure]:
+def brightest_structures(result: Result, frames: int, grain: float = 1.0) -> list[Structure]:
     """Find the structures of x with the most light, and the light's standard errors.
 
     Parameters
@@ -84,6 +84,8 @@ def brightest_structures(result: Result, frames: int) -> list[Structure]:
         On the host.
     frames : int
         Frames that it was fitted to.
+    grain : float
+        How many times noisier the mean frame is than photons and read noise make it, as with unequal camera pixels.
 
     Returns
     -------
@@ -121,7 +123,7 @@ def brightest_structures(result: Result, frames: int) -> list[Structure]:
     rows, columns = (np.arange(size) for size in x.shape)
     for number, part, image, relative in zip(chosen, parts, images, np.diag(covariance)):
         light, amount = float(image.sum()), float(part.sum())
-        variance = light**2 * relative + kappa**2 * amount / frames
+        variance = (grain * light) ** 2 * relative + kappa**2 * amount / frames
         found.append(
             Structure(
                 row=float(part.sum(axis=1) @ (rows + 0.5) / amount) / factor,

@@ -95,12 +95,12 @@ def build_page(
     count = facts["input"]["frames"]
     pixel = facts["input"]["pixel_size_nm"]
     frames = None if count is None else count - (len(calibration.left_out) if calibration is not None else 0)
+    # pixels of unequal gain or offset leave more in the mean of the frames than photons do
+    grain = 1.0 if calibration is None else calibration.noise.unexplained
     rms, misfit, structures = math.nan, None, []
     if frames:
         rms, misfit = misfit_of_mean(result, frames)
-        structures = brightest_structures(result, frames)
-    # pixels of unequal gain or offset leave more in the mean of the frames than photons do
-    grain = 1.0 if calibration is None else calibration.noise.unexplained
+        structures = brightest_structures(result, frames, grain)
     found, why_not = None, "the pixel size is not known" if pixel is None else "the page was made without the calibration"
     if calibration is not None and pixel is not None and frames:
         found, why_not = plan_of(calibration, result, pixel, max(round(frames / grain**2), 2))
@@ -338,11 +338,15 @@ def _how_sure(
     if found is None:
         points.append(f"The finest distance that this light can show was not computed: {why_not}.")
     else:
-        points.append(
-            f"With these photons and these frames{'' if grain <= 1 else ', and with pixels so unequal'}, two lines of 1 µm can "
-            f"be told apart down to {_nm(found.mean_nm)} by the mean and {_nm(found.both_nm)} by mean and blinking. A method "
-            "that must estimate more does worse. If molecules stay on for several frames, the limit is coarser."
-        )
+        given = f"With these photons and these frames{'' if grain <= 1 else ', and with pixels so unequal'}, two lines of 1 µm"
+        if math.isinf(found.mean_nm) and math.isinf(found.both_nm):
+            points.append(f"{given} cannot be told apart at any distance: the light of the image is too faint.")
+        else:
+            points.append(
+                f"{given} can be told apart down to {_nm(found.mean_nm)} by the mean and {_nm(found.both_nm)} by mean and "
+                "blinking. A method that must estimate more does worse. If molecules stay on for several frames, the limit is "
+                "coarser."
+            )
     points.append("A fit that explains the frames is not yet a proof: finer detail than the light can show may still be wrong.")
     said = listed(points) + gaps_on_page(facts.get("evidence"), drawn) + checks_on_page(facts.get("checks"), drawn)
     if "misfit" not in drawn:

@@ -420,6 +420,9 @@ def test_structures_are_listed_by_the_light_that_was_recorded(scene):
     assert found[0].light > found[1].light
     assert found[0].row > 4
     assert len(brightest_structures(dim, 2)) < 2
+    grainy = brightest_structures(dim, 40, 2.0)
+    assert all(one.error > 1.1 * found[0].error for one in grainy[:1])
+    assert not brightest_structures(dim, 40, 50.0)
 
 
 def test_a_dark_image_has_no_structures(scene):
