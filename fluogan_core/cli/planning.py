@@ -24,6 +24,7 @@ from .shell import COMPLAINTS, checking_input
 from .tables import print_table
 
 if TYPE_CHECKING:
+    from ..planning.likelihood import LikelihoodPlan
     from ..planning.plan import Plan
 
 __all__ = ["plan_command"]
@@ -45,6 +46,7 @@ _LIGHT = ("photons", "background", "photons_per_emitter", "read_noise")
 @click.option(
     "--significance", type=float, default=3.0, show_default=True, help="A gap that counts as seen [standard deviations]."
 )
+@click.option("--likelihood", is_flag=True, help="Sample what the full likelihood tells too; seconds to minutes.")
 @click.option("--separation-nm", type=float, help="Say how many frames this separation needs [nm].")
 @click.option("--figure", "figure_path", metavar="PLAN.png", type=FILE, help="Draw the plan.")
 @json_option
@@ -62,6 +64,7 @@ def plan_command(
     with checking_input(*COMPLAINTS):
         found = _from_pilot(stack_path, settings) if stack_path is not None else _from_settings(settings)
         needed = found.frames_for(separation_nm) if separation_nm is not None else None
+        by_likelihood = _by_likelihood(found, separation_nm)
     if as_json:
         facts = {
             "mean_nm": found.mean_nm,
@@ -75,12 +78,23 @@ def plan_command(
         }
         if needed is not None:
             facts["frames_needed"] = {"separation_nm": separation_nm, "by_mean": needed[0], "by_both": needed[1]}
+            if by_likelihood is not None:
+                facts["frames_needed"] |= {"by_likelihood": by_likelihood[0], "by_likelihood_error": by_likelihood[1]}
+        if found.likelihood is not None:
+            facts["likelihood"] = {k: v.tolist() if hasattr(v, "tolist") else v for k, v in vars(found.likelihood).items()}
+        if found.not_sampled:
+            facts["likelihood_not_sampled"] = found.not_sampled
         click.echo(dumps(facts), nl=False)
     else:
         _say(found)
         if needed is not None:
             by_mean, by_both = (_frames(count) for count in needed)
             click.echo(f"{separation_nm:g} nm need {by_mean} frames by the mean, {by_both} by mean and covariance")
+            if by_likelihood is not None:
+                click.echo(f"and {_frames(by_likelihood[0])} (± {_digits(by_likelihood[1])}) by the full likelihood")
+            elif found.likelihood is not None:
+                low, high = found.likelihood.separations_nm[[0, -1]]
+                click.echo(f"by the full likelihood, {low:.0f} to {high:.0f} nm were sampled")
     if figure_path is not None:
         from ..io.figures import save
         from ..io.plan_figure import plan_figure
@@ -101,7 +115,9 @@ def _from_settings(settings: dict[str, Any]) -> Plan:
         raise ValueError(f"--{unused[0].replace('_', '-').replace('-path', '')} is used with --pilot only; leave it out")
     return plan(
         frames=settings["planned_frames"],
-        **given(settings, "pixel_size_nm", "fwhm_nm", "wavelength_nm", "na", *_LIGHT, "length_nm", "significance"),
+        **given(
+            settings, "pixel_size_nm", "fwhm_nm", "wavelength_nm", "na", *_LIGHT, "length_nm", "significance", "likelihood"
+        ),
     )
 
 
@@ -116,7 +132,10 @@ def _from_pilot(path: Path, settings: dict[str, Any]) -> Plan:
     psi, pixel_size_nm = operator_for(stack, settings, get_backend("numpy"))
     calibration = calibration_from(stack, psi, settings)
     return plan_from(
-        calibration, pixel_size_nm, frames=settings["planned_frames"], **given(settings, "length_nm", "significance")
+        calibration,
+        pixel_size_nm,
+        frames=settings["planned_frames"],
+        **given(settings, "length_nm", "significance", "likelihood"),
     )
 
 
@@ -128,9 +147,36 @@ def _say(found: Plan) -> None:
         f"per emission; {c['frames']:g} independent frames, lines {c['length_nm']:g} nm long",
     ):
         click.echo(line)
+    sampled = found.likelihood
+    titles: tuple[str, ...] = (f"finest separation at {found.significance:g} s.d.", "by the mean", "by mean and covariance")
     rows: list[tuple[str, ...]] = [("as planned", _nm(found.mean_nm), _nm(found.both_nm))]
     rows += [(change.name, _nm(change.mean_nm), _nm(change.both_nm)) for change in found.changes]
-    print_table((f"finest separation at {found.significance:g} s.d.", "by the mean", "by mean and covariance"), rows)
+    if sampled is not None:
+        titles = (*titles, "by the full likelihood")
+        rows = [(*rows[0], _sampled_nm(sampled)), *((*row, "") for row in rows[1:])]
+    print_table(titles, rows)
+    if found.not_sampled:
+        click.echo(f"by the full likelihood: not said, {found.not_sampled}")
+
+
+def _by_likelihood(found: Plan, separation_nm: float | None) -> tuple[float, float] | None:
+    """Frames that a separation needs by the full likelihood, and their error; None where that was not sampled."""
+    sampled = found.likelihood
+    if sampled is None or separation_nm is None:
+        return None
+    low, high = sampled.separations_nm[[0, -1]]
+    return sampled.frames_for(separation_nm) if low <= separation_nm <= high else None
+
+
+def _sampled_nm(sampled: LikelihoodPlan) -> str:
+    if sampled.error_nm > 0:
+        return f"{sampled.finest_nm:.0f} ± {_digits(sampled.error_nm)} nm"
+    finer = " or finer" if math.isfinite(sampled.finest_nm) else ""
+    return _nm(sampled.finest_nm) + finer
+
+
+def _digits(error: float) -> str:
+    return f"{error:.2g}" if error < 10 else f"{error:.0f}"
 
 
 def _nm(value: float) -> str:

@@ -42,7 +42,7 @@ import numpy as np
 from ..physics.psf import FWHM_PER_SIGMA, psf_sigma
 from .scatter import excess_scatter
 
-__all__ = ["Optics", "Separability", "Sight", "separability"]
+__all__ = ["Distances", "Model", "Optics", "Separability", "Sight", "profiles_of", "separability", "smooth_backgrounds"]
 
 #: Width of the field across the lines, in widths of the PSF.
 _FIELD = 6.0
@@ -154,14 +154,14 @@ def separability(separation_nm: float, optics: Optics, sight: Sight) -> Separabi
     >>> bool(near.mean < near.both < far.both)
     True
     """
-    model = _Model(optics)
-    pair, bars = _profiles(model, separation_nm, optics)
+    model = Model(optics)
+    pair, bars = profiles_of(model, separation_nm, optics)
     pair = pair * sight.photons / float(model.mean(pair).max())
-    distances = _Distances(model, pair, sight)
+    distances = Distances(model, pair, sight)
     return Separability(distances.nearest(bars, by_mean=True)[0], distances.nearest(bars, by_mean=False)[0])
 
 
-class _Model:
+class Model:
     """Mean and covariances of a row of camera pixels, linear in the profile across the lines."""
 
     def __init__(self, optics: Optics) -> None:
@@ -206,7 +206,7 @@ class _Model:
         return covariance
 
 
-def _profiles(model: _Model, separation_nm: float, optics: Optics) -> tuple[np.ndarray, np.ndarray]:
+def profiles_of(model: Model, separation_nm: float, optics: Optics) -> tuple[np.ndarray, np.ndarray]:
     """The pair, (fine,), and bars about its middle of all half widths, (bars, fine)."""
     edges = (np.arange(model.fine + 1) - model.fine / 2) * optics.fine_nm
     half_line = optics.fine_nm / 2
@@ -218,6 +218,14 @@ def _profiles(model: _Model, separation_nm: float, optics: Optics) -> tuple[np.n
     pair = covered(-at - half_line, -at + half_line) + covered(at - half_line, at + half_line)
     halves = np.arange(half_line, at + optics.fwhm_nm, optics.fine_nm)
     return pair, np.stack([covered(-h, h) for h in halves])
+
+
+def smooth_backgrounds(model: Model) -> np.ndarray:
+    """Waves of background, photons per pixel, and their opposites, (waves, columns)."""
+    from_middle = (np.arange(model.columns) - model.columns // 2) * model.pixel_size_nm
+    phase = np.pi * (from_middle / model.field_nm + 0.5)
+    waves = np.cos(np.arange(_ORDERS + 1)[:, None] * phase)
+    return np.concatenate([waves, -waves])
 
 
 @dataclass(frozen=True, eq=False)
@@ -247,10 +255,10 @@ class _Parts:
         return weights / scale, float(distance) ** 2
 
 
-class _Distances:
+class Distances:
     """Distances from one pair, in standard deviations of its frames."""
 
-    def __init__(self, model: _Model, pair: np.ndarray, sight: Sight) -> None:
+    def __init__(self, model: Model, pair: np.ndarray, sight: Sight) -> None:
         self.model, self.pair, self.sight = model, pair, sight
         self._parts: _Parts | None = None
         self.samples = sight.frames * sight.length_nm / model.pixel_size_nm
@@ -293,10 +301,7 @@ class _Distances:
 
     def _reduced(self, bars: np.ndarray) -> _Parts:
         """Features of bars, waves of a smooth background and the pair; an orthogonal transform keeps their distances."""
-        from_middle = (np.arange(self.model.columns) - self.model.columns // 2) * self.model.pixel_size_nm
-        phase = np.pi * (from_middle / self.model.field_nm + 0.5)
-        waves = np.cos(np.arange(_ORDERS + 1)[:, None] * phase)
-        waves = np.concatenate([waves, -waves])
+        waves = smooth_backgrounds(self.model)
         parts = [self.features(mean, self._covariance(bar, mean)) for bar, mean in zip(bars, self.model.mean(bars))]
         nothing = np.zeros(self.model.fine)
         parts += [self.features(wave, self._covariance(nothing, wave)) for wave in waves]

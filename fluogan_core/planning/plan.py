@@ -12,6 +12,7 @@ import numpy as np
 from ..backend.checks import instance_of, length_or_time, real_number, whole_number
 from ..physics.psf import airy_psf, gaussian_psf, scaled_psf
 from .information import Optics, Sight, separability
+from .likelihood import LikelihoodPlan, NotSampled, finest, likelihood_plan
 
 if TYPE_CHECKING:
     from ..calibration.calibrate import Calibration
@@ -25,6 +26,8 @@ _FINENESS = 1 / 20
 #: Separations are looked for from this fraction of the PSF's width up to this multiple of it.
 _RANGE = (0.1, 1.5)
 _POINTS = 16
+#: The full likelihood is sampled from so much above what mean and covariance tell, downwards.
+_ABOVE = 1.05
 #: Camera pixels that are planned for, in widths of the PSF.
 _PIXELS = (0.1, 1.5)
 
@@ -67,6 +70,10 @@ class Plan:
         What more frames, more light, less background, a smaller pixel and half the length would do.
     conditions : dict of str to float
         What was planned for.
+    likelihood : LikelihoodPlan or None
+        The same by the full likelihood of the frames, if it was asked for and could be sampled.
+    not_sampled : str
+        Why it could not be sampled, in words; empty otherwise.
 
     Examples
     --------
@@ -87,6 +94,8 @@ class Plan:
     by_both: np.ndarray
     changes: tuple[Change, ...]
     conditions: dict[str, float]
+    likelihood: LikelihoodPlan | None = None
+    not_sampled: str = ""
 
     def frames_for(self, separation_nm: float) -> tuple[float, float]:
         """How many independent frames tell lines of this separation from an image without a gap.
@@ -129,6 +138,7 @@ def plan(
     frames: int = 500,
     length_nm: float = 1000.0,
     significance: float = SIGNIFICANCE,
+    likelihood: bool = False,
 ) -> Plan:
     """Plan a recording of two parallel lines from its optics, light and camera.
 
@@ -155,6 +165,8 @@ def plan(
         Length of the two lines, nm.
     significance : float
         Standard deviations at which a gap counts as seen.
+    likelihood : bool
+        Whether to sample what the full likelihood of the frames tells, which takes from ten seconds to some minutes.
 
     Returns
     -------
@@ -170,7 +182,7 @@ def plan(
     The bounds are those of :mod:`fluogan_core.planning.information`: PSF, camera and kappa known, the smooth background and the
     brightness free.  A method that must estimate more does worse.  Covariances scatter as those of frames of eq. (1) do, where
     few bright molecules are on in a frame more than those of Gaussian frames (:mod:`fluogan_core.planning.scatter`).  What the
-    full likelihood of the frames tells is not given.
+    full likelihood tells is sampled (:mod:`fluogan_core.planning.likelihood`).
 
     Examples
     --------
@@ -195,7 +207,7 @@ def plan(
         factor = _factor(pixel, 0.51 * wavelength / real_number(na, "na", low=0, high=2, open_low=True))
         return Optics(airy_psf(wavelength, na, pixel, factor), pixel, factor)
 
-    return _planned(optics(pixel), sight, significance, optics)
+    return _planned(optics(pixel), sight, significance, optics, with_likelihood=likelihood)
 
 
 def plan_from(
@@ -206,6 +218,7 @@ def plan_from(
     length_nm: float = 1000.0,
     significance: float = SIGNIFICANCE,
     changes: bool = True,
+    likelihood: bool = False,
 ) -> Plan:
     """Plan from a pilot stack: its PSF, light, background, flicker and noise, as :func:`fluogan_core.calibrate` found them.
 
@@ -221,6 +234,8 @@ def plan_from(
         As in :func:`plan`.
     changes : bool
         Whether to find what changes of the recording would buy, which takes most of the time.
+    likelihood : bool
+        As in :func:`plan`.
 
     Returns
     -------
@@ -266,7 +281,7 @@ def plan_from(
     finer = max(1, math.ceil(_factor(pixel, Optics(psf, pixel, factor).fwhm_nm) / factor))
     if finer > 1:
         psf, factor = scaled_psf(psf, float(finer)), factor * finer
-    return _planned(Optics(psf, pixel, factor), sight, significance, None, with_changes=changes)
+    return _planned(Optics(psf, pixel, factor), sight, significance, None, with_changes=changes, with_likelihood=likelihood)
 
 
 def _sight(
@@ -293,6 +308,7 @@ def _planned(
     significance: float,
     at_pixel: Callable[[float], Optics] | None,
     with_changes: bool = True,
+    with_likelihood: bool = False,
 ) -> Plan:
     """The plan; ``at_pixel`` describes the PSF on other camera pixels, if that is known."""
     significance = real_number(significance, "significance", low=0, open_low=True, high=100)
@@ -308,28 +324,29 @@ def _planned(
         return np.array([f.mean for f in found]), np.array([f.both for f in found])
 
     by_mean, by_both = curves(optics, sight)
+    both_nm = finest(separations, by_both, significance)
+    sampled, not_sampled = None, ""
+    if with_likelihood:
+        try:
+            sampled = likelihood_plan(optics, sight, significance, below_nm=min(_ABOVE * both_nm, float(separations[-1])))
+        except NotSampled as error:
+            not_sampled = str(error)
     changes = tuple(
-        Change(name, *(_finest(separations, curve, significance) for curve in curves(changed_optics, changed)))
+        Change(name, *(finest(separations, curve, significance) for curve in curves(changed_optics, changed)))
         for name, changed_optics, changed in (_changes(optics, sight, at_pixel) if with_changes else ())
     )
     return Plan(
-        mean_nm=_finest(separations, by_mean, significance),
-        both_nm=_finest(separations, by_both, significance),
+        mean_nm=finest(separations, by_mean, significance),
+        both_nm=both_nm,
         significance=significance,
         separations_nm=separations,
         by_mean=by_mean,
         by_both=by_both,
         changes=changes,
         conditions={"pixel_size_nm": optics.pixel_size_nm, "fwhm_nm": optics.fwhm_nm} | asdict(sight),
+        likelihood=sampled,
+        not_sampled=not_sampled,
     )
-
-
-def _finest(separations: np.ndarray, deviations: np.ndarray, significance: float) -> float:
-    """Where a curve passes ``significance``, by interpolation of logarithms: it is close to a power of the separation."""
-    rising = np.maximum.accumulate(np.maximum(deviations, 1e-12))
-    if rising[-1] < significance:
-        return math.inf
-    return float(np.exp(np.interp(math.log(significance), np.log(rising), np.log(separations))))
 
 
 def _changes(optics: Optics, sight: Sight, at_pixel: Callable[[float], Optics] | None) -> Iterator[tuple[str, Optics, Sight]]:

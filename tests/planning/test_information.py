@@ -19,7 +19,7 @@ def airy(factor: int = 4) -> Optics:
 
 @pytest.mark.parametrize("optics", [OPTICS, airy()], ids=["gaussian", "airy"])
 def test_mean_and_covariance_are_those_of_the_operator(optics):
-    model = information._Model(optics)
+    model = information.Model(optics)
     rows = 2 * (len(model.share) - 1)
     rng = np.random.default_rng(3)
     profile = rng.random(model.fine)
@@ -44,15 +44,15 @@ def test_mean_and_covariance_are_those_of_the_operator(optics):
 
 
 def test_shares_are_those_of_all_frequencies_of_the_rows():
-    assert information._Model(OPTICS).share.sum() == pytest.approx(1)
+    assert information.Model(OPTICS).share.sum() == pytest.approx(1)
 
 
 def test_distance_by_the_mean_is_what_frames_of_eq_1_show():
     """Mean frames of the pair and of the nearest image without a gap, told apart by the best linear statistic."""
-    model = information._Model(OPTICS)
-    pair, bars = information._profiles(model, 200.0, OPTICS)
+    model = information.Model(OPTICS)
+    pair, bars = information.profiles_of(model, 200.0, OPTICS)
     pair = pair * SIGHT.photons / model.mean(pair).max()
-    distance, other, background = information._Distances(model, pair, SIGHT).nearest(bars, by_mean=True)
+    distance, other, background = information.Distances(model, pair, SIGHT).nearest(bars, by_mean=True)
     rows, frames, kappa = 10, 3000, SIGHT.photons_per_emitter
     # the lines reach beyond the rows that are looked at
     psi = fg.Psi(OPTICS.psf, (rows + 12, model.columns), OPTICS.factor, backend="numpy")
@@ -79,11 +79,11 @@ def test_distance_by_the_mean_is_what_frames_of_eq_1_show():
 @pytest.mark.parametrize("kappa", [3.0, 10.0, 50.0, 200.0])
 def test_distance_by_both_is_what_frames_of_eq_1_show(kappa):
     """Single frames of the pair and of the nearest image without a gap, told apart by the best sum of the two statistics."""
-    model, rows = information._Model(OPTICS), 10
-    pair, bars = information._profiles(model, 200.0, OPTICS)
+    model, rows = information.Model(OPTICS), 10
+    pair, bars = information.profiles_of(model, 200.0, OPTICS)
     pair = pair * SIGHT.photons / model.mean(pair).max()
     one = Sight(SIGHT.photons, SIGHT.background, kappa, SIGHT.read_noise, frames=1, length_nm=100 * rows)
-    stated, other, background = information._Distances(model, pair, one).nearest(bars, by_mean=False)
+    stated, other, background = information.Distances(model, pair, one).nearest(bars, by_mean=False)
     psi = fg.Psi(OPTICS.psf, (rows + 12, model.columns), OPTICS.factor, backend="numpy")
     rng, size = np.random.default_rng(5), rows * model.columns
     pixels = np.zeros((size, *psi.shape), dtype="f4")
@@ -152,10 +152,10 @@ def test_statistics_of_frames_of_eq_1_scatter_by_their_fourth_cumulants():
 
 def test_distance_by_both_is_that_of_gaussian_frames():
     """The log likelihood ratio of the two images has a mean of half the squared distance, over frames of the pair."""
-    model = information._Model(OPTICS)
-    pair, bars = information._profiles(model, 150.0, OPTICS)
+    model = information.Model(OPTICS)
+    pair, bars = information.profiles_of(model, 150.0, OPTICS)
     pair = pair * SIGHT.photons / model.mean(pair).max()
-    distances = information._Distances(model, pair, SIGHT)
+    distances = information.Distances(model, pair, SIGHT)
     weights, squared = distances._reduced(bars).mixture(1.0)
     distance = np.sqrt(distances.samples * squared)
     other, background = weights[: len(bars)] @ bars, weights[len(bars) :] @ distances._reduced(bars).waves
