@@ -229,7 +229,7 @@ def sampled_separability(separation_nm: float, optics: Optics, sight: Sight, *, 
     overlap = _overlap(pair.light / sight.photons_per_emitter, optics)
     if overlap > DEFAULT.likelihood_phase.most_overlap:
         most = DEFAULT.likelihood_phase.most_overlap
-        raise NotSampled(f"{overlap:.2g} emissions overlap each other, more than {most:g}: mean and covariance say nearly all")
+        raise NotSampled(f"{overlap:.3g} emissions overlap each other, more than {most:g}: mean and covariance say nearly all")
     by_both, light, background = Distances(model, pair.light, sight).nearest(bars, by_mean=False)
     other = Image(light, background)
     parts = _parts(model, pair, bars[[bool((light[bar > 0] > 0).all()) for bar in bars]])
