@@ -182,7 +182,7 @@ class Report:
             "question": (QUESTIONS | STUDIES)[self.name],
             "quick": self.options.quick,
             "seed": self.options.seed,
-            "environment": _environment(self.backend),
+            "environment": environment(self.backend),
             "groups": self.groups,
             "tables": self.tables,
             "targets": self.targets,
@@ -239,7 +239,7 @@ def _row(alternative: Alternative, times: list[float]) -> dict[str, Any]:
     }
 
 
-def _environment(backend: Backend) -> dict[str, Any]:
+def environment(backend: Backend) -> dict[str, Any]:
     """Where and with what this was measured."""
     device = {k: v for k, v in device_facts(backend).items() if not k.startswith("free")}
     return {

@@ -147,10 +147,27 @@ def _time(seconds: float) -> str:
     """Two digits, in a unit that suits."""
     unit, length = next((u for u in (("hours", 3600.0), ("minutes", 60.0)) if seconds >= u[1]), ("s", 1.0))
     value = seconds / length
-    return f"{round(value, 1 - math.floor(math.log10(value))):g} {unit}"
+    rounded = round(value, 1 - math.floor(math.log10(value)))
+    return f"{rounded:g} {unit.rstrip('s') if rounded == 1 and length > 1 else unit}"
 
 
-TABLES: dict[str, Callable[[Parts], str]] = {"scale-seams": _seams, "scale-measured": _measured, "scale-cost": _cost}
+def _when(parts: Parts) -> str:
+    """Which parts were measured when, by date and revision."""
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    for name, part in parts.items():
+        found = part["environment"]
+        device = found.get("device", {}).get("name", "a processor that was not noted")
+        groups.setdefault((found["date"][:10], found.get("revision") or "not noted", device), []).append(name)
+    rows = [[date, of, device, ", ".join(names)] for (date, of, device), names in sorted(groups.items())]
+    return _markdown(["date", "revision", "device", "parts"], rows)
+
+
+TABLES: dict[str, Callable[[Parts], str]] = {
+    "scale-when": _when,
+    "scale-seams": _seams,
+    "scale-measured": _measured,
+    "scale-cost": _cost,
+}
 
 
 def scale_table(name: str, parts: Parts) -> str:

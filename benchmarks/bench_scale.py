@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import datetime
 import functools
 import json
 import math
@@ -28,10 +27,10 @@ from typing import Any
 import numpy as np
 
 import fluogan_core as fg
-from fluogan_core.io.provenance import loaded_versions
 from fluogan_core.physics.psf import psf_sigma
 from fluogan_core.scale.sizes import tile_bytes
 
+from ._harness import environment
 from ._seams import compared, of_the_mean, put_together
 from ._tables import render
 
@@ -332,7 +331,6 @@ PARTS: dict[str, Callable[[], Any]] = {
     "engines": engines,
     "engines by the default method": lambda: engines(48, 16, fg.SolverOptions(warm_steps=60, steps=2)),
     "large": lambda: large(steps=(100,)),
-    "large by the default method": lambda: large(512, method="moments", steps=(50, 2)),
     "large by the default method, all its steps": lambda: large(method="moments"),
     "overhead": overhead,
     "movie": movie,
@@ -349,8 +347,7 @@ def main(arguments: list[str] | None = None) -> None:
     for name in options.parts:
         figures = PARTS[name]()
         whole = json.loads(options.results.read_text()) if options.results.is_file() else {}
-        when = {"date": datetime.date.today().isoformat(), "versions": loaded_versions(), "load": os.getloadavg()[0]}
-        whole[name] = {"figures": figures, "environment": when}
+        whole[name] = {"figures": figures, "environment": environment(fg.get_backend("numpy")) | {"load": os.getloadavg()[0]}}
         options.results.write_text(json.dumps(whole, indent=1, sort_keys=True) + "\n")
     if options.results == RESULTS:
         for path in render(RESULTS.parent, ROOT / "docs"):
