@@ -157,6 +157,8 @@ def _say(found: Plan) -> None:
     print_table(titles, rows)
     if found.not_sampled:
         click.echo(f"by the full likelihood: not said, {found.not_sampled}")
+    elif sampled is not None and sampled.ended:
+        click.echo(f"by the full likelihood, nothing finer is sampled: {sampled.ended}")
 
 
 def _by_likelihood(found: Plan, separation_nm: float | None) -> tuple[float, float] | None:

@@ -103,6 +103,8 @@ class LikelihoodPlan:
         Standard deviations.
     frames : float
         Independent frames that ``deviations`` are of.
+    ended : str
+        Why nothing finer was sampled where it could not be; empty where the search came to its end.
     """
 
     finest_nm: float
@@ -112,6 +114,7 @@ class LikelihoodPlan:
     errors: np.ndarray
     significance: float
     frames: float
+    ended: str = ""
 
     def frames_for(self, separation_nm: float) -> tuple[float, float]:
         """How many independent frames tell lines of this separation from an image without a gap.
@@ -152,7 +155,7 @@ def likelihood_plan(optics: Optics, sight: Sight, significance: float, *, below_
     significance : float
         Standard deviations at which a gap counts as seen.
     below_nm : float
-        Where the search begins.  It ends at the latest with one or two dark fine pixels between the lines.
+        Where the search begins.  It ends at the latest at four or five fine pixels: below, the width of a fine pixel decides.
     seed : int
         Of all random words.
 
@@ -163,22 +166,28 @@ def likelihood_plan(optics: Optics, sight: Sight, significance: float, *, below_
     Raises
     ------
     NotSampled
-        If the chains of emissions cannot be sampled well enough.
+        If the chains of emissions cannot be sampled well enough at the first separation.
     """
     step, found = 2 * optics.fine_nm, dict[float, Sampled]()
     # a field has an odd number of camera pixels: its middle is a fine pixel, or an edge between two
-    first = step if optics.factor % 2 else 1.5 * step
+    first, ended = 2 * step if optics.factor % 2 else 2.5 * step, ""
     at = first + step * max(0, math.ceil((below_nm - first) / step))
     while not found or (at > first and found[at].deviations >= significance):
         at = first + step * max(0, math.floor((at * _STEP - first) / step)) if found else at
-        found[at] = sampled_separability(at, optics, sight, seed=seed + _SEEDS * len(found))
+        try:
+            found[at] = sampled_separability(at, optics, sight, seed=seed + _SEEDS * len(found))
+        except NotSampled as error:
+            if not found:
+                raise
+            ended = str(error)
+            break
     separations = np.array(sorted(found))
     deviations, errors = (np.array([getattr(found[s], name) for s in separations]) for name in ("deviations", "error"))
     finest_nm, error_nm = finest(separations, deviations, significance), 0.0
     if deviations[0] < significance <= deviations[-1]:
         rise = np.diff(np.log(deviations[:2]))[0] / np.diff(np.log(separations[:2]))[0]
         error_nm = finest_nm * float(np.interp(finest_nm, separations, errors / deviations)) / float(rise)
-    return LikelihoodPlan(finest_nm, error_nm, separations, deviations, errors, significance, sight.frames)
+    return LikelihoodPlan(finest_nm, error_nm, separations, deviations, errors, significance, sight.frames, ended)
 
 
 def finest(separations: np.ndarray, deviations: np.ndarray, significance: float) -> float:

@@ -137,19 +137,32 @@ def curve_of(monkeypatch, slope: float, at_300: float) -> LikelihoodPlan:
 
 
 def test_the_finest_separation_and_its_error_follow_from_the_curve(monkeypatch):
-    found = curve_of(monkeypatch, 2.0, 13.0)
+    found = curve_of(monkeypatch, 2.0, 9.0)
     lines = [profiles_of(Model(OPTICS), separation, OPTICS)[0] for separation in found.separations_nm]
     assert all(np.count_nonzero(line > 1e-9) == 2 for line in lines), "each line is one fine pixel"
-    assert found.finest_nm == pytest.approx(300 * math.sqrt(3 / 13))
+    assert found.finest_nm == pytest.approx(300 * math.sqrt(3 / 9))
     assert found.error_nm == pytest.approx(found.finest_nm * 0.1 / 2)
     frames, error = found.frames_for(200)
-    assert frames == pytest.approx(500 * (3 / (13 * (200 / 300) ** 2)) ** 2)
+    assert frames == pytest.approx(500 * (3 / (9 * (200 / 300) ** 2)) ** 2)
     assert error == pytest.approx(0.2 * frames)
     with pytest.raises(ValueError, match="separation_nm must be"):
         found.frames_for(20)
-    assert curve_of(monkeypatch, 2.0, 1e4).finest_nm == pytest.approx(90)
+    assert curve_of(monkeypatch, 2.0, 1e4).finest_nm == pytest.approx(150), "five fine pixels"
     assert curve_of(monkeypatch, 2.0, 1e4).error_nm == 0
     assert math.isinf(curve_of(monkeypatch, 2.0, 2.0).finest_nm)
+
+
+def test_what_was_sampled_is_kept_where_something_finer_cannot_be(monkeypatch):
+    def known(separation_nm, optics, sight, *, seed):
+        if separation_nm < 250:
+            raise NotSampled("too noisy there")
+        return likelihood.Sampled(100.0, 1.0)
+
+    monkeypatch.setattr(likelihood, "sampled_separability", known)
+    found = likelihood.likelihood_plan(OPTICS, Sight(8, 3, 150, 1, 500, 1000), 3.0, below_nm=300.0)
+    assert found.ended == "too noisy there"
+    assert found.finest_nm == pytest.approx(found.separations_nm[0])
+    assert found.error_nm == 0
 
 
 SWITCHES = ("--pixel-size-nm", 120, "--fwhm-nm", 300, "--background", 3, "--photons-per-emitter", 150, "--likelihood")
@@ -164,19 +177,19 @@ def few_points(monkeypatch):
 
 def test_the_command_says_it_with_its_error(fluogan, tmp_path, monkeypatch, few_points):
     monkeypatch.setattr(
-        likelihood, "sampled_separability", lambda at, optics, sight, *, seed: likelihood.Sampled(at / 20, at / 200)
+        likelihood, "sampled_separability", lambda at, optics, sight, *, seed: likelihood.Sampled(at / 24, at / 240)
     )
     figure = tmp_path / "plan.png"
     status, out, err = fluogan("plan", *SWITCHES, "--photons", 8, "--separation-nm", 80, "--figure", figure)
     assert (status, err) == (0, "")
     assert "by the full likelihood" in out
-    assert "60 ± 6 nm" in out
-    assert "and 282 (± 56) by the full likelihood" in out
+    assert "72 ± 7 nm" in out
+    assert "and 406 (± 81) by the full likelihood" in out
     assert figure.read_bytes().startswith(b"\x89PNG")
     status, out, _ = fluogan("plan", *SWITCHES, "--photons", 8, "--separation-nm", 80, "--json")
     facts = json.loads(out)
-    assert facts["likelihood"]["finest_nm"] == pytest.approx(60)
-    assert facts["frames_needed"]["by_likelihood"] == pytest.approx(500 * (3 / 4) ** 2)
+    assert facts["likelihood"]["finest_nm"] == pytest.approx(72)
+    assert facts["frames_needed"]["by_likelihood"] == pytest.approx(500 * (3 * 24 / 80) ** 2)
 
 
 def test_the_command_says_why_not_and_gives_the_other_two(fluogan, few_points):
