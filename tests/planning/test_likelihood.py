@@ -177,19 +177,19 @@ def few_points(monkeypatch):
 
 def test_the_command_says_it_with_its_error(fluogan, tmp_path, monkeypatch, few_points):
     monkeypatch.setattr(
-        likelihood, "sampled_separability", lambda at, optics, sight, *, seed: likelihood.Sampled(at / 24, at / 240)
+        likelihood, "sampled_separability", lambda at, optics, sight, *, seed: likelihood.Sampled(at / 30, at / 300)
     )
     figure = tmp_path / "plan.png"
     status, out, err = fluogan("plan", *SWITCHES, "--photons", 8, "--separation-nm", 80, "--figure", figure)
     assert (status, err) == (0, "")
     assert "by the full likelihood" in out
-    assert "72 ± 7 nm" in out
-    assert "and 406 (± 81) by the full likelihood" in out
+    assert "90 ± 9 nm" in out
+    assert "and 633 (± 127) by the full likelihood" in out
     assert figure.read_bytes().startswith(b"\x89PNG")
     status, out, _ = fluogan("plan", *SWITCHES, "--photons", 8, "--separation-nm", 80, "--json")
     facts = json.loads(out)
-    assert facts["likelihood"]["finest_nm"] == pytest.approx(72)
-    assert facts["frames_needed"]["by_likelihood"] == pytest.approx(500 * (3 * 24 / 80) ** 2)
+    assert facts["likelihood"]["finest_nm"] == pytest.approx(90)
+    assert facts["frames_needed"]["by_likelihood"] == pytest.approx(500 * (3 * 30 / 80) ** 2)
 
 
 def test_the_command_says_why_not_and_gives_the_other_two(fluogan, few_points):
