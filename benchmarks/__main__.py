@@ -37,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.quick:  # its figures mean nothing: they replace none
         results = results or Path(tempfile.mkdtemp(prefix="benchmarks-"))
     else:
-        results, docs = results or RESULTS, docs or ROOT / "docs"
+        # figures that are kept elsewhere are not those of this tree's documents
+        results, docs = results or RESULTS, docs or (None if results else ROOT / "docs")
     failed, started = [], time.perf_counter()
     for name in arguments.names or [name for name in QUESTIONS if name not in LONG]:
         words = [sys.executable, "-m", f"benchmarks.bench_{name}", "--results", str(results.resolve())]

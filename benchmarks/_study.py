@@ -35,7 +35,9 @@ def places(parser: argparse.ArgumentParser, arguments: argparse.Namespace, name:
         parser.error("this experiment runs on NumPy with the seeds 0, 1, ...: leave out --backend and --seed")
     if arguments.quick:
         return arguments.results or Path(tempfile.mkdtemp(prefix=f"{name}-")), arguments.docs
-    return arguments.results or RESULTS, arguments.docs or ROOT / "docs"
+    # figures that are kept elsewhere are not those of this tree's documents
+    docs = arguments.docs or (None if arguments.results else ROOT / "docs")
+    return arguments.results or RESULTS, docs
 
 
 def publish(document: dict[str, Any], results: Path, docs: Path | None) -> None:

@@ -55,7 +55,8 @@ def tried(name: str, count: int, seed: int, folder: Path) -> Iterator[str]:
     if name == "calls":
         from ._calls import calls
 
-        yield from calls(count, seed)
+        folder.mkdir()
+        yield from calls(count, seed, folder)
     elif name == "files":
         yield from damaged_files(count, seed, folder)
     else:

@@ -9,6 +9,7 @@ import signal
 import traceback
 import warnings
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import numpy as np
 
@@ -97,14 +98,18 @@ def call(number: int, seed: int) -> str:
     return f"{how}: {part} is not finite" if part else ""
 
 
-def calls(count: int, seed: int) -> Iterator[str]:
-    """Make calls in forked processes, some at a time: a hang or a crash ends one of them, and the next goes on behind it."""
+def calls(count: int, seed: int, folder: Path) -> Iterator[str]:
+    """Make calls in forked processes, some at a time: a hang or a crash ends one of them, and the next goes on behind it.
+
+    They work in ``folder``: a result may be asked for in "" or ".".
+    """
     number = 0
     while number < count:
         reads, writes = os.pipe()
         pid = os.fork()
         if not pid:
             os.close(reads)
+            os.chdir(folder)
             with os.fdopen(writes, "w") as out:
                 for each in range(number, count):
                     signal.setitimer(signal.ITIMER_PROF, LONGEST)

@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser().error(f"no scene of seed {arguments.seed} is done in {work}: there is nothing to merge")
     # a quick run's figures replace none
     results = arguments.results or (work if quick else RESULTS)
-    docs = arguments.docs or (None if quick else ROOT / "docs")
+    docs = arguments.docs or (None if quick or arguments.results else ROOT / "docs")
     name = SEEDS[arguments.seed]
     document = report(done, Options(quick, results, seed=arguments.seed), name, scenes).document()
     if docs is not None:
