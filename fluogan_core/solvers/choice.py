@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable
 
 import numpy as np
 
-from ..backend.typing import Array, State
+from ..backend.typing import State
 from ..objective.blur import GaussianKernel
 from ..objective.terms import Objective
-from ..physics.psf import psf_sigma
-from ..physics.psi import Psi
 from ..tuning import DEFAULT, Tuning
 from .covariance_fit import CovariancePhase
 from .edge_trial import EdgeTrial
+from .emission_work import overlap_of
 from .likelihood_fit import LikelihoodPhase
 from .options import SolverOptions
 from .phase import Images, Stop, StopReason
@@ -23,41 +21,9 @@ from .problem import Problem
 from .schema import ArrayOf, Optional, Schema
 from .unseen_gain import UnseenGain
 
-__all__ = ["IfBetter", "UnlessMixed", "overlap_of"]
+__all__ = ["IfBetter", "UnlessMixed"]
 
 log = logging.getLogger("fluogan_core")
-
-
-def overlap_of(x: Array, psi: Psi) -> float:
-    r"""Return how many others overlap an emission, :math:`\sum_{ik} x_i x_k e^{-d_{ik}^2 / 4 \sigma^2} / \sum_i x_i`.
-
-    Parameters
-    ----------
-    x : (N1, N2) float32
-        Expected emissions per fine pixel and frame.
-    psi : Psi
-        :math:`\sigma` is the standard deviation of its PSF.
-
-    Returns
-    -------
-    float
-        0 without light.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import fluogan_core as fg
-    >>> psi = fg.Psi(fg.gaussian_psf(300, 100, 2), (16, 16), 2, backend="numpy")
-    >>> x = np.zeros(psi.fine_shape, np.float32)
-    >>> x[16, 16] = 2
-    >>> round(overlap_of(x, psi), 2)
-    2.0
-    """
-    kernel, total = GaussianKernel(psi, 1.0), float(x.sum(dtype=np.float64))
-    if not total > 0:
-        return 0.0
-    blurred = kernel(x)
-    return 4.0 * math.pi * psf_sigma(psi.psf) ** 2 * float((blurred * blurred).sum(dtype=np.float64)) / total
 
 
 class UnlessMixed(CovariancePhase):

@@ -1,15 +1,23 @@
-"""How much work the chains of emissions would be, said before it is begun."""
+"""How many emissions overlap, and how much work their chains would be: said before it is begun."""
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
+from ..backend.typing import Array
+from ..objective.blur import GaussianKernel
+from ..physics.psf import psf_sigma
+from ..physics.psi import Psi
 from ..tuning import DEFAULT, LikelihoodPhaseTuning
 
-__all__ = ["too_much_work"]
+__all__ = ["overlap_of", "too_much_work"]
 
 
-def too_much_work(proposals: np.ndarray, planned: int, tuning: LikelihoodPhaseTuning = DEFAULT.likelihood_phase) -> str:
+def too_much_work(
+    proposals: np.ndarray, planned: int, overlap: float, tuning: LikelihoodPhaseTuning = DEFAULT.likelihood_phase
+) -> str:
     """Return why the chains would take too long, in words; nothing if they would not.
 
     Parameters
@@ -18,6 +26,8 @@ def too_much_work(proposals: np.ndarray, planned: int, tuning: LikelihoodPhaseTu
         Of each frame in a sweep; they grow in proportion to its emissions.
     planned : int
         Steps of the phase.
+    overlap : float
+        How many others overlap an emission (:func:`overlap_of`).
     tuning : LikelihoodPhaseTuning
 
     Returns
@@ -28,20 +38,57 @@ def too_much_work(proposals: np.ndarray, planned: int, tuning: LikelihoodPhaseTu
     --------
     >>> import numpy as np
     >>> from fluogan_core.solvers.emission_work import too_much_work
-    >>> too_much_work(np.full(500, 200), 40)
+    >>> too_much_work(np.full(500, 200), 40, 2.0)
     ''
-    >>> too_much_work(np.full(10000, 30020), 40)[:29]
+    >>> too_much_work(np.full(10000, 30020), 40, 2.0)[:29]
     '5000 emissions in a frame are'
     """
     t, frames = tuning, min(len(proposals), tuning.mixing_frames)
     tested = 2 * (t.mixing_start + t.mixing_notes * t.mixing_sweeps) * frames * float(proposals.mean())
     moves = t.sweeps * planned * float(proposals.sum()) + tested
-    if moves <= t.most_moves:
+    if moves <= t.most_moves and overlap <= t.hopeless_overlap:
         return ""
+    fewer = "if psi's photons_per_emitter is too low (fluogan_core.calibrate measures it), there are fewer emissions"
+    if moves <= t.most_moves:
+        return (
+            f"{overlap:.0f} emissions overlap each other: their chains would hardly move, and mean and covariance hold all "
+            f"that the frames say; {fewer}"
+        )
     emissions = max(float(proposals.mean()) - t.proposals, 0.0) / t.per_emission
     hours = moves * t.seconds_per_move / 3600
     return (
         f"{emissions:.0f} emissions in a frame are {moves:.2g} moves of the chains, {hours:.3g} h or more, and "
-        f"{t.most_moves:.2g} moves are the most; if psi's photons_per_emitter is too low (fluogan_core.calibrate measures "
-        "it), there are fewer emissions; otherwise take fewer frames, or a part of the field"
+        f"{t.most_moves:.2g} moves are the most; {fewer}; otherwise take fewer frames, or a part of the field"
     )
+
+
+def overlap_of(x: Array, psi: Psi) -> float:
+    r"""Return how many others overlap an emission, :math:`\sum_{ik} x_i x_k e^{-d_{ik}^2 / 4 \sigma^2} / \sum_i x_i`.
+
+    Parameters
+    ----------
+    x : (N1, N2) float32
+        Expected emissions per fine pixel and frame.
+    psi : Psi
+        :math:`\sigma` is the standard deviation of its PSF.
+
+    Returns
+    -------
+    float
+        0 without light.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fluogan_core as fg
+    >>> psi = fg.Psi(fg.gaussian_psf(300, 100, 2), (16, 16), 2, backend="numpy")
+    >>> x = np.zeros(psi.fine_shape, np.float32)
+    >>> x[16, 16] = 2
+    >>> round(overlap_of(x, psi), 2)
+    2.0
+    """
+    kernel, total = GaussianKernel(psi, 1.0), float(x.sum(dtype=np.float64))
+    if not total > 0:
+        return 0.0
+    blurred = kernel(x)
+    return 4.0 * math.pi * psf_sigma(psi.psf) ** 2 * float((blurred * blurred).sum(dtype=np.float64)) / total

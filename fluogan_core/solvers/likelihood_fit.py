@@ -17,7 +17,7 @@ from ..physics.emissions import Brightness, EmissionChains, Moved, move_emission
 from ..tuning import DEFAULT, Tuning
 from .brightness import BrightnessFit
 from .edge_trial import EdgeTrial
-from .emission_work import too_much_work
+from .emission_work import overlap_of, too_much_work
 from .light import light_factor
 from .mixing import Mixing, mixing_of
 from .options import SolverOptions
@@ -123,7 +123,7 @@ class LikelihoodPhase:
         self.average_z, self.average_b = images.z, images.b
         self.chains, self.sweeps = EmissionChains.empty(len(self.counts)), 0
         self.prior = self.objective.prior.restarted(edges=self._edges())
-        if why := too_much_work(self._proposals(), self.planned, t):
+        if why := too_much_work(self._proposals(), self.planned, overlap_of(images.x / mean, self.problem.psi), t):
             self.stop = Stop(StopReason.NOT_TRIED, 0, why)
 
     @property

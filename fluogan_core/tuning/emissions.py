@@ -74,6 +74,9 @@ class LikelihoodPhaseTuning:
     most_overlap : float
         ``method="auto"`` tries the likelihood where an emission is overlapped by so many others or fewer.  Beyond, covariances
         hold nearly all of the information.
+    hopeless_overlap : float
+        Beyond, the likelihood is not tried even if it is asked for: its test of mixing alone would take half an hour for 24
+        frames of 12 x 12 pixels in which 400 emissions overlap.
     unseen, fewest_unseen : float, int
         Part of the frames that are set aside and choose the weight of edges (with ``method="auto"``, whether the likelihood is
         kept), and how many these are at least.  A bar, 500 frames of 3 emissions: the likelihood is better than mean and
@@ -112,6 +115,7 @@ class LikelihoodPhaseTuning:
     spared: float = 0.1
     largest_r_hat: float = 1.2
     most_overlap: float = 8.0
+    hopeless_overlap: float = 200.0
     unseen: float = 0.5
     fewest_unseen: int = 10
     clear_gain: float = 1.0

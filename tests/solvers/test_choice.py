@@ -14,7 +14,7 @@ from test_likelihood_fit import CAMERA, LENIENT, lacks, recorded, tuned
 
 import fluogan_core as fg
 from fluogan_core.physics.emissions import Brightness
-from fluogan_core.solvers.choice import overlap_of
+from fluogan_core.solvers.emission_work import overlap_of, too_much_work
 from fluogan_core.solvers.unseen_gain import Pair, UnseenGain, unseen_gain
 from fluogan_core.tuning import DEFAULT
 
@@ -124,3 +124,8 @@ def test_overlap_counts_the_emissions_within_the_psf():
     assert overlap_of(x, psi) == pytest.approx((2 * 2 + 1 * 1) / 3, rel=0.01)
     assert overlap_of(0 * x, psi) == 0.0
     assert overlap_of(np.full_like(x, 0.1), psi) == pytest.approx(0.1 * 4 * math.pi * (300 / 2.3548 / 50) ** 2, rel=0.2)
+
+
+def test_where_hundreds_of_emissions_overlap_the_likelihood_is_not_begun():
+    assert not too_much_work(np.full(24, 2000), 2, 150.0)
+    assert too_much_work(np.full(24, 2000), 2, 400.0).startswith("400 emissions overlap each other")

@@ -209,9 +209,9 @@ def test_too_many_emissions_are_said_before_a_chain_is_moved(method, monkeypatch
 def test_the_work_grows_with_frames_emissions_and_steps():
     limit = dataclasses.replace(DEFAULT.likelihood_phase, most_moves=1e7)
     emissions = lambda n: np.full(100, int(limit.proposals + limit.per_emission * n))  # noqa: E731
-    assert not too_much_work(emissions(30), 40, limit)
-    assert too_much_work(emissions(300), 40, limit).startswith(
+    assert not too_much_work(emissions(30), 40, 2.0, limit)
+    assert too_much_work(emissions(300), 40, 2.0, limit).startswith(
         "300 emissions in a frame are 8.3e+07 moves of the chains, 0.0461 h"
     )
-    assert too_much_work(np.tile(emissions(30), 4), 40, limit)
-    assert too_much_work(emissions(30), 400, limit)
+    assert too_much_work(np.tile(emissions(30), 4), 40, 2.0, limit)
+    assert too_much_work(emissions(30), 400, 2.0, limit)
