@@ -66,7 +66,7 @@ def _covariance_fit(device: Any, rng: np.random.Generator) -> None:
     for polynomials in (0, 2):
         filters = (rng.random((2, *few)), *(rng.random((2, polynomials, *few)) for _ in range(2)))
         given = (tuple(xp.asarray(array, dtype=np.float32) for array in arrays) for arrays in (cosines, filters))
-        cuda.find("bounded_background", device)(b - more, b, 3, *given)
+        cuda.find("bounded_background", device)(b - more, b, 3, 1.8, *given)
 
 
 def _critic(
