@@ -44,7 +44,7 @@ from .information import Distances, Model, Optics, Sight, profiles_of, smooth_ba
 from .scores import PER_EMISSION, PROPOSALS, SampledScores
 from .short_lines import Image, ShortLines
 
-__all__ = ["LikelihoodPlan", "NotSampled", "Sampled", "finest", "likelihood_plan", "sampled_separability"]
+__all__ = ["LikelihoodPlan", "NotSampled", "Sampled", "finest", "frames_needed", "likelihood_plan", "sampled_separability"]
 
 #: Frames that the nearest image is looked for with, and frames that judge it.
 _FRAMES = 200, 300
@@ -134,11 +134,8 @@ class LikelihoodPlan:
         ValueError
             If the separation is outside the range.
         """
-        low, high = float(self.separations_nm[0]), float(self.separations_nm[-1])
-        separation_nm = real_number(separation_nm, "separation_nm", low=low, high=high)
+        found = frames_needed(separation_nm, self.separations_nm, self.deviations, self.significance, self.frames)
         at, known = math.log(separation_nm), np.log(self.separations_nm)
-        deviations = math.exp(np.interp(at, known, np.log(self.deviations)))
-        found = self.frames * (self.significance / deviations) ** 2
         return found, 2 * found * float(np.interp(at, known, self.errors / self.deviations))
 
 
@@ -196,6 +193,16 @@ def finest(separations: np.ndarray, deviations: np.ndarray, significance: float)
     if rising[-1] < significance:
         return math.inf
     return float(np.exp(np.interp(math.log(significance), np.log(rising), np.log(separations))))
+
+
+def frames_needed(
+    separation_nm: float, separations: np.ndarray, deviations: np.ndarray, significance: float, frames: float
+) -> float:
+    """How many frames reach ``significance`` at a separation within a curve of ``frames``; ValueError outside of it."""
+    low, high = float(separations[0]), float(separations[-1])
+    separation_nm = real_number(separation_nm, "separation_nm", low=low, high=high)
+    known = np.log(np.maximum(deviations, 1e-12))
+    return frames * (significance / math.exp(np.interp(math.log(separation_nm), np.log(separations), known))) ** 2
 
 
 def sampled_separability(separation_nm: float, optics: Optics, sight: Sight, *, seed: int = 0) -> Sampled:

@@ -12,7 +12,7 @@ import numpy as np
 from ..backend.checks import instance_of, length_or_time, real_number, whole_number
 from ..physics.psf import airy_psf, gaussian_psf, scaled_psf
 from .information import Optics, Sight, separability
-from .likelihood import LikelihoodPlan, NotSampled, finest, likelihood_plan
+from .likelihood import LikelihoodPlan, NotSampled, finest, frames_needed, likelihood_plan
 
 if TYPE_CHECKING:
     from ..calibration.calibrate import Calibration
@@ -115,14 +115,11 @@ class Plan:
         ValueError
             If the separation is outside the curve.
         """
-        low, high = float(self.separations_nm[0]), float(self.separations_nm[-1])
-        separation_nm = real_number(separation_nm, "separation_nm", low=low, high=high)
-        at = math.log(separation_nm)
-        found = []
-        for curve in (self.by_mean, self.by_both):
-            deviations = math.exp(np.interp(at, np.log(self.separations_nm), np.log(np.maximum(curve, 1e-12))))
-            found.append(self.conditions["frames"] * (self.significance / deviations) ** 2)
-        return found[0], found[1]
+        by_mean, by_both = (
+            frames_needed(separation_nm, self.separations_nm, curve, self.significance, self.conditions["frames"])
+            for curve in (self.by_mean, self.by_both)
+        )
+        return by_mean, by_both
 
 
 def plan(
