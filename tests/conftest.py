@@ -186,24 +186,6 @@ def signals_are_heard() -> Iterator[None]:
         signal.signal(number, handler)
 
 
-def assert_refused(done: tuple[int, str, str], status: int, message: str) -> None:
-    """Assert one line of complaint with this text, and the status."""
-    code, _, err = done
-    complaints = [line for line in err.splitlines() if not line.startswith("fluogan: ") or "error" in line]
-    assert code == status, err
-    assert len(complaints) == 1, err
-    assert complaints[0].startswith("fluogan: error: ")
-    assert message in complaints[0]
-
-
-def tiny_psf(size: int = 5, skew: float = 0.0) -> np.ndarray:
-    """A small PSF; with ``skew`` it is neither separable nor symmetric."""
-    axis = np.arange(size) - size // 2
-    a, b = np.meshgrid(axis, axis, indexing="ij")
-    psf = np.exp(-0.5 * (a**2 + b**2) / 1.3**2 + skew * (a * b + 0.5 * a))
-    return psf / psf.sum()
-
-
 # -- several worker processes (pytest-xdist), if they are asked for --------------------------------------------------------
 
 

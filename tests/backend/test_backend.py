@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import tiny_psf
+from psfs import tiny_psf
 
 import fluogan_core as fg
 from fluogan_core.backend import arrays as room

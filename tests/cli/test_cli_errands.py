@@ -9,7 +9,7 @@ import signal
 
 import pytest
 import tifffile
-from conftest import assert_refused
+from refusals import assert_refused
 
 import fluogan_core as fg
 from fluogan_core.cli import demo

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import tifffile
-from conftest import assert_refused
+from refusals import assert_refused
 
 import fluogan_core as fg
 from fluogan_core.cli.shell import stopping_between_steps

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_psf
+from psfs import tiny_psf
 from scenes import used_by
 
 import fluogan_core as fg

@@ -184,6 +184,13 @@ def test_no_file_is_long_without_a_reason():
             assert "One file because" in (ast.get_docstring(ast.parse(text)) or ""), path
 
 
+def test_no_test_imports_from_conftest_by_that_name():
+    """Every folder may have a ``conftest.py``, and the name means the first one that pytest has collected."""
+    tests = sorted((ROOT / "tests").rglob("*.py"))
+    assert len(tests) > 100, "the walk goes through the folders"
+    assert [str(p.relative_to(ROOT)) for p in tests if any(n.split(".")[0] == "conftest" for n in imported(p, ""))] == []
+
+
 def test_kernels_import_nothing_of_the_core():
     for path in sorted((ROOT / "kernels").rglob("*.py")):
         package = ".".join(("fluogan_core.kernels", *path.relative_to(ROOT / "kernels").parts[:-1]))

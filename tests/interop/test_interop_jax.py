@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import tiny_psf
 from hosts import need
+from psfs import tiny_psf
 
 import fluogan_core as fg
 

@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_psf
 from hosts import assert_nearly_prox, need
+from psfs import tiny_psf
 
 import fluogan_core as fg
 from fluogan_core.objective.fista import Acceleration

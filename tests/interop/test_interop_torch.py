@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_psf
+from psfs import tiny_psf
 
 import fluogan_core as fg
 from fluogan_core.critics import estimators

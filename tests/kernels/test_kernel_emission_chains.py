@@ -7,8 +7,8 @@ import math
 
 import numpy as np
 import pytest
-from conftest import tiny_psf
 from kernel_sets import NUMBA, kernel_set
+from psfs import tiny_psf
 
 import fluogan_core as fg
 from fluogan_core.physics.emissions import Brightness, EmissionChains, move_emissions

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import tiny_psf
 from kernel_sets import NUMBA, kernel_set
+from psfs import tiny_psf
 
 import fluogan_core as fg
 from fluogan_core.kernels import cpu

@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import tiny_psf
+from psfs import tiny_psf
 from scipy import stats
 
 import fluogan_core as fg

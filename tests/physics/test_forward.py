@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import tiny_psf
+from psfs import tiny_psf
 
 import fluogan_core as fg
 from fluogan_core.objective.terms import expected_squared_distance

@@ -6,7 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
-from conftest import tiny_psf
+from psfs import tiny_psf
 from scipy.sparse.linalg import aslinearoperator, lsmr, lsqr, svds
 
 import fluogan_core as fg

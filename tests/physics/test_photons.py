@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from conftest import tiny_psf
+from psfs import tiny_psf
 
 import fluogan_core as fg
 from fluogan_core.physics.photons import PlacementTable, draw_photons

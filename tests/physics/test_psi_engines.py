@@ -6,7 +6,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from conftest import tiny_psf
+from psfs import tiny_psf
 from scipy.signal import convolve
 
 import fluogan_core as fg

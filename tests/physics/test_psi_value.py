@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import tiny_psf
+from psfs import tiny_psf
 
 import fluogan_core as fg
 

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 import pytest
-from conftest import tiny_psf
+from psfs import tiny_psf
 from scipy import stats
 from test_likelihood_fit import CAMERA, LENIENT, lacks, recorded, tuned
 

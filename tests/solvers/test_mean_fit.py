@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from conftest import tiny_psf
+from psfs import tiny_psf
 
 import fluogan_core as fg
 from fluogan_core.calibration.noise import StackNoise
