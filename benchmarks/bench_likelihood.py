@@ -2,187 +2,199 @@
 
 Two lines 100 nm wide, 120 nm apart, the bar that holds them, and thin curved lines, under a PSF of 318 nm on 16 x 16 pixels,
 500 frames: emissions of eq. (1), few and bright to many and dim, and molecules that blink for whole and for parts of frames.
-Photons per emission and background are estimated from the frames.  Every recording's figures are kept in a file as soon as they
-are there: a run that was cut short goes on where it was.
+Then isolated molecules, by their light, and molecules on a spiral.  Photons per emission and background are estimated from the
+frames.  Every recording's figures are kept in a file as soon as they are there: a run that was cut short goes on where it was.
 """
 
 from __future__ import annotations
 
-import json
-import os
+import re
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
 import fluogan_core as fg
 from fluogan_core.physics.emissions import Brightness
 from fluogan_core.solvers.unseen_gain import Pair, unseen_gain
 
-from ._harness import Options, Report, main, revision
+from ._harness import Options, Report, main
+from ._likelihood_scenes import (
+    BACKGROUND,
+    CAMERA,
+    FACTOR,
+    ROWS,
+    SHAPES,
+    SIZE,
+    STOPS,
+    emissions_recorded,
+    error_of_spots,
+    found,
+    isolated,
+    kept,
+    lacks,
+    light_of_spots,
+    operator,
+    recorded,
+    spiral,
+    structure,
+)
 
-SIZE, FACTOR, PIXEL, FWHM, BACKGROUND = 16, 4, 100.0, 318.0, 3.0
-CAMERA = fg.Camera(gain=2.0, offset=100.0, noise_std=2.0)
-#: Emissions per frame and photons per emission; None for molecules that blink: so many on per frame, photons per frame.
-ROWS: dict[str, tuple[float, float, str]] = {
-    "3 emissions per frame of 1000 photons": (3, 1000, "eq. (1)"),
-    "10 of 300": (10, 300, "eq. (1)"),
-    "3 of 100": (3, 100, "eq. (1)"),
-    "10 of 100": (10, 100, "eq. (1)"),
-    "30 of 100": (30, 100, "eq. (1)"),
-    "4.5 molecules on, 1000 photons, for a frame": (4.5, 1000, "blinking"),
-    "30 molecules on, 300 photons, for a frame": (30, 300, "blinking"),
-}
-SHAPES = ("pair", "bar", "thin lines")
 METHODS = ("mean fit", "default", "likelihood", "auto")
+MLEM = "MLEM, best stop"
 
 
-def structure(kind: str) -> np.ndarray:
-    """Where molecules may be, (64, 64)."""
-    n = SIZE * FACTOR
-    image = np.zeros((n, n))
-    if kind == "thin lines":  # one fine pixel wide, curved, one of them crossing the others
-        along = np.linspace(10, n - 11, 2000)
-        for across in (20 + 8 * np.sin(along / 9), 44 - 6 * np.sin(along / 7), 14 + 0.7 * (along - 10)):
-            image[along.astype(int), np.clip(across, 0, n - 1).astype(int)] = 1.0
-        return image
-    at = (np.arange(8 * n) + 0.5) / 8 * PIXEL / FACTOR - SIZE * PIXEL / 2
-    profile = np.abs(np.abs(at) - 60) <= 50 if kind == "pair" else np.abs(at) <= 110
-    image[10:-10] = profile.reshape(n, 8).mean(axis=1)
-    return image.T.copy()
-
-
-def operator(size: int = SIZE, kappa: float = 1.0) -> fg.Psi:
-    """The operator of a recording."""
-    psf = fg.gaussian_psf(FWHM, PIXEL, FACTOR)
-    return fg.Psi(psf, (size, size), FACTOR, photons_per_emitter=kappa, backend="numpy")
-
-
-def emissions_recorded(x: np.ndarray, kappa: float, frames: int, rng: np.random.Generator) -> np.ndarray:
-    """Counts by eq. (1)."""
-    psi = operator(x.shape[0] // FACTOR, kappa)
-    light = psi.forward(rng.poisson(x, (frames, *x.shape)).astype(np.float32))
-    counts = CAMERA.gain * rng.poisson(np.maximum(light, 0) + BACKGROUND) + CAMERA.offset
-    return (counts + CAMERA.noise_std * rng.standard_normal(counts.shape)).astype(np.float32)
-
-
-def recorded(row: str, kind: str, seed: int, frames: int) -> tuple[np.ndarray, fg.Camera, np.ndarray]:
-    """Frames, camera, and the light of the truth, (64, 64): of molecules that blink, their own."""
-    number, photons, law = ROWS[row]
-    shape = structure(kind)
-    if law == "eq. (1)":
-        x = shape / shape.sum() * number
-        rng = np.random.default_rng([seed, list(ROWS).index(row), SHAPES.index(kind)])
-        return emissions_recorded(x, photons, frames, rng), CAMERA, x * photons
-    duty = 0.03  # on for a frame in the mean: whole frames and parts of frames
-    kinetics = fg.Blinking(on_ms=20.0, off_ms=20.0 * (1 - duty) / duty, bleach_s=np.inf, photons_per_frame=photons)
-    made = fg.simulate_sofi(
-        shape,
-        pixel_size_nm=PIXEL,
-        factor=FACTOR,
-        frames=frames,
-        density_per_um2=number / duty / (shape.sum() * (PIXEL / FACTOR / 1000) ** 2),
-        fwhm_nm=FWHM,
-        frame_ms=20.0,
-        background=BACKGROUND,
-        blinking=kinetics,
-        seed=seed,
-    )
-    return made.frames, fg.Camera(made.gain, made.offset, made.noise_std), made.x * made.photons_per_emitter
-
-
-def lacks(found: np.ndarray, truth: np.ndarray) -> float:
-    """NRMSE after a blur of one fine pixel, at equal light."""
-    blurred, wanted = gaussian_filter(found.astype(np.float64), 1.0), gaussian_filter(truth, 1.0)
-    blurred *= wanted.sum() / max(float(blurred.sum()), 1e-30)
-    return float(np.linalg.norm(blurred - wanted) / np.linalg.norm(wanted))
+def lacking(images: dict[str, np.ndarray], truth: np.ndarray, blur: float = 1.0) -> dict[str, float]:
+    """NRMSE of every method; of MLEM the least of its stops, which only the truth can tell."""
+    of = {name: lacks(image, truth, blur) for name, image in images.items()}
+    return {name: of[name] for name in METHODS} | {MLEM: min(of[f"MLEM, {stop} steps"] for stop in STOPS)}
 
 
 def figures_of(row: str, kind: str, seed: int, frames: int, steps: int) -> dict[str, Any]:
-    """What every method lacks on one recording; the default's image is what ``auto`` begins with."""
+    """What every method lacks on one recording."""
     counts, camera, truth = recorded(row, kind, seed, frames)
-    calibration = fg.calibrate(counts, operator(), camera=camera, psf_width=1.0)
-    problem = fg.Problem.of(counts, calibration=calibration)
-    solver, default, seconds = fg.Solver(problem=problem, options=fg.SolverOptions(method="auto", steps=steps)), None, {}
-    started = time.process_time()
-    while solver.current is not None:
-        if solver.phase == "likelihood" and default is None:
-            default, seconds["default"] = solver.outcome.x, time.process_time() - started
-        solver.step()
-    auto = solver.result()
-    if default is None:
-        default, seconds["default"] = auto.x, time.process_time() - started
-    seconds["auto"], started = time.process_time() - started, time.process_time()
-    alone = fg.Solver(problem=problem, options=fg.SolverOptions(method="likelihood", steps=steps)).run(progress=False)
-    seconds["likelihood"] = time.process_time() - started
-    images = {"mean fit": auto.x_mean_fit, "default": default, "likelihood": alone.x, "auto": auto.x}
-    return {
-        "lacks": {name: lacks(image, truth) for name, image in images.items()},
-        "seconds": seconds,
-        "auto": auto.stops["likelihood"].reason.name,
-        "words": str(auto.stops["likelihood"]),
-        "likelihood": alone.stops["likelihood"].reason.name,
-        "photons per emission": [calibration.estimate.photons_per_emitter, ROWS[row][1]],
-    }
+    images, facts = found(counts, camera, operator(), steps)
+    return facts | {"lacks": lacking(images, truth)}
 
 
-def kept(folder: Path | None, key: str, make: Any) -> dict[str, Any]:
-    """Figures of one recording: those of an earlier run of this revision, or made now and kept."""
-    if folder is None:
-        return dict(make())
-    path = folder / "likelihood.rows.partial.json"
-    rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    key = f"{revision()} {key}"
-    if key not in rows:
-        rows[key] = make()
-        folder.mkdir(parents=True, exist_ok=True)
-        whole = path.with_suffix(".new")
-        whole.write_text(json.dumps(rows, indent=1), encoding="utf-8")
-        os.replace(whole, path)
-    return dict(rows[key])
+def clear_by(figures: dict[str, Any]) -> float:
+    """By how many standard errors unseen frames prefer the likelihood, 0 where they were not asked."""
+    words = re.search(r"likelier by (\S+) ± (\S+) nats", figures["words"])
+    return float(words[1]) / float(words[2]) if words else 0.0
+
+
+def all_figures(options: Options) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """Of every kind of recording those of every seed; seed by seed, so that a part of a run has all kinds."""
+    seeds, frames, steps = options.pick((0, 1, 2), (0,)), options.pick(500, 24), options.pick(40, 6)
+    kinds = [(row, kind) for row in options.pick(list(ROWS), ["3 of 100"]) for kind in options.pick(SHAPES, ("bar",))]
+    figures: dict[tuple[str, str], list[dict[str, Any]]] = {kind: [] for kind in kinds}
+    for seed in seeds:
+        for row, kind in kinds:
+            key = f"{row}, {kind}, seed {options.seed + seed}, {frames} frames, {steps} steps"
+            given = (row, kind, options.seed + seed, frames, steps)
+            figures[row, kind].append(kept(options.results, key, lambda given=given: figures_of(*given)))
+    return figures
+
+
+def spread(values: list[float]) -> str:
+    """The mean, and its standard error where there are several seeds."""
+    error = np.std(values, ddof=1) / len(values) ** 0.5 if len(values) > 1 else 0.0
+    return f"{np.mean(values):.3f} ± {error:.3f}" if error else f"{np.mean(values):.3f}"
 
 
 def table_of(report: Report, options: Options) -> None:
     """Every method on every kind of recording, mean of the seeds."""
-    seeds, frames, steps = options.pick((0, 1, 2), (0,)), options.pick(500, 24), options.pick(40, 6)
-    rows: list[list[Any]] = []
-    ratios: list[float] = []
-    for row in options.pick(list(ROWS), list(ROWS)[2:3]):
-        for kind in options.pick(SHAPES, ("bar",)):
-            found = []
-            for seed in seeds:
-                key = f"{row}, {kind}, seed {options.seed + seed}, {frames} frames, {steps} steps"
-                given = (row, kind, options.seed + seed, frames, steps)
-                found.append(kept(options.results, key, lambda given=given: figures_of(*given)))
-            lacking = {name: float(np.mean([one["lacks"][name] for one in found])) for name in METHODS}
-            chosen, mixed = (
-                sum(one[name] == word for one in found) for name, word in (("auto", "CHOSEN"), ("likelihood", "STEPS"))
-            )
-            seconds = {name: float(np.mean([one["seconds"][name] for one in found])) for name in METHODS[1:]}
-            rows.append(
-                [row, kind, *lacking.values(), f"{chosen} of {len(seeds)}", f"{mixed} of {len(seeds)}", *seconds.values()]
-            )
-            ratios.append(lacking["auto"] / lacking["default"])
-            if ROWS[row][2] == "blinking":
-                report.target(
-                    f"likelihood over default, {row}, {kind}", lacking["likelihood"] / lacking["default"], at_most=1.0
-                )
-    report.target("auto over default, the worst row", max(ratios), at_most=1.0)
+    rows, costs, figures = [], [], all_figures(options)
+    of_lines: dict[str, float] = {}
+    for (row, kind), made in figures.items():
+        mean = {name: float(np.mean([one["lacks"][name] for one in made])) for name in (*METHODS, MLEM)}
+        before = None if ROWS[row].before is None or kind == "thin lines" else ROWS[row].before[SHAPES.index(kind)]
+        rows.append(
+            [
+                row,
+                kind,
+                *(spread([one["lacks"][name] for one in made]) for name in (*METHODS, MLEM)),
+                "" if before is None else f"{before:.3f}",
+            ]
+        )
+        chosen, mixed = (sum(one[name] == word for one in made) for name, word in (("auto", "CHOSEN"), ("likelihood", "STEPS")))
+        seconds = [float(np.mean([one["seconds"][name] for one in made])) for name in METHODS[1:]]
+        gains = ", ".join(f"{clear_by(one):.1f}" for one in made)
+        costs.append([row, kind, f"{chosen} of {len(made)}", gains, f"{mixed} of {len(made)}", *seconds])
+        if before is not None:
+            for name in ("likelihood", "auto"):
+                report.target(f"{row}, {kind}: NRMSE of {name}", mean[name], at_most=before)
+        if ROWS[row].frames_on is not None:
+            report.target(f"likelihood over default, {row}, {kind}", mean["likelihood"] / mean["default"], at_most=1.0)
+        of_lines[f"{row}, {kind}"] = max(one["lacks"]["auto"] / one["lacks"]["default"] for one in made)
+    report.target("auto over default, the worst single recording", max(of_lines.values()), at_most=1.0)
     report.table(
         "NRMSE after a blur of one fine pixel, photons per emission and background estimated",
+        ["recording", "structure", *METHODS, MLEM, "best of a trial"],
+        rows,
+        note=f"16 x 16 camera pixels, {options.pick(500, 24)} frames, {len(made)} seeds: mean and standard error. "
+        f"MLEM of the mean frame, with the background of the mean fit: the best of {', '.join(map(str, STOPS))} steps. "
+        "Best of a trial: the least of any method that was tried before there was a likelihood fit, its best with known "
+        "photons per emission and known background, one seed. Of molecules that blink: against their own light. A "
+        "likelihood whose chains did not mix is the default's image.",
+    )
+    report.table(
+        'What `method="auto"` takes, and the time',
         [
             "recording",
             "structure",
-            *METHODS,
             "auto takes likelihood",
+            "unseen frames' preference, standard errors",
             "chains mixed",
             *(f"{name}, s of CPU" for name in METHODS[1:]),
         ],
+        costs,
+        note="Preference: of the frames set aside for the likelihood, by seed; 0.0 where the likelihood was not tried.",
+    )
+
+
+def light_figures(seed: int, steps: int) -> dict[str, Any]:
+    """Light of isolated molecules over the truth, and its departure in standard errors, by every method."""
+    counts, at, light = isolated(seed)
+    images, facts = found(counts, CAMERA, operator(32), steps)
+    error = error_of_spots(at, light, len(counts))
+    by = {name: light_of_spots(images[name], at) for name in METHODS}
+    return facts | {
+        "ratio": {name: (spots / light).tolist() for name, spots in by.items()},
+        "pull": {name: ((spots - light) / error).tolist() for name, spots in by.items()},
+    }
+
+
+def light_of(report: Report, options: Options) -> None:
+    """The light of isolated molecules."""
+    seeds, steps = options.pick((0, 1, 2), (0,)), options.pick(40, 6)
+    made = [kept(options.results, f"isolated, seed {k}, {steps} steps", lambda k=k: light_figures(k, steps)) for k in seeds]
+    rows: list[list[Any]] = []
+    for name in METHODS:
+        ratio, pull = (np.array([one[what][name] for one in made]) for what in ("ratio", "pull"))
+        rows.append([name, f"{ratio.min():.2f} to {ratio.max():.2f}", f"{np.sqrt((pull**2).mean()):.2f}", np.abs(pull).max()])
+        if name in ("likelihood", "auto") and not options.quick:
+            report.target(f"light per isolated molecule, {name}, standard errors", float(np.abs(pull).max()), at_most=3.0)
+    report.table(
+        "Light of isolated molecules",
+        ["", "over the truth", "departure in standard errors, root mean square", "largest"],
         rows,
-        note=f"16 x 16 camera pixels, {frames} frames, mean of {len(seeds)} seeds. Of molecules that blink: against their own "
-        "light. A likelihood whose chains did not mix is the default's image.",
+        note=f"Nine molecules per recording on 32 x 32 pixels, 200 frames, on in 2 to 30 % of them for four in a row, 500 "
+        f"photons a frame, {len(made)} seeds. Light within four camera pixels. Standard error: of least squares on the mean "
+        "frame with place and background known.",
+    )
+
+
+def spiral_figures(seed: int, frames: int, steps: int) -> dict[str, Any]:
+    """What every method lacks on a spiral of molecules, after a blur of 60 nm."""
+    counts, camera, psi, truth = spiral(seed, frames)
+    images, facts = found(counts, camera, psi, steps)
+    return facts | {"lacks": lacking(images, truth, blur=60.0 / (128.0 / FACTOR))}
+
+
+def spiral_of(report: Report, options: Options) -> None:
+    """Molecules on a spiral."""
+    seeds, steps, rows = options.pick((0, 1, 2), (0,)), options.pick(40, 6), []
+    for frames in options.pick((50, 100, 500), (24,)):
+        made = [
+            kept(
+                options.results,
+                f"spiral, {frames} frames, seed {k}, {steps} steps",
+                lambda given=(k, frames, steps): spiral_figures(*given),
+            )
+            for k in seeds
+        ]
+        mean = {name: float(np.mean([one["lacks"][name] for one in made])) for name in (*METHODS, MLEM)}
+        chosen, mixed = (sum(one[name] == word for one in made) for name, word in (("auto", "CHOSEN"), ("likelihood", "STEPS")))
+        rows.append([frames, *mean.values(), f"{chosen} of {len(made)}", f"{mixed} of {len(made)}"])
+        for name in ("likelihood", "auto"):
+            report.target(f"spiral, {frames} frames: {name} over the best stop of MLEM", mean[name] / mean[MLEM], at_most=1.0)
+    report.table(
+        "NRMSE of molecules on a spiral",
+        ["frames", *METHODS, MLEM, "auto takes likelihood", "chains mixed"],
+        rows,
+        note=f"500 molecules, 15 on in a frame for three frames, 3000 photons each; 32 x 32 pixels of 128 nm, background 819 "
+        f"photons, {len(seeds)} seeds; after a blur of 60 nm.",
     )
 
 
@@ -203,26 +215,34 @@ def distances(sampled: np.ndarray, others: np.ndarray) -> np.ndarray:
     return 500**0.5 * np.array([*of_others, max(shared(*sampled), 0.0) ** 0.5])
 
 
+def distances_of(number: float, photons: float, frames: int, seed: int) -> dict[str, Any]:
+    """Distances between a pair and its bar, their errors, and the sampler's part."""
+    psi, rng = operator(SIZE, photons), np.random.default_rng(seed)
+    model = fg.ForwardModel(psi, gain=CAMERA.gain, noise_std=CAMERA.noise_std)
+    images = {kind: structure(kind) / structure(kind).sum() * number for kind in ("pair", "bar")}
+    counts = {kind: emissions_recorded(x, photons, frames, rng) - np.float32(CAMERA.offset) for kind, x in images.items()}
+    b = np.full(psi.shape, BACKGROUND)
+    even = {kind: Pair(0.999 * x + 0.001 * x.mean(), b) for kind, x in images.items()}
+    others = statistics(model, images, counts, b)
+    proposals = np.full(frames, 20 + 6 * int(np.ceil(number)))
+    given = (model, even["bar"], even["pair"], Brightness(), proposals)
+    sampled = np.array([[unseen_gain(y, *given, seed=run, step=0).of_frames for y in counts.values()] for run in range(2)])
+    groups = np.array_split(np.arange(frames), 20)
+    without = [distances(np.delete(sampled, group, axis=2), np.delete(others, group, axis=2)) for group in groups]
+    noise = float(np.mean([np.cov(*sampled[:, k])[0, 1] / sampled[:, k].var(axis=1, ddof=1).mean() for k in range(2)]))
+    errors = np.std(without, axis=0) * (len(groups) - 1) ** 0.5
+    return {"found": distances(sampled, others).tolist(), "errors": errors.tolist(), "sampler": 1.0 - noise}
+
+
 def information_of(report: Report, options: Options) -> None:
     """What 500 frames hold of a pair against its bar: by the mean, by mean and covariance, and by all that they show."""
     frames, rows = options.pick(600, 24), []
     regimes = ((0.1, 100), (0.3, 100), (1, 100), (0.3, 1000), (1, 1000), (3, 1000)) if not options.quick else ((1, 100),)
     for number, photons in regimes:
-        psi, rng = operator(SIZE, photons), np.random.default_rng(options.seed)
-        model = fg.ForwardModel(psi, gain=CAMERA.gain, noise_std=CAMERA.noise_std)
-        images = {kind: structure(kind) / structure(kind).sum() * number for kind in ("pair", "bar")}
-        counts = {kind: emissions_recorded(x, photons, frames, rng) - np.float32(CAMERA.offset) for kind, x in images.items()}
-        b = np.full(psi.shape, BACKGROUND)
-        even = {kind: Pair(0.999 * x + 0.001 * x.mean(), b) for kind, x in images.items()}
-        others = statistics(model, images, counts, b)
-        proposals = np.full(frames, 20 + 6 * int(np.ceil(number)))
-        given = (model, even["bar"], even["pair"], Brightness(), proposals)
-        sampled = np.array([[unseen_gain(y, *given, seed=run, step=0).of_frames for y in counts.values()] for run in range(2)])
-        found, groups = distances(sampled, others), np.array_split(np.arange(frames), 20)
-        without = [distances(np.delete(sampled, group, axis=2), np.delete(others, group, axis=2)) for group in groups]
-        errors = np.std(without, axis=0) * (len(groups) - 1) ** 0.5
-        noise = float(np.mean([np.cov(*sampled[:, k])[0, 1] / sampled[:, k].var(axis=1, ddof=1).mean() for k in range(2)]))
-        rows.append([number, photons, *(f"{d:.2f} ± {e:.2f}" for d, e in zip(found, errors)), 1.0 - noise])
+        given = (number, photons, frames, options.seed)
+        made = kept(options.results, f"information {given}", lambda given=given: distances_of(*given))
+        told = (f"{d:.2f} ± {e:.2f}" for d, e in zip(made["found"], made["errors"]))
+        rows.append([number, photons, *told, made["sampler"]])
     report.table(
         "Standard deviations by which 500 frames of a pair 120 nm apart and of its bar differ",
         [
@@ -288,8 +308,11 @@ def time_of(report: Report, options: Options) -> None:
 def run(options: Options) -> Report:
     """What there is to be won, what is won, and the time."""
     report = Report("likelihood", options)
+    all_figures(options)  # the long part first
     information_of(report, options)
     table_of(report, options)
+    light_of(report, options)
+    spiral_of(report, options)
     time_of(report, options)
     if options.results is not None:
         (options.results / "likelihood.rows.partial.json").unlink(missing_ok=True)
