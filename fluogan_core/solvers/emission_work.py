@@ -11,6 +11,7 @@ from ..objective.blur import GaussianKernel
 from ..physics.psf import psf_sigma
 from ..physics.psi import Psi
 from ..tuning import DEFAULT, LikelihoodPhaseTuning
+from .mixing import longest_test
 
 __all__ = ["overlap_of", "too_much_work"]
 
@@ -18,7 +19,7 @@ __all__ = ["overlap_of", "too_much_work"]
 def too_much_work(
     proposals: np.ndarray, planned: int, overlap: float, tuning: LikelihoodPhaseTuning = DEFAULT.likelihood_phase
 ) -> str:
-    """Return why the chains would take too long, in words; nothing if they would not.
+    """Return why the chains would take too long, or nobody could tell whether they mix, in words; nothing otherwise.
 
     Parameters
     ----------
@@ -43,23 +44,29 @@ def too_much_work(
     >>> too_much_work(np.full(10000, 30020), 40, 2.0)[:29]
     '5000 emissions in a frame are'
     """
-    t, frames = tuning, min(len(proposals), tuning.mixing_frames)
-    tested = 2 * (t.mixing_start + t.mixing_notes * t.mixing_sweeps) * frames * float(proposals.mean())
-    moves = t.sweeps * planned * float(proposals.sum()) + tested
-    if moves <= t.most_moves and overlap <= t.hopeless_overlap:
-        return ""
+    t, sweeps = tuning, tuning.sweeps * planned
+    tested, longest = longest_test(proposals, sweeps, t)
+    moves = sweeps * float(proposals.sum()) + 2 * tested * longest * float(proposals.mean())
+    emissions = max(float(proposals.mean()) - t.proposals, 0.0) / t.per_emission
     fewer = "if psi's photons_per_emitter is too low (fluogan_core.calibrate measures it), there are fewer emissions"
-    if moves <= t.most_moves:
+    if moves > t.most_moves:
+        hours = moves * t.seconds_per_move / 3600
+        return (
+            f"{emissions:.0f} emissions in a frame are {moves:.2g} moves of the chains, {hours:.3g} h or more, and "
+            f"{t.most_moves:.2g} moves are the most; {fewer}; otherwise take fewer frames, or a part of the field"
+        )
+    if overlap > t.hopeless_overlap:
         return (
             f"{overlap:.0f} emissions overlap each other: their chains would hardly move, and mean and covariance hold all "
             f"that the frames say; {fewer}"
         )
-    emissions = max(float(proposals.mean()) - t.proposals, 0.0) / t.per_emission
-    hours = moves * t.seconds_per_move / 3600
-    return (
-        f"{emissions:.0f} emissions in a frame are {moves:.2g} moves of the chains, {hours:.3g} h or more, and "
-        f"{t.most_moves:.2g} moves are the most; {fewer}; otherwise take fewer frames, or a part of the field"
-    )
+    if sweeps < t.mixing_sweeps[0] and longest < t.mixing_sweeps[1]:
+        return (
+            f"in {planned} step{'s' * (planned != 1)} the chains of {emissions:.0f} emissions in a frame do not forget where "
+            f"they began, and a test of that would take far longer than the steps; take {math.ceil(t.mixing_sweeps[0] / t.sweeps)} "
+            f"steps or more; {fewer}"
+        )
+    return ""
 
 
 def overlap_of(x: Array, psi: Psi) -> float:

@@ -301,7 +301,7 @@ class LikelihoodPhase:
             self.brightness,
             self._proposals(),
             seed=self.seed,
-            step=self.sweeps,
+            sweeps=self.sweeps,
             tuning=self.tuning,
             moves=self.moves,
         )

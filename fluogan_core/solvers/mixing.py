@@ -1,9 +1,14 @@
 r"""Whether chains of emissions forget where they began.
 
-Some frames are given a second chain that begins without an emission.  Both go on for some sweeps, x and b held; then the
-number of emissions and the log likelihood of the frame are noted, every few sweeps.  Where both chains visit the same, the
-variance of all notes of a frame is that within each half of a chain.  The root of their ratio, each summed over the frames, is
-the split :math:`\hat R` (Gelman et al., Bayesian Data Analysis, 2013); 1 says that the chains mixed.
+Some frames are given a second chain that begins without an emission.  Both go on, x and b held; after each sweep the number of
+emissions and the log likelihood of the frame are noted.  Where both chains visit the same, the variance of all notes of a frame
+is that within each half of a chain.  The root of their ratio, each summed over the frames, is the split :math:`\hat R` (Gelman
+et al., Bayesian Data Analysis, 2013); 1 says that the chains mixed.  The first half of the sweeps is left out of it.
+
+The test is short where the chains mix soon: it begins with a few sweeps, and doubles them until the chains have mixed.  Notes
+of too few sweeps vary less within a chain than between chains, so that a short test says "not mixed" too often, and hardly ever
+"mixed" too early, if the fit's chains are older than the test is long.  It takes no more moves than the fit has taken, or than
+some seconds are worth.
 
 A tenth of the frames is left out, those whose chains are furthest apart.  In bright light a frame now and then has two lists of
 emissions that are about as likely and far from each other, and a chain stays with either.  That is of no account for averages
@@ -20,7 +25,7 @@ from ..physics.emissions import Brightness, EmissionChains, move_emissions
 from ..physics.forward import ForwardModel
 from ..tuning import DEFAULT, EmissionTuning, LikelihoodPhaseTuning
 
-__all__ = ["Mixing", "mixing_of", "split_r_hat"]
+__all__ = ["Mixing", "longest_test", "mixing_of", "split_r_hat"]
 
 
 class Mixing(NamedTuple):
@@ -32,11 +37,17 @@ class Mixing(NamedTuple):
         Split R-hat of the number of emissions of a frame, and of its log likelihood.
     largest : float
         What counts as mixed.
+    sweeps : int
+        Of each chain, by which it is judged.
+    cut_short : bool
+        Whether the test would have gone on after a fit of more steps.
     """
 
     of_number: float
     of_likelihood: float
     largest: float
+    sweeps: int
+    cut_short: bool = False
 
     @property
     def mixed(self) -> bool:
@@ -44,7 +55,9 @@ class Mixing(NamedTuple):
         return max(self.of_number, self.of_likelihood) <= self.largest
 
     def __str__(self) -> str:
-        return f"split R-hat {max(self.of_number, self.of_likelihood):.3g}, {self.largest:g} or less is mixed"
+        found = max(self.of_number, self.of_likelihood)
+        longer = "; after more steps the test is longer" if self.cut_short else ""
+        return f"split R-hat {found:.3g} after {self.sweeps} sweeps, {self.largest:g} or less is mixed{longer}"
 
 
 def split_r_hat(notes: np.ndarray, least_variance: float = 0.0, spared: float = 0.0) -> float:
@@ -79,6 +92,37 @@ def split_r_hat(notes: np.ndarray, least_variance: float = 0.0, spared: float = 
     return float(np.sqrt(((half - 1) / half * within + between) / within))
 
 
+def longest_test(
+    proposals: np.ndarray, sweeps: int, tuning: LikelihoodPhaseTuning = DEFAULT.likelihood_phase
+) -> tuple[int, int]:
+    """Return how many frames are tested, and how many sweeps each of their two chains takes at most.
+
+    Parameters
+    ----------
+    proposals : (T,) int
+        Of each frame in a sweep.
+    sweeps : int
+        Of the fit.
+    tuning : LikelihoodPhaseTuning
+
+    Returns
+    -------
+    tested, longest : int
+        As many frames as the moves of the fit, or those that are free, pay the longest test for, but not fewer than some; then
+        as many sweeps.  Only the shortest test of the fewest frames may take more.
+
+    Examples
+    --------
+    >>> longest_test(np.full(500, 80), 200), longest_test(np.full(24, 80), 10), longest_test(np.full(24, 15000), 50)
+    ((32, 400), (24, 400), (4, 150))
+    """
+    (fewest, most), (shortest, longest), frames = tuning.mixing_frames, tuning.mixing_sweeps, len(proposals)
+    free = tuning.mixing_free / max(float(proposals.mean()), 1.0)
+    paid = int(max(sweeps * frames, free)) // 2  # each frame has two chains
+    tested = min(frames, max(fewest, min(paid // longest, most)))
+    return tested, max(shortest, min(paid // tested, longest))
+
+
 def mixing_of(
     chains: EmissionChains,
     counts: np.ndarray,
@@ -89,7 +133,7 @@ def mixing_of(
     proposals: np.ndarray,
     *,
     seed: int,
-    step: int,
+    sweeps: int,
     tuning: LikelihoodPhaseTuning = DEFAULT.likelihood_phase,
     moves: EmissionTuning = DEFAULT.emissions,
 ) -> Mixing:
@@ -97,8 +141,10 @@ def mixing_of(
 
     Parameters
     ----------
-    chains, counts, model, x, b, brightness, proposals, seed, step
+    chains, counts, model, x, b, brightness, proposals, seed
         As for :func:`fluogan_core.physics.emissions.move_emissions`; ``proposals`` per sweep.
+    sweeps : int
+        That the fit has taken: the random words follow on those, and :func:`longest_test` depends on them.
     tuning : LikelihoodPhaseTuning
     moves : EmissionTuning
 
@@ -106,39 +152,38 @@ def mixing_of(
     -------
     Mixing
     """
-    frames = np.unique(np.linspace(0, len(counts) - 1, min(tuning.mixing_frames, len(counts))).astype(np.int64))
+    tested, longest = longest_test(proposals, sweeps, tuning)
+    frames, behind = np.unique(np.linspace(0, len(counts) - 1, tested).astype(np.int64)), len(counts)
+    counts, proposals = counts[frames], proposals[frames]
     room = int(2 * chains.count.max(initial=0) + 64)
     both = [EmissionChains.empty(len(frames), room) for _ in range(2)]
     width = min(room, chains.place.shape[1])
     both[0].count[:] = chains.count[frames]
     both[0].place[:, :width], both[0].bright[:, :width] = chains.place[frames, :width], chains.bright[frames, :width]
-    numbers, likelihoods = [], []
-    for number, part in enumerate(both):
-
-        def move(sweeps: int, at: int, part: EmissionChains = part, number: int = number) -> np.ndarray:
-            return move_emissions(
-                part,
-                counts[frames],
-                model,
-                x,
-                b,
-                brightness,
-                proposals=proposals[frames] * sweeps,
-                seed=seed,
-                step=at,
-                first_frame=(1 + number) * len(counts),  # beyond those of the stack: random words of their own
-                tuning=moves,
-            ).likelihood
-
-        move(tuning.mixing_start, step)
-        notes = []
-        for note in range(tuning.mixing_notes):
-            likelihood = move(tuning.mixing_sweeps, step + 1 + note)
-            notes.append((part.count.copy(), likelihood))
-        numbers.append([note[0] for note in notes])
-        likelihoods.append([note[1] for note in notes])
-    return Mixing(
-        split_r_hat(np.array(numbers, dtype=np.float64), tuning.least_variance, tuning.spared),
-        split_r_hat(np.array(likelihoods), tuning.least_variance, tuning.spared),
-        tuning.largest_r_hat,
-    )
+    numbers, likelihoods = np.zeros((2, 2, longest, len(frames)))
+    done, due = 0, longest if sweeps < tuning.mixing_sweeps[0] else tuning.mixing_sweeps[0]
+    while True:
+        for number, part in enumerate(both):
+            for sweep in range(done, due):
+                moved = move_emissions(
+                    part,
+                    counts,
+                    model,
+                    x,
+                    b,
+                    brightness,
+                    proposals=proposals,
+                    seed=seed,
+                    step=sweeps + sweep,
+                    first_frame=(1 + number) * behind,  # beyond those of the stack: random words of their own
+                    tuning=moves,
+                )
+                numbers[number, sweep], likelihoods[number, sweep] = part.count, moved.likelihood
+        late = slice(due // 2, due)
+        of_number, of_likelihood = (
+            split_r_hat(notes[:, late], tuning.least_variance, tuning.spared) for notes in (numbers, likelihoods)
+        )
+        found = Mixing(of_number, of_likelihood, tuning.largest_r_hat, due)
+        if found.mixed or due == longest:
+            return found._replace(cut_short=not found.mixed and due < tuning.mixing_sweeps[1])
+        done, due = due, 2 * due if 2 * due <= min(sweeps, longest) else longest

@@ -62,8 +62,10 @@ class LikelihoodPhaseTuning:
         Where the image is dark it emits this part of its mean: what is dark now may turn out to emit.
     first_shape, least_shape, largest_shape : float
         Shape of the gamma law of the brightness: where it begins, and its bounds.
-    mixing_frames, mixing_start, mixing_notes, mixing_sweeps : int
-        Frames that get a second chain in the end; sweeps before notes are taken; notes, and sweeps before each of them.
+    mixing_frames, mixing_sweeps : (int, int)
+        Fewest and most frames that get a second chain in the end; shortest and longest test of mixing, sweeps of each chain.
+    mixing_free : float
+        Moves that the test may take, some seconds, even if the fit took fewer.
     most_moves, seconds_per_move : float
         The fit is not begun where its chains would take more moves than these, and what a move takes: 1.7 to 2.9e-6 s on one
         core (16 to 32 pixels a side, 9 to 77 emissions, 30 and 100 photons each).  The limit is half a day's work.
@@ -75,8 +77,8 @@ class LikelihoodPhaseTuning:
         ``method="auto"`` tries the likelihood where an emission is overlapped by so many others or fewer.  Beyond, covariances
         hold nearly all of the information.
     hopeless_overlap : float
-        Beyond, the likelihood is not tried even if it is asked for: its test of mixing alone would take half an hour for 24
-        frames of 12 x 12 pixels in which 400 emissions overlap.
+        Beyond, the likelihood is not tried even if it is asked for: covariances hold nearly all of the information long before.
+        A full test of mixing would take half an hour for 24 frames of 12 x 12 pixels in which 400 emissions overlap.
     unseen, fewest_unseen : float, int
         Part of the frames that are set aside and choose the weight of edges (with ``method="auto"``, whether the likelihood is
         kept), and how many these are at least.  A bar, 500 frames of 3 emissions: the likelihood is better than mean and
@@ -105,10 +107,9 @@ class LikelihoodPhaseTuning:
     first_shape: float = 4.0
     least_shape: float = 0.3
     largest_shape: float = 200.0
-    mixing_frames: int = 32
-    mixing_start: int = 200
-    mixing_notes: int = 40
-    mixing_sweeps: int = 5
+    mixing_frames: tuple[int, int] = (4, 32)
+    mixing_sweeps: tuple[int, int] = (25, 400)
+    mixing_free: float = 2e6
     most_moves: float = 2e10
     seconds_per_move: float = 2e-6
     least_variance: float = 0.05
