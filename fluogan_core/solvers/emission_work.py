@@ -63,8 +63,8 @@ def too_much_work(
     if sweeps < t.mixing_sweeps[0] and longest < t.mixing_sweeps[1]:
         return (
             f"in {planned} step{'s' * (planned != 1)} the chains of {emissions:.0f} emissions in a frame do not forget where "
-            f"they began, and a test of that would take far longer than the steps; take {math.ceil(t.mixing_sweeps[0] / t.sweeps)} "
-            f"steps or more; {fewer}"
+            f"they began, and a test of that would take far longer than the steps; take "
+            f"{math.ceil(t.mixing_sweeps[0] / t.sweeps)} steps or more; {fewer}"
         )
     return ""
 
