@@ -16,6 +16,7 @@ import contextlib
 import contextvars
 import dataclasses
 import functools
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType, SimpleNamespace
@@ -68,20 +69,33 @@ _LAUNCHES |= {"std": 3, "var": 3, "median": 4, "percentile": 6, "quantile": 6, "
 _LAUNCHES |= {"isin": 6, "outer": 1, "diff": 1, "cov": 6, "histogram": 4, "convolve": 3, "allclose": 4, "array_equal": 2}
 #: Functions of CuPy that wait for the card, and how often: sizes of results and numbers of elements are known to it alone.
 _WAITS = {"bincount": 2, "flatnonzero": 1, "nonzero": 1, "unique": 1, "array_equal": 1, "allclose": 1, "repeat": 1}
+#: Methods and functions of torch that wait for the card.
+_TORCH_WAITS = frozenset({"item", "__float__", "__int__", "__bool__", "__index__", "tolist", "cpu", "numpy", "nonzero", "equal"})
 
 
 @contextlib.contextmanager
 def counted() -> Iterator[Work]:
-    """Count what the pretended card is given meanwhile.
+    """Count what the pretended card is given meanwhile; of torch, whose tensors stand for those of the card, the waits alone.
 
     Yields
     ------
     Work
     """
+    from torch.overrides import TorchFunctionMode
+
+    class Waits(TorchFunctionMode):
+        def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            name = getattr(function, "__name__", "function")
+            # an optimiser keeps the number of its steps on the host
+            if name in _TORCH_WAITS and not sys._getframe(1).f_globals["__name__"].startswith("torch.optim"):
+                _note("waits", f"torch {name}")
+            return function(*args, **(kwargs or {}))
+
     work = Work()
     before = _work.set(work)
     try:
-        yield work
+        with Waits():
+            yield work
     finally:
         _work.reset(before)
 

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..backend.readings import together
+
 if TYPE_CHECKING:
     from .job import Gradient, GradientJob, GradientWithError
 
@@ -90,12 +92,13 @@ class Estimator:
             )
 
     def __call__(self, job: GradientJob) -> Gradient | GradientWithError:
-        """Estimate the gradient that a job describes."""
+        """Estimate the gradient that a job describes; the host waits for a card at the end, for all checks of the job."""
         function = self.function
         if isinstance(function, str):
             module, _, name = function.partition(":")
             function = getattr(importlib.import_module(module), name)
-        return function(job)
+        with together(job.model.backend):
+            return function(job)
 
 
 _REGISTRY: dict[str, Estimator] = {}

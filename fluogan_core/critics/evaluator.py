@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -84,7 +85,8 @@ class CriticEvaluator:
         self.chunk = max(1, min(65536, self.memory_budget // scores.activation_bytes(self._critic, self.shape)))
         self._weights: Any = None
         self._network: Any = None
-        self._checked = False
+        self._still = False
+        self._to_check = {"scores"}  # emptied by the first frames, of copies too
         if self._prepared() is None:
             log.debug("the critic is evaluated frame by frame: %s is outside the kernels' family", type(critic).__name__)
 
@@ -93,6 +95,8 @@ class CriticEvaluator:
 
     def _prepared(self) -> Any:
         """The critic as the kernels read it, of its present weights; None if they do not know its family."""
+        if self._still:
+            return self._network
         make = self.backend.kernel("make_network")
         if make is None or not self._torch.in_kernels_family(self._critic, self.backend):
             self._weights = self._network = None
@@ -102,6 +106,32 @@ class CriticEvaluator:
             self._weights, self._network = weights, make(**self._torch.kernel_arrays(self._critic, self.backend))
         return self._network
 
+    @property
+    def is_still(self) -> bool:
+        """Whether it was returned by :meth:`still`."""
+        return self._still
+
+    def still(self, *, changed: bool | None = None) -> CriticEvaluator:
+        """Return an evaluator for calls between which the weights do not change: it looks at them now, and not again.
+
+        Parameters
+        ----------
+        changed : bool, optional
+            Whether the weights differ from those of the last preparation.  By default they are compared, for which the host
+            waits for a card.
+
+        Returns
+        -------
+        CriticEvaluator
+        """
+        if changed:
+            self._weights = None
+        if changed is not False:
+            self._prepared()
+        held = copy.copy(self)
+        held._still = True
+        return held
+
     def _taken(self, y: Array) -> Array:
         """Frames in the critic's dtype; the first ones show whether its score is one of a frame alone."""
         if y.ndim != 3 or tuple(y.shape[1:]) != self.shape:
@@ -110,9 +140,9 @@ class CriticEvaluator:
                 "frame, y[None], or make an evaluator for frames of another shape"
             )
         y = y.astype(self._torch.frames_dtype(self._critic, y), copy=False)
-        if not self._checked and len(y) and not self._torch.is_slim(self._critic):
+        if self._to_check and len(y) and not self._torch.is_slim(self._critic):
             self._torch.check_scores(self._critic, y)
-            self._checked = True
+            self._to_check.clear()
         return y
 
     @any_kind("y")
@@ -237,7 +267,7 @@ class CriticEvaluator:
 
     def _owners(self, y: Array, sets: PhotonSets) -> Array:
         xp = self.backend.xp
-        return xp.repeat(xp.arange(len(y)), len(sets) // len(y))
+        return xp.arange(len(sets)) // max(1, len(sets) // max(1, len(y)))
 
 
 def _backend_at(home: str | None) -> Backend:

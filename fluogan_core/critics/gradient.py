@@ -270,6 +270,8 @@ def gradient_job(
     elif not isinstance(critic, CriticEvaluator):
         memory_budget = model.psi.memory_budget
     evaluator = evaluator_for(critic, model.psi.shape, model.backend, memory_budget)
+    if not evaluator.is_still:
+        evaluator = evaluator.still(changed=None if evaluator is critic else False)  # one that was made now is prepared
     job = GradientJob(
         model=model,
         evaluator=evaluator,

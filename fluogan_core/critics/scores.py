@@ -12,6 +12,7 @@ from torch import nn
 
 from ..backend.arrays import Backend, backend_of, get_backend
 from ..backend.dlpack import home_of, to_array, to_tensor
+from ..backend.readings import check
 from ..backend.typing import Array, CriticLike
 from .network import Critic, is_slim
 from .settings import in_eval_mode, neutral
@@ -151,15 +152,21 @@ def critic_values(critic: CriticLike, frames: Array) -> Array:
 
 def finite(found: Array, critic: nn.Module, what: str) -> Array:
     """Return what a critic gives for frames; FloatingPointError if some of it is not finite."""
-    xp = backend_of(found=found).xp
-    if bool(xp.isfinite(found).all()):
-        return found
-    named = critic.function if isinstance(critic, _Function) else type(critic)
-    name = getattr(named, "__name__", type(named).__name__)
-    raise FloatingPointError(
-        f"the critic {name} gives {what} that are NaN or infinite: look in its forward for a division by zero, and for a root "
-        "or a logarithm of counts, which may be 0 or, by read noise, negative; look whether weights and frames are finite"
-    )
+    backend = backend_of(found=found)
+
+    def judge(sound: bool) -> None:
+        if sound:
+            return
+        named = critic.function if isinstance(critic, _Function) else type(critic)
+        name = getattr(named, "__name__", type(named).__name__)
+        raise FloatingPointError(
+            f"the critic {name} gives {what} that are NaN or infinite: look in its forward for a division by zero, and for a "
+            "root or a logarithm of counts, which may be 0 or, by read noise, negative; look whether weights and frames are "
+            "finite"
+        )
+
+    check(backend, backend.xp.isfinite(found).all(), judge)
+    return found
 
 
 def critic_input_gradient(critic: CriticLike, frames: Array) -> Array:
@@ -322,7 +329,7 @@ def kernel_arrays(critic: nn.Module, backend: Backend) -> dict[str, object]:
         "weights": [share(layer.weight) for layer in layers],
         "biases": [share(layer.bias) for layer in layers],
         "head": share(critic.head.weight)[0],
-        "head_bias": float(critic.head.bias.detach()),
+        "head_bias": share(critic.head.bias)[0],
         "kernel_size": critic.kernel_size,
         "pool": critic.pool,
         "slope": critic.negative_slope,

@@ -20,6 +20,7 @@ from functools import cached_property
 import numpy as np
 
 from ..backend.arrays import Backend
+from ..backend.readings import number
 from ..backend.typing import Array
 from ..tuning import DEFAULT, ObjectiveTuning
 
@@ -166,7 +167,7 @@ class Bending:
     def energy(self, b: Array) -> float:
         """Return the penalty of b."""
         spectrum, bent = self._bent(b)
-        return 0.5 * float((spectrum * bent).sum())
+        return 0.5 * number((spectrum * bent).sum())
 
 
 def _through(seen: Array, image: Array, added: Array) -> Array:

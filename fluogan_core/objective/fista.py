@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..backend.arrays import backend_of
+from ..backend.readings import number
 from ..backend.typing import Array, State
 
 __all__ = ["Acceleration", "step_sums"]
@@ -33,7 +34,7 @@ def step_sums(ahead: Array, new: Array, last: Array, step: float | Array) -> tup
         return kernel(ahead, new, last, step)
     move = new - last
     parts = (((ahead - new) / step) * move, move * move, new * new, new)
-    uphill, change, size, total = (float(part.sum(dtype=np.float64)) for part in parts)
+    uphill, change, size, total = (number(part.sum(dtype=np.float64)) for part in parts)
     return uphill, change, size, total
 
 

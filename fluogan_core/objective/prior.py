@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import math
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from ..backend.arrays import Backend
 from ..backend.checks import real_number, trailing_shape
+from ..backend.readings import root
 from ..backend.typing import Array, State
 from ..tuning import DEFAULT, ObjectiveTuning
 from .fista import step_sums
@@ -261,4 +261,4 @@ def number_or_array(value: float | Array, asarray: Callable[[Array], Array]) -> 
 def _measured(z: Array, new: Array) -> ProxStep:
     """The new image with the norms that a stopping rule needs."""
     _, change, size, total = step_sums(z, new, z, 1.0)
-    return ProxStep(new, math.sqrt(change), math.sqrt(size), total)
+    return ProxStep(new, root(change), root(size), total)

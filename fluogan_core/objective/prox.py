@@ -10,6 +10,7 @@ import numpy as np
 from ..backend.arrays import backend_of
 from ..backend.checks import real_number, whole_number
 from ..backend.kinds import any_kind
+from ..backend.readings import number, root
 from ..backend.typing import Array
 
 __all__ = [
@@ -91,11 +92,11 @@ def prox_step(x: Array, grad: Array, *, step: float, threshold: float = 0.0, out
     if kernel is not None and all(a is None or (a.flags.c_contiguous and a.dtype == x.dtype) for a in (x, grad, out)):
         new = xp.empty_like(x) if out is None else out
         change_sq, size_sq, total = kernel(x, grad, step, threshold, new)
-        return ProxStep(new, math.sqrt(change_sq), math.sqrt(size_sq), total)
+        return ProxStep(new, root(change_sq), root(size_sq), total)
     new = xp.maximum(x - step * (grad + threshold), 0).astype(x.dtype, copy=False)
     # summed in float64: the norms decide when to stop
     wide, move = new.astype(np.float64), (new - x).astype(np.float64)
-    change, size, total = (float(v) for v in ((move * move).sum() ** 0.5, (wide * wide).sum() ** 0.5, wide.sum()))
+    change, size, total = (number(v) for v in ((move * move).sum() ** 0.5, (wide * wide).sum() ** 0.5, wide.sum()))
     if out is not None:
         out[...] = new
         new = out
@@ -126,7 +127,7 @@ def edge_lengths(x: Array) -> Array:
 def total_variation(x: Array, edges: Array | None = None) -> float:
     r"""Return :math:`\sum_c e_c |(\nabla x)_c|` over the cells of an image (N1, N2) in double precision; e = 1 if not given."""
     lengths = edge_lengths(x.astype(np.float64))
-    return float((lengths if edges is None else edges * lengths).sum())
+    return number((lengths if edges is None else edges * lengths).sum())
 
 
 def penalties(z: Array, sparsity: float | Array, edges: Array | None = None) -> tuple[float, float]:
@@ -149,7 +150,7 @@ def penalties(z: Array, sparsity: float | Array, edges: Array | None = None) -> 
         light, steepness = (float(part) for part in kernel(z, sparsity, 1.0 if edges is None else edges))
         if math.isfinite(light + steepness):  # squares of float32 may not be
             return light, steepness
-    return float((sparsity * abs(z)).sum(dtype=np.float64)), total_variation(z, edges)
+    return number((sparsity * abs(z)).sum(dtype=np.float64)), total_variation(z, edges)
 
 
 @any_kind("v", "weight", "dual", "edges", "out", writes=("dual", "out"))

@@ -22,6 +22,7 @@ import numpy as np
 
 from ..backend.checks import real_number, trailing_shape, whole_number
 from ..backend.kinds import any_kind
+from ..backend.readings import number
 from ..backend.typing import Array
 from ..physics.forward import ForwardModel
 from ..physics.requirements import OperatorLike, usable
@@ -207,7 +208,7 @@ class Objective:
         trailing_shape(x, self.psi.fine_shape, "x", "the fine grid")
         trailing_shape(b, self.psi.shape, "b", "the camera grid")
         r = (self.residual(x, b) if residual is None else residual).astype(np.float64)
-        fidelity = 0.5 * self.fidelity * float((r * r).sum())
+        fidelity = 0.5 * self.fidelity * number((r * r).sum())
         return {"fidelity": fidelity} | self.prior.terms(x) | {"smoothness": self.smoothness_of(b)}
 
     @any_kind("b")

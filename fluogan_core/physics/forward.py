@@ -9,6 +9,7 @@ from ..backend.arrays import backend_of
 from ..backend.checks import LARGEST, floating_dtype, real_number, trailing_shape, whole_number
 from ..backend.kinds import any_kind
 from ..backend.random import Stage
+from ..backend.readings import check_bounds
 from ..backend.typing import Array
 from .requirements import OperatorLike, require, usable
 
@@ -112,23 +113,30 @@ class ForwardModel:
     def _rate(self, array: Array, shape: tuple[int, int], name: str, meaning: str) -> Array:
         dtype = floating_dtype(array, name)
         trailing_shape(array, shape, name, meaning)
-        low, high = self.backend.bounds(array)
-        if not (low >= 0 and np.isfinite(high)):
-            raise ValueError(
-                f"{name} must be finite and not negative: it is a rate of photons; its smallest value is {low:g} and its "
-                f"largest {high:g} (subtract the camera's offset, then cut at zero)"
-            )
+
+        def judge(low: float, high: float) -> None:
+            if not (low >= 0 and np.isfinite(high)):
+                raise ValueError(
+                    f"{name} must be finite and not negative: it is a rate of photons; its smallest value is {low:g} and its "
+                    f"largest {high:g} (subtract the camera's offset, then cut at zero)"
+                )
+
+        check_bounds(self.backend, array, judge)
         return array.astype(dtype, copy=False)
 
     def _in_range(self, counts: Array, what: str, x: Array, b: Array) -> Array:
         """The result itself, if no number has left the range of its dtype."""
-        low, high = self.backend.bounds(counts)
-        if not np.isfinite([low, high]).all():
+
+        def judge(low: float, high: float) -> None:
+            if np.isfinite([low, high]).all():
+                return
             largest = " and ".join(f"{self.backend.bounds(array)[1]:g} in {name}" for name, array in (("x", x), ("b", b)))
             raise ValueError(
                 f"{what} exceeds what {counts.dtype} can hold: the largest rates are {largest}, with gain {self.gain:g}, "
                 f"noise_std {self.noise_std:g} and {self.psi.photons_per_emitter:g} photons per emission; are the units right?"
             )
+
+        check_bounds(self.backend, counts, judge)
         return counts
 
     @any_kind("x", "b")

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..backend import random
 from ..backend.random import Stage
+from ..backend.readings import check, number, together
 from ..backend.typing import Array, State
 from ..critics.gradient import critic_gradient
 from ..objective.blur import GaussianKernel
@@ -62,7 +63,8 @@ class NetworkPhase:
         tuning: NetworkPhaseTuning = DEFAULT.network_phase,
         estimators: EstimatorTuning = DEFAULT.estimators,
     ) -> None:
-        from ..backend.dlpack import on_torch_stream, to_tensor  # torch is loaded here, on first use
+        from ..backend.dlpack import on_torch_stream, to_array, to_tensor  # torch is loaded here, on first use
+        from ..critics.evaluator import CriticEvaluator
         from ..critics.training import CriticTrainer
 
         self.model, self.objective, self.options, self.kernel = problem.model, objective, options, kernel
@@ -79,7 +81,8 @@ class NetworkPhase:
         self.critic = critic.to(self.model.backend.device)
         self._check()
         self.trainer = CriticTrainer(self.critic, learning_rate=options.learning_rate, penalty=options.penalty, scale=std)
-        self._to_tensor, self._on_torch_stream = to_tensor, on_torch_stream
+        self.evaluator = CriticEvaluator(self.critic, problem.psi.shape, self.model.backend, problem.psi.memory_budget)
+        self._to_array, self._to_tensor, self._on_torch_stream = to_array, to_tensor, on_torch_stream
         self._train_tensor = to_tensor(self.train)
         self.timings = {"sampling": 0.0, "critic": 0.0, "differences": 0.0, "prox": 0.0}
 
@@ -123,46 +126,59 @@ class NetworkPhase:
         return Images(self.z, self.x_average, self.b_average)
 
     def step(self) -> dict[str, float]:
-        """Train the critic, then move x and b along its gradient."""
-        o, xp, number = self.objective, self.model.backend.xp, self.taken
-        w_train, penalty = self.learn(self.x, self.b, number)
-        broken = f"the critic's gradient is not finite at step {number}: lower learning_rate or raise penalty"
-        if not math.isfinite(penalty):
-            raise FloatingPointError(broken)
-        w_held_out, mean_score = self.judge(self.x, self.b, number)
-        slope_x, slope_b = (g.astype(np.float32) for g in self.gradient(self.x, self.b, number))
-        if not (bool(xp.isfinite(slope_x).all()) and bool(xp.isfinite(slope_b).all())):
-            raise FloatingPointError(broken)
+        """Train the critic, then move x and b along its gradient; the host waits for a card once, at the end."""
+        backend = self.model.backend
+        with self._on_torch_stream(backend), together(backend) as read:
+            images, averages, prices, values = self._moved()
+            numbers = read(*prices.values(), *values.values())
+        self.z, self.x, self.b = images
+        self.x_average, self.b_average = averages
+        self.taken += 1
+        if self.taken >= self.planned:
+            self.stop = Stop(StopReason.STEPS, self.taken)
+        return record_of(dict(zip(prices, numbers)), **dict(zip(values, numbers[len(prices) :])))
+
+    def _moved(self) -> tuple[Images, tuple[Array, Array], dict[str, float], dict[str, float]]:
+        """The images and averages of the next step, the terms of (11) there, and the other numbers of its record."""
+        o, backend, taken = self.objective, self.model.backend, self.taken
+        xp = backend.xp
+
+        def judge(sound: bool) -> None:
+            if not sound:
+                raise FloatingPointError(
+                    f"the critic's gradient is not finite at step {taken}: lower learning_rate or raise penalty"
+                )
+
+        w_train, penalty = self.learn(self.x, self.b, taken)
+        check(backend, xp.isfinite(penalty), judge)
+        w_held_out, mean_score = self.judge(self.x, self.b, taken)
+        slope_x, slope_b = (g.astype(np.float32) for g in self.gradient(self.x, self.b, taken))
+        for slope in (slope_x, slope_b):
+            check(backend, xp.isfinite(slope).all(), judge)
         started = time.perf_counter()
         step_x, step_b = (self.options.relaxation * step for step in (o.step_x, o.step_b))
         # the image is sought among those that the kernel passes, as in the fit of the mean: G is its own adjoint
         slope_z = self.kernel(o.gradient_x(o.residual(self.x, self.b)) - slope_x)
         moved = o.prior.step(self.z, slope_z, step_x)
-        self.z, self.x = moved.x, self.kernel(moved.x)
-        new_b = o.background_step(self.b, o.fidelity * o.residual(self.x, self.b) - slope_b, step_b)
-        change_b = float(xp.linalg.norm((new_b - self.b).ravel()))
-        self.b = new_b
-        self.taken += 1
+        z, x = moved.x, self.kernel(moved.x)
+        b = o.background_step(self.b, o.fidelity * o.residual(x, self.b) - slope_b, step_b)
         # weights grow as k^3, so that the average forgets where the phase started without knowing where it ends
-        share = np.float32(4.0 / (self.taken + 3.0))
-        self.x_average = self.x_average + share * (self.x - self.x_average)
-        self.b_average = self.b_average + share * (self.b - self.b_average)
-        residual = o.residual(self.x, self.b)
-        record = record_of(
-            o.terms(self.z, self.b, residual) | {"adversarial": -mean_score},
-            step_x=step_x,
-            step_b=step_b,
-            residual=float(xp.linalg.norm(residual.ravel())),
-            change_x=moved.change,
-            change_b=change_b,
-            w_train=w_train,
-            w_held_out=w_held_out,
-            gradient_penalty=penalty,
-        )
+        share = np.float32(4.0 / (taken + 4.0))
+        averages = self.x_average + share * (x - self.x_average), self.b_average + share * (b - self.b_average)
+        residual = o.residual(x, b)
+        prices = o.terms(z, b, residual) | {"adversarial": -mean_score}
+        values = {
+            "step_x": step_x,
+            "step_b": step_b,
+            "residual": number(xp.linalg.norm(residual.ravel())),
+            "change_x": moved.change,
+            "change_b": number(xp.linalg.norm((b - self.b).ravel())),
+            "w_train": w_train,
+            "w_held_out": w_held_out,
+            "gradient_penalty": penalty,
+        }
         self.timings["prox"] += time.perf_counter() - started
-        if self.taken >= self.planned:
-            self.stop = Stop(StopReason.STEPS, self.taken)
-        return record
+        return Images(z, x, b), averages, prices, values
 
     def headline(self, record: dict[str, float]) -> str:
         return f"network fit, the critic tells recorded from simulated frames by {record['w_train']:.3g}"
@@ -174,7 +190,10 @@ class NetworkPhase:
         return y
 
     def learn(self, x: Array, b: Array, step: int) -> tuple[float, float]:
-        """Train the critic for one step of the images; return the last Wasserstein estimate and the gradient penalty."""
+        """Train the critic for one step of the images; return the last Wasserstein estimate and the gradient penalty.
+
+        Both are read as :func:`fluogan_core.backend.readings.number` says.
+        """
         o, xp = self.options, self.model.backend.xp
         turns, batches = np.arange(o.critic_steps), [self._chosen(step, turn) for turn in range(o.critic_steps)]
         # as many turns together as memory allows: a sample waits for a card, whatever its size
@@ -187,9 +206,7 @@ class NetworkPhase:
                 for turn, frames in zip(some.tolist(), self._to_tensor(simulated).split(o.batch)):
                     values = self.trainer.step(self._train_tensor[chosen[turn]], frames, shares[turn])
                 self.timings["critic"] += time.perf_counter() - started
-            started = time.perf_counter()
-            wasserstein, penalty = (float(value) for value in values)  # only here does the host wait for the training
-            self.timings["critic"] += time.perf_counter() - started
+            wasserstein, penalty = (number(self._to_array(value, self.model.backend)) for value in values)
         return wasserstein, penalty
 
     def _chosen(self, step: int, turn: int) -> tuple[np.ndarray, np.ndarray]:
@@ -206,8 +223,9 @@ class NetworkPhase:
         with self._on_torch_stream(self.model.backend):
             simulated = self._simulate(x, b, len(self.held_out), self.options.critic_steps * self.options.batch, step)
             started = time.perf_counter()
-            mean_real = float(critic_values(self.critic, self.held_out).mean())
-            mean_simulated = float(critic_values(self.critic, simulated).mean())
+            mean_real, mean_simulated = (
+                number(critic_values(self.critic, frames).mean().astype(np.float64)) for frames in (self.held_out, simulated)
+            )
             self.timings["critic"] += time.perf_counter() - started
         return mean_real - mean_simulated, mean_simulated
 
@@ -217,7 +235,7 @@ class NetworkPhase:
         started = time.perf_counter()
         with self._on_torch_stream(self.model.backend):
             gradient = critic_gradient(
-                self.critic,
+                self.evaluator.still(changed=True),
                 self.model,
                 x,
                 b,

@@ -125,7 +125,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) forward_layer(
 
 // The score, by one warp per frame; and the gradient at the last layer, which is the head.
 extern "C" __global__ void __launch_bounds__(WARP) score(
-    const int *__restrict__ layers, int depth, const float *__restrict__ head, double head_bias, int units,
+    const int *__restrict__ layers, int depth, const float *__restrict__ head,
+    const float *__restrict__ head_bias, int units,
     const double *__restrict__ hidden, float *__restrict__ gradients, float *__restrict__ values)
 {
     const Layer layer = ((const Layer *)layers)[depth - 1];
@@ -137,7 +138,7 @@ extern "C" __global__ void __launch_bounds__(WARP) score(
         gradients[first + i] = head[i];
     }
     total = warp_sum(total);
-    if (lane == 0) values[blockIdx.x] = (float)(total + head_bias);
+    if (lane == 0) values[blockIdx.x] = (float)(total + *head_bias);
 }
 
 // The gradient at a position's pre-activation: a unit's goes to its cell's first position without a gap.

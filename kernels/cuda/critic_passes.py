@@ -66,7 +66,7 @@ def run_passes(device: Device, network: Network, y: Any) -> Passes:
     launch("forward_first", tasks[0], y, *field, table, network.first, network.biases, slope, units, hidden, peaks, gaps)
     for l in range(1, depth):
         launch("forward_layer", tasks[l], table, np.int32(l), network.fans, network.biases, slope, units, hidden, peaks, gaps)
-    ends = (table, np.int32(depth), network.head, np.float64(network.head_bias), units, hidden, gradients, values)
+    ends = (table, np.int32(depth), network.head, network.head_bias, units, hidden, gradients, values)
     device.kernel("critic_passes", "score", **macros(network))((count,), (LANES,), ends)
     for l in range(depth - 1, 0, -1):
         launch("backward_layer", tasks[l - 1], table, np.int32(l), network.filters, slope, units, peaks, gaps, gradients)
@@ -81,9 +81,13 @@ def checked_frames(device: Device, network: Network, y: Any) -> Any:
     y = xp.ascontiguousarray(y, dtype=xp.float32)
     if y.ndim != 3 or y.shape[1:] != network.mean.shape:
         raise ValueError(f"y must be frames (S, {network.mean.shape[0]}, {network.mean.shape[1]}), got shape {y.shape}")
-    if not xp.isfinite(y).all():
-        raise ValueError("y holds values that are NaN or infinite; replace them or leave those frames out")
+    device.check(xp.isfinite(y).all(), _judge)
     return y
+
+
+def _judge(finite: bool) -> None:
+    if not finite:
+        raise ValueError("y holds values that are NaN or infinite; replace them or leave those frames out")
 
 
 def frame_groups(network: Network, frames: int) -> list[slice]:

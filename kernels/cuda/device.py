@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from . import source
+from .readings import readings_of, together
 
 __all__ = ["Device", "ceil_div", "counters"]
 
@@ -65,3 +67,31 @@ class Device:
         if key not in self._kernels:
             self._kernels[key] = self.module(program, **macros).get_function(name)
         return self._kernels[key]
+
+    def check(self, numbers: Any, judge: Callable[..., None]) -> None:
+        """Give numbers of the device to a function that raises if they are not as they should be.
+
+        Parameters
+        ----------
+        numbers : array
+        judge : callable
+            ``judge(*numbers)``, with numbers of Python.  It is called at once, and the host waits; within :meth:`together` it
+            is called when all numbers are read.
+        """
+        readings = readings_of(self)
+        if readings is None:
+            judge(*numbers.ravel().tolist())
+        else:
+            readings.check(numbers, judge)
+
+    def numbers(self, array: Any) -> list[Any]:
+        """Return the elements of a (n,) array as numbers of Python; within :meth:`together` as () arrays, to be read later."""
+        return list(array) if readings_of(self) is not None else array.tolist()
+
+    def together(self) -> AbstractContextManager[Callable[..., list[float]]]:
+        """Let the host wait once for everything that is asked within the context, instead of once for each question.
+
+        Its value is ``read(*numbers)``, which reads what was asked so far together with these () arrays, and returns them as
+        numbers.  What was asked after the last read is read at the end.  A context within another one belongs to it.
+        """
+        return together(self)

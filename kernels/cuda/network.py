@@ -66,7 +66,7 @@ class Network(NamedTuple):
     bounds: Any
     biases: Any
     head: Any
-    head_bias: float
+    head_bias: Any
     slope: float
     kernel_size: int
     pool: int
@@ -81,7 +81,7 @@ def make_network(
     weights: Sequence[Any],
     biases: Sequence[Any],
     head: Any,
-    head_bias: float,
+    head_bias: Any,
     *,
     kernel_size: int,
     pool: int,
@@ -99,7 +99,7 @@ def make_network(
     biases : sequence of (C_out,) arrays
     head : (C * H * W,) array
         Weights of the last, linear layer in the order channel, row, column.
-    head_bias : float
+    head_bias : float, or array of one element
     kernel_size : int
         k, odd.
     pool : int
@@ -125,7 +125,8 @@ def make_network(
     biases = [xp.ascontiguousarray(b, dtype=xp.float32) for b in biases]
     head = xp.ascontiguousarray(head, dtype=xp.float32).ravel()
     layers = _layers([tuple(w.shape) for w in weights], tuple(mean.shape), kernel_size, pool)
-    _check(xp, layers, weights, biases, head, head_bias, slope, mean, std)
+    head_bias = xp.asarray(head_bias, dtype=xp.float32).reshape(1)
+    _check(device, layers, weights, biases, head, head_bias, slope, mean, std)
     if kernel_size > _LARGEST_KERNEL or pool > _LARGEST_POOL:
         return None
 
@@ -151,7 +152,7 @@ def make_network(
         bounds=_by_lanes(xp, norms.astype(xp.float32)),
         biases=all_biases,
         head=linear,
-        head_bias=float(head_bias),
+        head_bias=head_bias,
         slope=float(slope),
         kernel_size=int(kernel_size),
         pool=int(pool),
@@ -202,18 +203,18 @@ def _layers(shapes: list[tuple[int, ...]], size: tuple[int, ...], kernel_size: i
 
 
 def _check(
-    xp: Any,
+    device: Device,
     layers: tuple[Layer, ...],
     weights: list[Any],
     biases: list[Any],
     head: Any,
-    head_bias: float,
+    head_bias: Any,
     slope: float,
     mean: Any,
     std: Any,
 ) -> None:
     """Raise ValueError unless the values fit the layers."""
-    last = layers[-1]
+    xp, last = device.xp, layers[-1]
     if not 0 <= slope <= 1:
         raise ValueError(f"slope must be from 0 to 1, got {slope}: pooling and LeakyReLU exchange only if it is monotone")
     if mean.shape != std.shape:
@@ -225,9 +226,12 @@ def _check(
             f"head must have C * H * W = {last.channels_used} * {last.rows} * {last.columns} weights, got {head.size}"
         )
     # one question for all of them: each would wait for the device
-    values = xp.concatenate([v.ravel() for v in (*weights, *biases, head, mean, std)])
-    finite, positive = xp.stack([xp.isfinite(values).all(), (std >= xp.finfo(xp.float32).tiny).all()]).tolist()
+    values = xp.concatenate([v.ravel() for v in (*weights, *biases, head, head_bias, mean, std)])
+    device.check(xp.stack([xp.isfinite(values).all(), (std >= xp.finfo(xp.float32).tiny).all()]), _judge)
+
+
+def _judge(finite: bool, positive: bool) -> None:
     if not positive:
         raise ValueError("std must be positive at every pixel, and a normal float32")
-    if not finite or head_bias - head_bias != 0:
+    if not finite:
         raise ValueError("every weight, bias, mean and standard deviation must be finite")

@@ -29,7 +29,7 @@ def prox_step(device: Device, x: Any, grad: Any, step: float, threshold: float, 
     Returns
     -------
     change_sq, size_sq, total : float
-        The host waits for these three numbers, once.
+        The host waits for these three numbers, once (:meth:`Device.numbers`).
     """
     xp = device.xp
     if x.dtype not in _REAL:
@@ -50,5 +50,5 @@ def prox_step(device: Device, x: Any, grad: Any, step: float, threshold: float, 
     kernel = device.kernel("prox_step", "prox_step", REAL=_REAL[x.dtype])
     sizes = (np.int64(x.size), scalar(step), scalar(threshold))
     kernel((blocks,), (_THREADS,), (x, grad, *sizes, out, partial, done, sums))
-    change, size, total = sums.tolist()
+    change, size, total = device.numbers(sums)
     return change, size, total

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pretend_card
 import pytest
+import torch
 
 import fluogan_core as fg
 from fluogan_core.solvers.covariance_fit import CovariancePhase
@@ -38,11 +39,11 @@ def counted_calls(monkeypatch, kind, name, calls):
     return found
 
 
-def recorded(backend, shape, level):
+def recorded(backend, shape, level, lines=(25, 45)):
     """An operator with the frames of two lines on a background, and their camera."""
     psi = fg.Psi(fg.gaussian_psf(318, 100, 4), shape, 4, photons_per_emitter=20.0, backend=backend)
     x, b = np.zeros(psi.fine_shape, np.float32), np.full(shape, level, np.float32)
-    x[20:-20, [25, 45]] = 0.05
+    x[20:-20, lines] = 0.05
     stack = fg.ForwardModel(psi, noise_std=1.0).sample(backend.asarray(x), backend.asarray(b), 60, seed=1)
     return {"stack": stack, "psi": psi, "camera": fg.Camera(noise_std=1.0)}
 
@@ -59,14 +60,41 @@ def test_an_iteration_of_the_covariance_fit_keeps_to_its_budget(pretended_card, 
         assert not work.copies, work.copies
 
 
-def test_training_of_the_critic_keeps_to_its_budget(pretended_card, monkeypatch):
-    """Ten batches: their frames are drawn together, which checks two images, and the last loss is read."""
-    works = counted_calls(monkeypatch, NetworkPhase, "learn", 1)
-    options = fg.SolverOptions(method="linear", steps=2, warm_steps=20, critic_steps=10, batch=4)
+@pytest.mark.parametrize(
+    ("method", "waits"),
+    [
+        ("linear", {"tolist": 1}),
+        ("photon", {"tolist": 1}),
+        # the number of photons, and how many sets there are of each size: arrays and launches follow from them
+        ("corrected", {"int": 1, "tolist": 2}),
+    ],
+)
+def test_a_step_with_a_network_keeps_to_its_budget(pretended_card, monkeypatch, method, waits):
+    """Training, held-out frames, gradient, images and record: all numbers are read together at the end, torch's too."""
+    works = counted_calls(monkeypatch, fg.Solver, "step", 2)
+    chosen = {"critic_steps": 3, "batch": 4, "gradient_frames": 4, "channels": 2, "depth": 2}
     with pytest.raises(Enough):
-        fg.reconstruct(**recorded(pretended_card, (32, 32), 5.0), options=options)
-    assert works[0].waits.total() <= 4, works[0].waits
-    assert works[0].copies.total() <= 4, works[0].copies
+        fg.reconstruct(
+            **recorded(pretended_card, (16, 16), 5.0, lines=(10, 20)),
+            options=fg.SolverOptions(method=method, steps=3, warm_steps=0, **chosen),
+        )
+    assert works[1].waits == waits  # the first step fills caches
+    assert works[1].copies.total() <= 18, works[1].copies
+
+
+def test_a_step_that_breaks_on_a_card_says_so_and_keeps_the_images(pretended_card):
+    """What was wrong first is raised, though it is read at the end."""
+    options = fg.SolverOptions(method="corrected", steps=3, warm_steps=0, critic_steps=1, batch=4, gradient_frames=4, depth=2)
+    solver = fg.Solver(**recorded(pretended_card, (16, 16), 5.0, lines=(10, 20)), options=options)
+    solver.step()
+    phase = solver.current
+    before = [image.get() for image in phase.images]
+    with torch.no_grad():
+        phase.critic.convolutions[0].weight[0] = np.nan
+    with pytest.raises(FloatingPointError, match="the critic's gradient is not finite at step 1: lower learning_rate"):
+        solver.step()
+    for image, kept in zip(phase.images, before, strict=True):
+        np.testing.assert_array_equal(image.get(), kept)
 
 
 def test_launches_waits_and_copies_are_counted(pretended_card):
@@ -84,6 +112,12 @@ def test_launches_waits_and_copies_are_counted(pretended_card):
             xp.asarray([1.0, 2.0])
     assert work.waits == {"float": 1, "bool": 1, "tolist": 1, "[index] by a mask": 1}
     assert work.copies == {"asarray": 1}
+    tensor = torch.ones(2)
+    with pretend_card.counted() as work:
+        if tensor.isfinite().all() and float(tensor[0]) == tensor[1].item():
+            tensor.tolist(), tensor.numpy(), tensor.cpu(), torch.equal(tensor, tensor)
+    named = {"__bool__", "__float__", "item", "tolist", "numpy", "cpu", "equal"}
+    assert work.waits == dict.fromkeys((f"torch {name}" for name in named), 1)
     one, wide = xp.ones((3, 3), dtype=np.float32), xp.ones((2, 3, 4))
     with pretend_card.counted() as work:
         pretended_card.kernel("descend")(one, one, one, 0.1, 0.2)
