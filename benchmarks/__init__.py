@@ -18,10 +18,11 @@ QUESTIONS = {
     "memory": "Does every method keep within the memory budget that it was given?",
     "interop": "What do the wrappers for other toolkits add to the time of the operator?",
     "company": "What becomes of calls when other processes take every core?",
+    "whole": "What does a whole run of the default method take, beside an earlier revision and on a large field?",
 }
 
 #: Benchmarks that take longer than ten minutes together: they run where they are named.
-LONG = ("pulls", "drift", "likelihood", "evidence_map")
+LONG = ("pulls", "drift", "likelihood", "evidence_map", "whole")
 
 #: Experiments with a command of their own (``python -m benchmarks.paper``, ``python -m benchmarks.paper.widths``, ``.evidence``
 #: and ``.reference``, ``python -m benchmarks.real``); their tables are rendered in the same way.

@@ -8,14 +8,15 @@ hardly change; the time that passed is printed too.  Frames that neither has see
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,7 +24,7 @@ import fluogan_core as fg
 
 from .paper._scenes import CONDITIONS, FWHM_NM, Geometry, make_scene
 
-__all__ = ["main"]
+__all__ = ["Case", "compared", "main"]
 
 ROOT = Path(__file__).resolve().parent.parent
 #: What each process runs: nothing that has not been in the library from the first revision on.
@@ -45,6 +46,75 @@ print(json.dumps({"cpu": cpu, "wall": wall, "stop": result.stop_reason}))
 """
 
 
+class Case(NamedTuple):
+    """What is reconstructed, and how.
+
+    Attributes
+    ----------
+    size : int
+        Camera pixels a side.
+    frames : int
+        That are fitted, and as many unseen ones.
+    condition : str
+    separation : float
+        Of the pair, nm.
+    seed, threads : int
+    """
+
+    size: int = 64
+    frames: int = 500
+    condition: str = "blinking"
+    separation: float = 150.0
+    seed: int = 1
+    threads: int = 1
+
+
+def compared(case: Case, revisions: Sequence[str | None], rounds: int = 1) -> dict[str | None, list[dict[str, Any]]]:
+    """Let revisions reconstruct the same stack in turn.
+
+    Parameters
+    ----------
+    case : Case
+    revisions : sequence of str or None
+        None is what is installed.
+    rounds : int
+
+    Returns
+    -------
+    dict
+        For each revision a run per round: ``cpu`` and ``wall`` seconds, ``stop``, and ``density``, the log density of each
+        unseen frame.
+    """
+    condition = next(c for c in CONDITIONS if c.name == case.condition)
+    geometry = Geometry(shape=(case.size, case.size), frames=2 * case.frames)
+    scene = make_scene(condition, (case.separation,), case.seed, geometry=geometry)
+    runs: dict[str | None, list[dict[str, Any]]] = {revision: [] for revision in revisions}
+    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
+        folder = Path(name)
+        roots = {revision: stack.enter_context(_checked_out(revision, folder)) for revision in revisions}
+        np.save(folder / "stack.npy", scene.frames[: case.frames])
+        for _ in range(rounds):
+            for revision, root in roots.items():
+                runs[revision].append(_timed(folder, root, geometry, case.threads) | _worth(folder, scene, case.frames))
+    return runs
+
+
+@contextlib.contextmanager
+def _checked_out(revision: str | None, folder: Path) -> Iterator[Path | None]:
+    """A folder with this revision; None for what is installed."""
+    if revision is None:
+        yield None
+        return
+    other, git = folder / revision, ("git", "-C", str(ROOT), "worktree")
+    subprocess.run([*git, "add", "--detach", "--quiet", str(other), revision], check=True)
+    try:
+        if not (other / "fluogan_core" / "kernels").exists():
+            (other / "fluogan_core" / "kernels").symlink_to(other / "kernels")
+        yield other
+    finally:
+        subprocess.run([*git, "remove", "--force", str(other)], check=True)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Compare and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.against", description=__doc__)
@@ -57,28 +127,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     asked = parser.parse_args(argv)
-    condition = next(c for c in CONDITIONS if c.name == asked.condition)
-    geometry = Geometry(shape=(asked.size, asked.size), frames=2 * asked.frames)
-    scene = make_scene(condition, (asked.separation,), asked.seed, geometry=geometry)
-    with tempfile.TemporaryDirectory() as folder:
-        other = Path(folder) / "other"
-        git = ("git", "-C", str(ROOT), "worktree")
-        subprocess.run([*git, "add", "--detach", "--quiet", str(other), asked.revision], check=True)
-        try:
-            if not (other / "fluogan_core" / "kernels").exists():
-                (other / "fluogan_core" / "kernels").symlink_to(other / "kernels")
-            np.save(Path(folder) / "stack.npy", scene.frames[: asked.frames])
-            runs: dict[str, list[dict[str, Any]]] = {"this": [], asked.revision: []}
-            for _ in range(asked.rounds):
-                for name, root in (("this", None), (asked.revision, other)):
-                    runs[name].append(_timed(Path(folder), root, geometry, asked.threads) | _worth(Path(folder), scene, asked))
-        finally:
-            subprocess.run([*git, "remove", "--force", str(other)], check=True)
+    case = Case(asked.size, asked.frames, asked.condition, asked.separation, asked.seed, asked.threads)
+    runs = compared(case, (None, asked.revision), asked.rounds)
     print("| revision | CPU s | s | log density of unseen frames | ended |\n|---|---|---|---|---|")
     for name, found in runs.items():
-        cpu, wall, density = (float(np.median([run[key] for run in found])) for key in ("cpu", "wall", "density"))
-        print(f"| {name} | {cpu:.2f} | {wall:.2f} | {density:.6f} | {found[0]['stop']} |")
-    ratios = [then["cpu"] / now["cpu"] for now, then in zip(runs["this"], runs[asked.revision])]
+        cpu, wall = (float(np.median([run[key] for run in found])) for key in ("cpu", "wall"))
+        density = float(np.mean(found[-1]["density"]))
+        print(f"| {name or 'this'} | {cpu:.2f} | {wall:.2f} | {density:.6f} | {found[0]['stop']} |")
+    ratios = [then["cpu"] / now["cpu"] for now, then in zip(runs[None], runs[asked.revision])]
     print(
         f"\n{asked.revision} takes {float(np.median(ratios)):.2f} times the CPU time of this revision ({len(ratios)} rounds)."
     )
@@ -97,15 +153,15 @@ def _timed(folder: Path, root: Path | None, geometry: Geometry, threads: int) ->
     return found
 
 
-def _worth(folder: Path, scene: Any, asked: argparse.Namespace) -> dict[str, float]:
+def _worth(folder: Path, scene: Any, fitted: int) -> dict[str, Any]:
     """How well the last result predicts frames that it has not seen."""
     with np.load(folder / "result.npz") as made:
         kappa = float(made["kappa"])
         psi = scene.psi().replaced(psf=made["psf"], photons_per_emitter=kappa)
         model = fg.ForwardModel(psi, gain=2.2, noise_std=3.0)
-        unseen = scene.frames[asked.frames :].astype(np.float32) - np.float32(100.0)
+        unseen = scene.frames[fitted:].astype(np.float32) - np.float32(100.0)
         score = fg.metrics.held_out_score(unseen, model, (made["x"] / kappa).astype(np.float32), made["b"])
-    return {"density": float(score.log_density)}
+    return {"density": score.frame_log_density}
 
 
 if __name__ == "__main__":

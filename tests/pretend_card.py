@@ -70,7 +70,9 @@ _LAUNCHES |= {"isin": 6, "outer": 1, "diff": 1, "cov": 6, "histogram": 4, "convo
 #: Functions of CuPy that wait for the card, and how often: sizes of results and numbers of elements are known to it alone.
 _WAITS = {"bincount": 2, "flatnonzero": 1, "nonzero": 1, "unique": 1, "array_equal": 1, "allclose": 1, "repeat": 1}
 #: Methods and functions of torch that wait for the card.
-_TORCH_WAITS = frozenset({"item", "__float__", "__int__", "__bool__", "__index__", "tolist", "cpu", "numpy", "nonzero", "equal"})
+_TORCH_WAITS = frozenset(
+    {"item", "__float__", "__int__", "__bool__", "__index__", "tolist", "cpu", "numpy", "nonzero", "equal"}
+)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,6 @@ import torch
 
 import fluogan_core as fg
 from fluogan_core.solvers.covariance_fit import CovariancePhase
-from fluogan_core.solvers.network_fit import NetworkPhase
 
 #: Of an inner iteration of the covariance fit, at any size up to 100 x 100 camera pixels.
 LAUNCHES = 40
