@@ -11,8 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..backend.readings import together
-
 if TYPE_CHECKING:
     from .job import Gradient, GradientJob, GradientWithError
 
@@ -93,6 +91,8 @@ class Estimator:
 
     def __call__(self, job: GradientJob) -> Gradient | GradientWithError:
         """Estimate the gradient that a job describes; the host waits for a card at the end, for all checks of the job."""
+        from ..backend.readings import together  # loads NumPy, which names alone do not need
+
         function = self.function
         if isinstance(function, str):
             module, _, name = function.partition(":")
