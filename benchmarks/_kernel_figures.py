@@ -19,6 +19,7 @@ import fluogan_core as fg
 from fluogan_core import Backend
 from fluogan_core.io.provenance import device_facts
 from fluogan_core.objective.prox import prox_step, prox_total_variation
+from fluogan_core.physics.emissions import Brightness, EmissionChains, move_emissions
 from fluogan_core.physics.photons import PlacementTable, draw_photons
 
 from ._cases import FACTOR, line_image, make_psi
@@ -85,7 +86,13 @@ def _cases(backend: Backend, *, quick: bool) -> list[tuple[str, str, Callable[[]
     large = xp.asarray(np.random.default_rng(0).random((64, 64) if quick else (2048, 2048)), dtype=np.float32)
     out, dual = xp.empty_like(large), xp.zeros((4, *large.shape), dtype=np.float32)
     shape = f"{frames} frames, {size}x{size} camera pixels, factor {FACTOR}"
+    chains, proposals = EmissionChains.empty(frames, backend=backend), 10 if quick else 500
+    bright = fg.ForwardModel(make_psi(size, 100.0, backend), noise_std=1.0)
+    five, counts = xp.full(psi.fine_shape, 5.0 / fine), bright.sample(x * np.float32(5.0 / float(x.sum())), b, frames)
+    law = Brightness(1.0, 4.0)
     return [
+        ("move_emissions", f"{shape}, 5 emissions of 100 photons, {proposals} proposals each",
+         lambda: move_emissions(chains, counts, bright, five, b, law, proposals=proposals), 24.0 * camera * frames),
         ("emissions", f"{shape}, lines", lambda: model.emissions(x, numbers, 0, 0), 4.0 * fine * frames),
         ("emissions", f"{shape}, lit everywhere", lambda: model.emissions(x + 1, numbers, 0, 0), 4.0 * fine * frames),
         ("detect", shape, lambda: model.detect(blurred, b, numbers, 0, 0), 8.0 * camera * frames),

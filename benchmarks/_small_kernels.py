@@ -28,6 +28,10 @@ def run(device: Any, dtypes: Sequence[Any] = (np.float32, np.float64)) -> None:
         cuda.find("prox_step", device)(x, x, 0.1, 0.2, xp.empty_like(x))
         cuda.find("prox_total_variation", device)(x, 0.3, xp.zeros((4, *x.shape), dtype=dtype), 3, xp.empty_like(x))
     _covariance_fit(device, rng)
+    # with no shared memory to ask for, every warp works in device memory
+    roomless = dataclasses.replace(device, shared_memory_per_block=0)
+    for on in (device, roomless):
+        _chains(on, rng, numbers)
     cumulative = np.cumsum(rng.random((4, 9)), axis=1)
     table = (np.full(4, 2.5), cumulative / cumulative[:, -1:], *(a.ravel().astype(np.int32) for a in np.mgrid[-1:2, -1:2]))
     emitters, few = np.arange(0, 18 * 20, 5), numbers[:2]
@@ -35,8 +39,6 @@ def run(device: Any, dtypes: Sequence[Any] = (np.float32, np.float64)) -> None:
         *(xp.asarray(a) for a in table), (9, 10), 2, emitters, few, *key, 3, 4, 0
     )
     sets = xp.repeat(xp.asarray(few), len(emitters)), starts, pixels
-    # with no shared memory to ask for, every warp works in device memory
-    roomless = dataclasses.replace(device, shared_memory_per_block=0)
     for on, channels, kernel_size, pool in (
         (device, (1, 3, 5, 4), 3, 2),
         (roomless, (1, 3, 5, 4), 3, 2),
@@ -67,6 +69,25 @@ def _covariance_fit(device: Any, rng: np.random.Generator) -> None:
         filters = (rng.random((2, *few)), *(rng.random((2, polynomials, *few)) for _ in range(2)))
         given = (tuple(xp.asarray(array, dtype=np.float32) for array in arrays) for arrays in (cosines, filters))
         cuda.find("bounded_background", device)(b - more, b, 3, 1.8, *given)
+
+
+def _chains(device: Any, rng: np.random.Generator, numbers: np.ndarray) -> None:
+    """Chains that begin with more emissions than a warp has lanes, and come to have as many as there is room for."""
+    xp, frames, room = device.xp, len(numbers), 41
+    columns, base = xp.asarray(rng.random((4, 5, 5))), xp.asarray(1.0 + rng.random((7, 6)))
+    counts, x = xp.asarray(rng.poisson(40.0, (frames, 7, 6)), dtype=np.float32), xp.asarray(rng.gamma(0.3, 2.0, (14, 12)))
+    kinds = (0.12, 0.24, 0.64, 0.76, 0.83, 0.9, 1.0)
+    for law in ((1.0, np.inf, 1.0, 0.0), (0.9, 3.0, 0.35, 2.9)):
+        place = xp.asarray(rng.integers(0, 14 * 12, (frames, room)), dtype=np.int32)
+        bright = xp.asarray(np.full((frames, room), 0.9))
+        count = xp.asarray(np.full(frames, room - 4), dtype=np.int32)
+        proposals = xp.asarray(40 + np.arange(frames), dtype=np.int64)
+        shifts = ((1, 1, 3, 2), (0.05, 0.2, 0.8))
+        cuda.find("move_emissions", device)(
+            columns, (7, 6, -2, -2, 2), counts, 1.0, 0.5, base, x, law, kinds, *shifts, proposals, numbers, 3, 4, 7, 0,
+            place, bright, count,
+        )  # fmt: skip
+        cuda.find("emission_sums", device)(place, bright, count, (14, 12))
 
 
 def _critic(

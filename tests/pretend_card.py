@@ -322,7 +322,7 @@ class DeviceModule:
     def _uploaded(function: Any, given: Any, *args: Any, **kwargs: Any) -> Any:
         if not isinstance(given, DeviceArray):
             _note("copies", function.__name__)
-            return wrap(function(given, *args, **kwargs))
+            return wrap(np.array(function(given, *args, **kwargs)))  # memory of its own, as on a card
         found = function(given.memory, *args, **kwargs)
         _count_call(function, (given.memory,), {}, found)
         return wrap(found)

@@ -22,8 +22,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ..backend import random
-from ..backend.arrays import get_backend
+from ..backend.arrays import Backend, backend_of, get_backend
 from ..backend.random import Stage
+from ..backend.typing import Array
 from ..tuning import DEFAULT, EmissionTuning
 from .forward import ForwardModel
 from .psf import psf_sigma
@@ -76,7 +77,7 @@ EQUAL = Brightness()
 
 @dataclass
 class EmissionChains:
-    """What the chains hold: a list of emissions per frame, on the host.
+    """What the chains hold: a list of emissions per frame, on the host or on a card.
 
     Attributes
     ----------
@@ -93,23 +94,38 @@ class EmissionChains:
     (array([0, 0, 0], dtype=int32), 3)
     """
 
-    place: np.ndarray
-    bright: np.ndarray
-    count: np.ndarray
+    place: Array
+    bright: Array
+    count: Array
 
     @classmethod
-    def empty(cls, frames: int, room: int = 64) -> EmissionChains:
-        """Return chains without an emission, with room for so many per frame."""
-        shape = (frames, room)
-        return cls(np.zeros(shape, np.int32), np.zeros(shape), np.zeros(frames, np.int32))
+    def empty(cls, frames: int, room: int = 128, backend: Backend | None = None) -> EmissionChains:
+        """Return chains without an emission, with room for so many per frame; on the host, if no backend is named."""
+        shape, xp = (frames, room), np if backend is None else backend.xp
+        kinds = ((shape, np.int32), (shape, np.float64), (frames, np.int32))
+        return cls(*(xp.zeros(size, dtype=dtype) for size, dtype in kinds))
 
-    def with_room(self, spare: int = 64) -> EmissionChains:
-        """Return chains with room for twice the emissions of the fullest frame and so many more; themselves, if they have."""
-        most = int(self.count.max(initial=0))
-        room = 2 * most + spare
-        if room <= self.place.shape[1]:
+    @property
+    def backend(self) -> Backend:
+        """Where they are."""
+        return backend_of(chains=self.place)
+
+    def moved_to(self, backend: Backend) -> EmissionChains:
+        """Return the chains on a backend: these, if that is where they are, or else a copy."""
+        if backend == self.backend:
             return self
-        grown = EmissionChains.empty(len(self.count), room)
+        return EmissionChains(*(backend.asarray(array) for array in (self.place, self.bright, self.count)))
+
+    def with_room(self, spare: int = 64, most: int | None = None) -> EmissionChains:
+        """Return chains with room for twice the emissions of the fullest frame and so many more; themselves, if they have.
+
+        Those that are made anew have room for more than that, so that few are.  ``most`` is what the fullest frame holds, if it
+        is known: a card is not asked for it then.
+        """
+        most = int(self.count.max()) if most is None and len(self.count) else most or 0
+        if 2 * most + spare <= self.place.shape[1]:
+            return self
+        grown = EmissionChains.empty(len(self.count), 3 * most + 2 * spare, self.backend)
         grown.count[:] = self.count
         grown.place[:, :most], grown.bright[:, :most] = self.place[:, :most], self.bright[:, :most]
         return grown
@@ -119,24 +135,48 @@ class EmissionChains:
         return EmissionChains(self.place[frames], self.bright[frames], self.count[frames])
 
     @property
-    def _there(self) -> np.ndarray:
-        return np.arange(self.place.shape[1]) < self.count[:, None]
+    def _there(self) -> Array:
+        return self.backend.xp.arange(self.place.shape[1]) < self.count[:, None]
 
     @property
-    def weights(self) -> np.ndarray:
+    def weights(self) -> Array:
         """Brightness of all emissions of all frames, (n,) float64."""
         return self.bright[self._there]
 
-    def image(self, shape: tuple[int, int], *, light: bool = False) -> np.ndarray:
+    def image(self, shape: tuple[int, int], *, light: bool = False) -> Array:
         """Return emissions per fine pixel and frame, (N1, N2) float64; with ``light``, each counts by its brightness."""
-        there = self._there
+        xp, there = self.backend.xp, self._there
         weights = self.bright[there] if light else None
-        summed = np.bincount(self.place[there], weights=weights, minlength=shape[0] * shape[1])
+        summed = xp.bincount(self.place[there], weights=weights, minlength=shape[0] * shape[1])
         return summed.reshape(shape) / len(self.count)
+
+    def totals(self, shape: tuple[int, int]) -> tuple[Array, Array]:
+        """Return what a fit reads of the chains; a card is not waited for.
+
+        Parameters
+        ----------
+        shape : (N1, N2)
+
+        Returns
+        -------
+        image : (N1, N2) float64
+            Emissions per fine pixel and frame, :meth:`image`.
+        numbers : (4,) float64
+            Emissions of all frames, their brightness, its logarithm, and the emissions of the fullest frame.
+        """
+        xp, kernel = self.backend.xp, self.backend.kernel("emission_sums")
+        if kernel is None:
+            w = self.weights
+            sums = xp.stack([xp.asarray(float(w.size)), w.sum(), xp.log(w).sum()])
+            image = self.image(shape)
+        else:
+            image, sums = kernel(self.place, self.bright, self.count, shape)
+            image = image / len(self.count)
+        return image, xp.concatenate([sums, self.count.max()[None]])
 
 
 class Moved(NamedTuple):
-    """What moving the chains has shown.
+    """What moving the chains has shown, in arrays that lie where the chains do.
 
     Attributes
     ----------
@@ -148,31 +188,32 @@ class Moved(NamedTuple):
         Proposals by their kind (:data:`KINDS`).
     """
 
-    likelihood: np.ndarray
-    ratio: np.ndarray
-    proposed: np.ndarray
-    accepted: np.ndarray
+    likelihood: Array
+    ratio: Array
+    proposed: Array
+    accepted: Array
 
 
 def move_emissions(
     chains: EmissionChains,
-    counts: np.ndarray,
+    counts: Array,
     model: ForwardModel,
-    x: np.ndarray,
-    b: np.ndarray,
+    x: Array,
+    b: Array,
     brightness: Brightness = EQUAL,
     *,
-    proposals: int | np.ndarray,
+    proposals: int | Array,
     seed: int = 0,
     step: int = 0,
     first_frame: int = 0,
     tuning: EmissionTuning = DEFAULT.emissions,
 ) -> Moved:
-    """Move the emissions of every frame by so many proposals, in place; on the host.
+    """Move the emissions of every frame by so many proposals, in place; where psi computes.
 
     Parameters
     ----------
     chains : EmissionChains
+        They, and the arrays below, may be on the host though psi is on a card: they are copied there, and the chains back.
     counts : (T, M1, M2) float32
         Counts above the offset.
     model : ForwardModel
@@ -207,27 +248,35 @@ def move_emissions(
     >>> bool(abs(chains.count.sum() - (frames.sum() - 40 * 144) / 200) < 2)
     True
     """
-    psi = model.psi
+    psi, home = model.psi, chains.backend
+    backend, kernel = psi.backend, psi.backend.kernel("move_emissions")
+    if kernel is None:
+        from .emission_moves import move_emissions as oracle
+
+        backend, kernel = get_backend("numpy"), oracle
     shift = (model.noise_std / model.gain) ** 2
     table = np.ascontiguousarray(psi.table.reshape(-1, *psi.table.shape[2:]))
-    proposals = np.broadcast_to(np.asarray(proposals, dtype=np.int64), len(counts))
     parts = np.array(
         [tuning.births, tuning.births, tuning.places, tuning.brightness, tuning.splits, tuning.splits, tuning.pairs]
     )
     sigma = psf_sigma(psi.psf)
     reaches = tuple(max(1, round(part * sigma)) for part in (*tuning.steps, tuning.reach))
+    put, xp, moved = backend.asarray, backend.xp, chains.moved_to(backend)
     given = (
-        table, (*psi.shape, *psi.origin, psi.factor), counts, 1.0 / model.gain, shift,
-        np.asarray(b, dtype=np.float64) + (model.epsilon + shift), np.asarray(x, dtype=np.float64), brightness.law,
-        tuple(np.cumsum(parts / parts.sum())), reaches, tuning.turns, proposals,
-        np.arange(first_frame, first_frame + len(counts)), *random.seed_words(seed), Stage.CHAINS, step,
-        chains.place, chains.bright, chains.count,
+        put(table), (*psi.shape, *psi.origin, psi.factor), put(counts), 1.0 / model.gain, shift,
+        put(b, dtype=np.float64) + (model.epsilon + shift), put(x, dtype=np.float64), brightness.law,
+        tuple(np.cumsum(parts / parts.sum()).tolist()), reaches, tuning.turns,
+        xp.broadcast_to(put(proposals, dtype=np.int64), (len(counts),)),
+        xp.arange(first_frame, first_frame + len(counts)), *random.seed_words(seed), Stage.CHAINS, step,
+        moved.place, moved.bright, moved.count,
     )  # fmt: skip
-    from .emission_moves import move_emissions as oracle
-
-    kernel = get_backend("numpy").kernel("move_emissions") or oracle
     likelihood, ratio, proposed, accepted = kernel(*given)
-    return Moved(likelihood, ratio / len(counts), proposed, accepted)
+    found = Moved(likelihood, ratio / len(counts), proposed, accepted)
+    if moved is chains:
+        return found
+    for old, new in ((chains.place, moved.place), (chains.bright, moved.bright), (chains.count, moved.count)):
+        old[...] = home.asarray(new)
+    return Moved(*(home.asarray(array) for array in found))
 
 
 def likelihood_score(emissions: np.ndarray, x: np.ndarray) -> np.ndarray:

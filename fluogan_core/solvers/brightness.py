@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from ..backend.typing import State
-from ..physics.emissions import Brightness, EmissionChains
+from ..physics.emissions import Brightness
 from ..tuning import DEFAULT, LikelihoodPhaseTuning
 
 __all__ = ["BrightnessFit", "gamma_shape"]
@@ -58,12 +58,10 @@ class BrightnessFit:
         self.law = Brightness(shape / (1.0 + shape), shape)
         self.sums: np.ndarray | None = None
 
-    def update(self, chains: EmissionChains, share: float, *, free: bool) -> None:
-        """Take the emissions as they are with this share of the average; with ``free``, let the law follow."""
-        w = chains.weights
-        if not len(w):
+    def update(self, new: np.ndarray, share: float, *, free: bool) -> None:
+        """Take ``sums`` of the emissions as they are with this share of the average; with ``free``, let the law follow."""
+        if not new[0] > 0:
             return
-        new = np.array([len(w), w.sum(), np.log(w).sum()]) / len(chains.count)
         self.sums = new if self.sums is None else self.sums + share * (new - self.sums)
         if free:
             mean = float(self.sums[1] / self.sums[0])

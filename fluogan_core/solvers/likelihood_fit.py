@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 
+from ..backend.arrays import get_backend
 from ..backend.random import check_counters
 from ..backend.typing import Array, State
 from ..objective.blur import GaussianKernel
@@ -53,7 +54,8 @@ class LikelihoodPhase:
     the frames and judged by the others (:mod:`fluogan_core.solvers.edge_trial`).  The fit is given up where the chains of two
     starts disagree (:mod:`fluogan_core.solvers.mixing`): averages of chains that do not mix are averages of where they began.
 
-    Everything but the prior and the blur runs on the CPU, whatever psi's backend; images are moved.
+    All of it runs where psi computes.  A sweep waits for a card once, for five numbers; the judgement of frames set aside and
+    the test of mixing copy their chains there and back.
 
     Parameters
     ----------
@@ -92,8 +94,9 @@ class LikelihoodPhase:
         self.edge_scale = unexplained * options.total_variation / SolverOptions().total_variation
         counts = _without_bad_pixels(self.backend.to_host(problem.counts), problem.bad_pixels)
         self.trial = self._trial(len(counts))
-        self.counts = counts[self.trial.order]  # the first ones are fitted from the beginning
-        self.photons = self.counts.sum(axis=(1, 2), dtype=np.float64) / gain
+        counts = counts[self.trial.order]  # the first ones are fitted from the beginning
+        self.counts = self.backend.asarray(counts)
+        self.photons = self.backend.asarray(counts.sum(axis=(1, 2), dtype=np.float64) / gain)
         self.largest_column = float(self.backend.to_host(problem.psi.column_sums).max())
         self.mixing: Mixing | None = None
         self.timings = {"likelihood fit": 0.0}
@@ -113,15 +116,14 @@ class LikelihoodPhase:
         if fitted and not total > 0:
             self.stop = Stop(StopReason.NO_LIGHT, 0)
             return
-        if self.backend.name != "numpy":
-            log.info("the likelihood is fitted on the CPU; images are moved between %s and there", self.backend.device)
         mean = np.float32(self.brightness.mean)
         self.z, self.b = images.z / mean, images.b
         self.dust = t.dust * max(total, 1e-12) / images.x.size
-        self.events = np.zeros(images.x.shape)
-        self.background = self.backend.to_host(images.b).astype(np.float64)
+        self.events = self.backend.xp.zeros(images.x.shape)
+        self.background = images.b.astype(np.float64)
         self.average_z, self.average_b = images.z, images.b
-        self.chains, self.sweeps = EmissionChains.empty(len(self.counts)), 0
+        self.chains, self.sweeps = EmissionChains.empty(len(self.counts), backend=self.backend), 0
+        self.fullest = 0  # emissions of the frame with the most
         self.prior = self.objective.prior.restarted(edges=self._edges())
         if why := too_much_work(self._proposals(), self.planned, overlap_of(images.x / mean, self.problem.psi), t):
             self.stop = Stop(StopReason.NOT_TRIED, 0, why)
@@ -196,50 +198,46 @@ class LikelihoodPhase:
         self.timings["likelihood fit"] += time.perf_counter() - started
         return record
 
-    def _intensity(self) -> np.ndarray:
+    def _intensity(self) -> Array:
         """Expected emissions per fine pixel, nowhere 0: what is dark now may turn out to emit."""
-        return self.backend.to_host(self.kernel(self.z)).astype(np.float64) + self.dust
+        return self.kernel(self.z).astype(np.float64) + self.dust
 
-    def _proposals(self) -> np.ndarray:
+    def _proposals(self) -> Array:
         """Proposals per frame, by the frame's light: not by its emissions, which would make another chain of it."""
-        above = np.maximum(self.photons - float(self.b.sum(dtype=np.float64)), 0)
+        xp = self.backend.xp
+        above = xp.maximum(self.photons - self.b.sum(dtype=np.float64), 0)
         expected = above / (self.largest_column * self.brightness.mean)
-        return np.ceil(self.tuning.proposals + self.tuning.per_emission * expected).astype(np.int64)
+        return xp.ceil(self.tuning.proposals + self.tuning.per_emission * expected).astype(np.int64)
 
-    def _move(self, frames: slice, x: np.ndarray, b: np.ndarray, sweeps: int = 1) -> Moved:
+    def _move(self, frames: slice, x: Array, b: Array, sweeps: int = 1) -> Moved:
         """Move the chains of some frames."""
         return move_emissions(
-            self.chains.part(frames),
-            self.counts[frames],
-            self.problem.model,
-            x,
-            b,
-            self.brightness,
+            self.chains.part(frames), self.counts[frames], self.problem.model, x, b, self.brightness,
             proposals=sweeps * self._proposals()[frames],
-            seed=self.seed,
-            step=self.sweeps,
-            first_frame=frames.start,
-            tuning=self.moves,
-        )
+            seed=self.seed, step=self.sweeps, first_frame=frames.start, tuning=self.moves,
+        )  # fmt: skip
 
     def _sweep(self) -> Moved:
         t, fine = self.tuning, self.problem.psi.fine_shape
         check_counters(0, len(self.counts), self.sweeps)
-        x, b = self._intensity(), self.backend.to_host(self.b)
-        self.chains = self.chains.with_room()
+        x, b = self._intensity(), self.b
+        self.chains = self.chains.with_room(most=self.fullest)
         moved = self._move(self.trial.fitted, x, b)
         used = self.chains.part(self.trial.fitted)
+        image, numbers = used.totals(fine)
         self.sweeps += 1
         share = 1.0 if self.sweeps <= t.forget else max(t.least_share, (self.sweeps - t.forget + 1.0) ** -t.decay)
-        self.events += share * (used.image(fine) - self.events)
-        self.background += share * (b * moved.ratio - self.background)
-        self.fit.update(used, share, free=2 * self.sweeps > t.forget)
+        self.events = self.events + share * (image - self.events)
+        self.background = self.background + share * (b * moved.ratio - self.background)
+        read = self.backend.xp.concatenate([numbers, self.background.mean()[None]]).tolist()  # all that the host waits for
+        self.fullest, level = int(read[3]), read[4]
+        self.fit.update(np.array(read[:3]) / len(used.count), share, free=2 * self.sweeps > t.forget)
         asarray, scale = self.backend.asarray, self.scale
         slope = self.kernel(asarray(1.0 - self.events / x, dtype=np.float32))
         steps = self.backend.xp.maximum(self.z, np.float32(self.dust)) / scale
-        self.z = self.prior.step(self.z, scale * slope, steps).x
+        self.z = self.prior.moved(self.z, scale * slope, steps)
         target = asarray(self.background, dtype=np.float32)
-        self.b = self.objective.background_step(target, 0 * target, max(float(self.background.mean()), 1e-9) / float(scale))
+        self.b = self.objective.background_step(target, 0 * target, max(level, 1e-9) / float(scale))
         return moved
 
     def _next_weight(self) -> None:
@@ -254,8 +252,9 @@ class LikelihoodPhase:
             self.prior.edges = self._edges()
         if not self.trial.open:
             self.chains = self.chains.with_room()
-            self._move(self.trial.aside, self._intensity(), self.backend.to_host(self.b), self.tuning.forget)
+            self._move(self.trial.aside, self._intensity(), self.b, self.tuning.forget)
             self.sweeps += 1
+            self.fullest = int(self.chains.count.max())
 
     def _judge(self) -> None:
         """Choose the weight of edges by the frames set aside."""
@@ -292,19 +291,12 @@ class LikelihoodPhase:
     def _stopped(self) -> Stop | None:
         if self.taken < self.planned:
             return None
+        host = self.backend.to_host
         self.mixing = mixing_of(
-            self.chains,
-            self.counts,
-            self.problem.model,
-            self._intensity(),
-            self.backend.to_host(self.b),
-            self.brightness,
-            self._proposals(),
-            seed=self.seed,
-            sweeps=self.sweeps,
-            tuning=self.tuning,
-            moves=self.moves,
-        )
+            self.chains.moved_to(get_backend("numpy")), host(self.counts), self.problem.model, host(self._intensity()),
+            host(self.b), self.brightness, host(self._proposals()),
+            seed=self.seed, sweeps=self.sweeps, tuning=self.tuning, moves=self.moves,
+        )  # fmt: skip
         if not self.mixing.mixed:
             return Stop(StopReason.NOT_MIXED, self.taken, str(self.mixing))
         law = self.brightness
@@ -319,7 +311,7 @@ class LikelihoodPhase:
 
     def headline(self, record: dict[str, float]) -> str:
         moved = record["change_x"] / max(_norm(self.z), 1e-30)
-        return f"likelihood fit, {self.chains.count.mean():.3g} emissions per frame, x moves by {100 * moved:.2g} % per step"
+        return f"likelihood fit, {float(self.events.sum()):.3g} emissions per frame, x moves by {100 * moved:.2g} % per step"
 
     # -- state ------------------------------------------------------------------------------------------------------------
 
@@ -363,15 +355,17 @@ class LikelihoodPhase:
         if not self.taken:
             return
         asarray = self.backend.asarray
-        place, bright, count = (np.array(part) for part in state["chains"])
+        place, bright, count = (np.array(self.backend.to_host(part)) for part in state["chains"])
         pixels = self.problem.psi.fine_shape[0] * self.problem.psi.fine_shape[1]
         if place.shape != bright.shape or count.max(initial=0) > place.shape[1] or place.max(initial=0) >= pixels:
             raise ValueError("the checkpoint's chains of emissions do not belong together; start anew without it")
-        self.chains = EmissionChains(place.astype(np.int32), bright.astype(np.float64), count.astype(np.int32))
+        kinds = ((place, np.int32), (bright, np.float64), (count, np.int32))
+        self.chains = EmissionChains(*(asarray(part, dtype=dtype) for part, dtype in kinds))
+        self.fullest = int(count.max(initial=0))
         self.sweeps, self.dust = int(state["sweeps"]), float(state["dust"])
         self.first = Images(*(asarray(image) for image in state["first"]))
         self.z, self.b, self.average_z, self.average_b = (asarray(image) for image in state["images"])
-        self.events, self.background = (np.array(image, dtype=np.float64) for image in state["averages"])
+        self.events, self.background = (asarray(image, dtype=np.float64) for image in state["averages"])
         self.fit = BrightnessFit(self.tuning)
         self.fit.load_state_dict(state["brightness"])
         self.prior = self.objective.prior.restarted()

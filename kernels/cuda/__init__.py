@@ -19,6 +19,8 @@ TABLE = {
     "emissions": "double_poisson",
     "detect": "double_poisson",
     "draw_photons": "photons",
+    "move_emissions": "emission_chains",
+    "emission_sums": "emission_chains",
     "banded": "local_maps",
     "stencil": "local_maps",
     "stencil_adjoint": "local_maps",
@@ -35,7 +37,7 @@ TABLE = {
 }
 
 #: Kernels without a twin for the CPU: there array code takes as long.
-ONLY_ON_A_CARD = frozenset({"mean_slope", "extrapolated", "bounded_background"})
+ONLY_ON_A_CARD = frozenset({"emission_sums", "mean_slope", "extrapolated", "bounded_background"})
 
 
 def find(name: str, device: Device) -> Callable[..., Any]:

@@ -12,7 +12,7 @@ __all__ = ["FOLDER", "join", "options"]
 FOLDER = Path(__file__).parent
 
 #: Programs that are held to the CPU's results operation by operation: no product is fused with a sum.
-UNFUSED = frozenset({"double_poisson", "photons", "prox_step", "total_variation"})
+UNFUSED = frozenset({"double_poisson", "emission_chains", "photons", "prox_step", "total_variation"})
 
 _INCLUDE = re.compile(r'\s*#\s*include\s+"([\w.]+)"')
 

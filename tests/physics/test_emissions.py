@@ -201,10 +201,12 @@ def test_chains_keep_their_emissions_where_they_get_more_room():
     chains = EmissionChains.empty(3, 4)
     chains.count[:], chains.place[:], chains.bright[:] = [4, 0, 2], np.arange(12).reshape(3, 4), 0.5
     grown = chains.with_room(10)
-    assert grown.place.shape == (3, 18)
+    assert grown.place.shape == (3, 32)
     np.testing.assert_array_equal(grown.image((3, 4)), chains.image((3, 4)))
     assert grown.image((3, 4), light=True).sum() == pytest.approx(1.0)
     assert grown.with_room(10) is grown
+    assert chains.with_room(10, most=0).place.shape == (3, 20)
+    assert chains.with_room(0, most=2) is chains
 
 
 def test_cost_is_that_of_the_proposals():
