@@ -6,6 +6,8 @@ _KERNEL = (
     "if kernel is not None and all(a is None or (a.flags.c_contiguous and a.dtype == x.dtype) for a in (x, grad, out)): → "
 )
 _TRIED = "a measured figure, rounded: an estimate of memory does not hang on it"
+_KEPT = "if len(self._filters) > 3:  # the step of b changes with the weights of a critic → "
+_PLACES = "u, v = (2 * (np.arange(n) + 0.5) / n - 1 for n in shape) → "
 
 EXPLAINED: dict[str, dict[str, list[str]]] = {
     "fluogan_core/objective/prox.py": {
@@ -47,8 +49,35 @@ EXPLAINED: dict[str, dict[str, list[str]]] = {
             "_PER_COUNT, _PER_FINE_PIXEL, _PER_WINDOWED = 26, 200, 9199",
             "_PER_COUNT, _PER_FINE_PIXEL, _PER_WINDOWED = 26, 200, 9200 → "
             "_PER_COUNT, _PER_FINE_PIXEL, _PER_WINDOWED = 25, 200, 9200",
+            "_PER_COUNT, _PER_FINE_PIXEL, _PER_WINDOWED = 26, 200, 9200 → "
+            "_PER_COUNT, _PER_FINE_PIXEL, _PER_WINDOWED = 26, 201, 9200",
             "AT_REST = 450 * 2**20 → AT_REST = 451 * 2**20",
         ],
+    },
+    "fluogan_core/objective/bending.py": {
+        "what is kept for the next call, and when it is thrown away: the same numbers": [
+            _KEPT + "if not len(self._filters) > 3:  # the step of b changes with the weights of a critic",
+            _KEPT + "if len(self._filters) < 3:  # the step of b changes with the weights of a critic",
+            "if len(self._pairs) > 3: → if len(self._pairs) != 3:",
+            "if len(self._pairs) > 3: → if not len(self._pairs) > 3:",
+        ],
+        "coordinates of another scale and origin: their polynomials span the same": [
+            _PLACES + "u, v = ( 3 * (np.arange(n) + 0.5) / n - 1 for n in shape)",
+            _PLACES + "u, v = (2 * (np.arange(n) - 0.5) / n - 1 for n in shape)",
+            _PLACES + "u, v = (2 + (np.arange(n) + 0.5) / n - 1 for n in shape)",
+        ],
+    },
+    "fluogan_core/calibration/noise.py": {
+        "coordinates of another scale and origin: their polynomials span the same": [
+            "down, across = (np.linspace(-1, 1, n) for n in mean.shape) → "
+            "down, across = (np.linspace(-1, 2, n) for n in mean.shape)"
+        ],
+        "bands of another height: the same numbers": [
+            "band = max(1, default_memory_budget() // (16 * frames * columns)) → "
+            "band = max(1, default_memory_budget() // ( 15 * frames * columns))"
+        ],
+        "the absolute value that it is compared with is 0 or more": ["worst = 0.0 → worst = -1.0"],
+        "nothing writes to it": ["@dataclass(frozen=True) → @dataclass(frozen=False)"],
     },
     "fluogan_core/scale/pace.py": {
         "only the sign decides": [

@@ -70,7 +70,8 @@ def prox_step(x: Array, grad: Array, *, step: float, threshold: float = 0.0, out
     Raises
     ------
     ValueError, TypeError
-        If x and grad differ in shape, or x is not float32 or float64.
+        If x and grad differ in shape, x is not float32 or float64, or step or threshold are negative or beyond the range of
+        x's dtype.
 
     Examples
     --------
@@ -81,13 +82,14 @@ def prox_step(x: Array, grad: Array, *, step: float, threshold: float = 0.0, out
     (array([[1., 0.]]), 1.0)
     """
     backend = backend_of(x=x, grad=grad, out=out)
-    step, threshold = real_number(step, "step", low=0), real_number(threshold, "threshold", low=0)
     if getattr(x, "shape", None) is None or x.shape != getattr(grad, "shape", None):
         raise ValueError(
             f"x and grad must be arrays of one shape, got {getattr(x, 'shape', x)} and {getattr(grad, 'shape', grad)}"
         )
     if x.dtype not in (np.float32, np.float64):
         raise TypeError(f"x must be float32 or float64, got {x.dtype}; convert it with astype")
+    most = float(np.finfo(x.dtype).max)
+    step, threshold = (real_number(n, name, low=0, high=most) for n, name in ((step, "step"), (threshold, "threshold")))
     xp, kernel = backend.xp, backend.kernel("prox_step")
     if kernel is not None and all(a is None or (a.flags.c_contiguous and a.dtype == x.dtype) for a in (x, grad, out)):
         new = xp.empty_like(x) if out is None else out
@@ -192,7 +194,8 @@ def prox_total_variation(
     Raises
     ------
     ValueError, TypeError
-        If the weight or the edges are not above 0, the dual's shape or dtype are not v's, or v is not a real image.
+        If the weight or the edges are not above 0, one weight is beyond the range of v's dtype, the dual's shape or dtype are
+        not v's, or v is not a real image.
 
     Examples
     --------
@@ -207,12 +210,14 @@ def prox_total_variation(
     """
     uniform = not getattr(weight, "ndim", 0)
     backend_of(v=v, weight=None if uniform else weight, dual=dual, edges=edges, out=out)
-    if uniform:
-        weight = real_number(weight, "weight", low=0, open_low=True)
     sweeps = whole_number(sweeps, "sweeps", low=0)
     if getattr(v, "ndim", None) != 2 or v.dtype not in (np.float32, np.float64):
         raise TypeError(f"v must be an image (N1, N2) of float32 or float64, got {_described(v)}")
-    if not uniform:
+    if uniform:
+        weight, range_ = real_number(weight, "weight", low=0, open_low=True), np.finfo(v.dtype)
+        # the sweeps divide by it, and add it four times
+        weight = real_number(weight, "weight", low=float(range_.tiny), high=float(range_.max) / 8)
+    else:
         _check_image(weight, v, "weight must be one number above 0 or")
     if edges is not None:
         _check_image(edges, v, "edges must be numbers above 0,")

@@ -98,7 +98,8 @@ def test_pixels_that_stand_still_are_not_the_best_known_ones(rng, stuck):
 def test_a_field_of_too_few_pixels_tells_nothing_of_the_pattern(rng):
     """No frequency of so few pixels lies beyond what this PSF passes."""
     psi = fg.Psi(fg.gaussian_psf(224, 100, 4, truncate=3), (8, 8), 4)
-    assert stack_noise(rng.poisson(20.0, (50, 8, 8)).astype(np.float64), psi).excess == 1.0
+    found = stack_noise(rng.poisson(20.0, (50, 8, 8)).astype(np.float64), psi)
+    assert (found.excess, found.patterned) == (1.0, 0.0)
 
 
 def test_counts_beyond_all_numbers_are_refused(rng):
@@ -232,6 +233,28 @@ def test_the_largest_counts_are_those_of_either_sign():
             stack_noise(counts, PSI)
 
 
+@pytest.mark.parametrize("unit", [1e-3, 1.0, 1e3])
+def test_a_pattern_is_what_few_frequencies_have_more_than_white_noise(unit):
+    """A half of the power at one frequency, or a sixth of the frequencies: both are clear, and the rest is still white."""
+    edge, variance = round(0.8 * 40), np.full((40, 40), unit**2)
+    psi = fg.Psi(fg.gaussian_psf(318, 100, 4), (40, 40), 4, backend="numpy")
+    white = np.random.default_rng(3).standard_normal((40, 40))
+    white[:edge, :edge] = 0.0
+    white *= np.sqrt((1600 - edge**2) / (white**2).sum())  # its mean power is 1 where it is read
+    one, many = white.copy(), white.copy()
+    one[35, 3] = np.sqrt(1600 - edge**2)
+    many[:, 34] = 8.0
+    many[34, :] = 8.0
+    share = 1 - 1 / (many**2)[~((np.arange(40) < edge)[:, None] & (np.arange(40) < edge))].mean()
+    for spectrum, patterned in ((white, 0.0), (one, 0.5), (many, share)):
+        # 100 frames of variance 1: the noise of the mean is 0.1
+        found = noise_from(0.1 * unit * fft.idctn(spectrum, norm="ortho"), variance, 100, psi)
+        assert found.patterned == pytest.approx(patterned, abs=0.04)
+        assert found.excess == pytest.approx(1.0, rel=0.06)
+
+
 @pytest.mark.parametrize(("excess", "unexplained"), [(0.7, 1.0), (1.0, 1.0), (1.5, 1.0), (1.51, 1.51), (8.0, 8.0)])
 def test_an_excess_that_may_be_chance_explains_nothing(excess, unexplained):
-    assert StackNoise(1.0, excess, 1.0, 1.0, 1.0).unexplained == unexplained
+    noise = StackNoise(1.0, excess, 1.0, 1.0, 1.0)
+    assert noise.unexplained == unexplained
+    assert noise.patterned == 0.0, "unless it is said"

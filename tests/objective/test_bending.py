@@ -86,7 +86,8 @@ def test_a_cosine_costs_what_its_frequency_says(i, j):
 
 
 @pytest.mark.parametrize(
-    ("shape", "scale", "order"), [((12, 40), 2.6, 8), ((40, 12), 2.6, 3), ((20, 20), 3.0, 2), ((30, 50), 5, 8)]
+    ("shape", "scale", "order"),
+    [((12, 40), 2.6, 8), ((20, 24), 2.6, 8), ((40, 12), 2.6, 3), ((20, 20), 3.0, 2), ((30, 50), 5, 8)],
 )
 def test_free_are_the_polynomials_that_are_slower_than_what_passes(shape, scale, order):
     """Up to the second degree and below p: in any coordinates, since a lower degree is slower."""
@@ -125,3 +126,46 @@ def test_without_smoothness_everything_passes(rng):
     np.testing.assert_allclose(found, target, atol=1e-6)
     assert free.energy(target) == 0.0
     assert not free.gradient(target).any()
+
+
+class Card:
+    """The arrays of the CPU, and a kernel that notes what it is given."""
+
+    def __init__(self):
+        self.host, self.given = fg.get_backend("numpy"), []
+
+    def __getattr__(self, name):
+        return getattr(self.host, name)
+
+    def kernel(self, name):
+        assert name == "bounded_background"
+        return lambda *given: self.given.append(given) or given[1]
+
+
+@pytest.mark.parametrize("order", [1, 8])
+def test_a_kernel_of_the_card_is_given_what_makes_the_same_filters(order, rng):
+    """Cosine transforms as matrices, and the filters of the weight and of twice the weight, as its documentation has them."""
+    shape, card = (20, 24), Card()
+    used = Bending(shape, card, smoothness=1.7 * 2.6 ** (2 * order), order=order, fidelity=1.7)
+    target, start = (rng.standard_normal(shape).astype(np.float32) for _ in range(2))
+    for weight in (0.1, 1.7, 0.4, 0.8, 3.2, 6.4, 0.1):
+        assert used.bounded(target, start, weight, 30, 1.6) is start, "what the kernel gives"
+        got, begun, turns, relaxation, (down, right, back), (gains, seen, added) = card.given.pop()
+        assert got is target
+        assert begun is start
+        assert (turns, relaxation) == (30, 1.6)
+        for matrix in (down, right, back, gains, seen, added):
+            assert matrix.dtype == np.float32
+            assert matrix.flags.c_contiguous
+        np.testing.assert_array_equal(back, right.T)
+        assert seen.shape == added.shape == (2, 0 if used.free is None else len(used.free), *shape)
+        spectrum = down @ target @ back
+        for number in range(2):
+            found = (seen[number] * spectrum).sum(axis=(1, 2))
+            passed = spectrum * gains[number] + np.tensordot(found, added[number], axes=1)
+            expected = used.lowpass(target, (1 + number) * weight)
+            np.testing.assert_allclose(down.T @ passed @ right, expected, rtol=0, atol=2e-5)
+    assert len(used._pairs) <= 4
+    assert used.bounded(target.astype(np.float64), start, 1.7, 30, 1.6) is None, "the kernel is one of single precision"
+    assert bending_of(shape, order=order).bounded(target, start, 1.7, 30, 1.6) is None, "there is no such kernel on a CPU"
+    assert not card.given

@@ -219,6 +219,23 @@ def test_bad_input_is_named(rng):
         prox_total_variation(dual, 1.0, dual=dual, sweeps=1)
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_numbers_beyond_single_precision_are_named_and_those_within_work(rng):
+    """A step of 1e300 is infinite in float32: found by calls at random."""
+    wide = 1 + rng.random((7, 6))
+    image, dual = wide.astype(np.float32), np.zeros((4, 7, 6), np.float32)
+    for wrong in ({"step": 1e300}, {"step": 0.1, "threshold": 1e39}):
+        with pytest.raises(ValueError, match=rf"{list(wrong)[-1]} must be at least 0 and at most 3\.40282e\+38"):
+            prox_step(image, image, **wrong)
+        assert not prox_step(wide, wide, **wrong).x.any()
+    for wrong in (1e300, 1e38, 1e-300):
+        with pytest.raises(ValueError, match=r"weight must be at least 1\.17549e-38 and at most 4\.2"):
+            prox_total_variation(image, wrong, dual=dual, sweeps=3)
+    for weight in (4e37, 2e-38):
+        assert np.isfinite(prox_total_variation(image, weight, dual=0 * dual, sweeps=3)).all()
+    assert prox_step(image, image, step=3e38, threshold=0.5).x.max() == 0
+
+
 def test_penalties_of_images_near_the_end_of_float32_are_finite(rng):
     z = (rng.random((24, 24)) * 1e37).astype(np.float32)
     light, steepness = penalties(z, 0.1)
