@@ -14,6 +14,7 @@ QUESTIONS = {
     "pulls": "Are the errors that the estimates of the camera and the PSF state those that they make?",
     "drift": "How well is a sample that moves found and followed?",
     "likelihood": "What does the full likelihood win over mean and covariance, and what does it cost?",
+    "trained_critic": "How much of what mean and covariance leave does a trained critic find?",
     "evidence_map": "Is the significance of a gap true, and how near is it to what frames can tell?",
     "memory": "Does every method keep within the memory budget that it was given?",
     "interop": "What do the wrappers for other toolkits add to the time of the operator?",
@@ -22,7 +23,7 @@ QUESTIONS = {
 }
 
 #: Benchmarks that take longer than ten minutes together: they run where they are named.
-LONG = ("pulls", "drift", "likelihood", "evidence_map", "whole")
+LONG = ("pulls", "drift", "likelihood", "trained_critic", "evidence_map", "whole")
 
 #: Experiments with a command of their own (``python -m benchmarks.paper``, ``python -m benchmarks.paper.widths``, ``.evidence``
 #: and ``.reference``, ``python -m benchmarks.real``); their tables are rendered in the same way.
