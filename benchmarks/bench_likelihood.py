@@ -4,12 +4,16 @@ Two lines 100 nm wide, 120 nm apart, the bar that holds them, and thin curved li
 500 frames: emissions of eq. (1), few and bright to many and dim, and molecules that blink for whole and for parts of frames.
 Then isolated molecules, by their light, and molecules on a spiral.  Photons per emission and background are estimated from the
 frames.  Every recording's figures are kept in a file as soon as they are there: a run that was cut short goes on where it was.
+``--merge`` runs nothing, and reports what is done.
 """
 
 from __future__ import annotations
 
+import argparse
+import functools
 import re
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -63,7 +67,30 @@ def clear_by(figures: dict[str, Any]) -> float:
     return float(words[1]) / float(words[2]) if words else 0.0
 
 
-def all_figures(options: Options) -> dict[tuple[str, str], list[dict[str, Any]]]:
+class NotDone(Exception):
+    """A part that no run has done yet."""
+
+
+#: Gives the figures of a part by its name: those that are kept, or made now; None where only what is done is asked for.
+Part = Callable[[str, Callable[[], Any]], Any]
+
+
+def parts_of(options: Options, merge: bool) -> Part:
+    """Where the figures of a part come from."""
+
+    def refuse() -> Any:
+        raise NotDone
+
+    def part(key: str, make: Callable[[], Any]) -> Any:
+        try:
+            return kept(options.results, key, refuse if merge else make)
+        except NotDone:
+            return None
+
+    return part
+
+
+def all_figures(part: Part, options: Options) -> dict[tuple[str, str], list[dict[str, Any]]]:
     """Of every kind of recording those of every seed; seed by seed, so that a part of a run has all kinds."""
     seeds, frames, steps = options.pick((0, 1, 2), (0,)), options.pick(500, 24), options.pick(40, 6)
     kinds = [(row, kind) for row in options.pick(list(ROWS), ["3 of 100"]) for kind in options.pick(SHAPES, ("bar",))]
@@ -72,8 +99,9 @@ def all_figures(options: Options) -> dict[tuple[str, str], list[dict[str, Any]]]
         for row, kind in kinds:
             key = f"{row}, {kind}, seed {options.seed + seed}, {frames} frames, {steps} steps"
             given = (row, kind, options.seed + seed, frames, steps)
-            figures[row, kind].append(kept(options.results, key, lambda given=given: figures_of(*given)))
-    return figures
+            figures[row, kind].append(part(key, lambda given=given: figures_of(*given)))
+    done = {kind: [one for one in made if one is not None] for kind, made in figures.items()}
+    return {kind: made for kind, made in done.items() if made}
 
 
 def spread(values: list[float]) -> str:
@@ -82,9 +110,11 @@ def spread(values: list[float]) -> str:
     return f"{np.mean(values):.3f} ± {error:.3f}" if error else f"{np.mean(values):.3f}"
 
 
-def table_of(report: Report, options: Options) -> None:
+def table_of(report: Report, part: Part, options: Options) -> None:
     """Every method on every kind of recording, mean of the seeds."""
-    rows, costs, figures = [], [], all_figures(options)
+    rows, costs, figures = [], [], all_figures(part, options)
+    if not figures:
+        return
     of_lines: dict[str, float] = {}
     for (row, kind), made in figures.items():
         mean = {name: float(np.mean([one["lacks"][name] for one in made])) for name in (*METHODS, MLEM)}
@@ -93,6 +123,7 @@ def table_of(report: Report, options: Options) -> None:
             [
                 row,
                 kind,
+                str(len(made)),
                 *(spread([one["lacks"][name] for one in made]) for name in (*METHODS, MLEM)),
                 "" if before is None else f"{before:.3f}",
             ]
@@ -110,10 +141,10 @@ def table_of(report: Report, options: Options) -> None:
     report.target("auto over default, the worst single recording", max(of_lines.values()), at_most=1.0)
     report.table(
         "NRMSE after a blur of one fine pixel, photons per emission and background estimated",
-        ["recording", "structure", *METHODS, MLEM, "best of a trial"],
+        ["recording", "structure", "seeds", *METHODS, MLEM, "best of a trial"],
         rows,
-        note=f"16 x 16 camera pixels, {options.pick(500, 24)} frames, {len(made)} seeds: mean and standard error. "
-        f"MLEM of the mean frame, with the background of the mean fit: the best of {', '.join(map(str, STOPS))} steps. "
+        note=f"16 x 16 camera pixels, {options.pick(500, 24)} frames; of several seeds the mean and its standard error. MLEM "
+        f"of the mean frame, with the background of the mean fit: the best of {', '.join(map(str, STOPS))} steps. "
         "Best of a trial: the least of any method that was tried before there was a likelihood fit, its best with known "
         "photons per emission and known background, one seed. Of molecules that blink: against their own light. A "
         "likelihood whose chains did not mix is the default's image.",
@@ -133,9 +164,9 @@ def table_of(report: Report, options: Options) -> None:
     )
 
 
-def light_figures(seed: int, steps: int) -> dict[str, Any]:
+def light_figures(seed: int, steps: int, frames: int = 200) -> dict[str, Any]:
     """Light of isolated molecules over the truth, and its departure in standard errors, by every method."""
-    counts, at, light = isolated(seed)
+    counts, at, light = isolated(seed, frames)
     images, facts = found(counts, CAMERA, operator(32), steps)
     error = error_of_spots(at, light, len(counts))
     by = {name: light_of_spots(images[name], at) for name in METHODS}
@@ -145,10 +176,13 @@ def light_figures(seed: int, steps: int) -> dict[str, Any]:
     }
 
 
-def light_of(report: Report, options: Options) -> None:
+def light_of(report: Report, part: Part, options: Options) -> None:
     """The light of isolated molecules."""
-    seeds, steps = options.pick((0, 1, 2), (0,)), options.pick(40, 6)
-    made = [kept(options.results, f"isolated, seed {k}, {steps} steps", lambda k=k: light_figures(k, steps)) for k in seeds]
+    seeds, steps, frames = options.pick((0, 1, 2), (0,)), options.pick(40, 6), options.pick(200, 40)
+    made = [part(f"isolated, seed {k}, {steps} steps", lambda k=k: light_figures(k, steps, frames)) for k in seeds]
+    made = [one for one in made if one is not None]
+    if not made:
+        return
     rows: list[list[Any]] = []
     for name in METHODS:
         ratio, pull = (np.array([one[what][name] for one in made]) for what in ("ratio", "pull"))
@@ -159,7 +193,7 @@ def light_of(report: Report, options: Options) -> None:
         "Light of isolated molecules",
         ["", "over the truth", "departure in standard errors, root mean square", "largest"],
         rows,
-        note=f"Nine molecules per recording on 32 x 32 pixels, 200 frames, on in 2 to 30 % of them for four in a row, 500 "
+        note=f"Nine molecules per recording on 32 x 32 pixels, {frames} frames, on in 2 to 30 % of them for four in a row, 500 "
         f"photons a frame, {len(made)} seeds. Light within four camera pixels. Standard error: of least squares on the mean "
         "frame with place and background known.",
     )
@@ -172,29 +206,30 @@ def spiral_figures(seed: int, frames: int, steps: int) -> dict[str, Any]:
     return facts | {"lacks": lacking(images, truth, blur=60.0 / (128.0 / FACTOR))}
 
 
-def spiral_of(report: Report, options: Options) -> None:
+def spiral_of(report: Report, part: Part, options: Options) -> None:
     """Molecules on a spiral."""
     seeds, steps, rows = options.pick((0, 1, 2), (0,)), options.pick(40, 6), []
     for frames in options.pick((50, 100, 500), (24,)):
         made = [
-            kept(
-                options.results,
-                f"spiral, {frames} frames, seed {k}, {steps} steps",
-                lambda given=(k, frames, steps): spiral_figures(*given),
-            )
+            part(f"spiral, {frames} frames, seed {k}, {steps} steps", lambda given=(k, frames, steps): spiral_figures(*given))
             for k in seeds
         ]
+        made = [one for one in made if one is not None]
+        if not made:
+            continue
         mean = {name: float(np.mean([one["lacks"][name] for one in made])) for name in (*METHODS, MLEM)}
         chosen, mixed = (sum(one[name] == word for one in made) for name, word in (("auto", "CHOSEN"), ("likelihood", "STEPS")))
-        rows.append([frames, *mean.values(), f"{chosen} of {len(made)}", f"{mixed} of {len(made)}"])
+        rows.append([frames, len(made), *mean.values(), f"{chosen} of {len(made)}", f"{mixed} of {len(made)}"])
         for name in ("likelihood", "auto"):
             report.target(f"spiral, {frames} frames: {name} over the best stop of MLEM", mean[name] / mean[MLEM], at_most=1.0)
+    if not rows:
+        return
     report.table(
         "NRMSE of molecules on a spiral",
-        ["frames", *METHODS, MLEM, "auto takes likelihood", "chains mixed"],
+        ["frames", "seeds", *METHODS, MLEM, "auto takes likelihood", "chains mixed"],
         rows,
-        note=f"500 molecules, 15 on in a frame for three frames, 3000 photons each; 32 x 32 pixels of 128 nm, background 819 "
-        f"photons, {len(seeds)} seeds; after a blur of 60 nm.",
+        note="500 molecules, 15 on in a frame for three frames, 3000 photons each; 32 x 32 pixels of 128 nm, background 819 "
+        "photons; after a blur of 60 nm.",
     )
 
 
@@ -234,15 +269,19 @@ def distances_of(number: float, photons: float, frames: int, seed: int) -> dict[
     return {"found": distances(sampled, others).tolist(), "errors": errors.tolist(), "sampler": 1.0 - noise}
 
 
-def information_of(report: Report, options: Options) -> None:
+def information_of(report: Report, part: Part, options: Options) -> None:
     """What 500 frames hold of a pair against its bar: by the mean, by mean and covariance, and by all that they show."""
     frames, rows = options.pick(600, 24), []
     regimes = ((0.1, 100), (0.3, 100), (1, 100), (0.3, 1000), (1, 1000), (3, 1000)) if not options.quick else ((1, 100),)
     for number, photons in regimes:
         given = (number, photons, frames, options.seed)
-        made = kept(options.results, f"information {given}", lambda given=given: distances_of(*given))
+        made = part(f"information {given}", lambda given=given: distances_of(*given))
+        if made is None:
+            continue
         told = (f"{d:.2f} ± {e:.2f}" for d, e in zip(made["found"], made["errors"]))
         rows.append([number, photons, *told, made["sampler"]])
+    if not rows:
+        return
     report.table(
         "Standard deviations by which 500 frames of a pair 120 nm apart and of its bar differ",
         [
@@ -279,21 +318,29 @@ def statistics(
     return np.array([[y @ linear for y in frames], [0.5 * (squared(y, "bar") - squared(y, "pair")) for y in frames]])
 
 
-def time_of(report: Report, options: Options) -> None:
+def timed(frames: int, number: float, size: int, steps: int, seed: int) -> dict[str, Any]:
+    """Seconds of one fit, the fit of the mean included."""
+    x = np.zeros((size * FACTOR,) * 2)
+    x[size : 3 * size, size : 3 * size : 8] = 1.0
+    counts = emissions_recorded(x / x.sum() * number, 300.0, frames, np.random.default_rng([seed, frames, int(number)]))
+    problem = fg.Problem.of(counts, psi=operator(size, 300.0), camera=CAMERA)
+    solver = fg.Solver(problem=problem, options=fg.SolverOptions(method="likelihood", steps=steps))
+    cpu, wall = time.process_time(), time.perf_counter()
+    result = solver.run(progress=False)
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    return {"cpu": cpu, "wall": wall, "mixed": result.stops["likelihood"].reason.name == "STEPS"}
+
+
+def time_of(report: Report, part: Part, options: Options) -> None:
     """Seconds of the likelihood's fit on 32 x 32 pixels, and how they grow with frames and emissions."""
-    size, steps, rng = options.pick(32, 16), options.pick(40, 2), np.random.default_rng(options.seed)
-    rows: list[list[Any]] = []
+    size, steps = options.pick(32, 16), options.pick(40, 2)
     cases = ((500, 5.0), (250, 5.0), (500, 10.0)) if not options.quick else ((20, 5.0),)
-    for frames, number in cases:
-        x = np.zeros((size * FACTOR,) * 2)
-        x[size : 3 * size, size : 3 * size : 8] = 1.0
-        counts = emissions_recorded(x / x.sum() * number, 300.0, frames, rng)
-        problem = fg.Problem.of(counts, psi=operator(size, 300.0), camera=CAMERA)
-        solver = fg.Solver(problem=problem, options=fg.SolverOptions(method="likelihood", steps=steps))
-        cpu, wall = time.process_time(), time.perf_counter()
-        result = solver.run(progress=False)
-        cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-        rows.append([frames, number, cpu, wall, result.stops["likelihood"].reason.name == "STEPS"])
+    made = [
+        part(f"time of {case}, {steps} steps", lambda given=(*case, size, steps, options.seed): timed(*given)) for case in cases
+    ]
+    if None in made:
+        return
+    rows = [[*case, one["cpu"], one["wall"], one["mixed"]] for case, one in zip(cases, made)]
     report.table(
         f'Time of `method="likelihood"` on {size} x {size} pixels, mean fit included',
         ["frames", "emissions per frame", "s of CPU", "s", "mixed"],
@@ -305,19 +352,17 @@ def time_of(report: Report, options: Options) -> None:
         report.target("twice the emissions, times the CPU", rows[2][2] / rows[0][2], at_most=2.2)
 
 
-def run(options: Options) -> Report:
+def run(options: Options, *, merge: bool = False) -> Report:
     """What there is to be won, what is won, and the time."""
-    report = Report("likelihood", options)
-    all_figures(options)  # the long part first
-    information_of(report, options)
-    table_of(report, options)
-    light_of(report, options)
-    spiral_of(report, options)
-    time_of(report, options)
-    if options.results is not None:
-        (options.results / "likelihood.rows.partial.json").unlink(missing_ok=True)
+    report, part = Report("likelihood", options), parts_of(options, merge)
+    all_figures(part, options)  # the long part first
+    for section in (information_of, table_of, light_of, spiral_of, time_of):
+        section(report, part, options)
     return report
 
 
 if __name__ == "__main__":
-    main("likelihood", run)
+    words = argparse.ArgumentParser(add_help=False)
+    words.add_argument("--merge", action="store_true")
+    own, others = words.parse_known_args()
+    main("likelihood", functools.partial(run, merge=own.merge), others)
