@@ -8,7 +8,8 @@ on the same held-out frames: the quadratic critic (the ratio of Gaussian densiti
 
 A network learns from frames that are simulated for every step and never come again:
 
-- *classifier*: told of every frame whose it is (logistic loss on quadratic critic plus network), as the critic of a GAN is;
+- *classifier*: told of every frame whose it is, as the critic of a GAN is (logistic loss, on the critic of mean and covariance
+  plus network);
 - *classifier, 500 frames*: the same, with no more frames of the pair than a recording has, and early stop on held-out frames;
 - *emissions*: told the emissions of every simulated frame.  For x half-way between the two images, the mean given the frame of
   sum_i z_i (x1_i - x0_i) / x_i is the derivative of the frame's log density on the way from one to the other (the joint score,
@@ -109,24 +110,18 @@ def added(values: np.ndarray) -> np.ndarray:
 
 
 class Labelled(NamedTuple):
-    """Frames of bar and pair: photons, quadratic critic, and sign."""
+    """Frames of bar and pair: photons, the critic of mean and covariance, and sign."""
 
     photons: np.ndarray
-    quadratic: np.ndarray
+    base: np.ndarray
     sign: np.ndarray
 
 
-def labelled(moments: Moments, bar: np.ndarray, pair: np.ndarray) -> Labelled:
-    """As many of both."""
-    photons, sign = np.concatenate([bar, pair]), np.repeat(np.float32([-1.0, 1.0]), len(bar))
-    return Labelled(photons, moments(photons)[1].astype(np.float32), sign)
-
-
 def logistic(network: Network, of: Labelled) -> Any:
-    """Loss of quadratic critic plus network that tells whose a frame is."""
+    """Loss of the critic of mean and covariance plus network that tells whose a frame is."""
     import torch
 
-    found = torch.from_numpy(of.quadratic) + network(of.photons)
+    found = torch.from_numpy(of.base) + network(of.photons)
     return torch.nn.functional.softplus(-torch.from_numpy(of.sign) * found).mean()
 
 
@@ -137,11 +132,15 @@ def learnt(name: str, field: Field, moments: Moments, steps: int, rng: np.random
         fresh = iter(lambda: field.drawn("between", BATCH, rng), None)
         return network, trained(network, fresh, network.poisson_loss, field.drawn("between", 1000, rng), steps)
     network, half = Network(field, dense=False, filters=False), BATCH // 2
+    weights = read_out(field, moments, 100 * BATCH if steps > 100 else 10 * BATCH, rng)
+    middle = float((weights @ moments(field.drawn("between", 100 * BATCH, rng).photons)).mean())
     recorded = field.drawn("pair", 500, rng).photons if "500" in name else None
 
     def both(frames: int, pair: np.ndarray | None = None) -> Labelled:
         pair = field.drawn("pair", frames, rng).photons if pair is None else pair[rng.integers(0, len(pair), frames)]
-        return labelled(moments, field.drawn("bar", frames, rng).photons, pair)
+        photons = np.concatenate([field.drawn("bar", frames, rng).photons, pair])
+        base = np.tensordot(weights, moments(photons), 1) - middle
+        return Labelled(photons, base.astype(np.float32), np.repeat(np.float32([-1.0, 1.0]), frames))
 
     fresh = iter(lambda: both(half, recorded), None)
     return network, trained(network, fresh, lambda of: logistic(network, of), both(1000), steps)
