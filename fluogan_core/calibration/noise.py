@@ -14,16 +14,14 @@ from ..tuning import DEFAULT
 from ..tuning.calibration import NoiseTuning
 from .digits import nine_digits
 
-__all__ = ["StackNoise", "check_largest", "noise_from", "stack_noise", "temporal_moments"]
+__all__ = ["StackNoise", "check_largest", "noise_from", "stack_noise", "temporal_moments", "white_power"]
 
 #: Median of chi-square with one degree of freedom, its mean being 1.
 _MEDIAN = 0.4549364
-#: The error of the ratio of mean and median power is this over the root of the number of frequencies, for white noise.
-_RATIO = 1.9
-#: Chi-square that one frequency in a thousand exceeds.
-_OUTLYING = 10.83
 #: Noise of the mean frame, in units of what its fluctuations explain, from which on the rest is surely something else.
 UNEXPLAINED = 1.5
+#: And up to which it may be chance.
+_CHANCE = 1.25
 
 
 @dataclass(frozen=True)
@@ -59,8 +57,9 @@ class StackNoise:
 
     @property
     def unexplained(self) -> float:
-        """The excess where it is surely more than chance, else 1."""
-        return self.excess if self.excess > UNEXPLAINED else 1.0
+        """The excess where it is surely more than chance, 1 where it may be chance, and in between by degrees."""
+        sure = min(max((self.excess - _CHANCE) / (UNEXPLAINED - _CHANCE), 0.0), 1.0)
+        return 1.0 + sure * (self.excess - 1.0) if sure else 1.0
 
 
 def stack_noise(counts: Array, psi: Psi, tuning: NoiseTuning = DEFAULT.calibration.noise) -> StackNoise:
@@ -169,9 +168,8 @@ def _slope_below(mean: np.ndarray, valid: np.ndarray, tuning: NoiseTuning) -> np
 def _excess(mean: np.ndarray, expected: float, psi: Psi, tuning: NoiseTuning) -> tuple[float, float]:
     """Noise of the mean frame at frequencies that no light reaches: white amplitude relative to ``expected``, patterned share.
 
-    The power of white noise, of equal or unequal pixels, is chi-square with one degree of freedom at every frequency.  Its
-    mean uses all of it.  Stripes and shifted rows add a lot of power to a few frequencies: then the median measures the rest,
-    of frequencies with no more power than white noise of such a median has at one in a thousand.
+    The power of white noise, of equal or unequal pixels, is chi-square with one degree of freedom at every frequency.  Of
+    bright structures some light arrives even where the PSF passes next to nothing (:func:`white_power`).
     """
     edge = next((f for f in tuning.edges if _transfer(psi, f) < tuning.passed), None)
     if edge is None:
@@ -184,13 +182,66 @@ def _excess(mean: np.ndarray, expected: float, psi: Psi, tuning: NoiseTuning) ->
         return 1.0, 0.0
     # the cosine transform mirrors the field at its border, where a Fourier transform would see a jump at all frequencies
     powers = fft.dctn(mean, norm="ortho")[beyond] ** 2
-    power, patterned = float(powers.mean()), 0.0
-    white = float(np.median(powers)) / _MEDIAN
-    if power > white * (1.0 + tuning.clear * _RATIO / math.sqrt(powers.size)):
-        for _ in range(tuning.passes):
-            white = float(np.median(powers[powers <= _OUTLYING * white])) / _MEDIAN
-        power, patterned = white, 1.0 - white / power
-    return max(tuning.least, math.sqrt(power / expected)), patterned
+    white, light = white_power(powers, _passed(psi, mean.shape)[beyond], tuning)
+    explained = white + light
+    clear = float(powers.mean()) > explained * (1.0 + tuning.clear / math.sqrt(powers.size))
+    patterned = 1.0 - explained / float(powers.mean()) if clear else 0.0
+    return max(tuning.least, math.sqrt(white / expected)), patterned
+
+
+def white_power(powers: np.ndarray, passed: np.ndarray, tuning: NoiseTuning) -> tuple[float, float]:
+    r"""Mean power of white noise, and of light that a PSF has passed, at frequencies of which a few may hold a pattern.
+
+    The w and s of :math:`E p_k = w + s T_k^2 = \mu_k`, by least squares of :math:`p_k / c` with the weights
+    :math:`\omega(p_k / \mu_k) / \mu_k^2`, in turn with :math:`\mu_k`.  :math:`\omega(u)` is 1 up to ``doubtful`` and falls to 0
+    at ``outlying``, and :math:`c = E[\omega u] / E[\omega]` for :math:`u \sim \chi^2_1` (a redescending M-estimate, Hampel et
+    al. 1986).  It has nearly the error of a mean, stripes and shifted rows do not count, and no frequency moves it by a jump.
+
+    Parameters
+    ----------
+    powers : (K,)
+    passed : (K,)
+        :math:`T_k^2`: the power that the PSF passes there.
+    tuning : NoiseTuning
+
+    Returns
+    -------
+    white, light : float
+        w, and the mean of :math:`s T_k^2`.
+    """
+    from scipy.special import chdtr
+
+    low, high = tuning.doubtful, tuning.outlying
+    between, of_between = chdtr(1, high) - chdtr(1, low), chdtr(3, high) - chdtr(3, low)  # E of 1 and of u, from low to high
+    inverse = math.sqrt(2 / math.pi) * (math.exp(-low / 2) / math.sqrt(low) - math.exp(-high / 2) / math.sqrt(high)) - between
+    falling = low / (high - low)
+    usual = (chdtr(3, low) + falling * (high * between - of_between)) / (chdtr(1, low) + falling * (high * inverse - between))
+    # a PSF that passes the same everywhere, or nothing, tells no light from noise
+    shape = passed / passed.max() if np.ptp(passed) > 0.5 * passed.max() else np.zeros_like(passed)
+    white, light = float(np.median(powers[shape <= np.median(shape)])) / _MEDIAN, 0.0
+    for _ in range(tuning.passes if white > 0 else 0):
+        model = white + light * shape
+        u = np.maximum(powers / model, low)
+        counts = np.maximum(falling * (high - u) / u, 0.0)
+        weight = counts / model**2
+        weight /= weight.sum()
+        expected = powers / usual
+        one, shaped = float(weight @ expected), float(weight @ (shape * expected))
+        of_shape, of_square = float(weight @ shape), float(weight @ shape**2)
+        spread = of_square - of_shape**2
+        found_light = max((shaped - of_shape * one) / spread, 0.0) if spread > 0 else 0.0
+        found_white = max(one - found_light * of_shape, tuning.least**2 * white)
+        white, light = 0.5 * (white + found_white), 0.5 * (light + found_light)
+    return white, light * float(shape.mean())
+
+
+def _passed(psi: Psi, shape: tuple[int, ...]) -> np.ndarray:
+    """The power that the PSF passes at every cosine of a field, (M1, M2)."""
+    down, across = (
+        np.cos(math.pi / psi.factor * np.arange(n)[:, None] / n * (np.arange(size) - size // 2))
+        for n, size in zip(shape, psi.psf.shape)
+    )
+    return np.asarray((down @ psi.psf @ across.T) ** 2)
 
 
 def _transfer(psi: Psi, frequency: float) -> float:

@@ -252,10 +252,13 @@ class NoiseTuning:
     least : float
         Noise of the mean frame is not below this fraction of what the variance says: a mean without noise needs no prior.
     clear : float
-        Power at few frequencies is clear where the mean of the power is this many standard errors above the mean that its
-        median implies.  No record.
+        Power at few frequencies is clear where the mean of the power exceeds that of white noise by more than this part of it
+        over the root of the number of frequencies.  No record.
+    doubtful, outlying : float
+        A frequency counts for white noise up to the first power, relative to its mean, and not at all from the second on.
+        White noise exceeds the first at 5 of 1000 frequencies.
     passes : int
-        Passes that leave out frequencies of outlying power.  No record.
+        In which powers and their model are found in turn: the last changes less than 10^-4 of the noise.
     dark, bright : float
         Quantiles of the pixels' means that count as dark and as bright.  No record.
     above : float
@@ -269,8 +272,10 @@ class NoiseTuning:
     edges: tuple[float, ...] = (0.8, 0.85, 0.9)
     passed: float = 0.03
     least: float = 0.1
-    clear: float = 5.0
-    passes: int = 5
+    clear: float = 10.0
+    doubtful: float = 8.0
+    outlying: float = 16.0
+    passes: int = 60
     dark: float = 0.05
     bright: float = 0.99
     above: float = 0.01

@@ -10,7 +10,7 @@ from scipy import fft
 
 import fluogan_core as fg
 from fluogan_core.calibration import noise
-from fluogan_core.calibration.noise import StackNoise, check_largest, noise_from, stack_noise, temporal_moments
+from fluogan_core.calibration.noise import StackNoise, check_largest, noise_from, stack_noise, temporal_moments, white_power
 from fluogan_core.tuning import DEFAULT
 
 PSI = fg.Psi(fg.gaussian_psf(318, 100, 4), (32, 36), 4)
@@ -145,7 +145,7 @@ def test_noise_is_read_beyond_what_either_axis_of_the_psf_passes(rng, widths, ed
     beyond = fft.idctn(white, norm="ortho")
     power = (white**2).sum() / (1600 - first**2)
     # 100 frames of variance 1: the noise of the mean is 0.1
-    assert noise_from(beyond, variance, 100, psi).excess == pytest.approx(np.sqrt(power) / 0.1, rel=1e-8)
+    assert noise_from(beyond, variance, 100, psi).excess == pytest.approx(np.sqrt(power) / 0.1, rel=0.05)
 
 
 def test_stripes_are_a_pattern_and_no_white_noise(rng):
@@ -253,8 +253,36 @@ def test_a_pattern_is_what_few_frequencies_have_more_than_white_noise(unit):
         assert found.excess == pytest.approx(1.0, rel=0.06)
 
 
-@pytest.mark.parametrize(("excess", "unexplained"), [(0.7, 1.0), (1.0, 1.0), (1.5, 1.0), (1.51, 1.51), (8.0, 8.0)])
+@pytest.mark.parametrize(("excess", "unexplained"), [(0.7, 1.0), (1.25, 1.0), (1.375, 1.1875), (1.5, 1.5), (8.0, 8.0)])
 def test_an_excess_that_may_be_chance_explains_nothing(excess, unexplained):
+    """Where it is doubtful it counts by degrees: no image hangs on a hair's breadth of it."""
     noise = StackNoise(1.0, excess, 1.0, 1.0, 1.0)
     assert noise.unexplained == unexplained
     assert noise.patterned == 0.0, "unless it is said"
+
+
+def test_no_frequency_moves_the_noise_by_a_jump(rng):
+    """White noise is found beside stripes of any power, and changes smoothly as that grows."""
+    tuning, powers = DEFAULT.calibration.noise, rng.chisquare(1, 400)
+    passed = np.linspace(1.0, 0.0, 400) ** 4
+    plain, light = white_power(powers, passed, tuning)
+    assert plain + light == pytest.approx(powers.mean(), rel=0.05)
+    assert light < 0.25  # of powers that are random
+    found = []
+    for stripe in np.geomspace(1.0, 1e4, 400):
+        powers[::50] = stripe
+        found.append(white_power(powers, passed, tuning)[0])
+    assert found[-1] == pytest.approx(plain, rel=0.05)
+    assert max(found) < 1.2 * plain
+    assert np.abs(np.diff(found)).max() < 0.02 * plain
+    assert white_power(np.zeros(8), passed[::50], tuning) == (0.0, 0.0)
+
+
+def test_light_that_the_psf_has_passed_is_no_noise(rng):
+    """Of bright structures it arrives at the frequencies where noise is read."""
+    tuning, passed = DEFAULT.calibration.noise, np.linspace(1.0, 0.0, 400) ** 4
+    for light in (0.0, 1.0, 30.0):
+        found = [white_power((1.0 + light * passed) * rng.chisquare(1, 400), passed, tuning) for _ in range(40)]
+        white, arrived = np.mean(found, axis=0)
+        assert white == pytest.approx(1.0, abs=0.08)
+        assert arrived == pytest.approx(light * passed.mean(), abs=0.12 * light + 0.05)
