@@ -204,7 +204,7 @@ solver_options = _together(
     _number("--fidelity", "Weight of the mean's fit against the critic [relative; 1 is balanced].", said="1"),
     _number("--sparsity", "Weight of the l1 norm of x where it is dark [relative to the noise in its gradient].", said="2"),
     _number("--total-variation", "Weight of the edges of x: higher is flatter [relative to the brightest light].", said="0.15"),
-    _number("--smoothness", "Length over which the background may vary [camera pixels].", said="2.6"),
+    _number("--smoothness", "Length over which the background may vary [camera pixels].", said="2.6 to 5.2, by the stack"),
     _number("--detail", "Finest detail of x in bright light; coarser in dim [fraction of the PSF's width].", said="0.09"),
     _number("--seed", "Seed of everything random [whole number].", kind=int, said="0"),
 )  # fmt: skip

@@ -27,6 +27,7 @@ from ..physics.requirements import refuse_own
 from ..solvers.chosen_weights import chosen_weights
 from ..solvers.options import SolverOptions
 from ..solvers.trial_field import brightest_part
+from ..solvers.weights import length_scale
 from .canvas import create_canvas, has_canvas, space_of
 from .field import Known, calibrate_field
 from .fit import fit_tile, pieces_that_worked, tile_problem
@@ -257,7 +258,7 @@ def _made(
     for remark in calibration.remarks:
         log.info("%s", remark)
     frames, shape = windows[0][1] - windows[0][0], source.shape[1:]
-    halo, blend = halo_of(calibration.psi, options.smoothness)
+    halo, blend = halo_of(calibration.psi, length_scale(options))
     if request["halo"] is not None:
         halo = min(request["halo"], max(2, *shape))
         blend = max(1, min(blend, halo // 2))

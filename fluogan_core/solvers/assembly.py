@@ -172,7 +172,8 @@ def _mean_and_covariance(
 ) -> Images:
     """Return what the default method finds."""
     if not weights_given:  # of these frames; what unseen photons have chosen stays
-        weights = dataclasses.replace(weights_for(problem, options, tuning), detail=weights.detail, lit=weights.lit)
+        own = weights_for(problem, options, tuning).with_length(weights.length)
+        weights = dataclasses.replace(own, detail=weights.detail, lit=weights.lit)
     objective, kernel = build_objective(problem.psi, problem.mean, weights, prior, tuning.objective, background=background)
     mean = mean_phase(objective, kernel, weights, options.tolerance, tuning)
     images: Images | None = None

@@ -62,13 +62,14 @@ class SolverOptions:
         :math:`\gamma\,\max_i\|\Psi_i\|_2\,\bar s`.  Asked where the image is dark (:mod:`fluogan_core.objective.reweighting`).
     total_variation : float
         What edges cost: :math:`\lambda_3 = \mathrm{total\_variation}\,\gamma\,\bar s^2 e^3 \kappa\,w / B`, with e the mean
-        frame's noise over what its fluctuations explain where that is more than 1.5 (else 1), w the PSF's standard
+        frame's noise over what its fluctuations explain where that is more than 1.5 (1 up to 1.25), w the PSF's standard
         deviation in fine pixels and B the brightest pixels of the mean frame above its darkest.  Relative to the light, so that
         dim stacks come out flatter.  It keeps the wide from being split and what is flat from being beaded; 0 leaves it out, as
         the paper does.
-    smoothness : float
+    smoothness : float, optional
         Length scale of the background in camera pixels: :math:`\lambda_2 = \gamma\,\mathrm{smoothness}^{2p}`.  What varies
-        with periods below 2 pi times it is left to the molecules.
+        with periods below 2 pi times it is left to the molecules.  By default 2.6, or up to 5.2 where that predicts unseen
+        photons as well (:mod:`fluogan_core.solvers.unseen_photons`).
     smoothness_order : int
         p, 1 to 8: how sharply.  1 is the paper's.
     detail : float
@@ -115,7 +116,7 @@ class SolverOptions:
     fidelity: float = _of(SECOND, 1.0)
     sparsity: float = _of(MEAN, 2.0)
     total_variation: float = _of(MEAN, 0.15)
-    smoothness: float = _of(MEAN, 2.6)
+    smoothness: float | None = _of(MEAN, None)
     smoothness_order: int = _of(MEAN, 8)
     detail: float = _of(MEAN, 0.09)
     learning_rate: float = _of(NETWORK, 1e-3)
@@ -139,8 +140,8 @@ class SolverOptions:
             self._set(name, real_number(getattr(self, name), name, low=0, open_low=True))
         for name in ("sparsity", "total_variation", "penalty", "tolerance"):
             self._set(name, real_number(getattr(self, name), name, low=0))
-        # a length in camera pixels, of which powers are taken
-        self._set("smoothness", real_number(self.smoothness, "smoothness", low=0, high=1e6))
+        if self.smoothness is not None:  # a length in camera pixels, of which powers are taken
+            self._set("smoothness", real_number(self.smoothness, "smoothness", low=0, high=1e6))
         self._set("detail", real_number(self.detail, "detail", low=0, high=1))
         self._set("relaxation", real_number(self.relaxation, "relaxation", low=0, high=1, open_low=True))
         self._set("held_out", real_number(self.held_out, "held_out", low=0, high=0.5))

@@ -257,7 +257,7 @@ class Solver:
         record |= {"step": self.steps_done, "phase": self._number, "seconds": time.perf_counter() - started}
         if phase.stop is not None:
             if phase is self.mean_phase and not float(phase.outcome.x.max()) > 0:
-                log.warning(NO_LIGHT, self.options.smoothness, self.options.sparsity, self.options.total_variation)
+                log.warning(NO_LIGHT, self.weights.length, self.options.sparsity, self.options.total_variation)
             self._advance()
         self.seconds += time.perf_counter() - started
         return self.history.append(**record)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import zlib
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -96,8 +97,11 @@ def _weights_in(saved: State, solver: Stateful) -> Weights | None:
         return solver.weights
     if not isinstance(found, dict):
         return None
-    chosen: dict[str, Any] = {name: found.get(name) for name in ("detail", "lit", "iterations")}
-    between = all(type(value) is type(mine[name]) and 0 <= value <= mine[name] for name, value in chosen.items())
+    names = ["detail", "lit", "iterations"] + ["smoothness"] * (solver.options.smoothness is None)
+    chosen: dict[str, Any] = {name: found.get(name) for name in names}
+    if any(type(value) is not type(mine[name]) or not 0 <= value < math.inf for name, value in chosen.items()):
+        return None
+    between = all(mine[name] <= value if name == "smoothness" else value <= mine[name] for name, value in chosen.items())
     if not solver.undecided or not between or found != mine | chosen:
         return None
     return dataclasses.replace(solver.weights, **chosen)

@@ -1,18 +1,22 @@
 r"""Weights that the stack itself chooses: those that predict photons which the fit has not seen.
 
-In dim light two weights are cautious.  The image is sought through a wider blur than in bright light, and light counts as a
-structure, which no penalty takes away, only from a large part of the brightest on.  Both are right for some stacks.  For others
-they blur single molecules, or give the light of wide structures to the background.  Prediction tells which.  The mean frame
-:math:`\bar y` with noise of variance :math:`v` is split into two that are independent of each other (Gaussian data thinning,
-Neufeld et al. 2024):
+Three weights are cautious.  In dim light the image is sought through a wider blur than in bright light, and light counts as a
+structure, which no penalty takes away, only from a large part of the brightest on.  And the background may vary over lengths
+that some recordings need (vignetting, a bump), while on others it takes light of dim structures.  Prediction tells which.  The
+mean frame :math:`\bar y` with noise of variance :math:`v` is split into two that are independent of each other (Gaussian data
+thinning, Neufeld et al. 2024):
 
 .. math:: \bar y_{\text{seen}} = \bar y + \tau\omega, \qquad \bar y_{\text{unseen}} = \bar y - \omega / \tau, \qquad
     \omega \sim \mathcal N(0, v).
 
 Each candidate is fitted to the first, and :math:`\sum_m (\bar y_{\text{unseen}} - \Psi x - b)^2_m / v_m` says how well it
-predicts the second.  A weight leaves its cautious value where another predicts better by more than two standard errors of the
-difference, and has that other value from four on; in between it goes smoothly from one to the other.  Only what the PSF passes
-can be predicted.  So the total variation, which acts on finer detail, is not chosen here.
+predicts the second.  That is done twice, with :math:`\omega` and with :math:`-\omega`, and averaged: what the drawn noise adds
+to the sum cancels to first order (antithetic variates, Hammersley and Morton 1956).  Few iterations are enough, for only what
+the PSF passes can be predicted; the total variation, which acts on finer detail, is not chosen here.
+
+Detail and light leave their cautious value where another predicts better by more than two standard errors of the difference,
+and have that other value from four on.  The background is stiffer where that predicts as well, and as free as the options say
+where stiffness predicts worse by a standard error.  In between all of them go smoothly from one to the other.
 """
 
 from __future__ import annotations
@@ -20,14 +24,18 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
 from ..backend.typing import ArrayLike
+from ..objective.bending import Bending
 from ..tuning import DEFAULT, Tuning, UnseenPhotonsTuning
 from .options import SolverOptions
 from .problem import Problem
-from .trial_field import TrialField
+from .trial_field import Part, TrialField, varying_parts
 from .weights import Weights, lit_from
 
 __all__ = ["Trial", "noise_from_values", "predicting_weights", "thinned"]
@@ -47,9 +55,7 @@ def predicting_weights(
     background: ArrayLike | float | None = None,
     tuning: Tuning = DEFAULT,
 ) -> Weights:
-    """Return the weights with ``detail`` and ``lit`` as unseen photons want them.
-
-    In bright light there is nothing to choose, and nothing is fitted.
+    """Return the weights with ``smoothness``, ``detail`` and ``lit`` as unseen photons want them.
 
     Parameters
     ----------
@@ -65,35 +71,73 @@ def predicting_weights(
     Returns
     -------
     Weights
+        The same object where there is nothing to choose: then nothing is fitted.
     """
+    trial, usual = Trial(problem, background, tuning), weights
+    if background is None and options.smoothness is None:
+        weights = _stiffer(weights, trial, problem, tuning)
     signal = max(problem.noise.signal / problem.camera.gain, 0.0)
     lit = lit_from(problem.noise_of_mean, signal, tuning.reweighting.least_of_signal, tuning.reweighting)
     finer = dataclasses.replace(weights, detail=min(options.detail, weights.detail))
     lighter = dataclasses.replace(weights, lit=min(lit, weights.lit))
-    if finer == weights == lighter:
-        return weights
-    trial = Trial(problem, background, tuning)
-    cautious = trial.predicted(weights)
-    shares = [0.0 if other == weights else trial.share(cautious, other) for other in (finer, lighter)]
+    shares = [trial.share(weights, other, tuning.unseen_photons.better) for other in (finer, lighter)]
     found = dataclasses.replace(
         weights,
         detail=_between(weights.detail, finer.detail, shares[0]),
         lit=_between(weights.lit, lighter.lit, shares[1]),
     )
-    if found != weights:
-        log.info(
-            "unseen photons: detail from %.2g of the PSF's width on (%.2g by the light alone), and %.3g photons above the "
-            "background are a structure (%.3g)",
-            found.detail,
-            weights.detail,
-            found.lit,
-            weights.lit,
-        )
+    if found == usual:
+        return usual
+    log.info(
+        "unseen photons: a background that is smooth over %.2g pixels (%.2g at least), detail from %.2g of the PSF's width on "
+        "(%.2g by the light alone), and %.3g photons above the background are a structure (%.3g)",
+        found.length,
+        usual.length,
+        found.detail,
+        usual.detail,
+        found.lit,
+        usual.lit,
+    )
     return found
 
 
+def _stiffer(weights: Weights, trial: Trial, problem: Problem, tuning: Tuning) -> Weights:
+    """The weights with the longest length scale of the background that all parts which are tried allow."""
+    t, psi = tuning.unseen_photons, problem.psi
+    # in bright light structures are clear of any background
+    dim = min(max(2.0 - problem.noise.signal_to_noise / tuning.mean_phase.bright, 0.0), 1.0)
+    if not dim:
+        return weights
+    longer = trial.longer(weights, t.lengths)
+    if longer > 1.0 and trial.mean.shape != problem.mean.shape:
+        usual, stiff = (
+            Bending(psi.shape, psi.backend, smoothness=w.smoothness, order=w.order, fidelity=w.fidelity)
+            for w in (weights, weights.with_length(t.lengths[-1]))
+        )
+        # what a stiff background leaves of the mean frame, and the usual one does not
+        left = usual.lowpass(problem.mean, weights.fidelity) - stiff.lowpass(problem.mean, weights.fidelity)
+        for part in varying_parts(psi.backend.to_host(left), t.field, t.more_parts, trial.part):
+            longer = min(longer, Trial(problem, None, tuning, part).longer(weights, t.lengths))
+    return weights if longer == 1.0 else weights.with_length(t.lengths[0] * longer**dim)
+
+
+class Predicted(NamedTuple):
+    r"""How well a fit predicts.
+
+    Attributes
+    ----------
+    errors : (m1, m2) float64
+        Squared errors of :math:`\Psi x + b` for what is unseen, over v.
+    light : float
+        :math:`\Psi x`, summed, photons.
+    """
+
+    errors: np.ndarray
+    light: float
+
+
 class Trial(TrialField):
-    """The brightest part of a mean frame, split into what a fit sees and what it is to predict.
+    """A part of a mean frame, split into what a fit sees and what it is to predict.
 
     Parameters
     ----------
@@ -101,29 +145,68 @@ class Trial(TrialField):
     background : (M1, M2) or float, optional
         Where it is given, photons.
     tuning : Tuning
+    part : two slices, optional
+        The brightest by default.
 
     Attributes
     ----------
-    seen, unseen : (m1, m2) float64
-        Photons.
+    pair : tuple of two (seen, unseen)
+        (m1, m2) float64 each, photons: with some noise, and with its negative.
     """
 
-    def __init__(self, problem: Problem, background: ArrayLike | float | None, tuning: Tuning) -> None:
-        super().__init__(problem, background, tuning)
-        self.seen, self.unseen = thinned(self.mean, self.variance, tuning.unseen_photons, problem.camera.gain)
+    def __init__(
+        self, problem: Problem, background: ArrayLike | float | None, tuning: Tuning, part: Part | None = None
+    ) -> None:
+        super().__init__(problem, background, tuning, part)
+        self.pair = thinned(self.mean, self.variance, tuning.unseen_photons, problem.camera.gain)
+        self._found: dict[Weights, Predicted] = {}
 
-    def predicted(self, weights: Weights) -> np.ndarray:
-        r"""Fit what is seen, and return :math:`\Psi x + b`, (m1, m2) float64, photons."""
-        return self.fitted(self.seen, weights)
+    def predicted(self, weights: Weights) -> Predicted:
+        """Fit what is seen, and predict what is unseen, by both of the pair; every weights are fitted once."""
+        few = dataclasses.replace(weights, iterations=min(weights.iterations, self.tuning.unseen_photons.iterations))
+        if few not in self._found:
+            errors, light = np.zeros_like(self.mean), 0.0
+            for seen, unseen in self.pair:
+                of_x, b = self.fitted(seen, few)
+                errors += (unseen - of_x - b) ** 2 / (len(self.pair) * self.variance)
+                light += float(of_x.sum()) / len(self.pair)
+            self._found[few] = Predicted(errors, light)
+        return self._found[few]
 
-    def share(self, cautious: np.ndarray, other: Weights) -> float:
-        """How far to go from cautious weights, with this prediction, to others: 0 to 1."""
-        errors = (self.unseen - cautious) ** 2 - (self.unseen - self.predicted(other)) ** 2
-        better = (errors / self.variance)[self.good]
-        spread = float(better.std()) * math.sqrt(better.size)
-        low, high = self.tuning.unseen_photons.doubtful, self.tuning.unseen_photons.clear
+    def share(self, cautious: Weights, other: Weights, errors: tuple[float, float]) -> float:
+        """How far to go from cautious weights to others, 0 to 1.
+
+        Parameters
+        ----------
+        cautious, other : Weights
+        errors : (low, high)
+            Standard errors by which the others predict better where the share begins to rise, and where it is 1.
+        """
+        if other == cautious:
+            return 0.0
+        better = (self.predicted(cautious).errors - self.predicted(other).errors)[self.good]
+        spread, (low, high) = float(better.std()) * math.sqrt(better.size), errors
         share = (float(better.sum()) / spread - low) / (high - low) if spread > 0 else 0.0
         return round(min(max(share, 0.0), 1.0), 6)  # sums over a turned field have other last digits
+
+    def longer(self, weights: Weights, lengths: Sequence[float]) -> float:
+        """By how much longer than the first the length scale of the background may be, up one step of these after the other.
+
+        Of two backgrounds that predict equally well the stiffer is the simpler one.  But an image that takes all of a bump
+        predicts as well as a background that does: so in steps, for one that takes half of it does not, and not where the image
+        takes much light.
+        """
+        t, found, share, here = self.tuning.unseen_photons, 1.0, 1.0, weights
+        least, most = t.handed_over
+        for shorter, length in pairwise(lengths):
+            there = weights.with_length(length)
+            share *= self.share(here, there, t.as_good)
+            if not share:
+                break
+            before, after = (self.predicted(w).light for w in (here, there))
+            share *= min(max((most * before - after) / ((most - least) * before), 0.0), 1.0) if before > 0 else 0.0
+            found, here = found * (length / shorter) ** share, there
+        return found
 
 
 def _between(start: float, end: float, share: float) -> float:
@@ -135,8 +218,10 @@ def _between(start: float, end: float, share: float) -> float:
 
 def thinned(
     mean: np.ndarray, variance: np.ndarray, tuning: UnseenPhotonsTuning, gain: float = 1.0
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
     r"""Split a mean frame into two with independent noise: :math:`\bar y + \tau\omega` and :math:`\bar y - \omega / \tau`.
+
+    Twice: with :math:`\omega` and with its negative.
 
     Parameters
     ----------
@@ -149,7 +234,8 @@ def thinned(
 
     Returns
     -------
-    seen, unseen : (M1, M2) float64
+    tuple of two (seen, unseen)
+        (M1, M2) float64 each.
     """
     # The noise follows from what was recorded: differences of neighbours, in counts, know neither the offset nor the gain.
     # An estimate of the camera that differs in its last digits would otherwise draw other noise, and choose other weights.
@@ -157,7 +243,7 @@ def thinned(
     beside = (around[:-2, 1:-1] + around[2:, 1:-1]) + (around[1:-1, :-2] + around[1:-1, 2:])
     unit = 2.0 ** math.floor(math.log2(math.sqrt(float(variance.mean())) * gain * _ROUNDED))
     noise = noise_from_values(np.floor((4.0 * mean - beside) * gain / unit + _CUT)) * np.sqrt(variance)
-    return mean + tuning.noise * noise, mean - noise / tuning.noise
+    return tuple((mean + sign * tuning.noise * noise, mean - sign * noise / tuning.noise) for sign in (1, -1))
 
 
 def noise_from_values(image: np.ndarray) -> np.ndarray:

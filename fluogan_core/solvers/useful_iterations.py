@@ -62,7 +62,7 @@ def useful_iterations(
 
     def misfit(halved: int) -> float:
         plan = dataclasses.replace(weights, iterations=max(tuning.mean_phase.fewest, round(planned / 2**halved)))
-        residual = _in_squares(np.where(trial.good, trial.fitted(trial.mean, plan) - trial.mean, 0.0))
+        residual = _in_squares(np.where(trial.good, sum(trial.fitted(trial.mean, plan)) - trial.mean, 0.0))
         return float((residual[seen] ** 2 / variance[seen]).mean())
 
     independent = max(1.0, trial.good.sum() / 4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from ..tuning import DEFAULT, MeanPhaseTuning, ReweightingTuning, Tuning
 from .options import SolverOptions
 from .problem import Problem
 
-__all__ = ["Weights", "detail_for_snr", "iterations_for_snr", "lit_from", "weights_for", "weights_of_field"]
+__all__ = ["Weights", "detail_for_snr", "iterations_for_snr", "length_scale", "lit_from", "weights_for", "weights_of_field"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,25 @@ class Weights:
     lit: float
     iterations: int
 
+    @property
+    def length(self) -> float:
+        """Length scale of the background, camera pixels."""
+        return float((self.smoothness / self.fidelity) ** (0.5 / self.order))
+
+    def with_length(self, length: float) -> Weights:
+        """Return the weights with another length scale of the background.
+
+        Parameters
+        ----------
+        length : float
+            Camera pixels.
+
+        Returns
+        -------
+        Weights
+        """
+        return dataclasses.replace(self, smoothness=self.fidelity * length ** (2 * self.order))
+
     def __post_init__(self) -> None:
         real_number(self.fidelity, "fidelity", low=0, open_low=True)
         for name in ("sparsity", "total_variation", "smoothness", "lit"):
@@ -89,6 +109,11 @@ def detail_for_snr(detail: float, noise: StackNoise, tuning: MeanPhaseTuning = D
     the PSF.  The finest detail is the noisiest: in dim light it makes lines too narrow, and puts pairs too far apart.
     """
     return min(detail * math.sqrt(max(tuning.bright / max(noise.signal_to_noise, 1e-12), 1.0)), 1.0)
+
+
+def length_scale(options: SolverOptions, tuning: Tuning = DEFAULT) -> float:
+    """Return the length scale of the background, camera pixels: as asked for, or the shortest that a stack may choose."""
+    return tuning.unseen_photons.lengths[0] if options.smoothness is None else options.smoothness
 
 
 def lit_from(noise: float, signal: float, share: float, tuning: ReweightingTuning = DEFAULT.reweighting) -> float:
@@ -148,7 +173,7 @@ def weights_of_field(
         * of_mean
         * edge
         * min(noise.unexplained, tuning.mean_phase.most_unexplained),
-        smoothness=fidelity * options.smoothness ** (2 * options.smoothness_order),
+        smoothness=fidelity * length_scale(options, tuning) ** (2 * options.smoothness_order),
         order=options.smoothness_order,
         detail=detail_for_snr(options.detail, noise, tuning.mean_phase),
         lit=lit_from(of_mean, signal, tuning.reweighting.of_signal, tuning.reweighting),

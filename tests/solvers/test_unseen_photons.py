@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,13 +14,13 @@ from fluogan_core.solvers.chosen_weights import chosen_weights
 from fluogan_core.solvers.trial_field import brightest_part
 from fluogan_core.solvers.unseen_photons import noise_from_values, predicting_weights, thinned
 from fluogan_core.solvers.weights import weights_for
-from fluogan_core.tuning import DEFAULT
+from fluogan_core.tuning import DEFAULT, Tuning
 
 #: The eight ways in which a camera can hang.
 WAYS = [lambda a, k=k, t=t: np.rot90(a.T if t else a, k) for k in range(4) for t in (False, True)]
 
 
-def problem(x: np.ndarray, light: float, *, frames: int = 100, level: float = 10.0, seed: int = 0) -> fg.Problem:
+def problem(x: np.ndarray, light: float, *, frames: int = 100, level: float | np.ndarray = 10.0, seed: int = 0) -> fg.Problem:
     """Frames of x, scaled to this light in the brightest pixel, without flicker; the camera is known."""
     size = x.shape[0] // 2
     psi = fg.Psi(fg.gaussian_psf(300, 100, 2), (size, size), 2, backend="numpy")
@@ -40,11 +41,17 @@ def square(size: int = 48) -> np.ndarray:
     return x
 
 
-def chosen(given: fg.Problem) -> tuple[float, float, float, float]:
+def bump(size: int, *, height: float, at: tuple[int, int], width: float = 8.0) -> np.ndarray:
+    """A background of 4 photons with a bump that varies as fast as the usual length scale of a background allows."""
+    down, across = np.mgrid[:size, :size]
+    return 4.0 + height * np.exp(-0.5 * ((down - at[0]) ** 2 + (across - at[1]) ** 2) / width**2)
+
+
+def chosen(given: fg.Problem, tuning: Tuning = DEFAULT) -> tuple[float, float, float, float]:
     """Detail and light from which a structure is lit: by the light alone, and by unseen photons."""
     options = fg.SolverOptions(method="none")
     weights = weights_for(given, options)
-    found = chosen_weights(weights, given, options)
+    found = chosen_weights(weights, given, options, tuning=tuning)
     return weights.detail, found.detail, weights.lit, found.lit
 
 
@@ -66,11 +73,14 @@ def test_seen_and_unseen_photons_are_independent(rng):
     variance = np.full_like(truth, 0.3)
     mean = (truth + np.sqrt(variance) * rng.normal(size=truth.shape)).astype(np.float32)
     tuning = DEFAULT.unseen_photons
-    seen, unseen = thinned(mean, variance, tuning)
-    apart = np.corrcoef((seen - truth).ravel(), (unseen - truth).ravel())[0, 1]
-    assert abs(apart) < 4 / np.sqrt(truth.size)
-    assert (seen - truth).var() == pytest.approx(0.3 * (1 + tuning.noise**2), rel=0.1)
-    assert (unseen - truth).var() == pytest.approx(0.3 * (1 + tuning.noise**-2), rel=0.1)
+    pair = thinned(mean, variance, tuning)
+    for seen, unseen in pair:
+        apart = np.corrcoef((seen - truth).ravel(), (unseen - truth).ravel())[0, 1]
+        assert abs(apart) < 4 / np.sqrt(truth.size)
+        assert (seen - truth).var() == pytest.approx(0.3 * (1 + tuning.noise**2), rel=0.1)
+        assert (unseen - truth).var() == pytest.approx(0.3 * (1 + tuning.noise**-2), rel=0.1)
+    for both in zip(*pair):  # with one noise and its negative
+        np.testing.assert_allclose(np.mean(both, axis=0), mean, rtol=1e-6)
 
 
 def test_dim_spots_are_sought_through_a_finer_blur_than_their_light_alone_says():
@@ -81,7 +91,9 @@ def test_dim_spots_are_sought_through_a_finer_blur_than_their_light_alone_says()
 
 def test_light_of_a_wide_structure_is_lit_where_that_predicts_better():
     given = problem(square(), light=8.0, level=4.0, frames=100)
-    _, _, cautious, found = chosen(given)
+    # with the usual background: a stiffer one leaves that light to x by itself
+    usual = dataclasses.replace(DEFAULT, unseen_photons=dataclasses.replace(DEFAULT.unseen_photons, lengths=(2.6,)))
+    _, _, cautious, found = chosen(given, usual)
     assert found < 0.75 * cautious
     truth = 8.0 / given.psi.forward(square().astype(np.float32)).max() * square().sum()
 
@@ -91,6 +103,31 @@ def test_light_of_a_wide_structure_is_lit_where_that_predicts_better():
         return solver.run(progress=False).x.sum() / truth
 
     assert abs(light(lit=found) - 1) < abs(light() - 1)
+
+
+def length(given: fg.Problem, **options: Any) -> float:
+    """Length scale of the background that unseen photons choose, camera pixels."""
+    asked = fg.SolverOptions(method="none", **options)
+    found = chosen_weights(weights_for(given, asked), given, asked)
+    return found.length
+
+
+def test_a_background_is_as_stiff_as_predicts_unseen_photons():
+    flat = problem(spots(56), light=8.0, level=4.0, frames=200)
+    assert length(flat) == pytest.approx(max(DEFAULT.unseen_photons.lengths), rel=0.05)
+    bumped = problem(spots(56), light=8.0, level=bump(28, height=8.0, at=(9, 14)), frames=200)
+    assert length(bumped) == pytest.approx(2.6, rel=0.05)
+    # what is asked for is taken
+    assert length(flat, smoothness=2.6) == pytest.approx(2.6, rel=1e-6)
+
+
+def test_a_bump_counts_wherever_in_a_larger_field_it_is():
+    """The brightest part, 32 x 32 pixels, does not show it."""
+    x = np.zeros((128, 128))
+    x[8:56:16, 8:56:16] = 1
+    flat = problem(x, light=8.0, level=4.0)
+    assert length(flat) > 4.0
+    assert length(problem(x, light=8.0, level=bump(64, height=8.0, at=(48, 45)), frames=400)) == pytest.approx(2.6, rel=0.05)
 
 
 def test_frames_without_structure_leave_the_cautious_weights():
@@ -153,7 +190,12 @@ def test_a_solver_asks_before_its_first_step_and_a_resumed_one_agrees(tmp_path):
     other = fg.Solver(problem=given, options=options)
     other.load_state_dict(saved)
     assert other.weights.detail == saved["weights"]["detail"]
-    for name, value in (("detail", 2 * usual.detail), ("lit", -1.0), ("sparsity", 2 * usual.sparsity)):
+    for name, value in (
+        ("detail", 2 * usual.detail),
+        ("lit", -1.0),
+        ("sparsity", 2 * usual.sparsity),
+        ("smoothness", 0.5 * usual.smoothness),
+    ):
         wrong = saved | {"weights": saved["weights"] | {name: value}}
         with pytest.raises(ValueError, match="belongs to another reconstruction: weights"):
             fg.Solver(problem=given, options=options).load_state_dict(wrong)
@@ -171,7 +213,7 @@ def test_the_noise_does_not_know_the_camera(rng):
     def noise(gain: float, offset: float) -> np.ndarray:
         mean = ((counts.astype(np.float32) - np.float32(offset)) / np.float32(gain)).astype(np.float32)
         variance = np.full(mean.shape, (mean.mean() / 100))
-        return (thinned(mean, variance, tuning, gain)[0] - mean) / np.sqrt(variance)
+        return (thinned(mean, variance, tuning, gain)[0][0] - mean) / np.sqrt(variance)
 
     plain = noise(2.0, 100.0)
     for gain, offset in ((2.0003, 100.0), (2.0, 100.02), (1.9994, 99.97)):

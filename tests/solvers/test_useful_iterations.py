@@ -155,7 +155,7 @@ class Field:
 
     def fitted(self, mean, weights):
         self.asked.append(weights.iterations)
-        return np.where(self.good, mean + self.missed, np.nan)
+        return np.where(self.good, mean + self.missed, np.nan), np.zeros_like(mean)
 
     @property
     def just_noise(self):
