@@ -35,9 +35,9 @@ def coupled(job: GradientJob) -> Gradient | GradientWithError:
     means = job.means()
     for numbers, y in job.sampled_frames():
         for group in job.groups(numbers):
-            values = job.evaluator.photon_differences(y[group], job.photons(numbers[group]), job.model.gain)
-            job.add_nodes(means.x, values, len(numbers[group]))
-        means.b.add(job.background(y, numbers))
+            values, of_pixels = job.emissions_and_background(y[group], numbers[group])
+            job.add_nodes(means.x, values, len(of_pixels))
+            means.b.add(of_pixels)
     return job.gradient(means)
 
 
@@ -53,8 +53,7 @@ def corrected(job: GradientJob) -> Gradient | GradientWithError:
             continue
         y, slope, numbers = y[:few], slope[:few], numbers[:few]
         for group in job.groups(numbers):
-            sets = job.photons(numbers[group])
-            values = job.evaluator.photon_remainders(y[group], slope[group], sets, job.model.gain)
-            job.add_nodes(correction.x, values, len(numbers[group]))
-        correction.b.add(job.background(y, numbers) - job.model.gain * slope)
+            values, of_pixels = job.emissions_and_background(y[group], numbers[group], slope[group])
+            job.add_nodes(correction.x, values, len(of_pixels))
+            correction.b.add(of_pixels)
     return job.gradient(means, correction)

@@ -252,6 +252,38 @@ class CriticEvaluator:
         linear = step * (ends[sets.starts[1:]] - ends[sets.starts[:-1]])
         return reference.perturbation_differences(self.values, y, frame, sets, step, chunk=self.chunk) - linear
 
+    def node_and_pixel_differences(
+        self, y: Array, sets: PhotonSets, step: float, slope: Array | None = None
+    ) -> tuple[Array, Array]:
+        """Return :meth:`photon_differences` and :meth:`pixel_differences` together: what sets of one photon share is found once.
+
+        Parameters
+        ----------
+        y, sets, step
+            As for :meth:`photon_differences`.
+        slope : (S, M1, M2) array, optional
+            The frames' :meth:`slope`, where both are wanted less their linear prediction.
+
+        Returns
+        -------
+        of_sets : (P,) array, in the critic's precision
+        of_pixels : (S, M1, M2) array
+        """
+        y, network = self._taken(y), self._prepared()
+        if network is None and slope is None:
+            return self.photon_differences(y, sets, step), self.pixel_differences(y, step)
+        if network is None:
+            assert slope is not None
+            return self.photon_remainders(y, slope, sets, step), self.pixel_differences(y, step) - step * slope
+        xp, pixels = self.backend.xp, y.shape[1] * y.shape[2]
+        number = xp.arange(len(y) * pixels)
+        frame = xp.concatenate([self._owners(y, sets), number // pixels])
+        starts = xp.concatenate([sets.starts, sets.starts[-1] + 1 + number])
+        places = xp.concatenate([sets.pixels, (number % pixels).astype(np.int32)])
+        kernel = self._kernel("perturbation_differences")
+        found = self._finite(kernel(network, y, frame, starts, places, step, remainder=slope is not None), "differences")
+        return found[: len(sets)], found[len(sets) :].reshape(y.shape)
+
     def _finite(self, found: Array, what: str) -> Array:
         return self._torch.finite(found, self._critic, what)
 

@@ -201,6 +201,31 @@ class GradientJob:
         sets = PhotonSets(starts, pixel[owner].astype(np.int32))
         return self.evaluator.photon_differences(y, sets, self.model.gain).reshape(len(y), *shape)
 
+    def emissions_and_background(self, y: Array, numbers: np.ndarray, slope: Array | None = None) -> tuple[Array, Array]:
+        """Return what the photons of one more emission do to D, and :meth:`background`.
+
+        Parameters
+        ----------
+        y : (n, M1, M2) array
+        numbers : (n,) integers
+            Of these frames, few enough for their photons to fit the budget (:meth:`groups`).
+        slope : (n, M1, M2) array, optional
+            The critic's slope at the frames, where both are wanted less their linear prediction.
+
+        Returns
+        -------
+        of_nodes : (n * P,) array
+            For every node of the lattice, frame by frame.
+        of_pixels : (n, M1, M2) array
+        """
+        evaluator, step, sets = self.evaluator, self.model.gain, self.photons(numbers)
+        if self.background_rule == "count":
+            return evaluator.node_and_pixel_differences(y, sets, step, slope)
+        of_pixels = self.background(y, numbers)
+        if slope is None:
+            return evaluator.photon_differences(y, sets, step), of_pixels
+        return evaluator.photon_remainders(y, slope, sets, step), of_pixels - step * slope
+
     # -- sums -----------------------------------------------------------------------------------------------------------------
 
     def add_camera(self, means: Means, d: Array) -> None:
