@@ -16,6 +16,7 @@ from typing import Any
 from . import QUESTIONS, STUDIES
 from ._scale_tables import TABLES as SCALE
 from ._scale_tables import scale_table
+from ._speed_table import speed_rows
 
 __all__ = ["plain", "render", "rendered"]
 
@@ -124,6 +125,14 @@ def _targets(documents: Documents) -> str:
     return _markdown(["", "wanted", "measured", "met"], rows) if rows else _MISSING
 
 
+def _speed(documents: Documents) -> str:
+    rows = [
+        [what, bound, _number(measured), "yes" if met else "**no**", floor, revision]
+        for what, bound, measured, met, floor, revision in speed_rows(documents)
+    ]
+    return _markdown(["", "wanted", "measured", "met", "floor", "revision"], rows) if rows else _MISSING
+
+
 def _environment(documents: Documents) -> str:
     rows = []
     for name, document in documents.items():
@@ -143,6 +152,8 @@ def _block(name: str, documents: Documents) -> str:
     makers: dict[str, Callable[[Documents], str]] = {"targets": _targets, "environment": _environment}
     if name in makers:
         return makers[name]({k: v for k, v in documents.items() if k in QUESTIONS}) if documents else _MISSING
+    if name == "speed":
+        return _speed(documents)
     if name in STUDIES:
         return _with_targets(documents[name]) if name in documents else _MISSING
     if name in SCALE:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from fluogan_core.kernels import cuda
 
+from . import _predicted
 from ._cuda_resources import ARCHITECTURES, THREADS, resources, why_no_nvrtc
 from ._harness import Options, Report, main
 
@@ -20,9 +21,10 @@ def run(options: Options) -> Report:
 
     note = f"NVRTC {'.'.join(map(str, nvrtc.getVersion()))}. Instructions are those of the machine code, each counted once."
     columns = ("kernel", "build", "registers", "spilled bytes", "shared bytes", "instructions", "threads, blocks at once")
+    programs = [each for number, each in enumerate(cuda.programs()) if each not in cuda.programs()[:number]]
     for architecture in ARCHITECTURES:
         rows = []
-        for name, macros in options.pick(cuda.programs(), cuda.programs()[-1:]):
+        for name, macros in options.pick(programs, programs[-1:]):
             build = ", ".join(f"{key}={value}" for key, value in macros.items()) or "-"
             for kernel, taken in sorted(resources(name, macros, architecture).items()):
                 launch = "-"
@@ -32,6 +34,7 @@ def run(options: Options) -> Report:
                 figures = (taken.registers, taken.spills, taken.shared, taken.instructions)
                 rows.append([f"`{kernel}`", build, *figures, launch])
         report.table(f"Compiled for {architecture}", columns, rows, note)
+    report.table("Predicted times of the differences", _predicted.COLUMNS, _predicted.rows(), _predicted.NOTE)
     return report
 
 

@@ -21,6 +21,7 @@ from benchmarks._cases import make_case, make_psi, tiled_critic
 from benchmarks._cuda_resources import why_no_nvrtc
 from benchmarks._harness import Alternative, Options, Report, check_document, sampled, write
 from benchmarks._scale_tables import TABLES as SCALE
+from benchmarks._speed_table import speed_rows
 from benchmarks.bench_critic import VARIANTS, _Data, written_out_slope
 from benchmarks.bench_estimators import Blocks, Estimator, _best_share
 
@@ -179,14 +180,35 @@ def test_rendering_twice_changes_nothing_more(tmp_path):
 
 
 def test_an_unknown_block_is_named():
-    with pytest.raises(ValueError, match="no table called 'speed'"):
-        _tables.rendered("<!-- table: speed -->\n<!-- end -->", {})
+    with pytest.raises(ValueError, match="no table called 'weight'"):
+        _tables.rendered("<!-- table: weight -->\n<!-- end -->", {})
 
 
 def test_the_documents_have_a_block_for_every_benchmark():
     text = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs").rglob("*.md"))
-    for name in ("targets", "environment", *QUESTIONS, *STUDIES, *SCALE):
+    for name in ("targets", "speed", "environment", *QUESTIONS, *STUDIES, *SCALE):
         assert f"<!-- table: {name} -->" in text
+
+
+def test_goals_of_speed_are_read_with_their_floors():
+    target = {"what": "exact against batched torch, 32x32, batch 16", "at_least": 50.0, "at_most": None}
+    backward = {"what": "exact, in units of one torch backward, 32x32, batch 16", "at_least": None, "at_most": 10.0}
+    title = "Where single photons bend the critic, and the floor"
+    columns = ["field", "floor, ms per frame", "torch, batched / floor"]
+    document = {
+        "targets": [target | {"measured": 26.0, "met": False}, backward | {"measured": 8.0, "met": True}],
+        "tables": [{"title": title, "columns": columns, "rows": [["16x16", 1.0, 40.0], ["32x32", 2.0, 150.0]]}],
+        "groups": [{"column": "32x32, batch 16", "rows": [{"name": "torch, one backward", "seconds": {"median": 1e-3}}]}],
+        "environment": {"revision": "abc"},
+    }
+    large = {"figures": [{"side": 256, "frames": 200, "processor_s_whole": 250.0}], "environment": {"revision": "def"}}
+    rows = speed_rows({"differences": document, "scale": {"seams 256 Airy flat": large}})
+    assert [(row[1], row[3], row[4], row[5]) for row in rows] == [
+        ("≥ 50", False, "at the floor it would be 150", "abc"),
+        ("≤ 10", True, "at the floor it would be 2.0", "abc"),
+        ("≤ 240", False, "", "def"),
+    ]
+    assert speed_rows({}) == []
 
 
 def test_the_tables_of_large_fields_say_what_was_measured():

@@ -8,6 +8,7 @@ import torch
 
 import fluogan_core as fg
 from fluogan_core.critics.training import CriticTrainer
+from fluogan_core.physics.photons import PhotonSets
 
 
 @pytest.fixture
@@ -93,3 +94,32 @@ def test_frames_of_another_shape_than_the_evaluators_are_refused(critic, shape):
     for call in (evaluator.values, evaluator.slope, lambda y: evaluator.pixel_differences(y, 1.0)):
         with pytest.raises(ValueError, match=r"y must be frames \(S, 8, 7\), got shape"):
             call(frames)
+
+
+@pytest.mark.parametrize("kernel_size", [3, 7])  # of the kernels' family on a card, and evaluated frame by frame there
+@pytest.mark.parametrize("linear", [False, True])
+def test_sets_and_pixels_together_are_what_they_are_apart(backend, rng, kernel_size, linear):
+    critic = fg.Critic((8, 8), channels=3, depth=2, kernel_size=kernel_size, seed=0, input_mean=5.0, input_std=2.0)
+    evaluator = fg.CriticEvaluator(critic, (8, 8), backend)
+    y = backend.asarray(rng.poisson(5, (2, 8, 8)), dtype=np.float32)
+    # two sets a frame: several photons, and one that a pixel of its own asks for too
+    sets = PhotonSets(backend.asarray([0, 2, 3, 3, 4]), backend.asarray(np.array([9, 10, 33, 12], np.int32)))
+    slope = evaluator.slope(y) if linear else None
+    found = evaluator.node_and_pixel_differences(y, sets, 0.7, slope)
+    if slope is None:
+        apart = evaluator.photon_differences(y, sets, 0.7), evaluator.pixel_differences(y, 0.7)
+    else:
+        apart = evaluator.photon_remainders(y, slope, sets, 0.7), evaluator.pixel_differences(y, 0.7) - 0.7 * slope
+    for together, alone in zip(found, apart, strict=True):
+        np.testing.assert_allclose(backend.to_host(together), backend.to_host(alone), atol=1e-6)
+    assert float(abs(found[1]).max()) > 1e-4
+
+
+def test_one_that_stands_still_looks_at_the_weights_once(critic, rng):
+    y = rng.poisson(5, (2, 8, 7)).astype(np.float32)
+    evaluator = fg.CriticEvaluator(critic, (8, 7))
+    still, before = evaluator.still(), differences(evaluator, y)
+    critic.head.weight.data.mul_(1.5)
+    np.testing.assert_array_equal(fg.critic_differences(still, y, 0.7), before[0])
+    for follow in (evaluator, evaluator.still(), evaluator.still(changed=True)):
+        np.testing.assert_allclose(fg.critic_differences(follow, y, 0.7), 1.5 * before[0], rtol=1e-5, atol=1e-6)
