@@ -58,8 +58,8 @@ COLUMNS = (
     "goal on an H200, ms",
 )
 NOTE = (
-    f"Predictions: a single photon takes {BEFORE['one'].whole} instructions of a warp before and {_now('one')} now, two or more "
-    f"of one emission {BEFORE['several'].whole} and {_now('several')}. They are issued at {_PER_CLOCK} in a clock of a "
+    f"Predictions: a single photon takes {BEFORE['one'].whole} instructions of a warp before and {_now('one')} now, two or "
+    f"more of one emission {BEFORE['several'].whole} and {_now('several')}. They are issued at {_PER_CLOCK} in a clock of a "
     "multiprocessor, at the clocks that data sheets state. Both passes are added. Nothing was timed on a card."
 )
 

@@ -111,7 +111,7 @@ def _single(report: Report, size: int, tile: fg.Critic) -> dict[str, float]:
         f"{size}x{size}, batch {batch}",
         alternatives,
         per="frame",
-        seconds=options.pick(8, 0),
+        seconds=options.pick(6, 0),
         reference=TORCH,
         setting=setting,
         left_out=left_out,
@@ -215,7 +215,7 @@ def _batches(report: Report, tile: fg.Critic) -> None:
                 Alternative(BACKWARD, lambda y=y: critic_scores.critic_input_gradient(field.critic, y), batch),  # type: ignore[misc]
             ],
             per="frame",
-            seconds=options.pick(4, 0),
+            seconds=options.pick(2.5, 0),
             setting={"size": field.size, "batch": batch},
         )
 
@@ -264,7 +264,7 @@ def _coupled(report: Report, size: int, kappa: float, tile: fg.Critic) -> None:
             sampled("torch, batched, empty sets skipped", torch_on(some_filled), len(some_filled), len(filled), 1),
         ],
         per="frame",
-        seconds=options.pick(9, 0),
+        seconds=options.pick(7, 0),
         reference=TORCH,
         setting={
             "size": size,
@@ -312,7 +312,7 @@ def _gradients(report: Report, kappa: float, tile: fg.Critic) -> None:
             sampled("coupled", lambda: gradient("coupled", less), less, frames, 1),
         ],
         per="gradient",
-        seconds=options.pick(8, 0),
+        seconds=options.pick(6, 0),
         reference="coupled",
         setting={"size": field.size, "frames": frames, "photons_per_emitter": kappa},
     )

@@ -80,7 +80,7 @@ def run(options: Options) -> Report:
     report = Report("solver", options)
     small = options.pick(32, 16)
     solvers = {method: _solver(options, small, method) for method in METHODS}
-    _split(report, f"{small}x{small}", solvers, small, options.pick(18, 0))
+    _split(report, f"{small}x{small}", solvers, small, options.pick(14, 0))
     if not options.quick:
         large = {"corrected": _solver(options, 64, "corrected")}
         _split(report, "64x64", large, 64, 10)
