@@ -255,7 +255,7 @@ class CriticEvaluator:
     def node_and_pixel_differences(
         self, y: Array, sets: PhotonSets, step: float, slope: Array | None = None
     ) -> tuple[Array, Array]:
-        """Return :meth:`photon_differences` and :meth:`pixel_differences` together: what sets of one photon share is found once.
+        """Return :meth:`photon_differences` and :meth:`pixel_differences` together: what they share is evaluated once.
 
         Parameters
         ----------
