@@ -68,6 +68,27 @@ struct Footprint {
     }
 };
 
+// One lane's way through the pixels of a footprint, row by row, every LANES-th of them: a division at its start, none on the way.
+struct Walk {
+    int row, col, down, across, left, right;
+
+    __device__ __forceinline__ Walk(const Footprint &f, int lane) : left(f.left), right(f.right) {
+        const int width = max(f.width(), 1);
+        row = f.top + lane / width;
+        col = left + lane % width;
+        down = LANES / width;
+        across = LANES % width;
+    }
+    __device__ __forceinline__ void step() {
+        row += down;
+        col += across;
+        if (col >= right) {
+            col -= right - left;
+            ++row;
+        }
+    }
+};
+
 // The sum over the lanes, the same in each of them.
 __device__ __forceinline__ double over_lanes(double mine) {
 #pragma unroll
@@ -142,12 +163,9 @@ move_emissions(const double *__restrict__ columns, int k1, int k2, int rows, int
         change.spot[0] = list.place[q];
         change.amount[0] = list.bright[q];
         const Footprint print(change, grid, fine_columns);
-        const int across = print.width();
 #pragma unroll 1
-        for (int at = lane; at < print.size(); at += LANES) {
-            const int r = print.top + at / across, s = print.left + at % across;
-            rate[r * cols + s] += print.of(r, s, change, grid, columns);
-        }
+        for (Walk at(print, lane); at.row < print.bottom && print.size() > 0; at.step())
+            rate[at.row * cols + at.col] += print.of(at.row, at.col, change, grid, columns);
         __syncwarp();
     }
 
@@ -175,12 +193,13 @@ move_emissions(const double *__restrict__ columns, int k1, int k2, int rows, int
         if (change.parts == 0) continue;
 
         const Footprint print(change, grid, fine_columns);
-        const int across = print.width(), size = print.size();
+        const int bottom = print.size() > 0 ? print.bottom : print.top;
+        const Walk first(print, lane);
         double won = 0.0;
 #pragma unroll 1
-        for (int at = lane; at < size; at += LANES) {
-            const int r = print.top + at / across, s = print.left + at % across, pixel = r * cols + s;
-            const double old = rate[pixel], added = print.of(r, s, change, grid, columns);
+        for (Walk at = first; at.row < bottom; at.step()) {
+            const int pixel = at.row * cols + at.col;
+            const double old = rate[pixel], added = print.of(at.row, at.col, change, grid, columns);
             const double y = max(static_cast<double>(seen[pixel]) * scale + shift, 0.0);
             won += y * log(max(old + added, floor_of_rate) / old) - added;
         }
@@ -190,9 +209,9 @@ move_emissions(const double *__restrict__ columns, int k1, int k2, int rows, int
 
         mine += lane == 8 + kind;
 #pragma unroll 1
-        for (int at = lane; at < size; at += LANES) {
-            const int r = print.top + at / across, s = print.left + at % across, pixel = r * cols + s;
-            rate[pixel] = max(rate[pixel] + print.of(r, s, change, grid, columns), floor_of_rate);
+        for (Walk at = first; at.row < bottom; at.step()) {
+            const int pixel = at.row * cols + at.col;
+            rate[pixel] = max(rate[pixel] + print.of(at.row, at.col, change, grid, columns), floor_of_rate);
         }
         if (kind == BIRTH || kind == SPLIT) {
             if (lane == 0) {
