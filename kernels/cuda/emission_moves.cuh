@@ -76,9 +76,8 @@ struct List {
     double *bright;
     int count, columns;  // of the fine grid
 
-    // How many others lie within `reach` of a place, along both axes, and the one of the number `which`.  Emission `own` is
-    // not among them, and emission `shifted` counts where it is to go.
-    __device__ __forceinline__ int near(int at, int own, int shifted, int to, int reach, int which, int lane, int &chosen) const {
+    // How many emissions but `own` lie within `reach` of a place, along both axes, and the one of the number `which`.
+    __device__ __forceinline__ int near(int at, int own, int reach, int which, int lane, int &chosen) const {
         const int i = at / columns, j = at % columns;
         int found = 0;
 #pragma unroll 1
@@ -86,8 +85,7 @@ struct List {
             const int k = first + lane;
             bool close = k < count && k != own;
             if (close) {
-                const int there = k == shifted ? to : place[k];
-                const int down = there / columns - i, across = there % columns - j;
+                const int down = place[k] / columns - i, across = place[k] % columns - j;
                 close = down <= reach && down >= -reach && across <= reach && across >= -reach;
             }
             unsigned flags = __ballot_sync(ALL, close);
@@ -172,7 +170,7 @@ __device__ __forceinline__ int propose(Change &c, int kind, int q, const List &l
 #pragma unroll 1
         for (int pass = 0; pass < 2; ++pass) {
             const int which = pass ? min(static_cast<int>(u[2] * near), near - 1) : -1;
-            near = list.near(old, q, -1, 0, reach, which, lane, k);
+            near = list.near(old, q, reach, which, lane, k);
         }
         if (near == 0) return -1;
         other = list.place[k];
@@ -226,8 +224,10 @@ __device__ __forceinline__ int propose(Change &c, int kind, int q, const List &l
         c.factor = near * (x[c.spot[0]] / x[old]) * (x[c.spot[2]] / x[other]);
         c.base = c.amount[0] / w * (c.amount[2] / w_other);
     }
+    // what moves with it (q of a split, k of a pair) is within reach in its old place as in its new one: the old place lies
+    // between the two new ones, or the new one of q between the two others
     int unused = 0;
-    c.factor /= list.near(c.spot[0], kind == SPLIT ? n : q, kind == SPLIT ? q : k, c.spot[2], reach, -1, lane, unused);
+    c.factor /= list.near(c.spot[0], kind == SPLIT ? n : q, reach, -1, lane, unused);
     c.parts = kind == SPLIT ? 3 : 4;
     return k;
 }

@@ -17,7 +17,8 @@ from scipy import stats
 import fluogan_core as fg
 from fluogan_core.backend import arrays as room
 from fluogan_core.kernels import cpu, cuda
-from fluogan_core.physics.emissions import Brightness, EmissionChains, move_emissions
+from fluogan_core.physics.emissions import KINDS, Brightness, EmissionChains, move_emissions
+from fluogan_core.tuning import DEFAULT
 
 
 @pytest.fixture(params=[*NUMBA, *CUDA])
@@ -81,6 +82,25 @@ def test_chains_are_equal(backend, brightness, factor, binning, noise, rng, monk
     assert (sum(plain.accepted for _, plain in moved) > 0).sum() == kinds
 
 
+def test_neighbours_that_come_into_reach_and_leave_it_are_counted(backend, rng, monkeypatch):
+    """Dim emissions that overlap, mostly exchanges: what a proposal finds within reach is what its odds depend on."""
+    model, x, b, frames = frames_of(backend, 2, "sum", 0.0, rng)
+    model = fg.ForwardModel(model.psi.replaced(photons_per_emitter=0.5))
+    tuning = dataclasses.replace(DEFAULT.emissions, births=0.02, pairs=1.0, splits=0.1, steps=(0.5, 2.0, 3.0), reach=1.5)
+    slow, x = EmissionChains.empty(12, 9), np.ones_like(x)
+    slow.count[:], slow.bright[:] = 6, 1.0
+    slow.place[:] = 5 * x.shape[1] + 4 + np.arange(9) % 4
+    fast = copy.deepcopy(slow).moved_to(backend)
+    more = {"brightness": Brightness(1.0, 4.0), "proposals": 100, "seed": 4, "tuning": tuning}
+    quick = move_emissions(fast, frames[:12], model, x, b, **more)
+    with monkeypatch.context() as patch:
+        patch.setattr(fg.Backend, "kernel", lambda backend, name: None)
+        plain = move_emissions(slow, frames[:12], model, x, b, **more)
+    agree(backend, fast, slow)
+    np.testing.assert_array_equal(backend.to_host(quick.accepted), plain.accepted)
+    assert plain.accepted[KINDS.index("pair")] > 50
+
+
 @pytest.fixture(params=CUDA)
 def card(request, monkeypatch):
     """The CUDA kernels alone."""
@@ -99,7 +119,7 @@ def crowded(backend, rng, frames=6, emissions=70):
     psi = wide_psi(backend)
     x = np.full(psi.fine_shape, emissions / psi.fine_shape[0] / psi.fine_shape[1])
     x[5, :] = 0.0
-    chains = EmissionChains.empty(frames, 2 * emissions)
+    chains = EmissionChains.empty(frames, 2 * emissions + frames)
     chains.count[:] = emissions + np.arange(frames)
     chains.place[:] = rng.choice(np.flatnonzero(x), chains.place.shape)
     chains.bright[:] = rng.gamma(4.0, 0.25, chains.place.shape)
