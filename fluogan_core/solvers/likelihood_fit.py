@@ -222,7 +222,8 @@ class LikelihoodPhase:
         check_counters(0, len(self.counts), self.sweeps)
         x, b = self._intensity(), self.b
         self.chains = self.chains.with_room(most=self.fullest)
-        moved = self._move(self.trial.fitted, x, b)
+        # the chains begin without an emission: what they have not found yet must not go dark, or they will hardly ever find it
+        moved = self._move(self.trial.fitted, x, b, 1 if self.sweeps else t.forget)
         used = self.chains.part(self.trial.fitted)
         image, numbers = used.totals(fine)
         self.sweeps += 1
@@ -234,7 +235,10 @@ class LikelihoodPhase:
         self.fit.update(np.array(read[:3]) / len(used.count), share, free=2 * self.sweeps > t.forget)
         asarray, scale = self.backend.asarray, self.scale
         slope = self.kernel(asarray(1.0 - self.events / x, dtype=np.float32))
-        steps = self.backend.xp.maximum(self.z, np.float32(self.dust)) / scale
+        # where light costs more than it explains, an EM step alone would go to 0 and back: with its price in the curvature it
+        # ends at S / (1 + price / s), the least of the objective for an emission on its own
+        price = asarray(getattr(self.prior, "sparsity", 0.0), dtype=np.float32)
+        steps = self.backend.xp.maximum(self.z, np.float32(self.dust)) / (scale + price)
         self.z = self.prior.moved(self.z, scale * slope, steps)
         target = asarray(self.background, dtype=np.float32)
         self.b = self.objective.background_step(target, 0 * target, max(level, 1e-9) / float(scale))

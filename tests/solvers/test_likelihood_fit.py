@@ -212,3 +212,22 @@ def test_the_work_grows_with_frames_emissions_and_steps():
     )
     assert too_much_work(np.tile(emissions(30), 4), 40, 2.0, limit)
     assert too_much_work(emissions(30), 400, 2.0, limit)
+
+
+def test_isolated_molecules_that_are_seldom_on_keep_their_light():
+    """Light that few frames show costs more than it explains: x must settle there, and not swing to 0 and back."""
+    psi = fg.Psi(fg.gaussian_psf(300, 100, 2), (24, 24), 2, backend="numpy")
+    rng, at = np.random.default_rng(3), ((11, 11), (11, 35), (35, 11), (35, 35))
+    x = np.zeros((100, *psi.fine_shape), np.float32)
+    for (row, column), share in zip(at, (0.5, 0.3, 0.06, 0.04)):
+        x[:, row, column] = 500.0 * (rng.permutation(100) < 100 * share)
+    camera = fg.Camera(gain=1.0, offset=0.0, noise_std=1.0)
+    counts = rng.poisson(psi.forward(x) + 3.0) + rng.standard_normal((100, 24, 24))
+    calibration = fg.calibrate(counts.astype(np.float32), psi, camera=camera, psf_width=1.0)
+    problem = fg.Problem.of(counts.astype(np.float32), calibration=calibration)
+    result = fg.Solver(problem=problem, options=fg.SolverOptions(method="likelihood")).run(progress=False)
+    assert result.stops["likelihood"].reason is fg.StopReason.STEPS, result.stop_reason
+    for row, column in at:
+        there = slice(row - 5, row + 6), slice(column - 5, column + 6)
+        light = calibration.estimate.photons_per_emitter * result.x[there].sum()
+        assert light == pytest.approx(x.mean(axis=0)[there].sum(), rel=0.1)
