@@ -37,7 +37,9 @@ from ._harness import Options, Report, main
 from ._likelihood_scenes import BACKGROUND, CAMERA, SIZE, kept
 
 REGIMES = ((0.3, 1000), (1, 1000), (3, 1000))
-TRIES = ("classifier", "classifier, 500 frames", "emissions", "emissions, from matched filters")
+KINDS = ("classifier", "classifier, 500 frames", "emissions", "emissions, from matched filters")
+#: How it is trained, and how many times as long.
+TRIES = {kind: (kind, 1) for kind in KINDS} | {"the same, four times as long": (KINDS[-1], 4)}
 BASE = "mean and covariance"
 BATCH = 32
 
@@ -158,7 +160,7 @@ def tried(name: str, field: Field, photons: np.ndarray, steps: int, seed: int) -
     import torch
 
     torch.set_num_threads(1)
-    rng, moments = np.random.default_rng([seed, 1 + (*TRIES, BASE).index(name)]), Moments(field)
+    rng, moments = np.random.default_rng([seed, 1 + (*KINDS, BASE).index(name)]), Moments(field)
     network, facts, started = None, {}, time.process_time()
     if name != BASE:
         network, facts = learnt(name, field, moments, steps, rng)
@@ -183,9 +185,9 @@ def regime_of(number: float, photons: float, options: Options) -> dict[str, Any]
         [kept(options.results, f"held out, {where}, run {run}", lambda run=run: sampled(field, seen, run)) for run in (0, 1)]
     )
     critics, tries = [Moments(field)(seen)[0]], {}
-    for name in (BASE, *TRIES):
-        key = f"{name}, {steps} steps, {where}"
-        tries[name] = kept(options.results, key, lambda name=name: tried(name, field, seen, steps, seed))
+    for name, (kind, times) in {BASE: (BASE, 1), **TRIES}.items():
+        key, given = f"{kind}, {times * steps} steps, {where}", (kind, field, seen, times * steps, seed)
+        tries[name] = kept(options.results, key, lambda given=given: tried(*given))
         critics.append(np.array(tries[name].pop("values")))
     values = np.stack(critics)
     found, errors = jackknife(worth, ratio, values)
