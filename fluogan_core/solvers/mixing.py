@@ -1,9 +1,10 @@
 r"""Whether chains of emissions forget where they began.
 
-Some frames are given a second chain that begins without an emission.  Both go on, x and b held; after each sweep the number of
-emissions and the log likelihood of the frame are noted.  Where both chains visit the same, the variance of all notes of a frame
-is that within each half of a chain.  The root of their ratio, each summed over the frames, is the split :math:`\hat R` (Gelman
-et al., Bayesian Data Analysis, 2013); 1 says that the chains mixed.  The first half of the sweeps is left out of it.
+Some frames are given a second chain that begins without an emission.  Both go on, x and b held; every sweep or few sweeps the
+number of emissions and the log likelihood of the frame are noted.  Where both chains visit the same, the variance of all notes
+of a frame is that within each half of a chain.  The root of their ratio, each summed over the frames, is the split
+:math:`\hat R` (Gelman et al., Bayesian Data Analysis, 2013); 1 says that the chains mixed.  The first half of the sweeps is
+left out of it.
 
 The test is short where the chains mix soon: it begins with a few sweeps, and doubles them until the chains have mixed.  Notes
 of too few sweeps vary less within a chain than between chains, so that a short test says "not mixed" too often, and hardly ever
@@ -160,30 +161,39 @@ def mixing_of(
     width = min(room, chains.place.shape[1])
     both[0].count[:] = chains.count[frames]
     both[0].place[:, :width], both[0].bright[:, :width] = chains.place[frames, :width], chains.bright[frames, :width]
-    numbers, likelihoods = np.zeros((2, 2, longest, len(frames)))
+
+    def move(number: int, at: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Some sweeps of a chain from the sweep ``at`` on: the numbers of emissions and the likelihoods at their end."""
+        moved = move_emissions(
+            both[number],
+            counts,
+            model,
+            x,
+            b,
+            brightness,
+            proposals=count * proposals,
+            seed=seed,
+            step=sweeps + at,
+            first_frame=(1 + number) * behind,  # beyond those of the stack: random words of their own
+            tuning=moves,
+        )
+        return both[number].count.copy(), moved.likelihood
+
     done, due = 0, longest if sweeps < tuning.mixing_sweeps[0] else tuning.mixing_sweeps[0]
     while True:
-        for number, part in enumerate(both):
-            for sweep in range(done, due):
-                moved = move_emissions(
-                    part,
-                    counts,
-                    model,
-                    x,
-                    b,
-                    brightness,
-                    proposals=proposals,
-                    seed=seed,
-                    step=sweeps + sweep,
-                    first_frame=(1 + number) * behind,  # beyond those of the stack: random words of their own
-                    tuning=moves,
-                )
-                numbers[number, sweep], likelihoods[number, sweep] = part.count, moved.likelihood
-        late = slice(due // 2, due)
-        of_number, of_likelihood = (
-            split_r_hat(notes[:, late], tuning.least_variance, tuning.spared) for notes in (numbers, likelihoods)
+        first, every = max(done, due // 2), max(1, due // (2 * tuning.mixing_notes))
+        notes = []
+        for number in range(2):
+            if first > done:
+                move(number, done, first - done)
+            notes.append([move(number, at, every) for at in range(first, due - every + 1, every)])
+        of_number, of_likelihood = np.array(notes, dtype=np.float64).transpose(2, 0, 1, 3)
+        found = Mixing(
+            split_r_hat(of_number, tuning.least_variance, tuning.spared),
+            split_r_hat(of_likelihood, tuning.least_variance, tuning.spared),
+            tuning.largest_r_hat,
+            due,
         )
-        found = Mixing(of_number, of_likelihood, tuning.largest_r_hat, due)
         if found.mixed or due == longest:
             return found._replace(cut_short=not found.mixed and due < tuning.mixing_sweeps[1])
         done, due = due, 2 * due if 2 * due <= min(sweeps, longest) else longest

@@ -64,6 +64,8 @@ class LikelihoodPhaseTuning:
         Shape of the gamma law of the brightness: where it begins, and its bounds.
     mixing_frames, mixing_sweeps : (int, int)
         Fewest and most frames that get a second chain in the end; shortest and longest test of mixing, sweeps of each chain.
+    mixing_notes : int
+        Of each chain in a long test; a shorter one has one for each sweep.
     mixing_free : float
         Moves that the test may take, some seconds, even if the fit took fewer.
     most_moves, seconds_per_move : float
@@ -109,6 +111,7 @@ class LikelihoodPhaseTuning:
     largest_shape: float = 200.0
     mixing_frames: tuple[int, int] = (4, 32)
     mixing_sweeps: tuple[int, int] = (25, 400)
+    mixing_notes: int = 40
     mixing_free: float = 2e6
     most_moves: float = 2e10
     seconds_per_move: float = 2e-6
