@@ -79,6 +79,12 @@ EXPLAINED: dict[str, dict[str, list[str]]] = {
         "the absolute value that it is compared with is 0 or more": ["worst = 0.0 → worst = -1.0"],
         "nothing writes to it": ["@dataclass(frozen=True) → @dataclass(frozen=False)"],
     },
+    "fluogan_core/solvers/useful_iterations.py": {
+        "a field of fewer than eight good pixels, of which nothing is known": [
+            "independent = max(1.0, trial.good.sum() / 4) → independent = max( 2.0, trial.good.sum() / 4)"
+        ],
+        "a variance is never below 0": ["seen = variance > 0 → seen = variance != 0"],
+    },
     "fluogan_core/scale/pace.py": {
         "only the sign decides": [
             "self.advance(first, second, uphill=1.0 if turned else 0.0) → "

@@ -127,9 +127,10 @@ def test_halvings_end_at_the_most_and_at_what_noise_explains():
         asked.clear()
         assert halvings(same(3.0), 1.0, dataclasses.replace(t, most_halvings=most)) == most
         assert sorted(asked) == list(range(most + 1)), "each once, and no more"
-    asked.clear()
-    assert halvings(same(1.0), 1.0, t) == 0.0
-    assert asked == [1], "the whole plan explains more"
+    for noise in (1.0, 0.9):
+        asked.clear()
+        assert halvings(same(noise), 1.0, t) == 0.0
+        assert asked == [1], "the whole plan explains more"
     # half of the plan misses, the whole plan does not: what the whole wins is useful
     assert halvings(lambda halved: 1.0 if not halved else 1.0 + 1e-9, 1.0, t) == 0.0
 
@@ -199,6 +200,9 @@ def test_only_full_plans_are_tried_and_none_falls_below_the_fewest(monkeypatch):
     field = Field(1.0)
     assert found_by(field, monkeypatch, DEFAULT.mean_phase.most - 1) == DEFAULT.mean_phase.most - 1
     assert field.asked == []
+    more = 2 * DEFAULT.mean_phase.most
+    assert found_by(field, monkeypatch, more) < more, "a plan of more than the usual most is a full one"
+    field.asked.clear()
     high = dataclasses.replace(DEFAULT, mean_phase=dataclasses.replace(DEFAULT.mean_phase, most=1000, fewest=300))
     assert found_by(field, monkeypatch, 1000, high) == 300
     assert sorted(set(field.asked)) == [300, 500, 1000]
