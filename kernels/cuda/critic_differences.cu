@@ -51,15 +51,15 @@
 // and 4 + 10 + 20 kB of peaks, gaps and gradients.  Of the last layer's 690 units in reach, 14 to 79 are suspects (two trained
 // critics, counted by the CPU twin; 0.4 to 1.5 bend), so a photon takes 2 000 to 3 900 reads; done in full, the last layer
 // alone would take 5 800.  For all photons of 200 frames of 32 x 32 pixels (x 204 800): 46 to 58 GFLOP, 0.8 to 1.0 ms at 60
-// TFLOP/s; 7 GB through the caches, 1.3 ms from the second level's 5.5 TB/s; by the reads, the narrowest part, one a cycle on
-// each of 132 multiprocessors at 1.7 GHz, 1.8 to 3.6 ms.  Predicted: 3 to 7 ms on an H100 SXM, passes included (nothing here
-// was measured).
+// TFLOP/s; 7 GB through the caches, 1.3 ms from the second level's 5.5 TB/s; by the reads, one a cycle on each of 132
+// multiprocessors at 1.7 GHz, 1.8 to 3.6 ms.  The number of instructions is what bounds it, above all of these: docs/cuda.md has
+// the times predicted from it (nothing was measured).
 //
 // For b + C_i at kappa = 1 (FWHM 318 nm, 100 nm pixels) the table of single photons answers 36 % of the sets; 24 % (0.79
 // million of 200 x 16 384) hold more, with 7.9, 7.4 and 6.2 cells in the three layers and 160 suspects of 800 units: 0.25 MFMA
-// with what stands out of tiles, some 8 000 reads, 28 ms by these.  Predicted: 40 to 60 ms, and a quarter of that on every
-// second fine pixel.  At kappa = 20 all sets hold many, with 17, 11 and 7 cells and two thirds of the last layer suspects, so
-// that it is done in full: 13 000 reads, 190 ms by these, 50 ms on every second pixel; predicted twice that.
+// with what stands out of tiles, some 8 000 reads, 28 ms by these, and a quarter of that on every second fine pixel.  At kappa = 20
+// all sets hold many, with 17, 11 and 7 cells and two thirds of the last layer suspects, so that it is done in full: 13 000
+// reads, 190 ms by these, 50 ms on every second pixel.
 
 #include "changes.cuh"
 #include "suspects.cuh"
