@@ -237,7 +237,9 @@ class LikelihoodPhase:
         slope = self.kernel(asarray(1.0 - self.events / x, dtype=np.float32))
         # where light costs more than it explains, an EM step alone would go to 0 and back: with its price in the curvature it
         # ends at S / (1 + price / s), the least of the objective for an emission on its own
-        price = asarray(getattr(self.prior, "sparsity", 0.0), dtype=np.float32)
+        price: Array = getattr(self.prior, "sparsity", 0.0)
+        if getattr(price, "ndim", 0):
+            price = price.astype(self.z.dtype, copy=False)
         steps = self.backend.xp.maximum(self.z, np.float32(self.dust)) / (scale + price)
         self.z = self.prior.moved(self.z, scale * slope, steps)
         target = asarray(self.background, dtype=np.float32)
