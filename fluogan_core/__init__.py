@@ -61,7 +61,9 @@ _EXPORTS = {
     "Drift": "calibration.drift",
     "estimate_drift": "calibration.drift",
     "follow_drift": "calibration.follow_drift",
+    "PSFShape": "calibration.psf_shape",
     "PSFWidth": "calibration.psf_width",
+    "estimate_psf_shape": "calibration.psf_shape",
     "estimate_psf_width": "calibration.psf_width",
     "Pattern": "simulation.phantom",
     "argolight_pattern": "simulation.phantom",
@@ -136,6 +138,8 @@ if TYPE_CHECKING:
     from .calibration.drift import estimate_drift as estimate_drift
     from .calibration.follow_drift import follow_drift as follow_drift
     from .calibration.pixel_maps import corrected_counts as corrected_counts
+    from .calibration.psf_shape import PSFShape as PSFShape
+    from .calibration.psf_shape import estimate_psf_shape as estimate_psf_shape
     from .calibration.psf_width import PSFWidth as PSFWidth
     from .calibration.psf_width import estimate_psf_width as estimate_psf_width
     from .critics.estimators import Estimator as Estimator

@@ -18,6 +18,7 @@ from .bad_pixels import find_bad_pixels
 from .bleaching import Bleaching
 from .camera import Camera, CameraEstimate, camera_from, checked_values, contradictions, displacements
 from .noise import StackNoise, noise_from, temporal_moments
+from .psf_shape import PSFShape, shape_from
 from .psf_width import PSFWidth, width_from
 from .remarks import narrow_psf_notes, unequal_pixel_notes
 from .stack_statistics import StackStatistics
@@ -32,7 +33,7 @@ class Calibration:
     Attributes
     ----------
     psi : Psi
-        The operator with the PSF width that was found (or given) and ``photons_per_emitter`` set.
+        The operator with the PSF width and shape that were found (or given) and ``photons_per_emitter`` set.
     camera : Camera
         ``estimate.camera``.
     estimate : CameraEstimate
@@ -52,8 +53,10 @@ class Calibration:
         Numbers of the frames that stand apart (dark, bright, saturated, repeated): neither measured nor fitted.
     bleaching : Bleaching
         Light of the frames over time, and the falling curve through it.
+    psf_shape : PSFShape, optional
+        Shape of the PSF, once it has that width; None where the width was given.
     remarks : tuple of str
-        What to know of the stack, one sentence or two each: on the camera, then the PSF width, then bad pixels.
+        What to know of the stack, one sentence or two each: on the camera, then the PSF's width and shape, then bad pixels.
     """
 
     psi: Psi
@@ -67,6 +70,7 @@ class Calibration:
     remarks: tuple[str, ...]
     left_out: tuple[int, ...] = ()
     bleaching: Bleaching | None = None
+    psf_shape: PSFShape | None = None
 
 
 @one_thread()
@@ -84,8 +88,8 @@ def calibrate(
 ) -> Calibration:
     """Measure on a stack all that a reconstruction needs to know of it, in the order in which one depends on the other.
 
-    First the width of the PSF (:func:`fluogan_core.estimate_psf_width`), then, through the PSF of that width, the camera and
-    the photons per emission (:func:`fluogan_core.estimate_camera`), then bad pixels and noise.  What is given is taken as it
+    First the width of the PSF (:func:`fluogan_core.estimate_psf_width`) and its shape
+    (:func:`fluogan_core.estimate_psf_shape`), then, through that PSF, the camera and the photons per emission (:func:`fluogan_core.estimate_camera`), then bad pixels and noise.  What is given is taken as it
     is and not measured.
 
     Parameters
@@ -102,7 +106,7 @@ def calibrate(
     photons_per_emitter : float, optional
         Detected photons per emission.
     psf_width : float, optional
-        Width of the PSF relative to psi's, 0.1 to 10; 1 takes it as it is.
+        Width of the PSF relative to psi's, 0.1 to 10; 1 takes it as it is.  Neither width nor shape are measured then.
     tuning : CalibrationTuning, optional
         Numbers by trial.
 
@@ -137,8 +141,14 @@ def calibrate(
     width = None if psf_width is None else _given_width(psf_width)
     statistics = StackStatistics(stack, field_of(psi), tuning)
 
-    width = width_from(statistics, psi, tuning) if width is None else width
-    psi = psi.scaled(width.width)
+    shape = None
+    if width is None:
+        width = width_from(statistics, psi, tuning)
+        psi = psi.scaled(width.width)
+        shape = shape_from(statistics, psi, tuning)
+        psi = psi.replaced(psf=shape.psf) if shape.taken else psi
+    else:
+        psi = psi.scaled(width.width)
     if len(given) == 4:
         contradicted, displaced = contradictions(statistics, psi, given, tuning), displacements(statistics, psi, tuning)
         light = [note for note in (statistics.in_turn.note, statistics.bleaching.note) if note]
@@ -164,9 +174,10 @@ def calibrate(
         bad_pixels=bad.mask,
         bad_pixel_values=values,
         mean=mean,
-        remarks=(*estimate.notes, width.note, *narrow_psf_notes(psi), *bad.remarks, *unequal_pixel_notes(noise)),
+        remarks=(*estimate.notes, width.note, *(() if shape is None else (shape.note,)), *narrow_psf_notes(psi), *bad.remarks, *unequal_pixel_notes(noise)),
         left_out=statistics.left_out,
         bleaching=statistics.bleaching,
+        psf_shape=shape,
     )
 
 

@@ -13,7 +13,7 @@ from ..tuning import DEFAULT
 from ..tuning.calibration import LivePixelTuning
 from .plain import plain
 
-__all__ = ["PixelMoments", "Shift", "live_pixels", "pixel_moments", "windows"]
+__all__ = ["PixelMoments", "Shift", "live_pixels", "pixel_moments", "slow_trend", "windows"]
 
 #: From a pixel to its partner, rows and columns.
 Shift = tuple[int, int]
@@ -51,11 +51,9 @@ def pixel_moments(stack: np.ndarray, shifts: list[Shift]) -> PixelMoments:
     share in the curve by which it falls belongs to that trend, and is subtracted before consecutive frames are, too.
     """
     frames, rows, columns = stack.shape
-    degree = 0 if frames < 10 else 1 if frames < 30 else 2
-    slow = np.linalg.qr(np.polynomial.legendre.legvander(np.linspace(-1, 1, frames), degree))[0]
     curves = bleaching_curves(stack, get_backend("numpy"))
     bleaching = orthonormal_trend(curves - curves.mean(axis=0)).astype(np.float32)
-    trend = np.column_stack([slow, orthonormal_trend(curves, slow)]).astype(np.float32)
+    trend = _slow_trend(curves).astype(np.float32)
     reach = max((down for down, _ in shifts), default=0)
     band = max(1, default_memory_budget() // (16 * frames * columns) - reach)
 
@@ -80,6 +78,18 @@ def pixel_moments(stack: np.ndarray, shifts: list[Shift]) -> PixelMoments:
                 keep = max(0, min(height, rows - shift[0] - top))
                 target[shift][top : top + keep] = product[:keep]
     return PixelMoments(mean, variance, fast, whole, brightness)
+
+
+def slow_trend(stack: np.ndarray) -> np.ndarray:
+    """Orthonormal curves about which the covariances of a whole stack are taken, (T, k): parabolas, and how light bleaches."""
+    return _slow_trend(bleaching_curves(stack, get_backend("numpy")))
+
+
+def _slow_trend(curves: np.ndarray) -> np.ndarray:
+    frames = len(curves)
+    degree = 0 if frames < 10 else 1 if frames < 30 else 2
+    slow = np.linalg.qr(np.polynomial.legendre.legvander(np.linspace(-1, 1, frames), degree))[0]
+    return np.column_stack([slow, orthonormal_trend(curves, slow)])
 
 
 def live_pixels(

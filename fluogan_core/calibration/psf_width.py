@@ -33,7 +33,7 @@ from .pixel_moments import PixelMoments, Shift, windows
 from .regression import jackknife, solve_normal
 from .stack_statistics import StackStatistics
 
-__all__ = ["PSFWidth", "estimate_psf_width", "width_from"]
+__all__ = ["Doubt", "PSFWidth", "beyond", "estimate_psf_width", "width_from"]
 
 _WHAT = "width of the PSF: "
 
@@ -153,7 +153,7 @@ class Doubt(NamedTuple):
     ratio: float
 
 
-def _beyond(ratio: float, soft: float) -> float:
+def beyond(ratio: float, soft: float) -> float:
     """By how much a bound is crossed: 0 up to it, 1 from ``1 + soft`` times the bound on, and where nothing is known."""
     return 1.0 if math.isnan(ratio) else min(max((ratio - 1.0) / soft, 0.0), 1.0)
 
@@ -166,7 +166,7 @@ def _judged(
         return _unknown(
             f"covariances of neighbours fit no PSF {tuning.narrowest:g} to {tuning.widest:g} times as wide as described"
         )
-    vague = _beyond(error / tuning.vague, tuning.soft)
+    vague = beyond(error / tuning.vague, tuning.soft)
     if vague == 1.0:
         seen = (
             "hardly any flicker is seen"
@@ -178,13 +178,13 @@ def _judged(
         return PSFWidth(1.0, measured, error, _unknown(seen).note)
     deviation = abs(measured - 1.0)
     found = f"covariances of neighbours fit a PSF {measured:.3f} +- {error:.3f} times as wide as described"
-    clear = _beyond(deviation / max(tuning.least, tuning.clear * error), tuning.soft)
+    clear = beyond(deviation / max(tuning.least, tuning.clear * error), tuning.soft)
     if clear == 0.0:
         return PSFWidth(1.0, measured, error, f"{_WHAT}as described ({found})")
     far = Doubt(
         f"that is more than {tuning.most:.0%} off (flicker out of focus, or a sample that moves)", deviation / tuning.most
     )
-    doubtful = [(doubt.reason, _beyond(doubt.ratio, tuning.soft)) for doubt in (far, *doubts)]
+    doubtful = [(doubt.reason, beyond(doubt.ratio, tuning.soft)) for doubt in (far, *doubts)]
     reasons = "; ".join(reason for reason, beyond in doubtful if beyond)
     taken = clear * (1.0 - vague) * math.prod(1.0 - beyond for _, beyond in doubtful)
     if taken == 0.0:

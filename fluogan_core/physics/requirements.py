@@ -34,6 +34,7 @@ READS: dict[str, tuple[str, ...]] = {
         "scaled",
     ),
     "width of the PSF": ("table", "origin", "axis_matrices", "psf", "factor", "binning"),
+    "shape of the PSF": ("table", "psf", "factor", "binning"),
     "score of unseen frames": ("matrix", "squared_forward"),
     "estimator of coupled frames": ("matrix",),
     "estimator of independent frames": ("column",),

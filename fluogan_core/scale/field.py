@@ -195,11 +195,12 @@ def calibrate_field(
     bad = find_bad_pixels(mean, variance, moments.frames, whole, unlit=unlit)
     values = bad.filled[bad.mask].astype(np.float32)
     mean[bad.mask], variance[bad.mask] = values, 0.0
+    of_shape = () if found.psf_shape is None else (found.psf_shape.note,)
     return dataclasses.replace(
         found,
         noise=noise_from(mean, variance, moments.frames, whole),
         bad_pixels=bad.mask,
         bad_pixel_values=values,
         mean=mean,
-        remarks=(*found.estimate.notes, found.psf_width.note, *bad.remarks),
+        remarks=(*found.estimate.notes, found.psf_width.note, *of_shape, *bad.remarks),
     )
