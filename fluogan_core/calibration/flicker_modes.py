@@ -163,12 +163,13 @@ class FlickerModes:
         return self.transformed(images * (inside[0][:, :, None] & inside[1][:, None, :])).T
 
     def grid(self, step: int, margin: int) -> np.ndarray:
-        """Fine pixels, every ``step``-th, about the middle of the window and up to ``margin`` of them beyond it, (n, 2)."""
+        """Fine pixels, every ``step``-th from the middle of the window up to ``margin`` of them beyond it, (n, 2)."""
         lines = []
         for n in self.size:
             length = n * self.psi.factor
-            count = (length + 2 * margin) // step
-            lines.append((length - 1 - (count - 1) * step) // 2 + step * np.arange(count))
+            # mirrored it is itself: the middle is a place, or lies between two
+            right = np.arange(length // 2, length + margin, step)
+            lines.append(np.unique([*(length - 1 - right), *right]))
         return np.array(np.meshgrid(*lines, indexing="ij")).reshape(2, -1).T
 
     def brightness(self, places: np.ndarray, blur: float) -> np.ndarray:

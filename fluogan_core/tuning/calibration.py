@@ -231,7 +231,7 @@ class PSFShapeTuning:
     """
 
     waves: float = 0.06
-    components: int = 7
+    components: int = 10
     width: float = 0.03
     modes: int = 200
     band: float = 1.1
@@ -247,7 +247,7 @@ class PSFShapeTuning:
     clear: float = 40.0
     least: float = 0.02
     most: float = 3.0
-    differs: float = 2.0
+    differs: float = 1.2
     soft: float = 1.0
     fewest_frames: int = 20
     fewest_modes: int = 60

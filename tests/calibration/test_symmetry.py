@@ -37,6 +37,7 @@ def test_the_calibration_of_a_turned_stack_is_the_same(side, photons):
         return (
             *(getattr(found.camera, name) for name in ("gain", "offset", "noise_std")),
             *(found.psi.photons_per_emitter, found.psf_width.measured, found.psf_width.width, found.noise.of_mean),
+            *(found.psf_shape.change, found.psf_shape.error),
             *(e.gain_error, e.offset_error, e.noise_std_error, e.photons_per_emitter_error),
         )
 
