@@ -27,8 +27,6 @@ from .stack_statistics import StackStatistics
 
 __all__ = ["PSFShape", "estimate_psf_shape", "shape_from"]
 
-_WHAT = "shape of the PSF: "
-
 
 @dataclass(frozen=True, eq=False)
 class PSFShape:
@@ -111,7 +109,7 @@ def shape_from(statistics: StackStatistics, psi: Psi, tuning: CalibrationTuning 
 
 
 def _unknown(psi: Psi, why: str) -> PSFShape:
-    note = f"{_WHAT}the flicker does not determine it ({why}); the PSF is used as described"
+    note = f"shape of the PSF: the flicker does not determine it ({why}); the PSF is used as described"
     return PSFShape(psi.psf, math.nan, math.inf, 0.0, note)
 
 
@@ -130,17 +128,17 @@ def _judged(psi: Psi, fit: SourceFit, doubts: list[Doubt], tuning: PSFShapeTunin
     found = f"covariances fit a PSF that differs by {change:.1%} +- {error:.1%} of its norm from the described one"
     clear = beyond(fit.significance / tuning.clear, tuning.soft) * beyond(change / tuning.least, tuning.soft)
     if clear == 0.0:
-        return PSFShape(psi.psf, change, error, 0.0, f"{_WHAT}as described ({found})")
+        return PSFShape(psi.psf, change, error, 0.0, f"shape of the PSF: as described ({found})")
     far = float(np.sqrt(np.mean(fit.weights**2))) / tuning.most
     doubts = [Doubt("that is more than mild aberrations change (flicker out of focus, or a sample that moves)", far), *doubts]
     doubtful = [(doubt.reason, beyond(doubt.ratio, tuning.soft)) for doubt in doubts]
     reasons = "; ".join(reason for reason, degree in doubtful if degree)
     taken = clear * math.prod(1.0 - degree for _, degree in doubtful)
     if taken == 0.0:
-        return PSFShape(psi.psf, change, error, 0.0, f"{_WHAT}{found}; the PSF is used as described, because {reasons}")
+        return PSFShape(psi.psf, change, error, 0.0, f"shape of the PSF: {found}; this change is not taken, because {reasons}")
     psf = np.maximum(psi.psf + taken * measured, 0.0)
     psf /= psf.sum()
     if taken == 1.0:
-        return PSFShape(psf, change, error, 1.0, f"{_WHAT}{found}; this shape is used")
+        return PSFShape(psf, change, error, 1.0, f"shape of the PSF: {found}; this shape is used")
     why = reasons or "that is hardly more than its error"
-    return PSFShape(psf, change, error, taken, f"{_WHAT}{found}; {taken:.0%} of the change is used, because {why}")
+    return PSFShape(psf, change, error, taken, f"shape of the PSF: {found}; {taken:.0%} of the change is used, because {why}")

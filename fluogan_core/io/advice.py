@@ -132,6 +132,33 @@ ADVICE = (
         "Leave --psf-width out to have it measured.",
     ),
     Advice(
+        "shape of the PSF: as described",
+        "The blinking shows no clear aberrations.",
+        "Nothing: this is as it should be.",
+        fine=True,
+    ),
+    Advice(
+        "; this shape is used",
+        "The blinking shows that the PSF is aberrated, and its shape was corrected.",
+        "Check the correction collar, the cover slip and the immersion. If your PSF is of beads, repeat the run with --psf-width 1 "
+        "and compare.",
+    ),
+    Advice(
+        "of the change is used, because",
+        "The blinking hints at an aberrated PSF, and a part of that was corrected.",
+        "Best is a PSF measured on beads (--psf). Repeat the run with --psf-width 1 and compare.",
+    ),
+    Advice(
+        "; this change is not taken, because",
+        "The blinking does not fit the shape of the PSF, but something else than aberrations may be the reason.",
+        "Look for motion of the sample and for light out of focus. Best is a PSF measured on beads (--psf).",
+    ),
+    Advice(
+        "shape of the PSF: the flicker does not determine it",
+        "Whether the PSF has aberrations could not be checked.",
+        "If the image matters much, measure the PSF on beads (--psf).",
+    ),
+    Advice(
         "width of the PSF: as described",
         "The blur that the blinking shows agrees with the PSF that was given.",
         "Nothing: this is as it should be.",
