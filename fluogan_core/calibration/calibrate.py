@@ -89,8 +89,8 @@ def calibrate(
     """Measure on a stack all that a reconstruction needs to know of it, in the order in which one depends on the other.
 
     First the width of the PSF (:func:`fluogan_core.estimate_psf_width`) and its shape
-    (:func:`fluogan_core.estimate_psf_shape`), then, through that PSF, the camera and the photons per emission (:func:`fluogan_core.estimate_camera`), then bad pixels and noise.  What is given is taken as it
-    is and not measured.
+    (:func:`fluogan_core.estimate_psf_shape`), then, through that PSF, the camera and the photons per emission
+    (:func:`fluogan_core.estimate_camera`), then bad pixels and noise.  What is given is taken as it is and not measured.
 
     Parameters
     ----------
@@ -174,7 +174,14 @@ def calibrate(
         bad_pixels=bad.mask,
         bad_pixel_values=values,
         mean=mean,
-        remarks=(*estimate.notes, width.note, *(() if shape is None else (shape.note,)), *narrow_psf_notes(psi), *bad.remarks, *unequal_pixel_notes(noise)),
+        remarks=(
+            *estimate.notes,
+            width.note,
+            *(() if shape is None else (shape.note,)),
+            *narrow_psf_notes(psi),
+            *bad.remarks,
+            *unequal_pixel_notes(noise),
+        ),
         left_out=statistics.left_out,
         bleaching=statistics.bleaching,
         psf_shape=shape,

@@ -5,10 +5,9 @@ Modes of the frames (:class:`.flicker_modes.FlickerModes`) have the covariance
 .. math:: \Sigma = H\,\mathrm{diag}(u)\,H^T + \sum_k a_k A_k, \qquad H = H_0 + \sum_k c_k H_k,
 
 with the variances u of sources on the fine grid, noise of known kinds :math:`A_k`, and the PSF :math:`h_0 + \sum_k c_k h_k`.
-With :math:`S` as measured on T frames, :math:`T/2\,(\log\det\Sigma + \mathrm{tr}\,\Sigma^{-1}S)` is least at the estimate.  u and a follow
-multiplicative updates, which keep them positive; c and then all others take steps by the Fisher information, u and a
-being nuisance parameters.  Nothing is assumed of the sources, so that neither the sample's shape nor the mean frame enters: a
-PSF is known by how the covariances of pixels vary about one middle, whatever lies there.
+With :math:`S` as measured on T frames, :math:`T/2\,(\log\det\Sigma + \mathrm{tr}\,\Sigma^{-1}S)` is least at the estimate.
+u and a follow multiplicative updates, which keep them positive.  c follows Fisher scoring, in which u and a are nuisance
+parameters.  Nothing is assumed of the sources, so neither the sample's shape nor the mean frame enters.
 """
 
 from __future__ import annotations
@@ -77,12 +76,12 @@ class SourceFit:
         """Find sources for the PSF as described: on a grid, and between its places where few are left."""
         t, modes = self.tuning, self.modes
         step = max(1, round(self.fwhm / t.pitch))
-        self.places = modes.grid(step, int(t.margin * self.fwhm))
+        self.places: np.ndarray = modes.grid(step, int(t.margin * self.fwhm))
         self._described = self.columns = modes.columns(modes.psi.psf, self.places)
         self._changed: list[np.ndarray] = []
         power = (self.columns**2).sum(axis=0)
         bright = modes.brightness(self.places, 0.5 * self.fwhm / modes.psi.factor)
-        self.variances = bright * (0.3 * modes.count / float((bright * power).sum()))
+        self.variances: np.ndarray = bright * (0.3 * modes.count / float((bright * power).sum()))
         self._keep(power > 0.02 * power.max())
         self.noise = np.array([0.4, 0.2, 0.01, 0.01, 0.01])
         for _ in range(2):

@@ -1,8 +1,8 @@
 r"""The shape of the PSF, read from the flicker.
 
-Covariances of pixels about one middle fall with the distance from it as :math:`h(p - i)\,h(q - i)` says.  Their sums over the field,
-which :mod:`.psf_width` compares, know the modulus of the OTF alone.  Taken place by place they know its phase too, up to a shift,
-whatever the sample looks like: a source at frequency :math:`s` is one unknown factor of all :math:`\hat h(f)\,\hat h(s - f)`.
+The covariance of two pixels is a sum over the sources, of :math:`h(p - i)\,h(q - i)\,u_i`.  Sums of it over the field, which
+:mod:`.psf_width` compares, know the modulus of the OTF alone.  Taken place by place, covariances know its phase too, up to a
+shift: the sources at frequency :math:`s` are one unknown factor of the products :math:`\hat h(f)\,\hat h(s - f)` for all f.
 """
 
 from __future__ import annotations

@@ -140,8 +140,8 @@ ADVICE = (
     Advice(
         "; this shape is used",
         "The blinking shows that the PSF is aberrated, and its shape was corrected.",
-        "Check the correction collar, the cover slip and the immersion. If your PSF is of beads, repeat the run with --psf-width 1 "
-        "and compare.",
+        "Check the correction collar, the cover slip and the immersion. If your PSF is of beads, repeat the run with "
+        "--psf-width 1 and compare.",
     ),
     Advice(
         "of the change is used, because",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -35,7 +36,9 @@ def lines() -> np.ndarray:
     return x
 
 
-def recorded(waves: np.ndarray, seed: int, *, kappa: float = 40.0, frames: int = 250, x: np.ndarray | None = None) -> np.ndarray:
+def recorded(
+    waves: np.ndarray, seed: int, *, kappa: float = 40.0, frames: int = 250, x: np.ndarray | None = None
+) -> np.ndarray:
     """Frames of eq. (1), counts; x in photons."""
     model = fg.ForwardModel(operator(waves, photons_per_emitter=kappa), gain=2.0, noise_std=2.0)
     x = lines() if x is None else x
@@ -133,7 +136,7 @@ def test_steps_go_uphill_and_come_to_rest():
     values = [likelihood(fit) for fit in fits]
     assert values == sorted(values)
     assert values[1] > values[0] + 50
-    steps = [np.abs(one.weights - other.weights).max() for one, other in zip(fits, fits[1:])]
+    steps = [np.abs(one.weights - other.weights).max() for one, other in pairwise(fits)]
     assert steps[-1] < 0.2 * steps[0]
 
 
