@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..tuning.calibration import PSFShapeTuning
+from ..tuning.psf_shape import PSFShapeTuning
 from .flicker_modes import FlickerModes, ModeCovariances
 
 __all__ = ["SourceFit"]

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..physics.polyphase import plane_table
 from ..physics.psi import Psi
-from ..tuning.calibration import PSFShapeTuning
+from ..tuning.psf_shape import PSFShapeTuning
 from .pixel_moments import windows
 from .stack_statistics import StackStatistics
 

@@ -18,7 +18,8 @@ from ..physics.psi import Psi
 from ..physics.requirements import NOMINAL, has_table, require
 from ..stack import StackLike
 from ..tuning import DEFAULT
-from ..tuning.calibration import CalibrationTuning, PSFShapeTuning
+from ..tuning.calibration import CalibrationTuning
+from ..tuning.psf_shape import PSFShapeTuning
 from .flicker_likelihood import SourceFit
 from .flicker_modes import FlickerModes
 from .pixel_moments import slow_trend
