@@ -19,6 +19,9 @@ from .flicker_modes import FlickerModes, ModeCovariances
 
 __all__ = ["SourceFit"]
 
+#: Noise of each kind, of the mean variance of a mode, at least: a covariance can then be inverted.
+_LEAST_NOISE = 1e-6
+
 
 class SourceFit:
     """Sources and noise that explain a covariance, for one PSF after the other.
@@ -125,7 +128,7 @@ class SourceFit:
             ratio = ((seen @ self.columns) * self.columns).sum(axis=0) / ((inverse @ self.columns) * self.columns).sum(axis=0)
             self.variances = self.variances * np.maximum(ratio, 0.0) ** self.tuning.exponent
             ratio = (self.modes.noise * seen).sum(axis=(1, 2)) / (self.modes.noise * inverse).sum(axis=(1, 2))
-            self.noise = self.noise * np.sqrt(np.maximum(ratio, 1e-12))
+            self.noise = np.maximum(self.noise * np.sqrt(np.maximum(ratio, 0.0)), _LEAST_NOISE)
 
     def _step(self) -> None:
         """One step of Fisher scoring; the prior of every weight is a normal distribution of variance 1."""

@@ -124,8 +124,8 @@ class FlickerModes:
 
     def _noise(self) -> np.ndarray:
         down, across = self._cosines
-        light = np.maximum(self.mean - np.quantile(self.mean, 0.02), 0.0)
-        light += 0.05 * light.max() + np.finfo(np.float64).tiny
+        # variances are gain times what is above the offset, which is not above the darkest pixel, and a constant
+        light = self.mean - self.mean.min()
         modes = np.einsum("ai,bj->abij", down, across)[self._passed].reshape(self.count, -1)
         lamp = self.transformed((self.mean - self.mean.mean())[None])[0]
         first, second = np.nonzero(self._passed)
