@@ -86,7 +86,7 @@ class SourceFit:
         bright = modes.brightness(self.places, 0.5 * self.fwhm / modes.psi.factor)
         self.variances: np.ndarray = bright * (0.3 * modes.count / float((bright * power).sum()))
         self._keep(power > 0.02 * power.max())
-        self.noise = np.array([0.4, 0.2, 0.01, 0.01, 0.01])
+        self.noise = np.array([0.3, 0.2, 0.1, 0.01, 0.01, 0.01])
         for _ in range(2):
             self._update(t.updates)
             self._drop()

@@ -83,9 +83,9 @@ class FlickerModes:
     ----------
     size : (int, int)
         Camera pixels of the window.
-    noise : (5, P, P) float64
-        Covariances of what is no flicker of sources: noise that is alike everywhere, noise of photons, a lamp, noise common to
-        the pixels of a row, and to those of a column; each of trace P.
+    noise : (6, P, P) float64
+        Covariances of what is no flicker of sources: noise that is alike everywhere, noise of photons, noise of pixels that
+        differ, a lamp, noise common to the pixels of a row, and to those of a column; each of trace P.
     """
 
     def __init__(self, statistics: StackStatistics, psi: Psi, fwhm: float, tuning: PSFShapeTuning) -> None:
@@ -99,8 +99,9 @@ class FlickerModes:
         rows, columns = (np.arange(n) / (2.0 * n) for n in self.size)
         self._passed = np.hypot(rows[:, None], columns) < tuning.band * _CUTOFF * psi.factor / fwhm
         self._passed[0, 0] = False
-        self.mean = self._filled(statistics.moments().mean[self.window][None])[0]
-        self.noise = self._noise()
+        moments = statistics.moments()
+        self.mean, variance = (self._filled(image[self.window][None])[0] for image in (moments.mean, moments.variance))
+        self.noise = self._noise(variance)
 
     @property
     def count(self) -> int:
@@ -122,14 +123,15 @@ class FlickerModes:
         down, across = self._cosines
         return np.asarray((down @ images @ across.T)[:, self._passed])
 
-    def _noise(self) -> np.ndarray:
+    def _noise(self, variance: np.ndarray) -> np.ndarray:
         down, across = self._cosines
         # variances are gain times what is above the offset, which is not above the darkest pixel, and a constant
         light = self.mean - self.mean.min()
         modes = np.einsum("ai,bj->abij", down, across)[self._passed].reshape(self.count, -1)
         lamp = self.transformed((self.mean - self.mean.mean())[None])[0]
         first, second = np.nonzero(self._passed)
-        kinds = [np.eye(self.count), (modes * light.ravel()) @ modes.T, np.outer(lamp, lamp)]
+        of_pixels = [(modes * image.ravel()) @ modes.T for image in (light, variance)]
+        kinds = [np.eye(self.count), *of_pixels, np.outer(lamp, lamp)]
         kinds += [np.diag((number == 0).astype(np.float64)) for number in (second, first)]
         return np.array([kind * (self.count / max(np.trace(kind), 1e-300)) for kind in kinds])
 

@@ -151,7 +151,7 @@ def test_a_source_is_what_the_operator_makes_of_it():
     np.testing.assert_allclose(modes.columns(psi.psf, place)[:, 0], modes.transformed(image[None])[0], atol=1e-12)
     # all but the constant
     assert np.linalg.norm(modes.columns(psi.psf, place)) == pytest.approx(np.linalg.norm(image - image.mean()), rel=1e-3)
-    assert np.trace(modes.noise, axis1=1, axis2=2) == pytest.approx(np.full(5, modes.count))
+    assert np.trace(modes.noise, axis1=1, axis2=2) == pytest.approx(np.full(6, modes.count))
 
 
 def test_a_bad_pixel_changes_little():
