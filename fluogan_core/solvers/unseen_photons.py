@@ -190,14 +190,16 @@ class Trial(TrialField):
         return round(min(max(share, 0.0), 1.0), 6)  # sums over a turned field have other last digits
 
     def longer(self, weights: Weights, lengths: Sequence[float]) -> float:
-        """By how much longer than the first the length scale of the background may be, up one step of these after the other.
+        """By how much longer than the first the length scale of the background may be, one of these after the other.
 
         Of two backgrounds that predict equally well the stiffer is the simpler one.  But an image that takes all of a bump
-        predicts as well as a background that does: so in steps, for one that takes half of it does not, and not where the image
-        takes much light.
+        predicts as well as a background that does: so in steps, for one that takes half of it does not; not where the image
+        takes much light; and one step less far than would do, for a background that is just stiff enough to be told may split a
+        wide bar.
         """
-        t, found, share, here = self.tuning.unseen_photons, 1.0, 1.0, weights
+        t, share, here = self.tuning.unseen_photons, 1.0, weights
         least, most = t.handed_over
+        found, reached = 1.0, lengths[0]
         for shorter, length in pairwise(lengths):
             there = weights.with_length(length)
             share *= self.share(here, there, t.as_good)
@@ -205,7 +207,8 @@ class Trial(TrialField):
                 break
             before, after = (self.predicted(w).light for w in (here, there))
             share *= min(max((most * before - after) / ((most - least) * before), 0.0), 1.0) if before > 0 else 0.0
-            found, here = found * (length / shorter) ** share, there
+            found *= (shorter / reached) ** share
+            reached, here = shorter, there
         return found
 
 
