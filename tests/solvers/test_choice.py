@@ -127,5 +127,5 @@ def test_overlap_counts_the_emissions_within_the_psf():
 
 
 def test_where_hundreds_of_emissions_overlap_the_likelihood_is_not_begun():
-    assert not too_much_work(np.full(24, 2000), 2, 150.0)
+    assert not too_much_work(np.full(24, 2000), 40, 150.0)
     assert too_much_work(np.full(24, 2000), 2, 400.0).startswith("400 emissions overlap each other")
