@@ -141,14 +141,11 @@ def calibrate(
     width = None if psf_width is None else _given_width(psf_width)
     statistics = StackStatistics(stack, field_of(psi), tuning)
 
-    shape = None
-    if width is None:
-        width = width_from(statistics, psi, tuning)
-        psi = psi.scaled(width.width)
-        shape = shape_from(statistics, psi, tuning)
-        psi = psi.replaced(psf=shape.psf) if shape.taken else psi
-    else:
-        psi = psi.scaled(width.width)
+    width = width_from(statistics, psi, tuning) if width is None else width
+    psi = psi.scaled(width.width)
+    shape = shape_from(statistics, psi, tuning) if psf_width is None else None
+    if shape is not None and shape.taken:
+        psi = psi.replaced(psf=shape.psf)
     if len(given) == 4:
         contradicted, displaced = contradictions(statistics, psi, given, tuning), displacements(statistics, psi, tuning)
         light = [note for note in (statistics.in_turn.note, statistics.bleaching.note) if note]

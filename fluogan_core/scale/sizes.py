@@ -32,7 +32,8 @@ def halo_of(psi: Psi, smoothness: float) -> tuple[int, int]:
     ----------
     psi : Psi
     smoothness : float
-        Length scale of the background, camera pixels (:class:`fluogan_core.SolverOptions`).
+        Length scale of the background, camera pixels (:class:`fluogan_core.SolverOptions`); where a stack chooses it, the
+        shortest.
 
     Returns
     -------

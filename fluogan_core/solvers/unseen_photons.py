@@ -15,8 +15,9 @@ to the sum cancels to first order (antithetic variates, Hammersley and Morton 19
 the PSF passes can be predicted; the total variation, which acts on finer detail, is not chosen here.
 
 Detail and light leave their cautious value where another predicts better by more than two standard errors of the difference,
-and have that other value from four on.  The background is stiffer where that predicts as well, and as free as the options say
-where stiffness predicts worse by a standard error.  In between all of them go smoothly from one to the other.
+and have that other value from four on.  The background is stiffer where that predicts as well, and as free as usual where
+stiffness predicts worse by two standard errors, or hands over much light to x (:meth:`Trial.longer`).  In between all of them
+go smoothly from one to the other.
 """
 
 from __future__ import annotations

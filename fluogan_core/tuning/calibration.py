@@ -257,10 +257,10 @@ class NoiseTuning:
         over the root of the number of frequencies.  No record.
     doubtful, outlying : float
         A frequency counts for white noise up to the first power, relative to its mean, and not at all from the second on.
-        White noise exceeds the first at 25 of 1000 frequencies.  Development scenes of the zoo: at 8 and 16 a row shift
-        raises the noise by 4 tenths, at 3 and 6 its error is a third larger.
+        White noise exceeds the first at 25 of 1000 frequencies.  Development scenes of the zoo: at 8 and 16 one row
+        shift raises the noise by 4 tenths; of white noise alone the error is a third larger at 3 and 6.
     passes : int
-        In which powers and their model are found in turn: the last changes less than 10^-4 of the noise.
+        In which powers and their model are found in turn: the last changes less than 10^-7 of the noise.
     dark, bright : float
         Quantiles of the pixels' means that count as dark and as bright.  No record.
     above : float

@@ -93,14 +93,16 @@ class UnseenPhotonsTuning:
         Side of the largest part of a field that is looked at, camera pixels: bounds the time.  No record.
     noise : float
         What is added to the mean frame that is fitted, in units of its noise; what is predicted has 1 over this taken away.  At
-        1 both have twice the variance of the stack's own; at 0.5 fewer scenes are told apart.  Development scenes of the zoo.
+        1 both have twice the variance of the stack's own; at 0.5 fewer scenes were told apart (by
+        one draw, not a pair).  Development scenes of the zoo.
     iterations : int
-        Of the fits, at most.  With 1800 the same weights are found on development scenes of the zoo, with 150 not.
+        Of the fits, at most.  On eight development scenes of the zoo scores differ by one standard error at most from those
+        with 1800 (1.3 for isolated molecules, of 13), with 150 by up to 4.5.
     better : (float, float)
         Standard errors by which detail or light must predict better than the cautious one to be taken a little, and wholly.
         Development scenes of the zoo.
     as_good : (float, float)
-        The same of a stiffer background.  Development scenes of the zoo: with -1 for the first less of them gain.
+        The same of a stiffer background.  Development scenes of the zoo.
     lengths : tuple of float
         Length scales of the background, camera pixels: a stack may choose from the first to the last but one, of which the
         next predicts as well.  The first by trial on pairs, bars and backgrounds with a bump; the others by development scenes
