@@ -10,6 +10,9 @@ iterations find finer detail, but what they find explains the error of the model
 image (semi-convergence, Engl, Hanke and Neubauer 1996).  So the plan of iterations is halved as long as that raises
 :math:`\chi^2` by little beside what exceeds 1, and by little beside 1.  Where :math:`\chi^2` comes down to 1 nothing is halved,
 and neither is it in dim light, which pays for few iterations anyway.
+
+The shortest plan is tried first, then one twice as long, and so on.  Where a plan explains the mean frame, longer ones do too, and
+are not tried; neither are they where doubling the iterations was of no use twice in a row.
 """
 
 from __future__ import annotations
@@ -51,8 +54,8 @@ def useful_iterations(
     Weights
         The same object where nothing changes.
     """
-    planned, t = weights.iterations, tuning.useful_iterations
-    if planned < tuning.mean_phase.most:
+    planned, t, fewest = weights.iterations, tuning.useful_iterations, tuning.mean_phase.fewest
+    if planned < max(tuning.mean_phase.most, fewest + 1):
         return weights
     trial = TrialField(problem, background, tuning)
     variance = _in_squares(np.where(trial.good, trial.variance, 0.0))
@@ -61,13 +64,14 @@ def useful_iterations(
         return weights
 
     def misfit(halved: int) -> float:
-        plan = dataclasses.replace(weights, iterations=max(tuning.mean_phase.fewest, round(planned / 2**halved)))
+        plan = dataclasses.replace(weights, iterations=max(fewest, round(planned / 2**halved)))
         residual = _in_squares(np.where(trial.good, sum(trial.fitted(trial.mean, plan)) - trial.mean, 0.0))
         return float((residual[seen] ** 2 / variance[seen]).mean())
 
     independent = max(1.0, trial.good.sum() / 4)
-    by = halvings(misfit, 1.0 + t.clear * math.sqrt(2.0 / independent), t)
-    found = max(min(tuning.mean_phase.fewest, planned), round(planned / 2**by))
+    most = min(t.most_halvings, math.ceil(math.log2(planned / fewest)))  # as many as make plans that differ
+    by = halvings(misfit, 1.0 + t.clear * math.sqrt(2.0 / independent), dataclasses.replace(t, most_halvings=most))
+    found = max(fewest, round(planned / 2**by))
     if found == planned:
         return weights
     log.info(
@@ -116,18 +120,27 @@ def halvings(misfit: Callable[[int], float], expected: float, tuning: UsefulIter
     >>> halvings(lambda halved: 0.9, 1.0, UsefulIterationsTuning())
     0.0
     """
-    shorter = misfit(1)
-    if shorter <= expected:  # the whole plan explains more: it is not tried
-        return 0.0
-    found, left, longer = 0.0, 1.0, misfit(0)
+    misfits: dict[int, float] = {}
+    useful: dict[int, float] = {}
+    for halved in range(tuning.most_halvings, -1, -1):
+        misfits[halved] = misfit(halved)
+        if halved and misfits[halved] <= expected:
+            return 0.0
+        if halved < tuning.most_halvings:
+            useful[halved + 1] = _use(misfits[halved + 1], misfits[halved], expected, tuning)
+            if useful[halved + 1] == useful.get(halved + 2) == 0.0:
+                break
+    found, left = 0.0, 1.0
     for halved in range(1, tuning.most_halvings + 1):
-        shorter = shorter if halved == 1 else misfit(halved)
-        excess = longer - expected
-        won = (shorter - longer) / excess if excess > 0 else math.inf
-        of_rest = min(max((won - tuning.useless) / (tuning.useful - tuning.useless), 0.0), 1.0)
-        of_noise = min(max((shorter - longer) / tuning.clear_gain - 1.0, 0.0), 1.0)
-        left *= (1.0 - of_rest) * (1.0 - of_noise)
-        found, longer = found + left, shorter
-        if not left:
-            break
+        left *= 1.0 - useful.get(halved, 0.0)
+        found += left
     return found
+
+
+def _use(shorter: float, longer: float, expected: float, tuning: UsefulIterationsTuning) -> float:
+    """Of how much use a plan is that takes twice the iterations, 0 to 1, by the misfits of the two."""
+    excess = longer - expected
+    won = (shorter - longer) / excess if excess > 0 else math.inf
+    of_rest = min(max((won - tuning.useless) / (tuning.useful - tuning.useless), 0.0), 1.0)
+    of_noise = min(max((shorter - longer) / tuning.clear_gain - 1.0, 0.0), 1.0)
+    return 1.0 - (1.0 - of_rest) * (1.0 - of_noise)

@@ -94,7 +94,7 @@ def test_a_halving_counts_by_what_it_loses(expected):
             asked.append(halved)
             return float(values[halved])
 
-        return halvings(misfit, expected, dataclasses.replace(t, clear_gain=by_noise)), asked
+        return halvings(misfit, expected, dataclasses.replace(t, clear_gain=by_noise, most_halvings=len(steps))), asked
 
     by_noise = 1e9
     middle = 0.5 * (t.useless + t.useful)
@@ -107,7 +107,7 @@ def test_a_halving_counts_by_what_it_loses(expected):
     ):
         found, asked = lost(2 * part, 1e6)
         assert found == pytest.approx(kept)
-        assert sorted(asked) == ([0, 1, 2] if kept else [0, 1])
+        assert asked == [2, 1, 0], "each plan once, the shortest first"
     # one after the other: each counts by what those before have left
     excess = 2.0 + 2 * middle
     assert lost(2 * middle, excess * middle, 1e6)[0] == pytest.approx(0.5 + 0.25)
@@ -126,13 +126,23 @@ def test_halvings_end_at_the_most_and_at_what_noise_explains():
     for most in (1, 2, 5):
         asked.clear()
         assert halvings(same(3.0), 1.0, dataclasses.replace(t, most_halvings=most)) == most
-        assert sorted(asked) == list(range(most + 1)), "each once, and no more"
+        assert asked == list(range(most, most - 3, -1))[: most + 1], "no longer ones than say that doubling is of no use"
     for noise in (1.0, 0.9):
         asked.clear()
         assert halvings(same(noise), 1.0, t) == 0.0
-        assert asked == [1], "the whole plan explains more"
+        assert asked == [t.most_halvings], "longer plans explain more"
+    # a plan that explains the mean ends the search, wherever it comes
+    asked.clear()
+    assert halvings(lambda halved: asked.append(halved) or (0.9 if halved == 2 else 3.0 * halved), 1.0, t) == 0.0
+    assert asked == [4, 3, 2]
+    # one doubling of no use, then one of use: the next is tried
+    values = {4: 9.0, 3: 9.0, 2: 5.0, 1: 5.0, 0: 5.0}
+    asked.clear()
+    assert halvings(lambda halved: asked.append(halved) or values[halved], 1.0, t) == 2.0
+    assert asked == [4, 3, 2, 1, 0]
     # half of the plan misses, the whole plan does not: what the whole wins is useful
-    assert halvings(lambda halved: 1.0 if not halved else 1.0 + 1e-9, 1.0, t) == 0.0
+    one = dataclasses.replace(t, most_halvings=1)
+    assert halvings(lambda halved: 1.0 if not halved else 1.0 + 1e-9, 1.0, one) == 0.0
 
 
 @pytest.mark.parametrize("shape", [(4, 5), (1, 6), (6, 1), (1, 1), (2, 2)])
@@ -193,7 +203,7 @@ def test_an_error_that_stays_is_seen_beside_the_noise_of_good_pixels(monkeypatch
         assert found_by(field, monkeypatch) == max(DEFAULT.mean_phase.fewest, fewest)
         assert f"takes {max(DEFAULT.mean_phase.fewest, fewest)} iterations in place of {planned}" in caplog.text
     halved = [max(DEFAULT.mean_phase.fewest, round(planned / 2**n)) for n in range(DEFAULT.useful_iterations.most_halvings + 1)]
-    assert sorted(field.asked, reverse=True) == halved
+    assert field.asked == halved[:-4:-1], "doubling is of no use twice"
 
 
 def test_only_full_plans_are_tried_and_none_falls_below_the_fewest(monkeypatch):
