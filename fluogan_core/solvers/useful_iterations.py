@@ -11,8 +11,8 @@ image (semi-convergence, Engl, Hanke and Neubauer 1996).  So the plan of iterati
 :math:`\chi^2` by little beside what exceeds 1, and by little beside 1.  Where :math:`\chi^2` comes down to 1 nothing is halved,
 and neither is it in dim light, which pays for few iterations anyway.
 
-The shortest plan is tried first, then one twice as long, and so on.  Where a plan explains the mean frame, longer ones do too, and
-are not tried; neither are they where doubling the iterations was of no use twice in a row.
+The shortest plan is tried first, then one twice as long, and so on.  Where a plan explains the mean frame, longer ones do too,
+and are not tried; neither are they where doubling the iterations was of no use twice in a row.
 """
 
 from __future__ import annotations
