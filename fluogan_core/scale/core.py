@@ -12,7 +12,7 @@ import numpy as np
 from ..backend.typing import Array
 from ..critics.quadratic import CriticValue, QuadraticCritic
 from ..physics.windows import Windows
-from ..solvers.flicker import FieldFlicker, FlickerOf, typical_brightness
+from ..solvers.flicker import FieldFlicker, FlickerOf, strengths_of, typical_brightness
 
 __all__ = ["CoreCritic", "core_critic", "flicker_of_core"]
 
@@ -78,7 +78,6 @@ def flicker_of_core(core: Slices, factor: int) -> FlickerOf:
             critic.measure_flicker(x, b)
         inside = 0 * x
         inside[fine] = x[fine]
-        strengths = tuple(float(critic.flicker) for critic in critics)
-        return FieldFlicker(strengths, critics[0].flicker_share(inside), typical_brightness(inside))
+        return FieldFlicker(*strengths_of(critics), critics[0].flicker_share(inside), typical_brightness(inside))
 
     return measured

@@ -18,7 +18,7 @@ from ..objective.prox import edge_lengths
 from ..objective.steps import curvature_at, longest_step
 from ..objective.terms import Objective
 from ..tuning import DEFAULT, CovariancePhaseTuning
-from .flicker import FieldFlicker, field_flicker, typical_brightness
+from .flicker import FieldFlicker, field_flicker, set_strengths, strengths_of, typical_brightness
 from .frame_critics import FrameCritics
 from .light import LightFactor, light_factor
 from .options import SolverOptions
@@ -256,11 +256,13 @@ class CovariancePhase:
 
     def _density(self, unseen: QuadraticCriticLike, x: Array, b: Array) -> Array:
         """Log density of each held-out frame; that of the images at the start, asked for again and again, is kept."""
-        if x is not self.first.x or b is not self.first.b:
-            return unseen.log_density(self.critics.frames_held_out, x, b)
-        if self._of_first is None:
-            self._of_first = unseen.log_density(self.critics.frames_held_out, x, b)
-        return self._of_first
+        is_first = x is self.first.x and b is self.first.b
+        if is_first and self._of_first is not None:
+            return self._of_first
+        density = unseen.log_density(self.critics.held_out_against(self.objective.psi.forward(x) + b), x, b)
+        if is_first:
+            self._of_first = density
+        return density
 
     def _worse_by(self, errors: float) -> bool:
         gain, error = self.gain_over(self.first.x, self.first.b)
@@ -275,7 +277,7 @@ class CovariancePhase:
 
     def _edges(self) -> Array:
         """Relative weight of an edge at every pixel, (N1, N2) float32; 1 as in the fit of the mean."""
-        t, xp, x, (_, share, brightness) = self.tuning, self.xp, self.x, self.flicker
+        t, xp, x, (_, _, share, brightness) = self.tuning, self.xp, self.x, self.flicker
         if math.isnan(share) or not brightness:
             return xp.ones_like(x)
         flicker = min(1.0, share / t.all_flicker)
@@ -336,7 +338,7 @@ class CovariancePhase:
             "objective": [self.objective_at, self.gained],
             "idle": self.idle,
             "prior": self.prior.state_dict(),
-            "flicker": [float(critic.flicker) for critic in self.critics.both],
+            "flicker": [list(values) for values in strengths_of(self.critics.both)],
         }
 
     def schema(self, begun: bool) -> Schema:
@@ -356,7 +358,7 @@ class CovariancePhase:
             "objective": ListOf((NumberOf(), NumberOf())),
             "idle": NumberOf(0, whole=True),
             "prior": prior_schema(self.objective.prior),
-            "flicker": ListOf(tuple(NumberOf(0) for _ in self.critics.both)),
+            "flicker": ListOf(tuple(ListOf((one,) * len(self.critics.both)) for one in (NumberOf(0), NumberOf()))),
         }
 
     def load_state_dict(self, state: State) -> None:
@@ -371,8 +373,7 @@ class CovariancePhase:
         self.steps_x, self.step_b = asarray(state["steps_x"]), float(state["step_b"])
         self.objective_at, self.gained = (float(value) for value in state["objective"])
         self.idle = int(state["idle"])
-        for critic, flicker in zip(self.critics.both, state["flicker"]):
-            critic.flicker = np.float32(flicker)
+        set_strengths(self.critics.both, *state["flicker"])
         self.prior = self.objective.prior.restarted()
         self.prior.load_state_dict(state["prior"], asarray)
         x, b = (asarray(image) for image in state["weights_at"])

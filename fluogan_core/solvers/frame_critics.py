@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cached_property
 
@@ -62,6 +63,20 @@ class FrameCritics:
     def frames_held_out(self) -> Array:
         """The held-out frames, photons."""
         return self._counts(self._kept) / np.float32(self.problem.model.gain)
+
+    def held_out_against(self, light: Array) -> Array:
+        r"""Return the held-out frames to compare with a mean frame of ``light`` (M1, M2), photons.
+
+        What pixels differ by in gain or offset is in the seen frames too: an image that has taken it for detail predicts it.
+        With u times the noise that fluctuations explain in the mean of all T frames, that of n of them has
+        :math:`\sqrt{1 + (u^2 - 1) n / T}` times; by this factor their mean is brought nearer to the light, so that it counts as
+        much as it tells.
+        """
+        frames, unexplained = self.frames_held_out, self.problem.noise.unexplained
+        if unexplained == 1.0:
+            return frames
+        more = math.sqrt(1.0 + (unexplained**2 - 1.0) * len(frames) / len(self.problem.counts))
+        return frames - np.float32(1.0 - 1.0 / more) * (frames.mean(axis=0, dtype=np.float64).astype(np.float32) - light)
 
     @property
     def both(self) -> list[QuadraticCriticLike]:
