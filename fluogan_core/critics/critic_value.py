@@ -38,12 +38,9 @@ class QuadraticCriticLike(Protocol):
     ----------
     flicker : float
         phi, the flicker of the recorded frames in units of the model's; a checkpoint stores it and sets it again.
-    extra_variance : float
-        Variance of every pixel that the model does not explain, photons^2 (0 where none is looked for); stored with it.
     """
 
     flicker: Any
-    extra_variance: Any
 
     def update_weights(self, x: Array, b: Array) -> None:
         """Take the inverse of the covariance that x and b predict as weights from now on."""
@@ -58,7 +55,7 @@ class QuadraticCriticLike(Protocol):
         """Return the log density per pixel of each frame (S, M1, M2) of photons, (S,)."""
 
     def measure_flicker(self, x: Array, b: Array) -> None:
-        """Set :attr:`flicker` and :attr:`extra_variance` from the recorded frames."""
+        """Set :attr:`flicker` from the recorded frames."""
 
     def flicker_share(self, x: Array) -> float:
         """Return the share of flicker in the variance of x's light, 0 to 1, NaN without light."""

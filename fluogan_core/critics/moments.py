@@ -28,7 +28,7 @@ __all__ = ["WindowMoments"]
 class WindowMoments:
     r"""Mean and covariances of the photons per frame, :math:`\mu = \Psi x + b` and, for each window,
 
-    .. math:: \Sigma = \mathrm{diag}(\mu + \sigma^2) + \varphi\,\Psi\,\mathrm{diag}(x)\,\Psi^T.
+    .. math:: \Sigma = \mathrm{diag}(\mu + \sigma^2 + e) + \varphi\,\Psi\,\mathrm{diag}(x)\,\Psi^T.
 
     Parameters
     ----------
@@ -51,6 +51,8 @@ class WindowMoments:
         Flat camera pixels of the windows.
     read_variance : float32
         Variance of the read noise, photons^2.
+    extra_variance : float32
+        Variance of every pixel that nothing in the model explains, photons^2; 0 before :meth:`explain`.
     """
 
     def __init__(
@@ -62,7 +64,7 @@ class WindowMoments:
         tuning: QuadraticCriticTuning = DEFAULT.quadratic_critic,
     ) -> None:
         self.model, self.tuning, asarray = model, tuning, model.backend.asarray
-        self.read_variance = np.float32((model.noise_std / model.gain) ** 2)
+        self.read_variance, self.extra_variance = np.float32((model.noise_std / model.gain) ** 2), np.float32(0.0)
         bad = None if bad_pixels is None or not bad_pixels.any() else bad_pixels
         self.bad_pixels = None if bad is None else asarray(bad, dtype=np.float64)
         self.windows = side if isinstance(side, Windows) else windows_of(model.psi.shape, side or tuning.window)
@@ -93,9 +95,39 @@ class WindowMoments:
             found[number] = product(y.T, y) / np.float32(freedom)
         return found, freedom
 
+    @property
+    def dark_variance(self) -> np.float32:
+        """Variance of a pixel without light, photons^2."""
+        return np.float32(self.read_variance + self.extra_variance)
+
+    def explain(self, variances: Array, x: Array, light: Array, flicker: np.float32, where: Array | None = None) -> None:
+        """Set the extra variance to what recorded variances exceed by what x and its light explain.
+
+        A mean over the pixels, weighted by one over the square of what is predicted: pixels noisier than the one read noise of
+        the camera, or a background that flickers.  A fit that does not know it explains it by the shot noise of more background,
+        and takes that light from the molecules.
+
+        Parameters
+        ----------
+        variances : (M1, M2) float32
+            Of the recorded frames, photons^2.
+        x : (N1, N2) float32
+        light : (M1, M2) float32
+            The mean frame, photons.
+        flicker : float32
+        where : (M1, M2) float32, optional
+            Weight of pixels.
+        """
+        self.extra_variance = np.float32(0.0)
+        predicted = light + np.float32(flicker) * self.model.psi.squared_forward(x)
+        weights = self.detection_weight(predicted).astype(np.float64) ** 2
+        weights = weights if where is None else weights * where
+        left = float((weights * (variances - predicted - self.read_variance)).sum()) / float(weights.sum())
+        self.extra_variance = np.float32(max(left, -float(self.read_variance)))
+
     def lit(self, x: Array, light: Array, flicker: np.float32) -> np.ndarray:
         """Return the numbers of the windows where flicker adds to the variance of some pixel."""
-        variance = light + self.read_variance
+        variance = light + self.dark_variance
         share = np.float32(flicker) * self.model.psi.squared_forward(x) > np.float32(self.tuning.dark) * variance
         return np.flatnonzero(self.model.backend.to_host(share.ravel()[self.pixels].any(axis=1)))
 
@@ -119,10 +151,15 @@ class WindowMoments:
         total = xp.bincount(pixels.ravel(), weights=values.ravel(), minlength=shape[0] * shape[1])
         return total.reshape(shape).astype(np.float32)
 
+    def image(self, values: Array) -> Array:
+        """Return the mean of what all windows say of a pixel: (B, n) as (M1, M2) float32."""
+        everywhere = np.arange(len(self.windows.pixels))
+        return self.gather(values, everywhere) / self.gather(self.model.backend.xp.ones_like(values), everywhere)
+
     def predicted(self, x: Array, light: Array, flicker: np.float32, chosen: np.ndarray) -> Array:
         """Return the covariances in some windows at a mean frame of ``light``, (B, n, n) float32."""
         covariances = np.float32(flicker) * self.flickering.pairs(x, chosen)
-        covariances[:, self._diagonal, self._diagonal] += self.take(light, chosen) + self.read_variance
+        covariances[:, self._diagonal, self._diagonal] += self.take(light, chosen) + self.dark_variance
         return covariances
 
     def diagonal(self, matrices: Array) -> Array:
@@ -147,7 +184,7 @@ class WindowMoments:
 
     def detection_weight(self, light: Array) -> Array:
         """Return one over the variance of the detection noise at a mean of ``light``, (M1, M2) float32, with the same floor."""
-        variance = light.astype(np.float64) + float(self.read_variance)
+        variance = light.astype(np.float64) + float(self.dark_variance)
         typical = float(variance.mean())
         variance = variance + (self.tuning.variance_floor * typical + 1e-12)
         if self.bad_pixels is not None:

@@ -55,7 +55,6 @@ from ..physics.windows import Windows
 from ..stack import stack_of_field
 from ..tuning import DEFAULT, QuadraticCriticTuning
 from .critic_value import CriticValue, Expansion, QuadraticCriticLike
-from .measured import measured
 from .moments import WindowMoments
 from .second_derivative import second_derivative_of
 
@@ -99,8 +98,6 @@ class QuadraticCritic:
     flicker : float32
         :math:`\varphi`, the flicker in these frames in units of what psi's photons per emission predict; 1 before
         :meth:`measure_flicker`.
-    extra_variance : float32
-        Variance of every pixel beyond what light, read noise and flicker explain, photons^2; 0 before :meth:`measure_flicker`.
     read_variance : float32
         Variance of the read noise, photons^2.
 
@@ -163,7 +160,7 @@ class QuadraticCritic:
         window = window if window is None or isinstance(window, Windows) else whole_number(window, "window", low=1)
         self.model, self.mean = model, mean.astype(np.float32)
         self.trust = np.float32(real_number(trust, "trust", low=0, high=1e6))
-        self.flicker, self.extra_variance = np.float32(1.0), np.float32(0.0)
+        self.flicker = np.float32(1.0)
         if like is None:
             self.moments = WindowMoments(model, side=window, bad_pixels=bad_pixels, tuning=tuning)
             self._second = second_derivative_of(self.moments)
@@ -171,6 +168,7 @@ class QuadraticCritic:
             self.moments, self._second = like.moments, like._second
         self.mean_weight = backend.xp.ones(psi.shape, dtype=np.float32)
         self.recorded, self.freedom = self.moments.recorded(frames.astype(np.float32, copy=False))
+        self.variances = self.moments.image(self.moments.diagonal(self.recorded))
         self.chosen = np.arange(len(self.recorded))
         self.weights: Array | None = None
         self._around: Expansion | None = None
@@ -189,13 +187,9 @@ class QuadraticCritic:
 
     def _covariances(self, x: Array, b: Array) -> Iterator[tuple[np.ndarray, Array]]:
         """Batches of the windows that take part, with the covariances that x and b predict there."""
-        noise = self._shot_noise(self.model.psi.forward(x) + b)
+        light = self.model.psi.forward(x) + b
         for batch in self.moments.batches(self.chosen):
-            yield batch, self.moments.predicted(x, noise, self.flicker, batch)
-
-    def _shot_noise(self, light: Array) -> Array:
-        """The variance of every pixel without read noise and flicker, where the mean frame is ``light``."""
-        return light + self.extra_variance
+            yield batch, self.moments.predicted(x, light, self.flicker, batch)
 
     @any_kind("x", "b", answers=False)
     @one_thread()
@@ -212,15 +206,19 @@ class QuadraticCritic:
         x, b = self._images(x, b)
         xp, moments = self.model.backend.xp, self.moments
         light = self.model.psi.forward(x) + b
-        noise = self._shot_noise(light)
-        self.mean_weight = moments.detection_weight(noise)
+        self._explain_noise(x, light)
+        self.mean_weight = moments.detection_weight(light)
         self._trusted_weight = self.trust * self.mean_weight
-        self.chosen = moments.lit(x, noise, self.flicker)
+        self.chosen = moments.lit(x, light, self.flicker)
         n = self.recorded.shape[1]
         self.weights = xp.empty((len(self.chosen), n, n), dtype=np.float32)
         self._around = Expansion(x.copy(), b.copy(), light, self.weights, WeakKeyDictionary())
         self._expand(self._around, self, update=True)
         self._second.update(self.weights, self.chosen, float(self.flicker))
+
+    def _explain_noise(self, x: Array, light: Array) -> None:
+        """Find the variance that nothing in the model explains; critics that share these moments share it."""
+        self.moments.explain(self.variances, x, light, self.flicker)
 
     def _expansion(self, other: QuadraticCritic) -> Expansion:
         """Return where the weights are from, with the covariance term there against another critic's frames."""
@@ -253,7 +251,11 @@ class QuadraticCritic:
     @any_kind("x", "b", answers=False)
     @one_thread()
     def measure_flicker(self, x: Array, b: Array) -> None:
-        """Measure :attr:`flicker` and :attr:`extra_variance` of these frames (:mod:`fluogan_core.critics.measured`).
+        r"""Measure :math:`\varphi`, the flicker of these frames in units of what x predicts, on pairs of different pixels.
+
+        The weighted least squares fit of S to :math:`F = \Psi\,\mathrm{diag}(x)\,\Psi^T`, both without their diagonals, which
+        are free of shot noise and read noise then, with :math:`1 \pm 1` known beforehand.  It absorbs an error of the photons
+        per emission, and the flicker slower than a chunk of frames, which those frames do not show.
 
         Parameters
         ----------
@@ -261,7 +263,17 @@ class QuadraticCritic:
         b : (M1, M2) array, photons per camera pixel and frame
         """
         x, b = self._images(x, b)
-        self.chosen, self.flicker, self.extra_variance = measured(self.moments, self.recorded, self.freedom, x, b)
+        moments, self.flicker = self.moments, np.float32(1.0)
+        self.chosen = moments.lit(x, self.model.psi.forward(x) + b, self.flicker)
+        recorded = predicted = 2.0 / self.freedom  # the variance of recorded / predicted is 2 / freedom / predicted
+        for batch, covariances in self._covariances(x, b):
+            weights = moments.weights(covariances, batch)
+            pairs = moments.without_diagonal(covariances)
+            weighted = product(product(weights, pairs), weights)
+            predicted += float((weighted * pairs).sum(dtype=np.float64))
+            weighted = moments.without_diagonal(weighted)
+            recorded += float((weighted * self.recorded[self.model.backend.asarray(batch)]).sum(dtype=np.float64))
+        self.flicker = np.float32(max(recorded / predicted, 0.0))
 
     @any_kind("x", answers=False)
     def flicker_share(self, x: Array) -> float:
@@ -386,7 +398,7 @@ class QuadraticCritic:
         backend, moments, total = self.model.backend, self.moments, np.float64(0.0)
         residuals = (frames - (light := self.model.psi.forward(x) + b)).reshape(-1, light.size)
         for batch in moments.batches(np.arange(len(self.recorded))):
-            covariances = moments.predicted(x, self._shot_noise(light), self.flicker, batch)
+            covariances = moments.predicted(x, light, self.flicker, batch)
             for number, covariance in zip(batch, moments.invertible(covariances, batch)):
                 mine = residuals[:, moments.pixels[int(number)]].astype(np.float64).T
                 white, log_root = whitened(covariance, mine, backend)

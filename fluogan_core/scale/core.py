@@ -12,7 +12,7 @@ import numpy as np
 from ..backend.typing import Array
 from ..critics.quadratic import CriticValue, QuadraticCritic
 from ..physics.windows import Windows
-from ..solvers.flicker import FieldFlicker, FlickerOf, strengths_of, typical_brightness
+from ..solvers.flicker import FieldFlicker, FlickerOf, typical_brightness
 
 __all__ = ["CoreCritic", "core_critic", "flicker_of_core"]
 
@@ -55,6 +55,10 @@ class CoreCritic(QuadraticCritic):
         finally:
             self.moments = moments
 
+    def _explain_noise(self, x: Array, light: Array) -> None:
+        """Find it in the core."""
+        self.moments.explain(self.variances, x, light, self.flicker, 1 - self.beyond)
+
     def value(self, x: Array, b: Array, other: QuadraticCritic | None = None) -> CriticValue:
         """Return the two terms, that of the mean frame of the core alone."""
         found = super().value(x, b, other)
@@ -78,6 +82,7 @@ def flicker_of_core(core: Slices, factor: int) -> FlickerOf:
             critic.measure_flicker(x, b)
         inside = 0 * x
         inside[fine] = x[fine]
-        return FieldFlicker(*strengths_of(critics), critics[0].flicker_share(inside), typical_brightness(inside))
+        strengths = tuple(float(critic.flicker) for critic in critics)
+        return FieldFlicker(strengths, critics[0].flicker_share(inside), typical_brightness(inside))
 
     return measured

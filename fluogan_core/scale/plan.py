@@ -43,7 +43,7 @@ REPORT = "report.json"
 #: Held while a plan is made, and while its images are put together.
 LOCK = ".plan.lock"
 #: Of the layout of a plan.
-_LAYOUT = 5
+_LAYOUT = 4
 #: Steps of the mean fit in windows after the first, as a part of those of the first.
 WARM = 0.4
 #: What a damaged file raises that NumPy or a decoder of JSON reads.
@@ -346,7 +346,7 @@ def _shared(found: list[Any] | None) -> Shared | None:
     if found is None:
         return None
     method, flicker, steps, pace, share, mean_steps = found
-    flicker = None if flicker is None else FieldFlicker(tuple(flicker[0]), tuple(flicker[1]), *flicker[2:])
+    flicker = None if flicker is None else FieldFlicker(tuple(flicker[0]), *flicker[1:])
     return Shared(
         method, flicker, steps, None if pace is None else Pace(*pace), share, tuple(Steps(*one) for one in mean_steps)
     )

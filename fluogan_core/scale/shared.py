@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backend.typing import Array
-from ..solvers.flicker import FieldFlicker, FlickerOf, set_strengths
+from ..solvers.flicker import FieldFlicker, FlickerOf
 from ..solvers.options import SolverOptions
 from ..solvers.phase import Stop, StopReason
 from ..tuning import DEFAULT, Tuning
@@ -84,7 +84,8 @@ def shared_flicker(shared: FieldFlicker) -> FlickerOf:
     """Return what gives critics the flicker of the field that theirs is a part of, given them, x and b."""
 
     def measured(critics: Sequence[Any], x: Array, b: Array) -> FieldFlicker:
-        set_strengths(critics, shared.strengths, shared.extra_variances)
+        for critic, strength in zip(critics, shared.strengths):
+            critic.flicker = np.float32(strength)
         mine = critics[0].flicker_share(x)
         return shared._replace(share=mine) if math.isnan(mine) else shared
 

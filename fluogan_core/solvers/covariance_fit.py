@@ -18,7 +18,7 @@ from ..objective.prox import edge_lengths
 from ..objective.steps import curvature_at, longest_step
 from ..objective.terms import Objective
 from ..tuning import DEFAULT, CovariancePhaseTuning
-from .flicker import FieldFlicker, field_flicker, set_strengths, strengths_of, typical_brightness
+from .flicker import FieldFlicker, field_flicker, typical_brightness
 from .frame_critics import FrameCritics
 from .light import LightFactor, light_factor
 from .options import SolverOptions
@@ -277,7 +277,7 @@ class CovariancePhase:
 
     def _edges(self) -> Array:
         """Relative weight of an edge at every pixel, (N1, N2) float32; 1 as in the fit of the mean."""
-        t, xp, x, (_, _, share, brightness) = self.tuning, self.xp, self.x, self.flicker
+        t, xp, x, (_, share, brightness) = self.tuning, self.xp, self.x, self.flicker
         if math.isnan(share) or not brightness:
             return xp.ones_like(x)
         flicker = min(1.0, share / t.all_flicker)
@@ -285,7 +285,7 @@ class CovariancePhase:
         return xp.maximum(most / (1 + (edge_lengths(x) / np.float32(t.drawn * brightness)) ** 2), least)
 
     def _update_weights(self, x: Array, b: Array) -> None:
-        self.weights_at = (x, b)
+        self.weights_at, self._of_first = (x, b), None  # a density is with the noise that is found there
         self.critic.update_weights(x, b)
 
     def _measure_step_sizes(self) -> None:
@@ -338,7 +338,7 @@ class CovariancePhase:
             "objective": [self.objective_at, self.gained],
             "idle": self.idle,
             "prior": self.prior.state_dict(),
-            "flicker": [list(values) for values in strengths_of(self.critics.both)],
+            "flicker": [float(critic.flicker) for critic in self.critics.both],
         }
 
     def schema(self, begun: bool) -> Schema:
@@ -358,7 +358,7 @@ class CovariancePhase:
             "objective": ListOf((NumberOf(), NumberOf())),
             "idle": NumberOf(0, whole=True),
             "prior": prior_schema(self.objective.prior),
-            "flicker": ListOf(tuple(ListOf((one,) * len(self.critics.both)) for one in (NumberOf(0), NumberOf()))),
+            "flicker": ListOf(tuple(NumberOf(0) for _ in self.critics.both)),
         }
 
     def load_state_dict(self, state: State) -> None:
@@ -373,7 +373,8 @@ class CovariancePhase:
         self.steps_x, self.step_b = asarray(state["steps_x"]), float(state["step_b"])
         self.objective_at, self.gained = (float(value) for value in state["objective"])
         self.idle = int(state["idle"])
-        set_strengths(self.critics.both, *state["flicker"])
+        for critic, flicker in zip(self.critics.both, state["flicker"]):
+            critic.flicker = np.float32(flicker)
         self.prior = self.objective.prior.restarted()
         self.prior.load_state_dict(state["prior"], asarray)
         x, b = (asarray(image) for image in state["weights_at"])

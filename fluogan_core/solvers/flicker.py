@@ -10,7 +10,7 @@ import numpy as np
 from ..backend.typing import Array
 from ..critics.quadratic import QuadraticCriticLike
 
-__all__ = ["FieldFlicker", "FlickerOf", "field_flicker", "set_strengths", "strengths_of", "typical_brightness"]
+__all__ = ["FieldFlicker", "FlickerOf", "field_flicker", "typical_brightness"]
 
 
 class FieldFlicker(NamedTuple):
@@ -20,8 +20,6 @@ class FieldFlicker(NamedTuple):
     ----------
     strengths : tuple of float
         :math:`\varphi` of each critic: of the frames that are fitted, and of the held-out ones.
-    extra_variances : tuple of float
-        Of each critic: variance of every pixel that the model does not explain, photons^2.
     share : float
         Share of flicker in the variance of the molecules' light, 0 to 1; NaN without light.
     brightness : float
@@ -29,7 +27,6 @@ class FieldFlicker(NamedTuple):
     """
 
     strengths: tuple[float, ...]
-    extra_variances: tuple[float, ...]
     share: float
     brightness: float
 
@@ -44,7 +41,7 @@ def field_flicker(critics: Sequence[QuadraticCriticLike], x: Array, b: Array) ->
     Parameters
     ----------
     critics : sequence of QuadraticCritic
-        Of the frames that are fitted, then of the held-out ones; each has its flicker strength and extra variance afterwards.
+        Of the frames that are fitted, then of the held-out ones; each has its flicker strength afterwards.
     x, b : arrays
         Where the fit starts.
 
@@ -54,18 +51,8 @@ def field_flicker(critics: Sequence[QuadraticCriticLike], x: Array, b: Array) ->
     """
     for critic in critics:
         critic.measure_flicker(x, b)
-    return FieldFlicker(*strengths_of(critics), critics[0].flicker_share(x), typical_brightness(x))
-
-
-def strengths_of(critics: Sequence[QuadraticCriticLike]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return the flicker strength of every critic, and its extra variance."""
-    return tuple(float(critic.flicker) for critic in critics), tuple(float(critic.extra_variance) for critic in critics)
-
-
-def set_strengths(critics: Sequence[QuadraticCriticLike], strengths: Sequence[float], extra_variances: Sequence[float]) -> None:
-    """Give critics what :func:`strengths_of` returned for the same number of them."""
-    for critic, strength, extra in zip(critics, strengths, extra_variances):
-        critic.flicker, critic.extra_variance = np.float32(strength), np.float32(extra)
+    strengths = tuple(float(critic.flicker) for critic in critics)
+    return FieldFlicker(strengths, critics[0].flicker_share(x), typical_brightness(x))
 
 
 def typical_brightness(x: Array) -> float:

@@ -20,7 +20,7 @@ from .weights import Weights
 __all__ = ["VERSION", "Stateful", "restore", "state_of"]
 
 #: Of the layout of :func:`state_of`.
-VERSION = 10
+VERSION = 9
 
 
 class Stateful(Protocol):

@@ -46,7 +46,8 @@ def test_fidelity_weighs_the_mean_against_covariances():
         solver = Solver(frames, psi=model.psi, camera=fg.Camera(1.0, 0.0, 0.7), options=options)
         solver.run(progress=False)
         fits[fidelity] = solver.phases[1]
-    of_covariance = [fit.critic.value(*fit.images[1:])[1] for fit in fits.values()]
+    judge = fits[1.0].critic
+    of_covariance = [judge.value(*fit.images[1:])[1] for fit in fits.values()]
     assert of_covariance[0] < of_covariance[1] < of_covariance[2]
 
 
