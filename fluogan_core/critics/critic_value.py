@@ -57,6 +57,9 @@ class QuadraticCriticLike(Protocol):
     def measure_flicker(self, x: Array, b: Array) -> None:
         """Set :attr:`flicker` from the recorded frames."""
 
+    def explain_noise(self, x: Array, b: Array) -> None:
+        """Find the variance of the recorded frames that the model does not explain; called before :meth:`update_weights`."""
+
     def flicker_share(self, x: Array) -> float:
         """Return the share of flicker in the variance of x's light, 0 to 1, NaN without light."""
 

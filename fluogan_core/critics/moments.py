@@ -151,6 +151,37 @@ class WindowMoments:
         total = xp.bincount(pixels.ravel(), weights=values.ravel(), minlength=shape[0] * shape[1])
         return total.reshape(shape).astype(np.float32)
 
+    def strength(self, recorded: Array, freedom: int, x: Array, light: Array, chosen: np.ndarray) -> np.float32:
+        r"""Return :math:`\varphi` of recorded covariances S in some windows, fitted on pairs of different pixels.
+
+        The weighted least squares fit of S to :math:`F = \Psi\,\mathrm{diag}(x)\,\Psi^T`, both without their diagonals, which
+        are free of shot noise and read noise then, with :math:`1 \pm 1` known beforehand.
+
+        Parameters
+        ----------
+        recorded : (B, n, n) float32
+            S in all windows, photons^2.
+        freedom : int
+            Its degrees of freedom.
+        x : (N1, N2) float32
+        light : (M1, M2) float32
+            The mean frame, photons.
+        chosen : (K,) int64 on the host
+
+        Returns
+        -------
+        float32
+        """
+        found = expected = 2.0 / freedom  # the variance of found / expected is 2 / freedom / expected
+        for batch in self.batches(chosen):
+            covariances = self.predicted(x, light, np.float32(1.0), batch)
+            weights, pairs = self.weights(covariances, batch), self.without_diagonal(covariances)
+            weighted = product(product(weights, pairs), weights)
+            expected += float((weighted * pairs).sum(dtype=np.float64))
+            mine = recorded[self.model.backend.asarray(batch)]
+            found += float((self.without_diagonal(weighted) * mine).sum(dtype=np.float64))
+        return np.float32(max(found / expected, 0.0))
+
     def image(self, values: Array) -> Array:
         """Return the mean of what all windows say of a pixel: (B, n) as (M1, M2) float32."""
         everywhere = np.arange(len(self.windows.pixels))

@@ -206,7 +206,6 @@ class QuadraticCritic:
         x, b = self._images(x, b)
         xp, moments = self.model.backend.xp, self.moments
         light = self.model.psi.forward(x) + b
-        self._explain_noise(x, light)
         self.mean_weight = moments.detection_weight(light)
         self._trusted_weight = self.trust * self.mean_weight
         self.chosen = moments.lit(x, light, self.flicker)
@@ -215,10 +214,6 @@ class QuadraticCritic:
         self._around = Expansion(x.copy(), b.copy(), light, self.weights, WeakKeyDictionary())
         self._expand(self._around, self, update=True)
         self._second.update(self.weights, self.chosen, float(self.flicker))
-
-    def _explain_noise(self, x: Array, light: Array) -> None:
-        """Find the variance that nothing in the model explains; critics that share these moments share it."""
-        self.moments.explain(self.variances, x, light, self.flicker)
 
     def _expansion(self, other: QuadraticCritic) -> Expansion:
         """Return where the weights are from, with the covariance term there against another critic's frames."""
@@ -253,9 +248,8 @@ class QuadraticCritic:
     def measure_flicker(self, x: Array, b: Array) -> None:
         r"""Measure :math:`\varphi`, the flicker of these frames in units of what x predicts, on pairs of different pixels.
 
-        The weighted least squares fit of S to :math:`F = \Psi\,\mathrm{diag}(x)\,\Psi^T`, both without their diagonals, which
-        are free of shot noise and read noise then, with :math:`1 \pm 1` known beforehand.  It absorbs an error of the photons
-        per emission, and the flicker slower than a chunk of frames, which those frames do not show.
+        The fit is :meth:`fluogan_core.critics.moments.WindowMoments.strength`.  It absorbs an error of the photons per emission,
+        and the flicker slower than a chunk of frames, which those frames do not show.
 
         Parameters
         ----------
@@ -263,17 +257,21 @@ class QuadraticCritic:
         b : (M1, M2) array, photons per camera pixel and frame
         """
         x, b = self._images(x, b)
-        moments, self.flicker = self.moments, np.float32(1.0)
-        self.chosen = moments.lit(x, self.model.psi.forward(x) + b, self.flicker)
-        recorded = predicted = 2.0 / self.freedom  # the variance of recorded / predicted is 2 / freedom / predicted
-        for batch, covariances in self._covariances(x, b):
-            weights = moments.weights(covariances, batch)
-            pairs = moments.without_diagonal(covariances)
-            weighted = product(product(weights, pairs), weights)
-            predicted += float((weighted * pairs).sum(dtype=np.float64))
-            weighted = moments.without_diagonal(weighted)
-            recorded += float((weighted * self.recorded[self.model.backend.asarray(batch)]).sum(dtype=np.float64))
-        self.flicker = np.float32(max(recorded / predicted, 0.0))
+        light = self.model.psi.forward(x) + b
+        self.chosen = self.moments.lit(x, light, np.float32(1.0))
+        self.flicker = self.moments.strength(self.recorded, self.freedom, x, light, self.chosen)
+
+    @any_kind("x", "b", answers=False)
+    def explain_noise(self, x: Array, b: Array) -> None:
+        """Find the variance that neither light, read noise nor flicker explains, for all critics that share the moments.
+
+        Parameters
+        ----------
+        x : (N1, N2) array, emissions per fine pixel and frame
+        b : (M1, M2) array, photons per camera pixel and frame
+        """
+        x, b = self._images(x, b)
+        self.moments.explain(self.variances, x, self.model.psi.forward(x) + b, self.flicker)
 
     @any_kind("x", answers=False)
     def flicker_share(self, x: Array) -> float:

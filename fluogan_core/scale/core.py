@@ -55,9 +55,9 @@ class CoreCritic(QuadraticCritic):
         finally:
             self.moments = moments
 
-    def _explain_noise(self, x: Array, light: Array) -> None:
-        """Find it in the core."""
-        self.moments.explain(self.variances, x, light, self.flicker, 1 - self.beyond)
+    def explain_noise(self, x: Array, b: Array) -> None:
+        """Find the noise that nothing explains in the core."""
+        self.moments.explain(self.variances, x, self.model.psi.forward(x) + b, self.flicker, 1 - self.beyond)
 
     def value(self, x: Array, b: Array, other: QuadraticCritic | None = None) -> CriticValue:
         """Return the two terms, that of the mean frame of the core alone."""

@@ -286,6 +286,7 @@ class CovariancePhase:
 
     def _update_weights(self, x: Array, b: Array) -> None:
         self.weights_at, self._of_first = (x, b), None  # a density is with the noise that is found there
+        self.critic.explain_noise(x, b)
         self.critic.update_weights(x, b)
 
     def _measure_step_sizes(self) -> None:

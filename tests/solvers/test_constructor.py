@@ -77,7 +77,7 @@ class Half:
     [
         (Choosy, ValueError, "takes no such frames"),
         (3.0, TypeError, "quadratic_critic= must be a class or function"),
-        (Half, TypeError, "Half lacks flicker_share, log_density, measure_flicker, update_weights, value"),
+        (Half, TypeError, "Half lacks explain_noise, flicker_share, log_density, measure_flicker, update_weights, value"),
     ],
 )
 @pytest.mark.parametrize("method", ["moments", "likelihood", "auto"])
