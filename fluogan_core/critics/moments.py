@@ -104,8 +104,8 @@ class WindowMoments:
         """Set the extra variance to what recorded variances exceed by what x and its light explain.
 
         A mean over the pixels, weighted by one over the square of what is predicted: pixels noisier than the one read noise of
-        the camera, or a background that flickers.  A fit that does not know it explains it by the shot noise of more background,
-        and takes that light from the molecules.
+        the camera, or a background that flickers.  A fit that does not know it explains it by the shot noise of more
+        background, and takes that light from the molecules.
 
         Parameters
         ----------

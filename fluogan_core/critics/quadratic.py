@@ -37,7 +37,6 @@ the light: molecules whose flicker is not that of the others would lose light to
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -91,6 +90,8 @@ class QuadraticCritic:
         Covariance of the recorded frames in each window, photons^2.
     chosen : (K,) int64 on the host
         Numbers of the windows that take part: those where flicker adds to the variance of some pixel.
+    variances : (M1, M2) float32
+        Of the recorded frames, photons^2.
     weights : (K, n, n) float32
         W of each of them, photons^-2: the inverse of a predicted covariance, rows and columns times the window's amplitude.
     mean_weight : (M1, M2) float32
@@ -185,12 +186,6 @@ class QuadraticCritic:
                 raise ValueError(f"{name} must be one image of shape {tuple(shape)}, got {got}")
         return x.astype(np.float32, copy=False), b.astype(np.float32, copy=False)
 
-    def _covariances(self, x: Array, b: Array) -> Iterator[tuple[np.ndarray, Array]]:
-        """Batches of the windows that take part, with the covariances that x and b predict there."""
-        light = self.model.psi.forward(x) + b
-        for batch in self.moments.batches(self.chosen):
-            yield batch, self.moments.predicted(x, light, self.flicker, batch)
-
     @any_kind("x", "b", answers=False)
     @one_thread()
     def update_weights(self, x: Array, b: Array) -> None:
@@ -230,7 +225,8 @@ class QuadraticCritic:
         of_x = backend.xp.zeros(self.model.psi.fine_shape, dtype=np.float32)
         of_light = backend.xp.zeros(self.model.psi.shape, dtype=np.float32)
         total, start = 0.0, 0
-        for batch, covariances in self._covariances(around.x, around.b):
+        for batch in moments.batches(self.chosen):
+            covariances = moments.predicted(around.x, around.light, self.flicker, batch)
             weights = around.weights[start : start + len(batch)]
             start += len(batch)
             if update:
@@ -246,10 +242,9 @@ class QuadraticCritic:
     @any_kind("x", "b", answers=False)
     @one_thread()
     def measure_flicker(self, x: Array, b: Array) -> None:
-        r"""Measure :math:`\varphi`, the flicker of these frames in units of what x predicts, on pairs of different pixels.
+        r"""Measure :math:`\varphi` (:meth:`fluogan_core.critics.moments.WindowMoments.strength`).
 
-        The fit is :meth:`fluogan_core.critics.moments.WindowMoments.strength`.  It absorbs an error of the photons per emission,
-        and the flicker slower than a chunk of frames, which those frames do not show.
+        It absorbs an error of the photons per emission, and flicker slower than a chunk of frames, which they do not show.
 
         Parameters
         ----------
