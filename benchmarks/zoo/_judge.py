@@ -74,12 +74,16 @@ class Judge:
         inside[self._inside] = near[self._inside]
         labels, count = ndimage.label(inside)
         variance = np.kron(self.recording.variance_of_mean, np.ones((scene.factor, scene.factor))) / scene.factor**2
+        stripe = (scene.stripe / scene.gain) ** 2
         found = []
         for label in range(1, count + 1):
             mask = labels == label
             truth = float(light[mask].sum())
             if truth >= _LEAST * light.sum():
-                found.append((mask, truth, float(np.sqrt(variance[mask].sum()))))
+                share = mask.reshape(scene.size, scene.factor, scene.size, scene.factor).mean(axis=(1, 3))
+                # pixels of one row, or column, have one stripe in common: their errors add up
+                common = sum((share.sum(axis=axis) ** 2 - (share**2).sum(axis=axis)).sum() for axis in (0, 1))
+                found.append((mask, truth, float(np.sqrt(variance[mask].sum() + stripe * common))))
         return found
 
     def __call__(self, x: np.ndarray, *, has_unit: bool = True) -> Verdict:

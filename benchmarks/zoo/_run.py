@@ -26,7 +26,7 @@ __all__ = ["FULL", "MEAN_FIT", "Document", "kept", "part_of", "run_scene", "run_
 Document = dict[str, Any]
 FULL, MEAN_FIT = "full method", "mean fit"
 #: Raised when recordings, peers or judgements change: scenes of another number do not join.
-EDITION = 2
+EDITION = 3
 
 
 def part_of(count: int, part: str) -> list[int]:

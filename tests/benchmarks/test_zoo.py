@@ -184,6 +184,17 @@ def test_the_truth_is_right_and_errors_are_what_they_are(plain):
         judge(plain.light[1:])
 
 
+def test_stripes_are_in_the_error_of_a_structures_light(plain, rng):
+    scene = dataclasses.replace(plain.scene, stripe=0.5)
+    even, striped = (Judge(dataclasses.replace(plain, scene=each)) for each in (plain.scene, scene))
+    stripes = 0.5 / scene.gain * rng.standard_normal((4000, 2, scene.size))
+    for (mask, _, without), (_, _, error) in zip(even.structures, striped.structures):
+        share = mask.reshape(scene.size, scene.factor, scene.size, scene.factor).mean(axis=(1, 3))
+        sums = stripes[:, 0] @ share.sum(axis=1) + stripes[:, 1] @ share.sum(axis=0)
+        alone = 2 * (0.5 / scene.gain) ** 2 * (share**2).sum()  # of each pixel, which the variance of the mean holds
+        assert error**2 - without**2 + alone == pytest.approx(sums.var(), rel=0.1)
+
+
 @pytest.mark.parametrize("transposed", [False, True])
 def test_pairs_are_two_lines_and_bars_are_one(transposed):
     for structure, two in (("pair", True), ("bar", False)):

@@ -73,6 +73,33 @@ def test_flicker_that_is_not_as_predicted_is_measured():
     assert float((slope * x / 5).sum()) * 0.02 == pytest.approx(ahead - behind, rel=2e-2)
 
 
+@pytest.mark.parametrize("more", [0.0, 2.0, -0.3])
+def test_noise_that_nothing_explains_is_found_within_its_error(more):
+    """Read noise that is another one than told, under flicker; what it is in the frames is what the critic then predicts."""
+    model, x, b, _ = scene(shape=(12, 12), kappa=20.0)
+    true = fg.ForwardModel(model.psi, noise_std=float(np.sqrt(0.49 + more)))
+    found = []
+    for seed in range(8):
+        critic = critic_of(model, true.sample(x, b, 3000, seed=seed))
+        critic.explain_noise(x, b)
+        found.append(float(critic.moments.extra_variance))
+    error = np.std(found, ddof=1) / np.sqrt(len(found))
+    assert abs(np.mean(found) - more) < 4 * error
+    assert error < 0.1
+    critic.update_weights(x, b)
+    known = critic_of(true, true.sample(x, b, 20, seed=11))
+    known.update_weights(x, b)
+    np.testing.assert_allclose(critic.moments.dark_variance, 0.49 + found[-1], rtol=1e-4)
+    np.testing.assert_allclose(1 / critic.mean_weight - 1 / known.mean_weight, found[-1] - more, rtol=0.01, atol=0.01)
+
+
+def test_no_noise_is_less_than_none():
+    model, x, b, frames = scene(shape=(12, 12), kappa=20.0)
+    critic = critic_of(fg.ForwardModel(model.psi, noise_std=5.0), frames)
+    critic.explain_noise(4 * x, 4 * b)
+    assert float(critic.moments.dark_variance) == 0.0
+
+
 def test_no_quadratic_critic_does_better(rng):
     model, x, b, frames = scene()
     critic = critic_of(model, frames)

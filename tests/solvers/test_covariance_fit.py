@@ -13,6 +13,7 @@ from scenes import scene
 import fluogan_core as fg
 from fluogan_core.objective.prox import edge_lengths
 from fluogan_core.solvers.covariance_fit import CovariancePhase
+from fluogan_core.solvers.frame_critics import FrameCritics
 from fluogan_core.solvers.history import QUANTITIES
 from fluogan_core.solvers.phase import Images, StopReason
 from fluogan_core.solvers.solver import Solver
@@ -49,6 +50,37 @@ def test_fidelity_weighs_the_mean_against_covariances():
     judge = fits[1.0].critic
     of_covariance = [judge.value(*fit.images[1:])[1] for fit in fits.values()]
     assert of_covariance[0] < of_covariance[1] < of_covariance[2]
+
+
+def test_pixels_noisier_than_told_are_not_taken_for_background():
+    """Every pixel has a read noise of its own, told as their median: its variance is not explained by light."""
+    rng = np.random.default_rng(3)
+    psi, x, b, _ = blinking(shape=(20, 20))
+    light = fg.ForwardModel(psi).sample(x, b, 400, seed=2)
+    noise = 1.5 * np.exp(0.3 * rng.standard_normal(psi.shape))
+    frames = light + noise * rng.standard_normal(light.shape)
+    solver = Solver(frames.astype(np.float32), psi=psi, camera=fg.Camera(1.0, 0.0, 1.5), options=SMALL)
+    solver.run(progress=False)
+    _, found, background = solver.phases[1].images
+    beyond = float((frames.mean(axis=0) - psi.forward(found) - background).mean())
+    left = float((noise**2).mean()) - 1.5**2
+    assert left > 0.3, "so much would the background be too bright where variance alone told of it"
+    assert abs(beyond) < 0.05 * left
+
+
+def test_what_pixels_differ_by_counts_less_in_unseen_frames():
+    psi, x, b, stack = blinking()
+    offsets = 2.0 * np.random.default_rng(4).standard_normal(psi.shape).astype(np.float32)
+    light = psi.forward(x) + b
+    for frames in (stack, stack + offsets):
+        problem = fg.Solver(frames, psi=psi, camera=CAMERA, options=SMALL).problem
+        critics = FrameCritics(problem, SMALL, fg.QuadraticCritic)
+        held_out, compared = critics.frames_held_out, critics.held_out_against(light)
+        apart, nearer = held_out.mean(axis=0) - light, compared.mean(axis=0) - light
+        more = 1 + (problem.noise.unexplained**2 - 1) * len(held_out) / len(frames)
+        np.testing.assert_allclose(nearer, apart / np.sqrt(more), atol=2e-5)
+        np.testing.assert_allclose(compared - nearer, held_out - apart, atol=1e-4)
+    assert more > 1.5
 
 
 def blinking(shape=(14, 14), frames=300, kappa=20.0, seed=1):
