@@ -62,8 +62,7 @@ def _covariance_fit(device: Any, rng: np.random.Generator) -> None:
     for price in (0.1, last):
         cuda.find("descend", device)(z, slope, step, price, 0.3)
     cuda.find("mean_slope", device)(b, b, more, b, more, b)
-    momentum = xp.asarray(np.concatenate([[1.0], np.zeros(258)]))
-    cuda.find("extrapolated", device)((z, b), (slope, more), (last, b), (step, 0.5), momentum)
+    cuda.find("extrapolate", device)(z, last, 0.5)
     cosines = (rng.random((9, 9)), rng.random((13, 13)), rng.random((13, 13)))
     for polynomials in (0, 2):
         filters = (rng.random((2, *few)), *(rng.random((2, polynomials, *few)) for _ in range(2)))

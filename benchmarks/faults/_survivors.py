@@ -86,12 +86,6 @@ EXPLAINED: dict[str, dict[str, list[str]]] = {
         "a variance is never below 0": ["seen = variance > 0 → seen = variance != 0"],
     },
     "fluogan_core/scale/pace.py": {
-        "only the sign decides": [
-            "self.advance(first, second, uphill=1.0 if turned else 0.0) → "
-            "self.advance(first, second, uphill= 2.0 if turned else 0.0)",
-            "self.advance(first, second, uphill=1.0 if turned else 0.0) → "
-            "self.advance(first, second, uphill=1.0 if turned else -1.0)",
-        ],
         "replaced by the longest step before anything reads it": [
             "found.append(Steps(typical_brightness(z[rows, columns]), 0.0)) → "
             "found.append(Steps(typical_brightness(z[rows, columns]), -1.0))",

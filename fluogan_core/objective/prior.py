@@ -260,5 +260,5 @@ def number_or_array(value: float | Array, asarray: Callable[[Array], Array]) -> 
 
 def _measured(z: Array, new: Array) -> ProxStep:
     """The new image with the norms that a stopping rule needs."""
-    _, change, size, total = step_sums(z, new, z, 1.0)
+    change, size, total = step_sums(new, z)
     return ProxStep(new, root(change), root(size), total)

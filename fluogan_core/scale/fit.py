@@ -111,7 +111,7 @@ def fit_field(
     elif core is not None:
         steps = measure_steps(phase, core, psi.factor)
     covariance = next((later for later in solver.phases if isinstance(later, CovariancePhase)), None)
-    pace = None
+    pace: list[float] | None = None
     if covariance is not None and shared is not None and shared.flicker is not None:
         covariance.measure = shared_flicker(shared.flicker)
     elif covariance is not None and core is not None:
@@ -128,7 +128,7 @@ def fit_field(
     stops = {phase.name: phase.stop for phase in solver.phases if phase.stop is not None}
     flicker = covariance.flicker if covariance is not None and covariance.taken else None
     images = (host(outcome.x), host(outcome.z), host(outcome.b))
-    return Fitted(*images, solver.steps_done, stops, flicker, pace, tuple(steps))
+    return Fitted(*images, solver.steps_done, stops, flicker, None if pace is None else tuple(pace), tuple(steps))
 
 
 def borderless_norm(psi: Psi) -> float:

@@ -1,7 +1,7 @@
-"""The pace of fits: the brightness that step sizes went with, and where the momentum of a covariance fit was dropped.
+"""The pace of fits: the brightness that step sizes went with.
 
-Both follow from sums over a field.  Tiles that sum over themselves would be at other points of their way than their neighbours
-after the same number of steps.  So one tile measures them in its core, and all take them.
+It follows from a sum over a field.  Tiles that sum over themselves would be at other points of their way than their neighbours
+after the same number of steps.  So one tile measures it in its core, and all take it.
 """
 
 from __future__ import annotations
@@ -10,29 +10,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..backend.typing import Array
-from ..objective.fista import Acceleration, step_sums
 from ..solvers.covariance_fit import CovariancePhase
 from ..solvers.flicker import typical_brightness
 from ..solvers.mean_fit import MeanPhase
 
-__all__ = ["Pace", "Steps", "follow_pace", "follow_steps", "measure_pace", "measure_steps"]
+__all__ = ["Steps", "follow_pace", "follow_steps", "measure_pace", "measure_steps"]
 
 Slices = tuple[slice, slice]
-
-
-class Pace(NamedTuple):
-    """What sums over a field have decided in a fit of mean and covariance.
-
-    Attributes
-    ----------
-    turns : list of int
-        Iterations, from 0, that turned against the last move: the momentum was dropped.
-    brightness : list of float
-        Typical brightness at each update of the weights.
-    """
-
-    turns: list[int]
-    brightness: list[float]
 
 
 class Steps(NamedTuple):
@@ -50,38 +34,8 @@ class Steps(NamedTuple):
     longest: float
 
 
-class _OfCore(Acceleration):
-    """Momentum that is dropped where the steps in a core turn; the iterations are written down."""
-
-    def __init__(self, *images: Array, fine: Slices, core: Slices, turns: list[int]) -> None:
-        super().__init__(*images)
-        self.fine, self.core, self.turns, self.count = fine, core, turns, 0
-
-    def follow(self, first: Array, second: Array, *, steps: tuple[Array, float]) -> None:
-        (y, v), (z, b), fine, core = self.ahead, self.current, self.fine, self.core
-        uphill = step_sums(y[fine].copy(), first[fine].copy(), z[fine].copy(), steps[0][fine].copy())[0]
-        uphill += step_sums(v[core].copy(), second[core].copy(), b[core].copy(), steps[1])[0]
-        if uphill > 0:
-            self.turns.append(self.count)
-        self.count += 1
-        self.advance(first, second, uphill=uphill)
-
-
-class _Set(Acceleration):
-    """Momentum that is dropped at iterations that are given."""
-
-    def __init__(self, *images: Array, turns: list[int]) -> None:
-        super().__init__(*images)
-        self.turns, self.count = set(turns), 0
-
-    def follow(self, first: Array, second: Array, *, steps: tuple[Array, float]) -> None:
-        turned = self.count in self.turns
-        self.count += 1
-        self.advance(first, second, uphill=1.0 if turned else 0.0)
-
-
-def measure_pace(phase: CovariancePhase, core: Slices, factor: int) -> Pace:
-    """Let a phase that has not started decide by its core alone.
+def measure_pace(phase: CovariancePhase, core: Slices, factor: int) -> list[float]:
+    """Let a phase that has not started measure the brightness that its step sizes go with in its core.
 
     Parameters
     ----------
@@ -93,32 +47,31 @@ def measure_pace(phase: CovariancePhase, core: Slices, factor: int) -> Pace:
 
     Returns
     -------
-    Pace
-        Empty; it fills while the phase takes steps.
+    list of float
+        Typical brightness at each update of the weights: empty; it fills while the phase takes steps.
     """
     rows, columns = (slice(factor * part.start, factor * part.stop) for part in core)
-    pace = Pace([], [])
+    pace: list[float] = []
 
     def brightness_of(z: Array) -> float:
-        pace.brightness.append(typical_brightness(z[rows, columns]))
-        return pace.brightness[-1]
+        pace.append(typical_brightness(z[rows, columns]))
+        return pace[-1]
 
-    phase.accelerated = lambda *images: _OfCore(*images, fine=(rows, columns), core=core, turns=pace.turns)
     phase.brightness_of = brightness_of
     return pace
 
 
-def follow_pace(phase: CovariancePhase, pace: Pace) -> None:
+def follow_pace(phase: CovariancePhase, pace: Sequence[float]) -> None:
     """Let a phase that has not started take what another one has measured.
 
     Parameters
     ----------
     phase : CovariancePhase
-    pace : Pace
+    pace : sequence of float
+        As :func:`measure_pace` returns it.
     """
-    brightness = iter(pace.brightness)
-    phase.accelerated = lambda *images: _Set(*images, turns=pace.turns)
-    phase.brightness_of = lambda z: next(brightness, pace.brightness[-1])
+    left = iter(pace)
+    phase.brightness_of = lambda z: next(left, pace[-1])
 
 
 def measure_steps(phase: MeanPhase, core: Slices, factor: int) -> list[Steps]:

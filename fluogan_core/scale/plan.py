@@ -30,7 +30,7 @@ from ..solvers.options import SolverOptions
 from ..solvers.weights import Weights
 from .grid import Grid
 from .measured import Measured, read_measured
-from .pace import Pace, Steps
+from .pace import Steps
 from .shared import Shared
 
 __all__ = ["LOCK", "NUMBERS", "REPORT", "WARM", "Plan", "load_plan", "windows_of"]
@@ -43,7 +43,7 @@ REPORT = "report.json"
 #: Held while a plan is made, and while its images are put together.
 LOCK = ".plan.lock"
 #: Of the layout of a plan.
-_LAYOUT = 4
+_LAYOUT = 5
 #: Steps of the mean fit in windows after the first, as a part of those of the first.
 WARM = 0.4
 #: What a damaged file raises that NumPy or a decoder of JSON reads.
@@ -347,9 +347,7 @@ def _shared(found: list[Any] | None) -> Shared | None:
         return None
     method, flicker, steps, pace, share, mean_steps = found
     flicker = None if flicker is None else FieldFlicker(tuple(flicker[0]), *flicker[1:])
-    return Shared(
-        method, flicker, steps, None if pace is None else Pace(*pace), share, tuple(Steps(*one) for one in mean_steps)
-    )
+    return Shared(method, flicker, steps, None if pace is None else tuple(pace), share, tuple(Steps(*one) for one in mean_steps))
 
 
 def windows_of(frames: int, window: int | None, step: int | None) -> tuple[tuple[int, int], ...]:

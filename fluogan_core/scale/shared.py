@@ -18,7 +18,7 @@ from ..solvers.flicker import FieldFlicker, FlickerOf
 from ..solvers.options import SolverOptions
 from ..solvers.phase import Stop, StopReason
 from ..tuning import DEFAULT, Tuning
-from .pace import Pace, Steps
+from .pace import Steps
 
 __all__ = ["Fitted", "Shared", "as_shared", "shared_by_all", "shared_flicker"]
 
@@ -37,8 +37,8 @@ class Fitted(NamedTuple):
     stops : dict of str to Stop
     flicker : FieldFlicker or None
         Of the covariance fit, where it took steps.
-    pace : Pace or None
-        Of the covariance fit, where it decided by a core.
+    pace : tuple of float or None
+        Of the covariance fit, where it measured its typical brightness in a core.
     mean_steps : tuple of Steps
         Of its mean fit, where it measured them in a core.
     """
@@ -49,7 +49,7 @@ class Fitted(NamedTuple):
     steps: int
     stops: dict[str, Stop]
     flicker: FieldFlicker | None = None
-    pace: Pace | None = None
+    pace: tuple[float, ...] | None = None
     mean_steps: tuple[Steps, ...] = ()
 
 
@@ -64,8 +64,8 @@ class Shared(NamedTuple):
         Of the covariance fit.
     steps : int or None
         Of the covariance fit.
-    pace : Pace or None
-        Of its momentum and its step sizes.
+    pace : tuple of float or None
+        Of the covariance fit: typical brightness at each update of its weights.
     share : float
         Part that its images have in the result; the rest are those of the fit of the mean.
     mean_steps : tuple of Steps
@@ -75,7 +75,7 @@ class Shared(NamedTuple):
     method: str
     flicker: FieldFlicker | None = None
     steps: int | None = None
-    pace: Pace | None = None
+    pace: tuple[float, ...] | None = None
     share: float = 1.0
     mean_steps: tuple[Steps, ...] = ()
 

@@ -43,7 +43,8 @@ class CovariancePhase:
     :math:`s = \gamma \bar v \min(1, n^2) / \varrho`, with n the noise of the mean frame over what the variance of the frames
     explains, makes the first term the fidelity of (11) where all pixels are equally noisy: :math:`\bar v n^2` is the detection
     noise, the rest of the variance is flicker.  Where the mean frame is noisier than its fluctuations explain, that term is
-    divided by the square of how much.  The weights V and W are updated at steps 0, 1, 2, 4, 8, ...
+    divided by the square of how much.  The weights V and W are updated at steps 0, 1, 2, 4, 8, ...; the momentum is dropped there
+    and at no other place.
 
     In the end the light of every structure is set to that of the mean frame (:mod:`fluogan_core.solvers.light`), unless the
     prior is the user's own.
@@ -81,15 +82,14 @@ class CovariancePhase:
     ----------
     critic, unseen : QuadraticCritic
         Of the frames that are fitted, and of the held-out ones (None where there are fewer than two).
-    measure, accelerated, brightness_of : callable
-        What finds flicker, momentum and typical brightness: may be set before :meth:`start`, for a part of a larger field.
+    measure, brightness_of : callable
+        What finds flicker and typical brightness: may be set before :meth:`start`, for a part of a larger field.
     flicker : FieldFlicker
         What it returned.
     """
 
     name = "covariance"
     measure: Callable[..., FieldFlicker] = staticmethod(field_flicker)
-    accelerated: Callable[..., Acceleration] = Acceleration
     brightness_of: Callable[[Array], float] = staticmethod(typical_brightness)
 
     def __init__(
@@ -122,7 +122,7 @@ class CovariancePhase:
         """Begin at these images; end at once if they hold no flicker (after a fit of the mean)."""
         started = time.perf_counter()
         self.first, self.x, self._of_first, self.fitted = images, images.x, None, fitted
-        self.acceleration = self.accelerated(images.z, images.b)
+        self.acceleration = Acceleration(images.z, images.b)
         self.weights_at = (images.x, images.b)
         self.steps_x, self.step_b = 0 * images.z, math.nan
         self.objective_at, self.gained, self.idle = math.inf, 0.0, 0
@@ -179,6 +179,7 @@ class CovariancePhase:
         if updated:
             self._update_weights(self.x, self.acceleration.current[1])
             self._measure_step_sizes()
+            self.acceleration.restart()
             self.objective_at = sum(self._terms(*self.acceleration.current).values())
         old = self.acceleration.current
         for _ in range(self.tuning.inner):
@@ -195,7 +196,7 @@ class CovariancePhase:
         terms = self._terms(z, b)
         gained, self.objective_at = self.objective_at - sum(terms.values()), sum(terms.values())
         self.gained += gained
-        # one step alone may gain little: the first after the momentum was dropped
+        # one step alone may gain little: the first after the momentum was dropped, and where the momentum led too far
         self.idle = self.idle + 1 if gained <= self.tuning.settled * self.gained else 0
         record = record_of(
             terms,
@@ -318,7 +319,7 @@ class CovariancePhase:
         slope_x, slope_b = self.critic.slope(self.kernel(z), b)
         new_z = self.prior.moved(z, self.scale * self.kernel(slope_x), self.steps_x)  # G is its own adjoint
         new_b = self.objective.background_step(b, self.scale * slope_b, self.step_b)
-        self.acceleration.follow(new_z, new_b, steps=(self.steps_x, self.step_b))
+        self.acceleration.advance(new_z, new_b)
 
     def headline(self, record: dict[str, float]) -> str:
         moved = record["change_x"] / max(_norm(self.acceleration.current[0]), 1e-30)

@@ -130,7 +130,7 @@ class MeanPhase:
         new = o.prior.moved(z, slope, self.step_size)
         light = self.operator.forward(new)
         free = o.unbounded_background(light)
-        _, change, size, total = step_sums(z, new, self.acceleration.current[0], 1.0)
+        change, size, total = step_sums(new, self.acceleration.current[0])
         self.acceleration.advance(new, light, free)
         self.b = background
         return ProxStep(new, math.sqrt(change), math.sqrt(size), total)

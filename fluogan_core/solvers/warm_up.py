@@ -73,8 +73,8 @@ def warm_up(backend: str | Backend = "auto") -> float:
         image = home.asarray(x, dtype=dtype)
         y = model.sample(image, home.asarray(b, dtype=dtype), 2)
         prox_step(image, image, step=0.1)
-        step_sums(image, image, image, 0.1)
-        Acceleration(image).advance(image, uphill=0.0)
+        step_sums(image, image)
+        Acceleration(image).advance(image)
         SparseEdges(psi.fine_shape, home, total_variation=0.1).terms(image)
         for weight in (0.1, 0.1 * home.xp.ones_like(image)):
             prox_total_variation(image, weight, dual=home.xp.zeros((4, *image.shape), dtype=dtype), sweeps=1)

@@ -36,18 +36,14 @@ def _penalties(z, sparsity, edges):  # type: ignore[no-untyped-def]
 
 
 @kernel(fastmath={"reassoc"})
-def _step_sums(ahead, new, last, step):  # type: ignore[no-untyped-def]
-    uphill, change, size, total = 0.0, 0.0, 0.0, 0.0
-    each_step = len(step) > 1
-    for i in range(new.shape[0]):
-        own = i if each_step else 0
-        for j in range(new.shape[1]):
-            moved, value = np.float64(new[i, j] - last[i, j]), np.float64(new[i, j])
-            uphill += np.float64((ahead[i, j] - new[i, j]) / step[own, j]) * moved
-            change += moved * moved
-            size += value * value
-            total += value
-    return uphill, change, size, total
+def _step_sums(new, last):  # type: ignore[no-untyped-def]
+    change, size, total = 0.0, 0.0, 0.0
+    for i in range(new.size):
+        moved, value = np.float64(new[i] - last[i]), np.float64(new[i])
+        change += moved * moved
+        size += value * value
+        total += value
+    return change, size, total
 
 
 @kernel()
@@ -115,19 +111,16 @@ def penalties(z: np.ndarray, sparsity: float | np.ndarray, edges: float | np.nda
     return _penalties(given(z), _rows(sparsity, z), _rows(edges, z))
 
 
-def step_sums(
-    ahead: np.ndarray, new: np.ndarray, last: np.ndarray, step: float | np.ndarray
-) -> tuple[float, float, float, float]:
-    """Return ``sum((ahead - new) * (new - last) / step)``, ``sum((new - last)**2)``, ``sum(new**2)`` and ``sum(new)``.
+def step_sums(new: np.ndarray, last: np.ndarray) -> tuple[float, float, float]:
+    """Return ``sum((new - last)**2)``, ``sum(new**2)`` and ``sum(new)``.
 
     Parameters
     ----------
-    ahead, new, last : (N1, N2) float32 or float64
-    step : float or array like them
+    new, last : (N1, N2) float32 or float64
 
     Returns
     -------
-    uphill, change_sq, size_sq, total : float
+    change_sq, size_sq, total : float
         Added in float64.
     """
-    return _step_sums(given(ahead), given(new), given(last), _rows(step, new))
+    return _step_sums(given(new).reshape(-1), given(last).reshape(-1))

@@ -32,12 +32,12 @@ TABLE = {
     "perturbation_differences": "critic_differences",
     "descend": "iteration",
     "mean_slope": "iteration",
-    "extrapolated": "iteration",
+    "extrapolate": "iteration",
     "bounded_background": "background",
 }
 
 #: Kernels without a twin for the CPU: there array code takes as long.
-ONLY_ON_A_CARD = frozenset({"emission_sums", "mean_slope", "extrapolated", "bounded_background"})
+ONLY_ON_A_CARD = frozenset({"emission_sums", "mean_slope", "bounded_background"})
 
 
 def find(name: str, device: Device) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""Launches of ``iteration.cu``: what lies between the operators in an accelerated iteration on two images."""
+"""Launches of ``iteration.cu``: what lies between the operators in an accelerated iteration."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy as np
 
 from .device import Device, ceil_div
 
-__all__ = ["PROGRAMS", "descend", "extrapolated", "mean_slope"]
+__all__ = ["PROGRAMS", "descend", "extrapolate", "mean_slope"]
 
 PROGRAMS = {"iteration": ({},)}
 
-_THREADS, _MOST_BLOCKS = 256, 256  # the first as in the source; the last block adds the sums of as many as it has threads
+_THREADS, _MOST_BLOCKS = 256, 256  # the first as in the source
 
 
 def _plain(device: Device, shape: tuple[int, ...], *images: Any) -> list[Any]:
@@ -58,28 +58,10 @@ def mean_slope(device: Device, weight: Any, start: Any, light: Any, mean: Any, o
     return out
 
 
-def extrapolated(device: Device, ahead: Any, made: Any, last: Any, steps: tuple[Any, float], momentum: Any) -> tuple[Any, Any]:
-    """Return the points ahead of two images, and change the momentum: dropped where the step turned against the last move.
-
-    Parameters
-    ----------
-    device : Device
-    ahead, made, last : two arrays each
-        Of any two shapes, float32: where the step was taken from, what it led to, and the images before it.
-    steps : (array like the first image, float)
-    momentum : (259,) float64
-        t and its factor, then room to work in, zeros at first.
-
-    Returns
-    -------
-    two arrays
-    """
-    first, second = (_plain(device, tuple(image.shape), *images) for image, images in zip(made, zip(ahead, made, last)))
-    (wide,) = _plain(device, tuple(made[0].shape), steps[0])
-    n, m = (np.int64(images[1].size) for images in (first, second))
-    partial, done = momentum[2 : 2 + _MOST_BLOCKS], momentum[-1:].view(np.uint32)
-    uphill, onwards = (device.kernel("iteration", name) for name in ("uphill", "extrapolate"))
-    uphill(_blocks(n), (_THREADS,), (*first, wide, n, *second, np.float64(steps[1]), m, partial, done, momentum))
-    out = [device.xp.empty(image.shape, dtype=np.float32) for image in made]
-    onwards(_blocks(n + m), (_THREADS,), (*first[1:], n, *second[1:], m, momentum, *out))
-    return out[0], out[1]
+def extrapolate(device: Device, new: Any, last: Any, momentum: float) -> Any:
+    """Return ``new + momentum * (new - last)``, of images of one shape, float32."""
+    new, last = _plain(device, tuple(new.shape), new, last)
+    out = device.xp.empty(new.shape, dtype=np.float32)
+    arguments = (new, last, np.int64(out.size), np.float32(momentum), out)
+    device.kernel("iteration", "extrapolate")(_blocks(out.size), (_THREADS,), arguments)
+    return out

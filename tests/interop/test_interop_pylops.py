@@ -109,7 +109,7 @@ def test_fista_of_pyproximal_and_that_of_the_library_take_the_same_steps(rng):
     for _ in range(steps):
         (ahead,) = images.ahead
         new = own.step(ahead, objective.gradient_x(objective.residual(ahead, b)), step).x
-        images.advance(new, uphill=0.0)  # pyproximal keeps its momentum
+        images.advance(new)
     ours = images.current[0]
     assert ours.max() > 10
     assert np.linalg.norm(theirs - ours) <= 1e-5 * np.linalg.norm(ours)

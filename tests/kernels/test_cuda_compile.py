@@ -46,7 +46,6 @@ CEILINGS = {
     "stencil_adjoint": (64, 0),
     "descend": (40, 0),
     "mean_slope": (40, 0),
-    "uphill": (64, 256 * 8 + 16),
     "extrapolate": (40, 0),
     "bounded_background": (128, 64),
 }

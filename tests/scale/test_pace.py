@@ -1,4 +1,4 @@
-"""The pace of a covariance fit, measured in a core and followed elsewhere."""
+"""The pace of fits, measured in a core and followed elsewhere."""
 
 from __future__ import annotations
 
@@ -9,84 +9,13 @@ import pytest
 
 import fluogan_core as fg
 from fluogan_core.objective.blur import GaussianKernel
-from fluogan_core.objective.fista import Acceleration
 from fluogan_core.objective.terms import Objective
-from fluogan_core.scale.pace import Pace, Steps, follow_pace, follow_steps, measure_pace, measure_steps
+from fluogan_core.scale.pace import Steps, follow_pace, follow_steps, measure_pace, measure_steps
 from fluogan_core.solvers.flicker import typical_brightness
 from fluogan_core.solvers.mean_fit import MeanPhase
 
-STEPS = np.full((16, 16), 0.9, np.float32), 0.9
-
-
-def descent(acceleration, slowest, iterations=60):
-    """Accelerated steps down two quadratic forms, and the iterations at which momentum was dropped."""
-    turned = []
-    for number in range(iterations):
-        z, b = acceleration.ahead
-        acceleration.follow(z - STEPS[0] * slowest * (z - 1), b - STEPS[1] * 0.1 * b, steps=STEPS)
-        if acceleration.t == 1.0:
-            turned.append(number)
-    return turned
-
-
 def phase():
     return types.SimpleNamespace()
-
-
-@pytest.fixture
-def start():
-    return np.zeros((16, 16), np.float32), np.ones((8, 8), np.float32)
-
-
-def test_a_core_that_is_the_whole_decides_as_the_whole_does(start):
-    whole, noting = Acceleration(*start), phase()
-    pace = measure_pace(noting, (slice(0, 8), slice(0, 8)), 2)
-    slowest = np.full((16, 16), 0.1, np.float32)
-    assert descent(noting.accelerated(*start), slowest) == descent(whole, slowest) == pace.turns
-    assert pace.turns, "momentum was dropped, or this test says nothing"
-
-
-def test_what_lies_beyond_the_core_decides_nothing(start):
-    turns = []
-    for beyond in (0.1, 0.5):
-        slowest = np.full((16, 16), beyond, np.float32)
-        slowest[:8] = 0.05
-        noting = phase()
-        pace = measure_pace(noting, (slice(0, 4), slice(0, 8)), 2)
-        descent(noting.accelerated(*start), slowest)
-        image = np.ones((16, 16), np.float32)
-        image[8:] = 100 * beyond
-        assert noting.brightness_of(image) == 1.0
-        assert pace.brightness == [1.0]
-        turns.append(pace.turns)
-    assert turns[0] == turns[1]
-    assert turns[0]
-
-
-def test_turns_are_those_of_the_sums_over_the_core(rng):
-    """At random: fine pixels of the image and pixels of the background, each change in units of its own step size."""
-    noting, core = phase(), (slice(1, 5), slice(2, 8))
-    pace = measure_pace(noting, core, 2)
-    image, background = rng.standard_normal((12, 18)).astype(np.float32), rng.standard_normal((6, 9)).astype(np.float32)
-    acceleration = noting.accelerated(image, background)
-    expected, steps = [], (rng.uniform(0.5, 2, (12, 18)).astype(np.float32), 0.05)
-    parts = (slice(2, 10), slice(4, 16)), core
-    for number in range(60):
-        between, size = [(y + z) / 2 for y, z in zip(acceleration.ahead, acceleration.current)], rng.choice((0.1, 0.3, 1.0))
-        new = [(middle + size * rng.standard_normal(middle.shape)).astype(np.float32) for middle in between]
-        uphill = sum(
-            (((y - z) / step) * (z - last))[part].sum()
-            for y, z, last, step, part in zip(acceleration.ahead, new, acceleration.current, (steps[0], steps[1]), parts)
-        )
-        expected += [number] if uphill > 0 else []
-        acceleration.follow(*new, steps=steps)
-    assert pace.turns == expected
-    assert 5 < len(expected) < 55
-    for _ in range(3):  # momentum runs out where nothing changes
-        acceleration.advance(*new, uphill=1.0)
-    turned = list(pace.turns)
-    acceleration.follow(*new, steps=steps)
-    assert pace.turns == turned, "images that stay have not turned"
 
 
 def test_brightness_is_that_of_the_fine_pixels_of_the_core(rng):
@@ -97,12 +26,12 @@ def test_brightness_is_that_of_the_fine_pixels_of_the_core(rng):
         images = [rng.gamma(1.0, 2.0, (12, 24)).astype(np.float32) for _ in range(2)]
         expected = [typical_brightness(image[3:9, 6:21]) for image in images]
         assert [noting.brightness_of(image) for image in images] == expected
-        assert (found.brightness if measure is measure_pace else [steps.brightness for steps in found]) == expected
+        assert (found if measure is measure_pace else [steps.brightness for steps in found]) == expected
 
 
 def test_the_last_is_taken_where_there_are_no_more():
     paced, stepped, warm = phase(), phase(), phase()
-    follow_pace(paced, Pace([], [2.0, 5.0, 3.0]))
+    follow_pace(paced, (2.0, 5.0, 3.0))
     steps = [Steps(2.0, 0.4), Steps(5.0, 0.3), Steps(3.0, 0.7)]
     follow_steps(stepped, steps, warm=False)
     follow_steps(warm, steps, warm=True)
@@ -112,15 +41,6 @@ def test_the_last_is_taken_where_there_are_no_more():
     dark = phase()
     follow_steps(dark, (), warm=False)
     assert (dark.brightness_of(None), dark.longest_of(9.0)) == (0.0, 0.0), "of a part without light nothing is taken"
-
-
-def test_others_follow(start):
-    following = phase()
-    follow_pace(following, Pace([3, 7], [2.0, 5.0]))
-    assert descent(following.accelerated(*start), np.full((16, 16), 0.1, np.float32)) == [3, 7]
-    bright = np.full((4, 4), 9.0, np.float32)
-    assert typical_brightness(bright) == 9.0
-    assert [following.brightness_of(bright) for _ in range(3)] == [2.0, 5.0, 5.0], "the last one where there are no more"
 
 
 def mean_fit(left):
