@@ -347,7 +347,9 @@ def _shared(found: list[Any] | None) -> Shared | None:
         return None
     method, flicker, steps, pace, share, mean_steps = found
     flicker = None if flicker is None else FieldFlicker(tuple(flicker[0]), *flicker[1:])
-    return Shared(method, flicker, steps, None if pace is None else tuple(pace), share, tuple(Steps(*one) for one in mean_steps))
+    return Shared(
+        method, flicker, steps, None if pace is None else tuple(pace), share, tuple(Steps(*one) for one in mean_steps)
+    )
 
 
 def windows_of(frames: int, window: int | None, step: int | None) -> tuple[tuple[int, int], ...]:

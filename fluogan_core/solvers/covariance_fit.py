@@ -43,8 +43,8 @@ class CovariancePhase:
     :math:`s = \gamma \bar v \min(1, n^2) / \varrho`, with n the noise of the mean frame over what the variance of the frames
     explains, makes the first term the fidelity of (11) where all pixels are equally noisy: :math:`\bar v n^2` is the detection
     noise, the rest of the variance is flicker.  Where the mean frame is noisier than its fluctuations explain, that term is
-    divided by the square of how much.  The weights V and W are updated at steps 0, 1, 2, 4, 8, ...; the momentum is dropped there
-    and at no other place.
+    divided by the square of how much.  The weights V and W are updated at steps 0, 1, 2, 4, 8, ...  The momentum is dropped
+    there and at no other place.
 
     In the end the light of every structure is set to that of the mean frame (:mod:`fluogan_core.solvers.light`), unless the
     prior is the user's own.

@@ -14,6 +14,7 @@ from fluogan_core.scale.pace import Steps, follow_pace, follow_steps, measure_pa
 from fluogan_core.solvers.flicker import typical_brightness
 from fluogan_core.solvers.mean_fit import MeanPhase
 
+
 def phase():
     return types.SimpleNamespace()
 
