@@ -116,16 +116,19 @@ class SecondDerivative:
         backend, reach, (high, wide) = self.moments.model.backend, self.reach, self.moments.windows.sides
         xp, step, taps, (down, across) = backend.xp, self.nodes.step, 2 * self.reach + 1, self._counts
         places = [first + step * np.arange(count) for first, count in zip(offset, self._counts)]
-        columns = backend.asarray(self._flickering.columns(*places), dtype=np.float32)
-        seen = product(weights, columns).reshape(len(batch), high * wide, down, across)
+        host = self._flickering.columns(*places)
+        columns = backend.asarray(host, dtype=np.float32)
+        seen = self._seen(weights, columns, places)
         lines = columns.reshape(high * wide, down, across).transpose(1, 2, 0)
+        # the PSF is smaller than a window
+        within = [_not_zero(part, wide) for part in host.reshape(high * wide, down, across).transpose(1, 2, 0)]
         found = xp.zeros((len(batch), down, reach + 1, taps, across), dtype=np.float32)
         for row in range(down):
             last = min(row + reach + 1, down)
-            beyond = seen[:, :, row:last].reshape(len(batch), high * wide, -1)
-            squares = product(lines[row], beyond).reshape(len(batch), across, last - row, across) ** 2
-            padded = xp.zeros((*squares.shape[:3], across + 2 * reach), dtype=np.float32)
-            padded[..., reach:-reach] = squares
+            beyond = seen[:, within[row], row:last].reshape(len(batch), -1, (last - row) * across)
+            pairs = product(lines[row, :, within[row]], beyond).reshape(len(batch), across, last - row, across)
+            padded = xp.zeros((*pairs.shape[:3], across + 2 * reach), dtype=np.float32)
+            xp.multiply(pairs, pairs, out=padded[..., reach:-reach])
             strides = padded.strides
             banded = xp.lib.stride_tricks.as_strided(
                 padded,
@@ -137,6 +140,17 @@ class SecondDerivative:
             top, left = (int(first[number]) for first in self._firsts)
             between_nodes[top : top + down, :, :, left : left + across] += entries
         return (seen * seen).reshape(len(batch), high, wide, down, across)
+
+    def _seen(self, weights: Array, columns: Array, places: list[np.ndarray]) -> Array:
+        """W C_p, (B, n, p1, p2): along one axis after the other where Psi is separable."""
+        high, wide = self.moments.windows.sides
+        shape = (len(weights), high * wide, *(len(place) for place in places))
+        axes = self._flickering.axis_columns(*places)
+        if axes is None or self.moments.model.backend.cuda is not None:
+            return product(weights, columns).reshape(shape)
+        down, across = axes
+        along = product(weights.reshape(-1, wide), across).reshape(*shape[:2], high, -1)
+        return product(np.ascontiguousarray(down.T), along)
 
     def _add_pixels(
         self,
@@ -174,3 +188,9 @@ class SecondDerivative:
         of_nodes = self._between_nodes.forward(nodes) + self._beside_pixels.adjoint(light)
         of_light = self._beside_pixels.forward(nodes) + self._between_pixels.forward(light)
         return self.nodes.map.adjoint(of_nodes), of_light
+
+
+def _not_zero(line: np.ndarray, wide: int) -> slice:
+    """The pixels of a window, rows of ``wide`` of them, in which columns of Psi, (columns, n), are not 0: whole rows."""
+    rows = np.flatnonzero(line.any(axis=0)) // wide
+    return slice(int(rows[0]) * wide, (int(rows[-1]) + 1) * wide) if len(rows) else slice(0, wide)

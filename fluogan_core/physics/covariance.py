@@ -63,7 +63,8 @@ class WindowCovariances:
         self.reached = math.prod(reach.stop - reach.start for reach in self.reach)
         self._margin = max(max(-reach.start, reach.stop - side * factor) for reach, side in zip(self.reach, windows.sides))
         asarray = psi.backend.asarray
-        self._lines = self._axis_lines()
+        reached = [np.arange(reach.start, reach.stop) for reach in self.reach]
+        self._lines = None if psi.axis_matrices is None else self._axis_lines(reached)
         if self._lines is not None:
             # two pixels share as much in either order: along each axis every pair is looked at once
             chosen = [np.triu_indices(len(lines)) for lines in self._lines]
@@ -71,17 +72,14 @@ class WindowCovariances:
             self._products = [asarray(pair, dtype=np.float32) for pair in pairs]
             self._spread, self._folded, self._times = (asarray(array) for array in _orders(chosen, windows.sides))
         else:
-            self._columns = asarray(self.columns(*(np.arange(reach.start, reach.stop) for reach in self.reach)), np.float32)
+            self._columns = asarray(self.columns(*reached), np.float32)
 
-    def _axis_lines(self) -> list[np.ndarray] | None:
-        """Columns of a window along each axis, (side, fine pixels), where Psi is separable."""
-        psi = self.psi
-        if psi.axis_matrices is None:
-            return None
-        lines = []
-        for axis, (side, reach) in enumerate(zip(self.windows.sides, self.reach)):
+    def _axis_lines(self, places: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Columns of a window along each axis, (side, fine pixels), of a Psi that is separable."""
+        psi, lines = self.psi, []
+        for axis, (side, place) in enumerate(zip(self.windows.sides, places)):
             table, origin = line_table(psi.psf.sum(axis=1 - axis), psi.factor, psi.binning)
-            lines.append(_placed(table, origin, side, np.arange(reach.start, reach.stop)))
+            lines.append(_placed(table, origin, side, place))
         return [lines[0] * psi.photons_per_emitter, lines[1]]
 
     def columns(self, down: np.ndarray, across: np.ndarray) -> np.ndarray:
@@ -107,6 +105,23 @@ class WindowCovariances:
         ]
         entries = entries * (inside_down[:, None, :, None] & inside_across[None, :, None, :])
         return entries.reshape(high * wide, -1)
+
+    def axis_columns(self, down: np.ndarray, across: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return columns of Psi within a window along each axis, where Psi is separable: their products are :meth:`columns`.
+
+        Parameters
+        ----------
+        down, across : (F1,), (F2,) int
+            Fine pixels, relative to the window's first one.
+
+        Returns
+        -------
+        (n1, F1) and (n2, F2) float32, or None
+        """
+        if self._lines is None:
+            return None
+        first, second = self._axis_lines((down, across))
+        return first.astype(np.float32), second.astype(np.float32)
 
     def _light(self, x: Array, chosen: Sequence[int] | np.ndarray) -> Array:
         """x in the reach of each window, (B, F1, F2)."""

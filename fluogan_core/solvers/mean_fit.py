@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ..backend.readings import number
 from ..backend.typing import Array, State
 from ..objective.blur import GaussianKernel
 from ..objective.fista import Acceleration, step_sums
@@ -126,7 +127,8 @@ class MeanPhase:
         background = o.best_background(light, free=free, warm=self.warm)
         if self.shorter != 1.0 and background is not free:
             self.step_size, self.shorter = self.step_size * self.dtype.type(self.shorter), 1.0
-        slope = o.fidelity * self.operator.adjoint(light + background - o.mean)
+        self._missed, self._free = light + background - o.mean, background is free
+        slope = self.operator.adjoint(self._missed * self.dtype.type(o.fidelity))
         new = o.prior.moved(z, slope, self.step_size)
         light = self.operator.forward(new)
         free = o.unbounded_background(light)
@@ -179,13 +181,16 @@ class MeanPhase:
         self.step_size, self.shorter = self.dtype.type(free / o.fidelity) / curvature, bounded / free
 
     def step(self) -> dict[str, float]:
-        started = time.perf_counter()
+        started, o = time.perf_counter(), self.objective
         taken = self.advance()
-        residual = self.acceleration.current[1] + self.b - self.objective.mean
+        z, light, _ = self.acceleration.current
+        residual = light + self.b - o.mean
+        squared = number((residual * residual).sum(dtype=np.float64))
+        fidelity = {"fidelity": 0.5 * o.fidelity * squared}
         record = record_of(
-            self.objective.terms(self.acceleration.current[0], self.b, residual),
+            fidelity | o.prior.terms(z) | {"smoothness": self._smoothness()},
             step_x=float(self.step_size if isinstance(self.step_size, float) else self.step_size.max()),
-            residual=float(self.objective.psi.backend.xp.linalg.norm(residual.ravel())),
+            residual=math.sqrt(squared),
             change_x=taken.change,
         )
         settled = self.reweighting is None or self.taken > self.reweighting.last
@@ -195,6 +200,17 @@ class MeanPhase:
             self.stop = Stop(StopReason.STEPS, self.taken)
         self.timings["mean fit"] += time.perf_counter() - started
         return record
+
+    def _smoothness(self) -> float:
+        r"""The penalty of the background where the last step was taken from.
+
+        Of the best one without a bound, that of :math:`\gamma/2 \|b - t\|^2 + \tfrac12 \langle b, B b\rangle`, it is
+        :math:`\tfrac{\gamma}{2} \langle b, t - b\rangle`, without a cosine transform.
+        """
+        o = self.objective
+        if not self._free or o.background is not None or self.dtype != np.float64:
+            return o.smoothness_of(self.b)
+        return max(-0.5 * o.fidelity * float(self.b.ravel() @ self._missed.ravel()), 0.0)
 
     def headline(self, record: dict[str, float]) -> str:
         return f"mean fit, {record['residual'] / math.sqrt(self.b.size):.3g} photons rms from the mean frame"

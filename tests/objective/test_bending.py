@@ -169,3 +169,20 @@ def test_a_kernel_of_the_card_is_given_what_makes_the_same_filters(order, rng):
     assert used.bounded(target.astype(np.float64), start, 1.7, 30, 1.6) is None, "the kernel is one of single precision"
     assert bending_of(shape, order=order).bounded(target, start, 1.7, 30, 1.6) is None, "there is no such kernel on a CPU"
     assert not card.given
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (29, 31), (7, 97), (64, 48), (1, 5)])
+def test_two_products_are_the_cosine_transform(shape, rng):
+    """Filter, gradient and energy do not depend on which of the two a field's size makes the faster one."""
+    target, found = rng.random(shape), []
+    for by_products in (False, True):
+        bending = bending_of(shape)
+        bending._short = by_products
+        b = bending.lowpass(target, 1.7)
+        found.append((b, bending.gradient(b), bending.energy(target)))
+        single = bending.lowpass(target.astype(np.float32), 1.7)
+        assert single.dtype == np.float32
+        np.testing.assert_allclose(single, b, atol=2e-6)
+    np.testing.assert_allclose(found[1][0], found[0][0], rtol=0, atol=1e-13)
+    np.testing.assert_allclose(found[1][1], found[0][1], rtol=0, atol=1e-9)
+    assert found[1][2] == pytest.approx(found[0][2], rel=1e-9, abs=1e-12)

@@ -34,6 +34,11 @@ def test_pairs_in_windows_are_the_dense_formulas(factor, binning, kind, rng):
         np.testing.assert_allclose(pairs, expected, rtol=0, atol=2e-6 * np.abs(expected).max())
         pulled = pulled + ((quadratic @ own) * own).sum(axis=0).reshape(psi.fine_shape)
     np.testing.assert_allclose(seen.pull(quadratics, chosen), pulled, rtol=0, atol=1e-5 * np.abs(pulled).max())
+    places = np.arange(-8, 20, 3), np.arange(-5, 17, 2)
+    axes = seen.axis_columns(*places)
+    assert (axes is None) == (kind == "any")
+    if axes is not None:
+        np.testing.assert_allclose(np.kron(*axes), seen.columns(*places), rtol=0, atol=1e-6 * seen.columns(*places).max())
 
 
 @pytest.mark.parametrize("shape", [(12, 12), (13, 40), (5, 30), (31, 17), (3, 2)])

@@ -171,3 +171,23 @@ def test_dim_structures_keep_their_light(rng):
     found = fg.reconstruct(stack, psi=psi, camera=camera, options=options, progress=False)
     light = found.x * found.psi.photons_per_emitter
     assert light.sum() == pytest.approx(x.sum(), rel=0.15)
+
+
+@pytest.mark.parametrize("level", [3.0, -4.0], ids=["no bound met", "the bound met"])
+def test_a_record_has_the_terms_of_the_objective(rng, level):
+    psi = fg.Psi(tiny_psf(5, 0.1), (17, 16), 2)
+    truth = (rng.random(psi.fine_shape) < 0.1) * 20.0
+    mean = psi.forward(truth) + level + rng.standard_normal(psi.shape) * 0.1
+    o = Objective(psi, mean, fidelity=0.7, sparsity=0.01, smoothness=20.0, total_variation=0.01, order=2)
+    fit = mean_phase(o)
+    for _ in range(5):
+        record = fit.step()
+        z, light, _ = fit.acceleration.current
+        residual = light + fit.b - mean
+        terms = o.terms(z, fit.b, residual)
+        assert {name: record[name] for name in terms} == pytest.approx(terms, rel=1e-9)
+        assert record["objective"] == pytest.approx(sum(terms.values()), rel=1e-9)
+        assert record["residual"] == pytest.approx(np.linalg.norm(residual), rel=1e-9)
+    assert (fit.b.min() == 0) == (level < 0)
+    known = Objective(psi, mean, smoothness=20.0, background=np.full(psi.shape, 3.0, np.float32))
+    assert mean_phase(known).step()["smoothness"] == 0.0
