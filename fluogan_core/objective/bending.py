@@ -155,7 +155,8 @@ class Bending:
     def _cosines(self) -> tuple[Array, Array, Array]:
         """The cosine transforms of a column and of a row as matrices, and the transpose of the second."""
         (down, _), (right, back) = self._matrices
-        return tuple(self.backend.asarray(matrix, dtype=np.float32) for matrix in (down, right, back))
+        asarray = self.backend.asarray
+        return asarray(down, dtype=np.float32), asarray(right, dtype=np.float32), asarray(back, dtype=np.float32)
 
     def _bent(self, b: Array) -> tuple[Array, Array]:
         """Spectrum of b, and of the gradient of the penalty; in float64, since stiff frequencies magnify rounding errors."""
