@@ -60,6 +60,12 @@ MODULES = {
         "not wrong_operator and not camera_hung",
     ),
     "fluogan_core/scale/pace.py": ("tests/scale/test_pace.py",),
+    "fluogan_core/critics/quadratic.py": (
+        "tests/critics/test_quadratic.py",
+        "fluogan_core/critics/quadratic.py",
+        "--doctest-modules",
+    ),
+    "fluogan_core/solvers/mean_fit.py": ("tests/solvers/test_mean_fit.py", "-k", "not turned"),
 }
 COLUMNS = ("module", "tests", "possible", "tried", "noticed before", "noticed now", "explained")
 #: Within a cell of a table.

@@ -10,6 +10,7 @@ import numpy as np
 from ..physics.polyphase import plane_table
 from ..physics.psi import Psi
 from ..tuning.psf_shape import PSFShapeTuning
+from .brightest import Part, brightest_part
 from .pixel_moments import windows
 from .stack_statistics import StackStatistics
 
@@ -48,7 +49,7 @@ def window_side(psi: Psi, fwhm: float, tuning: PSFShapeTuning) -> int:
     return int(math.sqrt(4.0 * tuning.modes / math.pi) / (2.0 * cutoff))
 
 
-def flicker_window(statistics: StackStatistics, side: int) -> tuple[slice, slice]:
+def flicker_window(statistics: StackStatistics, side: int) -> Part:
     """Return the window of the field whose neighbouring pixels flicker most together."""
     shifts = [(0, 1), (1, 0)]
     covariances = statistics.moments(shifts).whole
@@ -59,12 +60,7 @@ def flicker_window(statistics: StackStatistics, side: int) -> tuple[slice, slice
         half = np.where(live[first] & live[second], 0.5 * covariances[shift], 0.0)
         flicker[first] += half
         flicker[second] += half
-    sizes = [min(side, n) for n in shape]
-    sums = np.pad(flicker, ((1, 0), (1, 0))).cumsum(axis=0).cumsum(axis=1)
-    (rows, columns) = sizes
-    inside = sums[rows:, columns:] - sums[:-rows, columns:] - sums[rows:, :-columns] + sums[:-rows, :-columns]
-    top, left = np.unravel_index(int(inside.argmax()), inside.shape)
-    return slice(int(top), int(top) + rows), slice(int(left), int(left) + columns)
+    return brightest_part(flicker, side)
 
 
 class FlickerModes:

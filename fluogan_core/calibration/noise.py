@@ -171,18 +171,20 @@ def _excess(mean: np.ndarray, expected: float, psi: Psi, tuning: NoiseTuning) ->
     The power of white noise, of equal or unequal pixels, is chi-square with one degree of freedom at every frequency.  Of
     bright structures some light arrives even where the PSF passes next to nothing (:func:`white_power`).
     """
-    edge = next((f for f in tuning.edges if _transfer(psi, f) < tuning.passed), None)
-    if edge is None:
+    along, edges = np.zeros(1), np.array(tuning.edges)
+    passed = np.maximum(np.abs(_transfer(psi, edges, along))[:, 0], np.abs(_transfer(psi, along, edges))[0])
+    dark = edges[passed < tuning.passed]
+    if not dark.size:
         return 1.0, 0.0
     from scipy import fft
 
     down, across = (np.arange(n) / n for n in mean.shape)
-    beyond = np.maximum(down[:, None], across[None, :]) >= edge
+    beyond = np.maximum(down[:, None], across[None, :]) >= dark[0]
     if not beyond.any():  # a field of so few pixels has no frequency there
         return 1.0, 0.0
     # the cosine transform mirrors the field at its border, where a Fourier transform would see a jump at all frequencies
     powers = fft.dctn(mean, norm="ortho")[beyond] ** 2
-    white, light = white_power(powers, _passed(psi, mean.shape)[beyond], tuning)
+    white, light = white_power(powers, _transfer(psi, down, across)[beyond] ** 2, tuning)
     explained = white + light
     clear = float(powers.mean()) > explained * (1.0 + tuning.clear / math.sqrt(powers.size))
     patterned = 1.0 - explained / float(powers.mean()) if clear else 0.0
@@ -235,20 +237,10 @@ def white_power(powers: np.ndarray, passed: np.ndarray, tuning: NoiseTuning) -> 
     return white, light * float(shape.mean())
 
 
-def _passed(psi: Psi, shape: tuple[int, ...]) -> np.ndarray:
-    """The power that the PSF passes at every cosine of a field, (M1, M2)."""
-    down, across = (
-        np.cos(math.pi / psi.factor * np.arange(n)[:, None] / n * (np.arange(size) - size // 2))
-        for n, size in zip(shape, psi.psf.shape)
+def _transfer(psi: Psi, down: np.ndarray, across: np.ndarray) -> np.ndarray:
+    """What the PSF passes of cosines down and across the field, (D, A), at fractions of the camera's Nyquist frequency."""
+    rows, columns = (
+        np.cos(math.pi / psi.factor * fractions[:, None] * (np.arange(size) - size // 2))
+        for fractions, size in zip((down, across), psi.psf.shape)
     )
-    return np.asarray((down @ psi.psf @ across.T) ** 2)
-
-
-def _transfer(psi: Psi, frequency: float) -> float:
-    """The larger of the PSF's transfers along rows and columns, at a fraction of the camera's Nyquist frequency."""
-    worst = 0.0
-    for axis in (0, 1):
-        line = psi.psf.sum(axis=1 - axis)
-        place = np.arange(len(line)) - len(line) // 2
-        worst = max(worst, abs(float((line * np.cos(math.pi * frequency / psi.factor * place)).sum())))
-    return worst
+    return np.asarray(rows @ psi.psf @ columns.T)

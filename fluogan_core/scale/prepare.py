@@ -16,6 +16,7 @@ from ..backend.checks import whole_number
 from ..backend.memory import default_memory_budget
 from ..backend.threads import one_thread
 from ..backend.typing import ArrayLike
+from ..calibration.brightest import brightest_part
 from ..calibration.calibrate import Calibration
 from ..calibration.camera import Camera
 from ..calibration.odd_frames import find_odd_frames
@@ -26,7 +27,6 @@ from ..physics.psi import Psi
 from ..physics.requirements import refuse_own
 from ..solvers.chosen_weights import chosen_weights
 from ..solvers.options import SolverOptions
-from ..solvers.trial_field import brightest_part
 from ..solvers.weights import length_scale
 from .canvas import create_canvas, has_canvas, space_of
 from .field import Known, calibrate_field

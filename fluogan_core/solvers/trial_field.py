@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..backend.typing import ArrayLike
+from ..calibration.brightest import Part, brightest_part
 from ..physics.on_field import on_field
 from ..physics.psi import Psi
 from ..tuning import Tuning
@@ -14,10 +15,7 @@ from .assembly import build_objective, given_background, mean_phase
 from .problem import Problem
 from .weights import Weights
 
-__all__ = ["Part", "TrialField", "brightest_part", "varying_parts"]
-
-#: Rows and columns.
-Part = tuple[slice, slice]
+__all__ = ["TrialField", "varying_parts"]
 
 
 class TrialField:
@@ -74,32 +72,6 @@ class TrialField:
         return both - b, b
 
 
-def brightest_part(mean: np.ndarray, side: int) -> Part:
-    """Return the rows and columns of the part with the most light, at most ``side`` camera pixels wide.
-
-    Parameters
-    ----------
-    mean : (M1, M2)
-    side : int
-
-    Returns
-    -------
-    rows, columns : slice
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> mean = np.zeros((10, 12))
-    >>> mean[7, 2] = 1
-    >>> brightest_part(mean, 4)
-    (slice(4, 8, None), slice(0, 4, None))
-    """
-    light = _sums(mean, side)
-    down, across = (min(side, n) for n in mean.shape)
-    row, column = (int(n) for n in np.unravel_index(np.argmax(light), light.shape))
-    return slice(row, row + down), slice(column, column + across)
-
-
 def varying_parts(image: np.ndarray, side: int, count: int, apart: Part) -> Iterator[Part]:
     """Yield the parts of an image with the largest squares, the largest first: what lies in one of them counts for no other.
 
@@ -133,11 +105,3 @@ def varying_parts(image: np.ndarray, side: int, count: int, apart: Part) -> Iter
         part = brightest_part(left, side)
         yield part
         left[part] = 0.0
-
-
-def _sums(image: np.ndarray, side: int) -> np.ndarray:
-    """Sums over all parts at most ``side`` pixels wide, by where they begin."""
-    down, across = (min(side, n) for n in image.shape)
-    summed = np.zeros((image.shape[0] + 1, image.shape[1] + 1))
-    summed[1:, 1:] = image.astype(np.float64).cumsum(axis=0).cumsum(axis=1)
-    return np.asarray(summed[down:, across:] - summed[:-down, across:] - summed[down:, :-across] + summed[:-down, :-across])

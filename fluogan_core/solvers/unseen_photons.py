@@ -32,11 +32,12 @@ from typing import NamedTuple
 import numpy as np
 
 from ..backend.typing import ArrayLike
+from ..calibration.brightest import Part
 from ..objective.bending import Bending
 from ..tuning import DEFAULT, Tuning, UnseenPhotonsTuning
 from .options import SolverOptions
 from .problem import Problem
-from .trial_field import Part, TrialField, varying_parts
+from .trial_field import TrialField, varying_parts
 from .weights import Weights, lit_from
 
 __all__ = ["Trial", "noise_from_values", "predicting_weights", "thinned"]

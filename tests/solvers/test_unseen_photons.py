@@ -11,7 +11,6 @@ from scipy import stats
 
 import fluogan_core as fg
 from fluogan_core.solvers.chosen_weights import chosen_weights
-from fluogan_core.solvers.trial_field import brightest_part
 from fluogan_core.solvers.unseen_photons import noise_from_values, predicting_weights, thinned
 from fluogan_core.solvers.weights import weights_for
 from fluogan_core.tuning import DEFAULT, Tuning
@@ -159,16 +158,6 @@ def test_the_choice_flips_with_the_field():
         turned = dataclasses.replace(given, mean=np.ascontiguousarray(way(given.mean)), bad_pixels=way(given.bad_pixels))
         other = chosen_weights(weights, turned, options)
         assert (other.detail, other.lit) == pytest.approx((found.detail, found.lit), rel=1e-3)
-
-
-def test_the_part_that_is_looked_at_holds_the_light():
-    mean = np.ones((80, 100))
-    mean[50:60, 70:80] = 9
-    rows, columns = brightest_part(mean, 32)
-    assert (rows.stop - rows.start, columns.stop - columns.start) == (32, 32)
-    assert rows.start <= 50 < 60 <= rows.stop
-    assert columns.start <= 70 < 80 <= columns.stop
-    assert brightest_part(np.ones((8, 100)), 32)[0] == slice(0, 8)
 
 
 def test_a_solver_asks_before_its_first_step_and_a_resumed_one_agrees(tmp_path):
