@@ -37,18 +37,19 @@ def estimate_command(stack_path: Path, as_json: bool, **settings: Any) -> None:
     """Estimate gain, offset and read noise from a stack; with a PSF, its width and the photons per emitter too."""
     from ..backend.arrays import get_backend
     from ..io.files import dumps
-    from ..io.report import estimate_facts
+    from ..io.report import estimate_facts, shape_facts
 
     with checking_input(*COMPLAINTS):
         stack = stack_from(stack_path, settings)
         if given(settings, "fwhm_nm", "wavelength_nm", "na", "psf_path", "psf_pixel_nm", "psf_width"):
             psi, _ = operator_for(stack, settings, get_backend("numpy"))
             found = calibration_from(stack, psi, settings)
-            estimate, width, remarks = found.estimate, found.psf_width, found.remarks
+            estimate, width, shape, remarks = found.estimate, found.psf_width, found.psf_shape, found.remarks
         else:
-            estimate, width = estimate_from(stack, settings), None
+            estimate, width, shape = estimate_from(stack, settings), None, None
             remarks = estimate.notes
     if as_json:
-        click.echo(dumps(estimate_facts(estimate, width is not None) | {"psf_width": width, "remarks": remarks}), nl=False)
+        of_psf = {"psf_width": width, "psf_shape": shape_facts(shape)}
+        click.echo(dumps(estimate_facts(estimate, width is not None) | of_psf | {"remarks": remarks}), nl=False)
     else:
         print_estimate(estimate, remarks, with_psf=width is not None)

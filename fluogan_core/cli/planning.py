@@ -147,6 +147,8 @@ def _say(found: Plan) -> None:
         f"per emission; {c['frames']:g} independent frames, lines {c['length_nm']:g} nm long",
     ):
         click.echo(line)
+    if c["fixed_pattern"] > 0:
+        click.echo(f"unequal pixels leave a pattern of {c['fixed_pattern']:.2g} photons in the mean of any number of frames")
     sampled = found.likelihood
     titles: tuple[str, ...] = (f"finest separation at {found.significance:g} s.d.", "by the mean", "by mean and covariance")
     rows: list[tuple[str, ...]] = [("as planned", _nm(found.mean_nm), _nm(found.both_nm))]

@@ -12,6 +12,7 @@ import itertools
 import json
 import math
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -40,6 +41,8 @@ __all__ = [
 ]
 
 Made = TypeVar("Made")
+#: A list of numbers in indented JSON; the texts of JSON hold no line breaks.
+_NUMBERS = re.compile(r"\[\n([-+.\deE,\s]+)\]")
 
 
 def spare_inputs(directory: Path, names: Sequence[str], *inputs: str | os.PathLike[str] | None) -> None:
@@ -266,10 +269,11 @@ def plain(value: object) -> Any:
 
 
 def dumps(report: Mapping[str, object]) -> str:
-    """Spell a report as strict JSON: indented, but each series of the history on one line."""
+    """Spell a report as strict JSON: indented, but numbers of one list on one line."""
     report = dict(report)
     history = cast(Mapping[str, object] | None, report.pop("history", None))
     text = json.dumps(plain(report), indent=2, allow_nan=False, ensure_ascii=False)
+    text = _NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", text)
     if history is None:
         return text + "\n"
     rows = (f"    {json.dumps(str(name))}: {json.dumps(plain(series), allow_nan=False)}" for name, series in history.items())

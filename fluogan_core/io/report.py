@@ -21,11 +21,20 @@ if TYPE_CHECKING:
     from ..calibration.bleaching import Bleaching
     from ..calibration.camera import CameraEstimate
     from ..calibration.drift import Drift
+    from ..calibration.psf_shape import PSFShape
     from ..calibration.psf_width import PSFWidth
     from ..physics.psi import Psi
     from ..solvers.result import Result
 
-__all__ = ["build_report", "estimate_facts", "estimate_rows", "input_facts", "machine_facts", "operator_facts"]
+__all__ = [
+    "build_report",
+    "estimate_facts",
+    "estimate_rows",
+    "input_facts",
+    "machine_facts",
+    "operator_facts",
+    "shape_facts",
+]
 
 
 def build_report(
@@ -34,6 +43,7 @@ def build_report(
     stack: StackLike | None = None,
     estimate: CameraEstimate | None = None,
     psf_width: PSFWidth | None = None,
+    psf_shape: PSFShape | None = None,
     remarks: Sequence[str] = (),
     drift: Drift | None = None,
     bleaching: Bleaching | None = None,
@@ -50,6 +60,7 @@ def build_report(
         "camera": result.camera,
         "camera_estimate": None if estimate is None else estimate_facts(estimate),
         "psf_width": psf_width,
+        "psf_shape": shape_facts(psf_shape),
         "remarks": list(remarks),
         "drift": None if drift is None else drift_facts(drift),
         "bleaching": None
@@ -105,6 +116,14 @@ def operator_facts(psi: Psi, pixel_size_nm: float | None) -> dict[str, object]:
         "psf_sha256": hashlib.sha256(psi.psf.tobytes()).hexdigest(),
         "method": psi.method,
     }
+
+
+def shape_facts(shape: PSFShape | None) -> dict[str, object] | None:
+    """The shape of the PSF as it was measured; where it was taken, with the PSF itself."""
+    if shape is None:
+        return None
+    facts = {name: getattr(shape, name) for name in ("change", "error", "taken", "note")}
+    return facts | {"psf": shape.psf if shape.taken else None}
 
 
 def machine_facts(backend: Backend) -> dict[str, object]:

@@ -92,6 +92,7 @@ def build_page(
     (True, False)
     """
     facts: Facts = strict({name: value for name, value in report.items() if name != "history"})
+    (facts.get("psf_shape") or {}).pop("psf", None)  # hundreds of numbers, which tell a reader nothing
     count = facts["input"]["frames"]
     pixel = facts["input"]["pixel_size_nm"]
     frames = None if count is None else count - (len(calibration.left_out) if calibration is not None else 0)
@@ -103,7 +104,7 @@ def build_page(
         structures = brightest_structures(result, frames, grain)
     found, why_not = None, "the pixel size is not known" if pixel is None else "the page was made without the calibration"
     if calibration is not None and pixel is not None and frames:
-        found, why_not = plan_of(calibration, result, pixel, max(round(frames / grain**2), 2))
+        found, why_not = plan_of(calibration, result, pixel, frames)
     drawn, why_none = _pictures(result, misfit, evidence, checks, pixel, pictures)
     over_time = None
     if drawn:

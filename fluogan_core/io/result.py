@@ -87,6 +87,7 @@ def write_result(
         What was reconstructed; its path, shape and pixel size go into the report.
     calibration : Calibration, optional
         What the stack was found to be like; its remarks, and the finest distance that its light can show, go into the page.
+        Where another shape of the PSF was taken, ``psf_shape`` in the report holds that PSF.
     estimate : CameraEstimate, optional
         The camera estimate, with its standard errors, where there is no calibration.
     psf_width : PSFWidth, optional
@@ -151,6 +152,7 @@ def write_result(
         stack=stack,
         estimate=estimate,
         psf_width=psf_width,
+        psf_shape=None if calibration is None else calibration.psf_shape,
         remarks=() if calibration is None else calibration.remarks,
         bleaching=None if calibration is None else calibration.bleaching,
         drift=drift,

@@ -28,7 +28,9 @@ mean of both images,
 .. math:: d'^2 = T m \begin{pmatrix} M & D \end{pmatrix} \begin{pmatrix} M & X \\ X & D + K \end{pmatrix}^{-1}
    \begin{pmatrix} M \\ D \end{pmatrix}
 
-is what the best sum of the two tells, M and D being the two terms above.  The nearest image is looked for with the second term
+is what the best sum of the two tells, M and D being the two terms above.  Pixels of unequal offset or gain leave a pattern in
+the mean frame, of variance :math:`p^2`, which more frames do not remove: :math:`\Sigma_0 + T p^2` is in place of
+:math:`\Sigma_0` in M.  Covariances do not see it.  The nearest image is looked for with the second term
 weighed by D / (D + K).
 """
 
@@ -104,6 +106,8 @@ class Sight:
         Number of independent frames.
     length_nm : float
         Length of the two lines.
+    fixed_pattern : float
+        Standard deviation of what unequal pixels leave in the mean frame, photons, however many frames there are.
     """
 
     photons: float
@@ -112,6 +116,7 @@ class Sight:
     read_noise: float
     frames: float
     length_nm: float
+    fixed_pattern: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -269,6 +274,9 @@ class Distances:
         # where neither background nor read noise is there, dark pixels have no variance at all
         np.einsum("kcc->kc", noise)[:] = sight.read_noise**2 + _LEAST_VARIANCE * float(mean.max())
         self.whitening = np.linalg.inv(np.linalg.cholesky(self.target[1] + noise))
+        # a pattern of the pixels is in the mean of T frames as noise of T times its variance in each of them would be
+        self.pattern = sight.frames * sight.fixed_pattern**2 * np.eye(model.columns)
+        self.mean_whitening = np.linalg.inv(np.linalg.cholesky(self.target[1][0] + noise[0] + self.pattern))
 
     def _covariance(self, profile: np.ndarray, mean: np.ndarray) -> np.ndarray:
         """(frequencies, columns, columns), read noise apart: it is the same for every image."""
@@ -280,7 +288,7 @@ class Distances:
         """Whitened mean and covariance of one row and frame, each a real vector."""
         half = self.whitening @ covariance @ self.whitening.conj().swapaxes(1, 2)
         half = half * np.sqrt(self.model.share / 2)[:, None, None]
-        return (self.whitening[0] @ mean).real, np.concatenate([half.real.ravel(), half.imag.ravel()])
+        return (self.mean_whitening @ mean).real, np.concatenate([half.real.ravel(), half.imag.ravel()])
 
     def nearest(self, bars: np.ndarray, by_mean: bool) -> tuple[float, np.ndarray, np.ndarray]:
         """Distance to the nearest mixture of bars and smooth background, its profile and its background."""
@@ -315,7 +323,7 @@ class Distances:
         covariance = self._covariance(profile, mean)
         precision = self.whitening.conj().swapaxes(1, 2) @ self.whitening
         change = self.target[1] - covariance
-        linear = (precision[0] @ (self.target[0] - mean)).real
+        linear = (self.mean_whitening.conj().T @ self.mean_whitening @ (self.target[0] - mean)).real
         quadratic = precision @ change @ precision
         told = np.array([linear @ (self.target[0] - mean), 0.5 * self._trace(quadratic, change)])
         if not told[1] > 0:
@@ -335,7 +343,8 @@ class Distances:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Covariance of the two statistics of one row and frame, (2, 2), for Gaussian frames; and what eq. (1) adds."""
         spread = quadratic @ (covariance + self.noise)
-        gaussian = np.diag([linear @ (covariance[0] + self.noise[0]).real @ linear, 0.5 * self._trace(spread, spread)])
+        of_mean = (covariance[0] + self.noise[0]).real + self.pattern
+        gaussian = np.diag([linear @ of_mean @ linear, 0.5 * self._trace(spread, spread)])
         excess, cross = excess_scatter(
             self.model.psf, self.model.factor, profile, self.sight.photons_per_emitter, background, linear, quadratic
         )

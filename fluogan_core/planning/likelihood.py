@@ -32,6 +32,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -44,7 +45,16 @@ from .information import Distances, Model, Optics, Sight, profiles_of, smooth_ba
 from .scores import PER_EMISSION, PROPOSALS, SampledScores
 from .short_lines import Image, ShortLines
 
-__all__ = ["LikelihoodPlan", "NotSampled", "Sampled", "finest", "frames_needed", "likelihood_plan", "sampled_separability"]
+__all__ = [
+    "LikelihoodPlan",
+    "NotSampled",
+    "Sampled",
+    "finest",
+    "frames_needed",
+    "frames_until",
+    "likelihood_plan",
+    "sampled_separability",
+]
 
 #: Frames that the nearest image is looked for with, and frames that judge it.
 _FRAMES = 200, 300
@@ -163,8 +173,10 @@ def likelihood_plan(optics: Optics, sight: Sight, significance: float, *, below_
     Raises
     ------
     NotSampled
-        If the chains of emissions cannot be sampled well enough at the first separation.
+        If the chains of emissions cannot be sampled well enough at the first separation, or the pixels are unequal.
     """
+    if sight.fixed_pattern > 0:
+        raise NotSampled("the camera's pixels are unequal, and the likelihood is that of equal ones")
     step, found = 2 * optics.fine_nm, dict[float, Sampled]()
     # a field has an odd number of camera pixels: its middle is a fine pixel, or an edge between two
     first, ended = 2 * step if optics.factor % 2 else 2.5 * step, ""
@@ -203,6 +215,19 @@ def frames_needed(
     separation_nm = real_number(separation_nm, "separation_nm", low=low, high=high)
     known = np.log(np.maximum(deviations, 1e-12))
     return frames * (significance / math.exp(np.interp(math.log(separation_nm), np.log(separations), known))) ** 2
+
+
+def frames_until(enough: Callable[[float], bool]) -> float:
+    """The least number of frames, to a thousandth, that is enough; infinite if a hundred million are not."""
+    low, high = 1.0, 1e8
+    if enough(low):
+        return low
+    if not enough(high):
+        return math.inf
+    while high > 1.001 * low:
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
 
 
 def sampled_separability(separation_nm: float, optics: Optics, sight: Sight, *, seed: int = 0) -> Sampled:

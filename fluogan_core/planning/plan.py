@@ -11,8 +11,8 @@ import numpy as np
 
 from ..backend.checks import instance_of, length_or_time, real_number, whole_number
 from ..physics.psf import airy_psf, gaussian_psf, scaled_psf
-from .information import Optics, Sight, separability
-from .likelihood import LikelihoodPlan, NotSampled, finest, frames_needed, likelihood_plan
+from .information import Optics, Separability, Sight, separability
+from .likelihood import LikelihoodPlan, NotSampled, finest, frames_needed, frames_until, likelihood_plan
 
 if TYPE_CHECKING:
     from ..calibration.calibrate import Calibration
@@ -74,6 +74,8 @@ class Plan:
         The same by the full likelihood of the frames, if it was asked for and could be sampled.
     not_sampled : str
         Why it could not be sampled, in words; empty otherwise.
+    recording : (Optics, Sight) or None
+        What :meth:`frames_for` goes by where unequal pixels leave a pattern in the mean frame.
 
     Examples
     --------
@@ -96,6 +98,7 @@ class Plan:
     conditions: dict[str, float]
     likelihood: LikelihoodPlan | None = None
     not_sampled: str = ""
+    recording: tuple[Optics, Sight] | None = None
 
     def frames_for(self, separation_nm: float) -> tuple[float, float]:
         """How many independent frames tell lines of this separation from an image without a gap.
@@ -108,7 +111,8 @@ class Plan:
         Returns
         -------
         by_mean, by_both : float
-            Frames.  The squared standard deviations grow with their number.
+            Frames.  The squared standard deviations grow with their number, or less where pixels are unequal: infinite where
+            no number of frames is enough.
 
         Raises
         ------
@@ -119,7 +123,17 @@ class Plan:
             frames_needed(separation_nm, self.separations_nm, curve, self.significance, self.conditions["frames"])
             for curve in (self.by_mean, self.by_both)
         )
-        return by_mean, by_both
+        if self.recording is None:
+            return by_mean, by_both
+        optics, sight = self.recording
+
+        def told(frames: float) -> Separability:
+            return separability(separation_nm, optics, replace(sight, frames=frames))
+
+        return (
+            frames_until(lambda frames: told(frames).mean >= self.significance),
+            frames_until(lambda frames: told(frames).both >= self.significance),
+        )
 
 
 def plan(
@@ -246,7 +260,9 @@ def plan_from(
     Notes
     -----
     The background is the fifth percentile of the mean frame, the light its 99.5th percentile less that.  What a smaller pixel
-    would buy is not said: the PSF is known on the pilot's pixels alone.
+    would buy is not said: the PSF is known on the pilot's pixels alone.  Unequal pixels, which make the pilot's mean frame
+    noisier than its fluctuations explain, leave the same pattern in the mean of a longer recording: more frames help the mean
+    less.
 
     Examples
     --------
@@ -263,7 +279,7 @@ def plan_from(
 
     instance_of(calibration, Calibration, "calibration")
     pixel = length_or_time(pixel_size_nm, "pixel_size_nm")
-    kappa = calibration.psi.photons_per_emitter
+    kappa, noise = calibration.psi.photons_per_emitter, calibration.noise
     light = calibration.mean / calibration.camera.gain
     background = max(float(np.percentile(light, 5)), 0.0)
     sight = _sight(
@@ -273,6 +289,8 @@ def plan_from(
         calibration.camera.noise_std / calibration.camera.gain,
         frames,
         length_nm,
+        # what the pilot's mean frame has beyond what its fluctuations explain stays, however long one records
+        noise.of_mean / noise.excess * math.sqrt(noise.unexplained**2 - 1.0) / calibration.camera.gain,
     )
     psf, factor = np.asarray(calibration.psi.psf), calibration.psi.factor
     finer = max(1, math.ceil(_factor(pixel, Optics(psf, pixel, factor).fwhm_nm) / factor))
@@ -282,7 +300,13 @@ def plan_from(
 
 
 def _sight(
-    photons: float, background: float, photons_per_emitter: float, read_noise: float, frames: int, length_nm: float
+    photons: float,
+    background: float,
+    photons_per_emitter: float,
+    read_noise: float,
+    frames: int,
+    length_nm: float,
+    fixed_pattern: float = 0.0,
 ) -> Sight:
     return Sight(
         real_number(photons, "photons", low=0, open_low=True),
@@ -291,6 +315,7 @@ def _sight(
         real_number(read_noise, "read_noise", low=0),
         whole_number(frames, "frames", low=2),
         length_or_time(length_nm, "length_nm"),
+        fixed_pattern,
     )
 
 
@@ -343,6 +368,7 @@ def _planned(
         conditions={"pixel_size_nm": optics.pixel_size_nm, "fwhm_nm": optics.fwhm_nm} | asdict(sight),
         likelihood=sampled,
         not_sampled=not_sampled,
+        recording=(optics, sight) if sight.fixed_pattern > 0 else None,
     )
 
 

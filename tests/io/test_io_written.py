@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import logging
@@ -126,6 +127,37 @@ def test_report_is_strict_json_and_complete(tmp_path, result, stack):
 def test_dumps_of_a_history_alone_and_of_none():
     assert json.loads(files.dumps({"history": {"a": np.arange(2)}})) == {"history": {"a": [0, 1]}}
     assert json.loads(files.dumps({"a": (1, np.float32(np.nan))})) == {"a": [1, None]}
+
+
+def test_numbers_of_one_list_are_on_one_line():
+    made = {"a": [[1.5, -2e-7], [3, 4]], "b": "[\n  1\n]", "c": ["x", 1], "d": [], "history": {"e": [1, 2]}}
+    text = files.dumps(made)
+    assert json.loads(text) == made
+    assert [line for line in text.split("\n") if "1.5" in line or "3, 4" in line] == ["    [1.5, -2e-07],", "    [3, 4]"]
+
+
+@pytest.mark.parametrize("taken", [0.0, 0.4])
+def test_the_psf_that_was_taken_is_read_back_from_the_report(tmp_path, result, stack, taken):
+    """Byte by byte: the report's digest of the operator's PSF is that of the numbers beside it."""
+    described = result.psi.psf
+    bent = described + np.pad(described, ((0, 0), (2, 0)))[:, :-2]
+    shape = fg.PSFShape(bent / bent.sum() if taken else described, 0.31, 0.02, taken, "shape of the PSF: a coma")
+    made = dataclasses.replace(result, psi=result.psi.replaced(psf=shape.psf))
+    counts = np.random.default_rng(0).poisson(90.0, (20, 6, 8))
+    found = fg.calibrate(counts, made.psi, camera=fg.Camera(), photons_per_emitter=2.0, psf_width=1.0)
+    kept = write_result(made, tmp_path, calibration=dataclasses.replace(found, psf_shape=shape), figure=False)
+    report = json.loads(kept["report"].read_text())
+    assert {name: report["psf_shape"][name] for name in ("change", "error", "taken", "note")} == {
+        "change": 0.31, "error": 0.02, "taken": taken, "note": shape.note
+    }  # fmt: skip
+    if not taken:
+        assert report["psf_shape"]["psf"] is None, "it is the PSF as described"
+        return
+    psi = fg.Psi(np.array(report["psf_shape"]["psf"]), (6, 8), 3, backend="numpy")
+    assert hashlib.sha256(psi.psf.tobytes()).hexdigest() == report["operator"]["psf_sha256"]
+    assert psi.psf.tobytes() == made.psi.psf.tobytes()
+    write_result(made, tmp_path, calibration=found, figure=False)
+    assert json.loads(kept["report"].read_text())["psf_shape"] is None, "where the width is given no shape is measured"
 
 
 def test_what_is_read_is_not_overwritten(tmp_path, result, stack):

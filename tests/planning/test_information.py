@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -185,6 +187,19 @@ def test_distances_grow_with_separation_light_and_frames_and_with_the_second_mom
     steady = Sight(60.0, 5.0, 1e-9, 1.5, frames=400, length_nm=1000)
     still = separability(120, OPTICS, steady)
     assert still.both == pytest.approx(still.mean, rel=0.05)
+
+
+def test_a_fixed_pattern_is_noise_of_the_mean_that_no_number_of_frames_removes():
+    """In the mean of T frames its variance is that of T times as much in each frame; covariances do not see it."""
+    clean, uneven = separability(150, OPTICS, SIGHT), dataclasses.replace(SIGHT, fixed_pattern=0.2)
+    found = separability(150, OPTICS, uneven)
+    noisy = dataclasses.replace(SIGHT, read_noise=float(np.sqrt(SIGHT.read_noise**2 + SIGHT.frames * 0.2**2)))
+    assert found.mean == pytest.approx(separability(150, OPTICS, noisy).mean, rel=1e-6)
+    assert found.mean < 0.9 * clean.mean
+    assert clean.both > found.both > separability(150, OPTICS, noisy).both
+    long, longer = (separability(150, OPTICS, dataclasses.replace(uneven, frames=frames)) for frames in (1e6, 1e8))
+    assert longer.mean == pytest.approx(long.mean, rel=0.01)
+    assert longer.both > 3 * long.both
 
 
 def test_the_camera_pixel_does_not_matter_where_it_is_small_and_the_camera_is_quiet():

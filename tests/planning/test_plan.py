@@ -87,6 +87,27 @@ def test_a_pilot_stack_gives_the_plan_of_its_light():
     assert pilot.both_nm == pytest.approx(told.both_nm, rel=0.05)
 
 
+def test_a_pilot_of_unequal_pixels_gives_the_plan_of_such_a_camera():
+    """Offsets that scatter by 0.8 photons, where 400 frames of some 20 photons are known to 0.25."""
+    psi = fg.Psi(fg.gaussian_psf(300, 110, 4), (24, 24), 4, photons_per_emitter=10.0, backend="numpy")
+    x = np.zeros(psi.fine_shape, "f4")
+    x[:, 46:50] = 1.5
+    frames = fg.ForwardModel(psi, gain=2.0, noise_std=3.0).sample(x, np.full((24, 24), 5, "f4"), 400, 1)
+    frames = frames + 2.0 * np.random.default_rng(2).normal(0, 0.8, (24, 24))
+    found = fg.calibrate(frames, psi, camera=fg.Camera(2.0, 0.0, 3.0), photons_per_emitter=10, psf_width=1)
+    pilot = fg.plan_from(found, 110, frames=300, changes=False, likelihood=True)
+    assert pilot.conditions["fixed_pattern"] == pytest.approx(0.8, rel=0.15)
+    assert "pixels are unequal" in pilot.not_sampled
+    # what the frames that it names tell is what counts as seen, and of the finest lines no number of them is enough
+    by_mean, by_both = pilot.frames_for(190.0)
+    for frames, curve in ((by_mean, "by_mean"), (by_both, "by_both")):
+        again = fg.plan_from(found, 110, frames=round(frames), changes=False)
+        told = np.exp(np.interp(np.log(190.0), np.log(again.separations_nm), np.log(getattr(again, curve))))
+        assert told == pytest.approx(3.0, rel=0.03)
+    assert math.isinf(pilot.frames_for(60.0)[0])
+    assert math.isfinite(pilot.frames_for(60.0)[1])
+
+
 def test_the_command_says_the_plan_and_the_frames_that_are_needed(fluogan, tmp_path):
     status, out, err = fluogan(
         "plan", *SWITCHES, "--planned-frames", 300, "--separation-nm", 130, "--figure", tmp_path / "plan.png"
