@@ -161,7 +161,8 @@ def fit_flicker(
 
     shape, count, total = moments.mean.shape, int(blocks.max()) + 1, SHAPED + SPREAD
     mean = np.where(used, moments.mean, median_filter(moments.mean, 3))
-    predict, light = optics.predictor(mean), mean - offset
+    light = mean - offset
+    predict = optics.predictor(light)
     y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
     surface = np.stack([np.ones(shape), y, x, y * y, x * y, x * x])
 

@@ -14,8 +14,19 @@ from ..tuning import DEFAULT
 from ..tuning.calibration import NoiseTuning
 from .digits import nine_digits
 
-__all__ = ["StackNoise", "check_largest", "noise_from", "stack_noise", "temporal_moments", "white_power"]
+__all__ = [
+    "STILL",
+    "StackNoise",
+    "check_largest",
+    "check_resolved",
+    "noise_from",
+    "stack_noise",
+    "temporal_moments",
+    "white_power",
+]
 
+#: What is said of frames that are all the same.
+STILL = "the frames do not change at all; a stack of identical frames holds no fluctuations"
 #: Median of chi-square with one degree of freedom, its mean being 1.
 _MEDIAN = 0.4549364
 #: Noise of the mean frame, in units of what its fluctuations explain, from which on the rest is surely something else.
@@ -82,6 +93,17 @@ def check_largest(largest: float, tuning: NoiseTuning = DEFAULT.calibration.nois
         )
 
 
+def check_resolved(stack: np.ndarray, tuning: NoiseTuning = DEFAULT.calibration.noise) -> None:
+    """Raise ValueError if float32, in which counts are fitted, rounds away how much they vary: an offset that is too large."""
+    low, high = stack.min().item(), stack.max().item()  # whole numbers stay whole: their difference is exact
+    spacing = float(np.spacing(np.float32(max(high, -low))))
+    if low < high and spacing > (high - low) / tuning.levels and (stack.dtype.kind == "f" or spacing > 1.0):
+        raise ValueError(
+            f"the counts lie between {low:.10g} and {high:.10g}, where float32 holds steps of {spacing:.3g} only: "
+            "subtract a constant from all counts (stack - stack.min())"
+        )
+
+
 def _moments(counts: Array, tuning: NoiseTuning) -> tuple[Array, Array]:
     """Mean and temporal variance of each pixel."""
     check_largest(max(float(counts.max()), -float(counts.min())), tuning)
@@ -132,7 +154,7 @@ def noise_from(
     """
     level = float(variance.mean())
     if level <= 0:
-        raise ValueError("the frames do not change at all; a stack of identical frames holds no fluctuations")
+        raise ValueError(STILL)
     excess, patterned = _excess(mean, level / frames, psi, tuning)
     # pixels that never change are dead, stuck or saturated, and carry no information on the light
     changing = variance > 0

@@ -11,6 +11,7 @@ from ..backend.arrays import default_memory_budget, get_backend
 from ..physics.bleaching import bleaching_curves, orthonormal_trend
 from ..tuning import DEFAULT
 from ..tuning.calibration import LivePixelTuning
+from .noise import STILL
 from .plain import plain
 
 __all__ = ["PixelMoments", "Shift", "live_pixels", "pixel_moments", "slow_trend", "windows"]
@@ -137,8 +138,11 @@ def live_pixels(
         if (live & wrong).any():
             notes.append(f"pixels left out: {int((live & wrong).sum())} that {what}")
             live &= ~wrong
-    if live.sum() < tuning.fewest:
+    if not (variance > 0).any():
+        raise ValueError(STILL)
+    if (left := int(live.sum())) < tuning.fewest:
         raise ValueError(
-            f"only {int(live.sum())} pixels fluctuate without saturating; at least {tuning.fewest} are needed to read a camera"
+            f"{left} of {live.size} pixels fluctuate without saturating, and at least {tuning.fewest} are needed: take a "
+            "larger part of the field, or record with less light if it saturates"
         )
     return live, notes

@@ -13,7 +13,7 @@ from ..tuning.calibration import CalibrationTuning
 from .bleaching import Bleaching, bleaching_of
 from .high_pass import filtered_variances
 from .in_turn import InTurn, frames_in_turn
-from .noise import check_largest
+from .noise import check_largest, check_resolved
 from .odd_frames import find_odd_frames
 from .pixel_moments import PixelMoments, Shift, live_pixels, pixel_moments
 from .thirds import ThirdsShift, shift_of_thirds
@@ -39,7 +39,8 @@ class StackStatistics:
     Raises
     ------
     ValueError, TypeError
-        As for :func:`fluogan_core.stack.recorded_stack`, and if it holds counts too large for their variance to be held.
+        As for :func:`fluogan_core.stack.recorded_stack`, and if it holds counts too large for their variance to be held, or for
+        float32 to hold how much they vary.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class StackStatistics:
         frames = recorded_stack(stack, shape)
         if frames.dtype.kind == "f":
             check_largest(max(float(frames.max()), -float(frames.min())), tuning.noise)
+        check_resolved(frames, tuning.noise)
         odd = find_odd_frames(frames, tuning.odd_frames)
         #: Numbers of the frames that stand apart.
         self.left_out: tuple[int, ...] = odd.numbers

@@ -269,6 +269,8 @@ class NoiseTuning:
         Passes after which that slope is taken.  No record.
     largest : float
         Larger counts are refused: their squares, summed, leave the range of float32.
+    levels : int
+        Counts are refused of which float32 holds fewer levels than this between the least and the largest.  No record.
     """
 
     edges: tuple[float, ...] = (0.8, 0.85, 0.9)
@@ -283,6 +285,7 @@ class NoiseTuning:
     above: float = 0.01
     floor_passes: int = 20
     largest: float = 1e15
+    levels: int = 256
 
 
 @dataclass(frozen=True)

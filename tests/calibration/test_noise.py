@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from scipy import fft
+from scipy import fft, stats
 
 import fluogan_core as fg
 from fluogan_core.calibration import noise
@@ -77,7 +77,8 @@ def test_flicker_is_no_noise_of_the_mean(rng):
 def test_a_narrow_psf_tells_nothing_of_the_pattern(rng):
     narrow = fg.Psi(fg.gaussian_psf(120, 100, 4), PSI.shape, 4)
     fixed, _ = frames(rng, pattern=2.0)
-    assert stack_noise(fixed, narrow).excess == 1.0
+    found = stack_noise(fixed, narrow)
+    assert (found.excess, found.patterned) == (1.0, 0.0)
 
 
 @pytest.mark.parametrize("stuck", [False, True])
@@ -286,3 +287,49 @@ def test_light_that_the_psf_has_passed_is_no_noise(rng):
         white, arrived = np.mean(found, axis=0)
         assert white == pytest.approx(1.0, abs=0.08)
         assert arrived == pytest.approx(light * passed.mean(), abs=0.12 * light + 0.05)
+
+
+@pytest.mark.parametrize(("low", "high", "passes"), [(1.0, 2.0, 60), (0.5, 4.0, 60), (5.0, 10.0, 60), (5.0, 10.0, 1)])
+def test_white_noise_has_the_power_that_it_has_wherever_large_powers_are_left_out(low, high, passes):
+    """Powers as chi-square with one degree of freedom has them, of mean 1; the median, where it begins, is right already."""
+    tuning = dataclasses.replace(DEFAULT.calibration.noise, doubtful=low, outlying=high, passes=passes)
+    powers = stats.chi2(1).ppf((np.arange(20_000) + 0.5) / 20_000)
+    white, light = white_power(powers, np.zeros(powers.size), tuning)
+    assert white == pytest.approx(1.0, rel=2e-3)
+    assert light == 0.0
+
+
+def test_light_is_never_less_than_none():
+    """Where the PSF passes more, there is less power: chance, or a pattern."""
+    passed = np.linspace(1.0, 0.0, 400) ** 4
+    powers = stats.chi2(1).ppf((np.arange(400) * 237 % 400 + 0.5) / 400) * (1.0 - 0.7 * passed)
+    white, light = white_power(powers, passed, DEFAULT.calibration.noise)
+    assert light == 0.0
+    assert white == pytest.approx(powers.mean(), rel=0.05)
+
+
+@pytest.mark.parametrize(("widths", "shape"), [((318, 250), (32, 44)), ((260, 330), (41, 30))])
+def test_light_is_where_the_psf_passes_it(rng, widths, shape):
+    """Ten times the power of the noise, at the frequencies that a Fourier transform of the PSF says."""
+    down, across = (fg.gaussian_psf(width, 100, 4).sum(axis=0) for width in widths)
+    psi = fg.Psi(np.outer(down, across), shape, 4, backend="numpy")
+    padded = np.zeros([8 * n for n in shape])
+    padded[: len(down), : len(across)] = psi.psf
+    passed = np.fft.fft2(np.roll(padded, (-(len(down) // 2), -(len(across) // 2)), (0, 1))).real[: shape[0], : shape[1]] ** 2
+    tuning = DEFAULT.calibration.noise
+    edge = next(f for f in tuning.edges if max(transfer(psi.psf, 4, f, axis) for axis in (0, 1)) < tuning.passed)
+    read = ~((np.arange(shape[0]) < edge * shape[0])[:, None] & (np.arange(shape[1]) < edge * shape[1]))
+    power = 1.0 + 10.0 * passed / passed[read].mean()
+    found = [
+        noise_from(0.1 * fft.idctn(np.sqrt(power) * rng.standard_normal(shape), norm="ortho"), np.ones(shape), 100, psi).excess
+        for _ in range(30)
+    ]
+    # 100 frames of variance 1: the noise of the mean is 0.1
+    assert np.square(found).mean() == pytest.approx(1.0, abs=0.06)
+
+
+def test_white_noise_alone_is_no_pattern(rng):
+    for _ in range(20):
+        found = noise_from(0.1 * rng.standard_normal(PSI.shape), np.ones(PSI.shape), 100, PSI)
+        assert found.patterned == 0.0
+        assert found.excess == pytest.approx(1.0, rel=0.2)
