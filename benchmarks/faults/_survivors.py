@@ -93,4 +93,18 @@ EXPLAINED: dict[str, dict[str, list[str]]] = {
             "found.append(Steps(typical_brightness(z[rows, columns]), 1.0))",
         ],
     },
+    "fluogan_core/critics/quadratic.py": {
+        "what it returns is no array": [
+            '@any_kind("frames", "mean", "bad_pixels", answers=False) → '
+            '@any_kind("frames", "mean", "bad_pixels", answers=True)',
+            '@any_kind("x", "b", answers=False) → @any_kind("x", "b", answers=True)',
+        ],
+        "arrays of other kinds are held by `tests/backend/test_kinds.py`": [' @any_kind("x", "b", answers=False) → '],
+        "a copy that nobody needs: the same numbers": [
+            "return x.astype(np.float32, copy=False), b.astype(np.float32, copy=False) → "
+            "return x.astype(np.float32, copy=False), b.astype(np.float32, copy=True)",
+            "return x.astype(np.float32, copy=False), b.astype(np.float32, copy=False) → "
+            "return x.astype(np.float32, copy=True), b.astype(np.float32, copy=False)",
+        ],
+    },
 }

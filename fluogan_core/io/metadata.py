@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import xml.etree.ElementTree as ElementTree
@@ -54,6 +55,18 @@ def imagej_counts(metadata: dict[str, Any]) -> tuple[int, tuple[str, ...]]:
     promised = math.prod(sizes.values())
     axes = tuple(axis for axis, size in sizes.items() if size > 1)
     return (promised if axes else int(metadata.get("images", 1))), axes
+
+
+def shaped_count(tif: tifffile.TiffFile) -> int:
+    """How many images the header promises that tifffile writes by default; 0 if it says nothing that can be meant."""
+    page: Any = tif.pages.first
+    try:
+        shape = json.loads(page.shaped_description).get("shape")
+    except (ValueError, AttributeError):
+        return 0
+    if not (isinstance(shape, list) and len(shape) > 2 and all(isinstance(size, int) and size > 0 for size in shape)):
+        return 0
+    return math.prod(shape[:-2]) if shape[-2:] == [page.imagelength, page.imagewidth] else 0
 
 
 def ome_file_count(text: str | None) -> int:

@@ -19,7 +19,7 @@ import tifffile
 
 from ..stack import UnreadableStack
 from .frames import Part, Recording
-from .metadata import imagej_counts, ome_file_count
+from .metadata import imagej_counts, ome_file_count, shaped_count
 
 __all__ = ["find_recording", "of_intensities"]
 
@@ -127,7 +127,9 @@ def _whole_chain(tif: tifffile.TiffFile, path: Path) -> None:
     handle.seek(last.offset + layout.tagnosize + tags * layout.tagsize)
     (following,) = struct.unpack(layout.offsetformat, handle.read(layout.offsetsize))
     ends = [offset + count for offset, count in zip(last.dataoffsets, last.databytecounts)]
-    ends += [series.dataoffset + series.nbytes for series in tif.series[:1] if series.dataoffset is not None]
+    # where each frame has a page, that of a header which promises more than there are would be no end
+    whole = tif.series[:1] if len(tif.pages) == 1 or not tif.is_shaped else []
+    ends += [series.dataoffset + series.nbytes for series in whole if series.dataoffset is not None]
     if following or max(ends, default=0) > handle.size:
         raise UnreadableStack(
             f"{path} is cut short or damaged: its chain of {len(tif.pages)} pages breaks off before its end ({handle.size} "
@@ -136,7 +138,7 @@ def _whole_chain(tif: tifffile.TiffFile, path: Path) -> None:
 
 
 def _promised_otherwise(tif: tifffile.TiffFile, path: Path, notes: list[str]) -> tuple[list[Part], Any]:
-    """The pages of a file whose ImageJ or OME header promises another number of images than it has pages; else nothing.
+    """The pages of a file whose ImageJ, OME or tifffile header promises another number of images than it has pages, or nothing.
 
     So look acquisitions that were stopped, and files that a tool joined or cut without touching the header.
     """
@@ -148,6 +150,9 @@ def _promised_otherwise(tif: tifffile.TiffFile, path: Path, notes: list[str]) ->
         series = tif.series[0]
         kind, promised = "OME", _extent(series)[0]
         axes = tuple(axis for axis, size in zip(series.axes, series.shape) if size > 1 and axis not in "YX")
+    elif tif.is_shaped and len(tif.series) == 1 and (counted := shaped_count(tif)) > pages:
+        # fewer are those of the first of several blocks that were appended
+        kind, promised = "tifffile", counted
     first = tif.pages.first
     if not kind or promised == pages or first.samplesperpixel > 1 or first.imagedepth > 1:
         return [], None

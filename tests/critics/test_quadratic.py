@@ -11,6 +11,7 @@ import pytest
 from scenes import scene
 
 import fluogan_core as fg
+from fluogan_core.backend.threads import one_thread_held
 from fluogan_core.critics.quadratic import QuadraticCritic, QuadraticCriticLike
 from fluogan_core.tuning import DEFAULT
 
@@ -365,3 +366,41 @@ def test_frames_to_be_judged_are_of_the_field():
     assert critic.log_density(frames[:0], x, b).shape == (0,)
     with pytest.raises(ValueError, match=r"frames must have shape \(..., 12, 10\)"):
         critic.log_density(frames.transpose(0, 2, 1), x, b)
+
+
+def test_sums_do_not_depend_on_the_number_of_processors(monkeypatch):
+    """Whatever multiplies matrices does so on one thread of the numerical libraries."""
+    model, x, b, frames = scene()
+    critic, other = (QuadraticCritic(half, model) for half in (frames[::2], frames[1::2]))
+    held: list[tuple[str, bool]] = []
+
+    def noting(owner, name):
+        work = getattr(owner, name)
+
+        def noted(*args, **kwargs):
+            held.append((name, one_thread_held()))
+            return work(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, noted)
+
+    for owner, name in ((critic.moments, "lit"), (critic.moments, "predicted"), (critic._second, "update")):
+        noting(owner, name)
+    for call in (lambda: critic.update_weights(x, b), lambda: critic.value(x, b, other), lambda: critic.measure_flicker(x, b)):
+        held.clear()
+        call()
+        assert {"predicted"} <= {name for name, _ in held}
+        assert all(one for _, one in held), held
+    assert not one_thread_held()
+
+
+def test_weights_change_only_where_they_are_updated():
+    """Not by a look at other frames, though the flicker has been measured meanwhile."""
+    model, x, b, frames = scene(kappa=20.0)
+    critic, other = QuadraticCritic(frames[::2], model), QuadraticCritic(frames[1::2], model)
+    critic.update_weights(x, b)
+    kept = critic.weights.copy()
+    critic.flicker = np.float32(0.5)
+    critic.value(x, b, other)
+    np.testing.assert_array_equal(critic.weights, kept)
+    critic.update_weights(x, b)
+    assert np.abs(critic.weights - kept).max() > 0.01 * np.abs(kept).max()

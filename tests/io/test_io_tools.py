@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pytest
 import tifffile
 
 import fluogan_core as fg
+from fluogan_core.io.lazy import open_lazily
 from fluogan_core.io.stack import read_image, read_stack
 from fluogan_core.stack import UnreadableStack
 
@@ -121,6 +123,15 @@ def test_imagej_headers_that_promise_other_counts_than_there_are_pages(tmp_path,
     promised = header.split("=")[1].split()[0]
     np.testing.assert_array_equal(noted(path, f"promises {promised} images, and 12 are there"), stack)
     np.testing.assert_array_equal(read_stack(path, frames=(2, 12), roi=(2, 3, 4, 5)).frames, stack[2:, 2:6, 3:8])
+
+
+@pytest.mark.parametrize("promised", [13, 14, 500])
+def test_pages_that_were_taken_out_of_a_stack_of_tifffile_are_no_frames(tmp_path, stack, noted, promised):
+    """A tool that keeps some pages keeps the header: what lies between the pages was read as frames."""
+    header = json.dumps({"shape": [promised, ROWS, COLUMNS]})
+    path = write_pages(tmp_path / "a.tif", [*stack], header)
+    assert open_lazily(path).shape == stack.shape
+    np.testing.assert_array_equal(noted(path, f"tifffile header promises {promised} images, and 12 are there"), stack)
 
 
 def test_imagej_channels_that_are_not_all_there_are_not_guessed(tmp_path, stack):

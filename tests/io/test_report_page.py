@@ -205,7 +205,8 @@ def test_the_page_says_whether_the_covariance_fit_was_kept(scene, tmp_path, stop
 
 def test_unequal_pixels_are_expected_to_misfit_and_make_the_limit_coarser(scene, tmp_path):
     frames, found, result = scene
-    uneven = dataclasses.replace(found, noise=dataclasses.replace(found.noise, excess=3.0))
+    usual = found.noise.of_mean / found.noise.excess
+    uneven = dataclasses.replace(found, noise=dataclasses.replace(found.noise, excess=3.0, of_mean=3.0 * usual))
     pages = [Walk(written((frames, one, result), tmp_path, figure=False)[0]).text for one in (found, uneven)]
     limits = [int(re.search(r"down to (\d+) nm by the mean", page).group(1)) for page in pages]
     assert limits[1] > 1.2 * limits[0]
