@@ -42,7 +42,10 @@ def sound(value: object) -> bool:
 
 
 #: What is not a number where something cannot be known, and says so in its documentation.
-_UNKNOWN = {"PSFWidth", "CameraEstimate", "BlurredAgreement", "Bleaching", "Drift", "Evidence", "Plan"}
+_UNKNOWN = {
+    "PSFWidth", "PSFShape", "CameraEstimate", "BlurredAgreement", "Bleaching", "Drift", "Evidence", "Plan", "AgreementMap",
+    "ResolutionMap",
+}  # fmt: skip
 
 
 def not_finite(value: object, name: str = "result") -> str:

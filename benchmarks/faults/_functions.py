@@ -155,6 +155,7 @@ def newer_functions() -> Table:
         None,
         "drift",
     ]
+    patterns: Pool = [fg.argolight_pattern((200.0,), pixel_size_nm=100, factor=2, shape=(24, 24)), None, 3, "pattern"]
     none, small, every = np.zeros((12, 12), bool), np.zeros((3, 3), bool), np.ones((12, 12), bool)
     psis: Pool = [psi, fg.Psi(fg.gaussian_psf(30, 100, 2), (12, 12), 2, backend="numpy"), None, 3]
     photons: Pool = [(frames[0] - 100.0).astype(np.float32), *frames]
@@ -187,6 +188,7 @@ def newer_functions() -> Table:
                 bad_pixels=[None, none, every, small, "none"], threshold=n(3.0),
             ),
         ),
+        "estimate_psf_shape": (fg.estimate_psf_shape, dict(stack=frames, psi=psis)),
         "estimate_bleaching": (fg.estimate_bleaching, dict(stack=frames)),
         "estimate_drift": (fg.estimate_drift, dict(stack=frames, psi=psis)),
         "follow_drift": (
@@ -261,6 +263,21 @@ def newer_functions() -> Table:
         "metrics.fourier_ring_correlation": (
             fg.metrics.fourier_ring_correlation,
             dict(a=fine, b=images((24, 24), seed=2), pixel_size_nm=n(50.0), threshold=n(1 / 7)),
+        ),
+        "metrics.agreement_map": (
+            fg.metrics.agreement_map,
+            dict(x=fine, mean=coarse, psi=psis, noise=[None, *coarse], side=[None, *n(8)]),
+        ),
+        "metrics.resolution_map": (
+            fg.metrics.resolution_map,
+            dict(
+                a=images((48, 48)), b=images((48, 48), seed=2), pixel_size_nm=n(50.0), side=n(16), step=n(8), threshold=n(1 / 7)
+            ),
+        ),
+        "metrics.line_fluxes": (fg.metrics.line_fluxes, dict(x=images((48, 48)), pattern=patterns, group=n(0))),
+        "metrics.pair_report": (
+            fg.metrics.pair_report,
+            dict(x=images((48, 48)), pattern=patterns, group=n(0), prominence=n(0.05)),
         ),
         "metrics.find_lines": (
             fg.metrics.find_lines,

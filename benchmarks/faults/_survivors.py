@@ -107,4 +107,25 @@ EXPLAINED: dict[str, dict[str, list[str]]] = {
             "return x.astype(np.float32, copy=True), b.astype(np.float32, copy=False)",
         ],
     },
+    "fluogan_core/solvers/mean_fit.py": {
+        "what is given by name may then be given by place, too": ["*, → /,"],
+        "the fit of the mean starts alike in both cases": [
+            "def start(self, images: Images, *, fitted: bool = False) -> None: → "
+            "def start(self, images: Images, *, fitted: bool = True) -> None:"
+        ],
+        "a copy that nobody needs: the same numbers": [
+            "return Images(*(image.astype(np.float32, copy=False) for image in (z, self.kernel(z), b))) → "
+            "return Images(*(image.astype(np.float32, copy=True) for image in (z, self.kernel(z), b)))"
+        ],
+        "of a sum that is not used here": [
+            "_, change, size, total = step_sums(z, new, self.acceleration.current[0], 1.0) → "
+            "_, change, size, total = step_sums(z, new, self.acceleration.current[0], 0.0)"
+        ],
+        "another start of a power iteration": [
+            "start = [image * o.psi.backend.xp.sqrt(curvature)] → start = [image ** o.psi.backend.xp.sqrt(curvature)]"
+        ],
+        "steps times 1": [
+            "if self.shorter != 1.0 and background is not free: → if self.shorter != 0.0 and background is not free:"
+        ],
+    },
 }

@@ -18,7 +18,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from ..backend.checks import host_image, length_or_time, real_number, whole_number
+from ..backend.checks import host_image, instance_of, length_or_time, real_number, whole_number
 from ..backend.kinds import any_kind
 from ..backend.typing import ArrayLike
 from ..simulation.phantom import Pattern
@@ -206,6 +206,7 @@ def pair_report(x: ArrayLike, pattern: Pattern, group: int = 0, *, prominence: f
     >>> report.resolved, report.distance_nm
     (True, 300.0)
     """
+    instance_of(pattern, Pattern, "pattern")
     fine_nm = pattern.pixel_size_nm / pattern.factor
     image = host_image(x, "x", dimensions=(1, 2))
     if image.shape not in (pattern.x.shape, pattern.x.shape[1:]):
@@ -295,6 +296,7 @@ def line_fluxes(x: ArrayLike, pattern: Pattern, group: int = 0) -> np.ndarray:
     >>> line_fluxes(pattern.x, pattern).round(6).tolist()
     [384.0, 384.0, 384.0, 384.0]
     """
+    instance_of(pattern, Pattern, "pattern")
     image = host_image(x, "x")
     if image.shape != pattern.x.shape:
         raise ValueError(f"x must be on the pattern's fine grid {pattern.x.shape}, got {image.shape}")

@@ -127,6 +127,8 @@ def test_the_command_says_the_plan_and_the_frames_that_are_needed(fluogan, tmp_p
     [
         (("--fwhm-nm", 300), "give --pixel-size-nm, --photons, --photons-per-emitter, or a pilot stack with --pilot"),
         ((*SWITCHES, "--gain", 2), "--gain is used with --pilot only"),
+        ((*SWITCHES, "--psf-pixel-nm", "nan"), "--psf-pixel-nm is used with --pilot only"),
+        ((*SWITCHES, "--offset-map", "map.tif"), "--offset-map is used with --pilot only"),
         (("--pilot", "nowhere.tif", "--photons", 5), "--photons comes from the pilot stack"),
     ],
 )
