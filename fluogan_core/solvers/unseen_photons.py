@@ -199,19 +199,19 @@ class Trial(TrialField):
         takes much light; and one step less far than would do, for a background that is just stiff enough to be told may split a
         wide bar.
         """
-        t, share, here = self.tuning.unseen_photons, 1.0, weights
+        t, kept, here = self.tuning.unseen_photons, 1.0, weights
         least, most = t.handed_over
-        found, reached = 1.0, lengths[0]
-        for shorter, length in pairwise(lengths):
+        shares = []
+        for length in lengths[1:]:
             there = weights.with_length(length)
-            share *= self.share(here, there, t.as_good)
-            if not share:
-                break
             before, after = (self.predicted(w).light for w in (here, there))
-            share *= min(max((most * before - after) / ((most - least) * before), 0.0), 1.0) if before > 0 else 0.0
-            found *= (shorter / reached) ** share
-            reached, here = shorter, there
-        return found
+            kept *= min(max((most * before - after) / ((most - least) * before), 0.0), 1.0) if before > 0 else 0.0
+            if not kept:
+                break
+            shares.append(kept * self.share(weights, there, t.as_good))
+            here = there
+        steps = enumerate(pairwise(lengths[:-1]), start=1)
+        return math.prod((longer / shorter) ** max(shares[number:], default=0.0) for number, (shorter, longer) in steps)
 
 
 def _between(start: float, end: float, share: float) -> float:

@@ -119,7 +119,7 @@ class UnseenPhotonsTuning:
     noise: float = 1.0
     iterations: int = 300
     better: tuple[float, float] = (2.0, 4.0)
-    as_good: tuple[float, float] = (-2.0, 0.0)
+    as_good: tuple[float, float] = (-1.0, 0.0)
     lengths: tuple[float, ...] = (2.6, 3.9, 5.2, 7.8)
     handed_over: tuple[float, float] = (1.25, 1.5)
     more_parts: int = 2
