@@ -16,7 +16,7 @@ the PSF passes can be predicted; the total variation, which acts on finer detail
 
 Detail and light leave their cautious value where another predicts better by more than two standard errors of the difference,
 and have that other value from four on.  The background is stiffer where that predicts as well, and as free as usual where
-stiffness predicts worse by two standard errors, or hands over much light to x (:meth:`Trial.longer`).  In between all of them
+stiffness predicts worse by one standard error, or hands over much light to x (:meth:`Trial.longer`).  In between all of them
 go smoothly from one to the other.
 """
 
@@ -175,6 +175,12 @@ class Trial(TrialField):
             self._found[few] = Predicted(errors, light)
         return self._found[few]
 
+    def better_by(self, other: Weights, cautious: Weights) -> float:
+        """Standard errors by which others predict better than cautious weights do."""
+        better = (self.predicted(cautious).errors - self.predicted(other).errors)[self.good]
+        spread = float(better.std()) * math.sqrt(better.size)
+        return round(float(better.sum()) / spread, 6) if spread > 0 else 0.0  # a turned field has other last digits
+
     def share(self, cautious: Weights, other: Weights, errors: tuple[float, float]) -> float:
         """How far to go from cautious weights to others, 0 to 1.
 
@@ -184,34 +190,35 @@ class Trial(TrialField):
         errors : (low, high)
             Standard errors by which the others predict better where the share begins to rise, and where it is 1.
         """
-        if other == cautious:
-            return 0.0
-        better = (self.predicted(cautious).errors - self.predicted(other).errors)[self.good]
-        spread, (low, high) = float(better.std()) * math.sqrt(better.size), errors
-        share = (float(better.sum()) / spread - low) / (high - low) if spread > 0 else 0.0
-        return round(min(max(share, 0.0), 1.0), 6)  # sums over a turned field have other last digits
+        return 0.0 if other == cautious else _rising(self.better_by(other, cautious), *errors)
 
     def longer(self, weights: Weights, lengths: Sequence[float]) -> float:
-        """By how much longer than the first the length scale of the background may be, one of these after the other.
+        """By how much longer than the first the length scale of the background may be, up to the last but one of these.
 
         Of two backgrounds that predict equally well the stiffer is the simpler one.  But an image that takes all of a bump
-        predicts as well as a background that does: so in steps, for one that takes half of it does not; not where the image
-        takes much light; and one step less far than would do, for a background that is just stiff enough to be told may split a
-        wide bar.
+        predicts as well as a background that does: so no stiffer one counts from where the image takes much more light than
+        with the one before.  And one step less far than would do, for a background that is just stiff enough to be told may
+        split a wide bar.
         """
         t, kept, here = self.tuning.unseen_photons, 1.0, weights
         least, most = t.handed_over
-        shares = []
+        shares: list[float] = []
         for length in lengths[1:]:
             there = weights.with_length(length)
             before, after = (self.predicted(w).light for w in (here, there))
-            kept *= min(max((most * before - after) / ((most - least) * before), 0.0), 1.0) if before > 0 else 0.0
-            if not kept:
+            kept *= _rising(most - after / before, 0.0, most - least) if before > 0 else 0.0
+            better = self.better_by(there, weights)
+            if not kept or better <= t.worse:
                 break
-            shares.append(kept * self.share(weights, there, t.as_good))
+            shares.append(kept * _rising(better, *t.as_good))
             here = there
         steps = enumerate(pairwise(lengths[:-1]), start=1)
         return math.prod((longer / shorter) ** max(shares[number:], default=0.0) for number, (shorter, longer) in steps)
+
+
+def _rising(value: float, low: float, high: float) -> float:
+    """0 up to ``low``, 1 from ``high`` on, linear between them."""
+    return min(max((value - low) / (high - low), 0.0), 1.0)
 
 
 def _between(start: float, end: float, share: float) -> float:

@@ -102,7 +102,10 @@ class UnseenPhotonsTuning:
         Standard errors by which detail or light must predict better than the cautious one to be taken a little, and wholly.
         Development scenes of the zoo.
     as_good : (float, float)
-        The same of a stiffer background.  Development scenes of the zoo.
+        The same of a stiffer background than the usual one.  Development scenes of the zoo.
+    worse : float
+        Standard errors by which a stiffer one predicts better (worse: below 0) where none that is stiffer yet is tried: for
+        the time.
     lengths : tuple of float
         Length scales of the background, camera pixels: a stack may choose from the first to the last but one, of which the
         next predicts as well.  The first by trial on pairs, bars and backgrounds with a bump; the others by development scenes
@@ -120,6 +123,7 @@ class UnseenPhotonsTuning:
     iterations: int = 300
     better: tuple[float, float] = (2.0, 4.0)
     as_good: tuple[float, float] = (-1.0, 0.0)
+    worse: float = -2.0
     lengths: tuple[float, ...] = (2.6, 3.9, 5.2, 7.8)
     handed_over: tuple[float, float] = (1.25, 1.5)
     more_parts: int = 2
