@@ -12,6 +12,8 @@ parameters.  Nothing is assumed of the sources, so neither the sample's shape no
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from ..tuning.psf_shape import PSFShapeTuning
@@ -35,6 +37,8 @@ class SourceFit:
     changes : (n, K1, K2) array
         What may be added to the PSF, each as large as it is expected to be.
     tuning : PSFShapeTuning
+    enough : callable, optional
+        Asked after every step, with this fit: no further step is taken where it says so.
 
     Attributes
     ----------
@@ -53,6 +57,7 @@ class SourceFit:
         fwhm: float,
         changes: np.ndarray,
         tuning: PSFShapeTuning,
+        enough: Callable[[SourceFit], bool] = lambda fit: False,
     ) -> None:
         self.modes, self.tuning, self.changes, self.fwhm = modes, tuning, changes, fwhm
         self.frames = covariances.degrees
@@ -63,6 +68,8 @@ class SourceFit:
         self._sources()
         for _ in range(tuning.steps):
             self._step()
+            if enough(self):
+                break
             self._update(tuning.updates_between)
 
     @property

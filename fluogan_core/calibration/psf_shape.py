@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..backend.checks import field_of
+from ..backend.threads import one_thread
 from ..physics.aberrations import core_width, shape_changes
 from ..physics.psi import Psi
 from ..physics.requirements import NOMINAL, has_table, require
@@ -79,7 +80,8 @@ def estimate_psf_shape(stack: StackLike, psi: Psi, *, tuning: CalibrationTuning 
         If it holds neither integers nor floats, or if ``psi`` is an operator of your own: it need not have one PSF.
     """
     require(psi, "shape of the PSF", NOMINAL)
-    return shape_from(StackStatistics(stack, field_of(psi), tuning), psi, tuning)
+    with one_thread():  # products of some hundred rows
+        return shape_from(StackStatistics(stack, field_of(psi), tuning), psi, tuning)
 
 
 def shape_from(statistics: StackStatistics, psi: Psi, tuning: CalibrationTuning = DEFAULT.calibration) -> PSFShape:
@@ -100,7 +102,11 @@ def shape_from(statistics: StackStatistics, psi: Psi, tuning: CalibrationTuning 
         return _unknown(psi, "the field is hardly larger than the PSF")
     changes = shape_changes(psi.psf, t.waves, t.components, t.width)
     trend = slow_trend(statistics.frames)
-    fit = SourceFit(modes, modes.covariances(trend), fwhm, changes, t)
+
+    def unclear(fit: SourceFit) -> bool:
+        return min(fit.significance / t.clear, _size_of_change(psi, fit) / t.least) < t.unclear
+
+    fit = SourceFit(modes, modes.covariances(trend), fwhm, changes, t, enough=unclear)
     found = _judged(psi, fit, [], t)
     if not found.taken:
         return found
@@ -114,6 +120,11 @@ def _unknown(psi: Psi, why: str) -> PSFShape:
     return PSFShape(psi.psf, math.nan, math.inf, 0.0, note)
 
 
+def _size_of_change(psi: Psi, fit: SourceFit) -> float:
+    """Norm of the change that was fitted, in units of the PSF's."""
+    return float(np.linalg.norm(np.tensordot(fit.weights, fit.changes, 1)) / np.linalg.norm(psi.psf))
+
+
 def _disagreement(one: SourceFit, other: SourceFit) -> float:
     """How far apart two fits are, in errors of the difference, root mean square over the changes."""
     apart = one.weights - other.weights
@@ -124,7 +135,7 @@ def _judged(psi: Psi, fit: SourceFit, doubts: list[Doubt], tuning: PSFShapeTunin
     """The shape to use, given the fitted one and the reasons that it may not be that of the PSF."""
     size, flat = float(np.linalg.norm(psi.psf)), fit.changes.reshape(len(fit.changes), -1)
     measured = np.tensordot(fit.weights, fit.changes, 1)
-    change = float(np.linalg.norm(measured)) / size
+    change = _size_of_change(psi, fit)
     error = math.sqrt(float(np.trace(fit.covariance @ (flat @ flat.T)))) / size
     found = f"covariances fit a PSF that differs by {change:.1%} +- {error:.1%} of its norm from the described one"
     clear = beyond(fit.significance / tuning.clear, tuning.soft) * beyond(change / tuning.least, tuning.soft)

@@ -41,6 +41,9 @@ class PSFShapeTuning:
         The PSF is changed where the weights' chi squared is this large, and the change this part of its norm; weights of a
         larger root mean square are not aberrations alone.  On the zoo's development scenes the chi squared of PSFs that were
         right was 0 to 24, or the change below 2 %; of bright aberrated ones 100 to 1600, and the root mean square 0.7 to 1.2.
+    unclear : float
+        No further step is taken where chi squared or change are below this part of these bounds: on development scenes of the
+        zoo the second and third step then changed no verdict.
     differs : float
         Standard errors by which consecutive frames may differ from the whole stack, root mean square over the weights: 0.3 to
         0.7 where nothing moves, more than 2 where the sample does.
@@ -69,6 +72,7 @@ class PSFShapeTuning:
     clear: float = 40.0
     least: float = 0.02
     most: float = 3.0
+    unclear: float = 0.5
     differs: float = 1.2
     soft: float = 1.0
     fewest_frames: int = 20

@@ -178,3 +178,20 @@ def test_bounds_are_crossed_by_degrees():
     half = psf_shape._judged(psi, fit, [Doubt("so it is", 1.5)], TUNING)
     assert "50% of the change is used, because so it is" in half.note
     assert psf_shape._judged(psi, fit, [Doubt("so", 3.0)], TUNING).psf is psi.psf
+
+
+@pytest.mark.parametrize(("waves", "steps"), [(0 * WAVES, 1), (WAVES, TUNING.steps)], ids=["right", "aberrated"])
+def test_no_step_is_taken_where_nothing_is_clear(monkeypatch, waves, steps):
+    taken, step = [], SourceFit._step
+    monkeypatch.setattr(SourceFit, "_step", lambda fit: taken.append(fit) or step(fit))
+    found = fg.estimate_psf_shape(recorded(waves, 0), operator())
+    assert (found.taken > 0) == (steps > 1)
+    assert len([fit for fit in taken if fit is taken[0]]) == steps
+    assert 0 < found.error < 1
+    every = dataclasses.replace(TUNING, unclear=0.0)
+    taken.clear()
+    whole = fg.estimate_psf_shape(
+        recorded(waves, 0), operator(), tuning=dataclasses.replace(DEFAULT.calibration, psf_shape=every)
+    )
+    assert whole.taken == found.taken
+    assert len([fit for fit in taken if fit is taken[0]]) == TUNING.steps
