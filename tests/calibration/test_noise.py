@@ -10,7 +10,15 @@ from scipy import fft, stats
 
 import fluogan_core as fg
 from fluogan_core.calibration import noise
-from fluogan_core.calibration.noise import StackNoise, check_largest, noise_from, stack_noise, temporal_moments, white_power
+from fluogan_core.calibration.noise import (
+    StackNoise,
+    check_largest,
+    check_resolved,
+    noise_from,
+    stack_noise,
+    temporal_moments,
+    white_power,
+)
 from fluogan_core.tuning import DEFAULT
 
 PSI = fg.Psi(fg.gaussian_psf(318, 100, 4), (32, 36), 4)
@@ -333,3 +341,25 @@ def test_white_noise_alone_is_no_pattern(rng):
         found = noise_from(0.1 * rng.standard_normal(PSI.shape), np.ones(PSI.shape), 100, PSI)
         assert found.patterned == 0.0
         assert found.excess == pytest.approx(1.0, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "dtype", "held"),
+    [
+        (10_000_000, 10_000_050, np.int64, True),  # whole numbers up to 2^24 are held one by one
+        (20_000_000, 20_000_050, np.int64, False),
+        (20_000_000, 20_100_000, np.int64, True),  # steps of 2, of 50 000 levels
+        (-20_000_050, -20_000_000, np.int64, False),
+        (10_000_000, 10_000_050, np.float64, False),
+        (100.0, 100.5, np.float64, True),
+        (2**63, 2**63 + 50, np.uint64, False),
+        (2**40, 2**40, np.int64, True),  # frames that do not change have a message of their own
+    ],
+)
+def test_counts_that_float32_rounds_away(low, high, dtype, held):
+    stack = np.array([[[low]], [[high]]], dtype=dtype)
+    if held:
+        check_resolved(stack)
+    else:
+        with pytest.raises(ValueError, match="subtract a constant from all counts"):
+            check_resolved(stack)

@@ -202,3 +202,13 @@ def test_the_real_streams_are_put_back_as_they_were(capfd):
         print("± 1", flush=True)
     assert (sys.stdout, sys.stderr, sys.stdout.errors, sys.stderr.errors) == before
     assert capfd.readouterr().out == "± 1\n"
+
+
+def test_a_folder_that_was_removed_is_named_before_any_work(shell, tmp_path):
+    """Where a library of torch looks for itself there, it ended the process in mid-work."""
+    (tmp_path / "gone").mkdir()
+    status, out, err = shell(f"reconstruct {{stack}} --output {{out}} {QUICK}", before="cd gone; rmdir ../gone; ")
+    assert status == 2
+    assert out == b""
+    assert b"the folder in which this was started is not there any more: cd to another one" in err
+    assert not (tmp_path / "out").exists()
