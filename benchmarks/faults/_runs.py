@@ -164,6 +164,7 @@ def environments(field: Field, rng: np.random.Generator) -> str:
         {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
         {"HOME": "/nonexistent", "XDG_CACHE_HOME": "/nonexistent"},
         {"TMPDIR": "/nonexistent"},
+        {"MPLCONFIGDIR": "/nonexistent", "NUMBA_CACHE_DIR": "/nonexistent/cache"},
         {"COLUMNS": "no number", "LINES": "-3", "TERM": "none"},
         {"OMP_NUM_THREADS": "none", "NUMBA_NUM_THREADS": "1"},
         {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2", "MKL_NUM_THREADS": "2", "NUMBA_NUM_THREADS": "2"},

@@ -176,7 +176,7 @@ def test_the_numbers_of_every_layout_are_those_that_were_written(tmp_path, stack
 
 
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="a file of Linux whose first bytes cannot be read")
-@pytest.mark.parametrize("read", [read_stack, read_image, open_lazily])
+@pytest.mark.parametrize("read", [read_stack, read_image])
 def test_a_file_whose_bytes_cannot_be_read_is_named(read):
     """A disk or a network that fails: the error of the system knows no name."""
     with pytest.raises(OSError, match="'/proc/self/mem'"):
