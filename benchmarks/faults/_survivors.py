@@ -96,6 +96,10 @@ EXPLAINED: dict[str, dict[str, list[str]]] = {
             "found.append(Steps(typical_brightness(z[rows, columns]), 0.0)) → "
             "found.append(Steps(typical_brightness(z[rows, columns]), 1.0))",
         ],
+        "what is given by name may then be given by place, too": [
+            "def follow_steps(phase: MeanPhase, found: Sequence[Steps], *, warm: bool) -> None: → "
+            "def follow_steps(phase: MeanPhase, found: Sequence[Steps], /, warm: bool) -> None:",
+        ],
     },
     "fluogan_core/critics/quadratic.py": {
         "what it returns is no array": [
