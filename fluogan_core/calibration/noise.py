@@ -46,7 +46,8 @@ class StackNoise:
     excess : float
         White noise of the mean frame over what that variance explains.  Above 1 is what does not average out: pixels of
         unequal gain or offset.  Below 1 is flicker: it makes frames vary, but what it leaves in the mean has gone through
-        the PSF and is light, not noise.  1 where the PSF is too narrow to measure it.
+        the PSF and is light, not noise.  1 where the PSF is too narrow (under two camera pixels, about), or the field too
+        small, to measure it.
     of_mean : float
         Noise of the mean frame, standard deviation.
     signal : float
@@ -193,20 +194,17 @@ def _excess(mean: np.ndarray, expected: float, psi: Psi, tuning: NoiseTuning) ->
     The power of white noise, of equal or unequal pixels, is chi-square with one degree of freedom at every frequency.  Of
     bright structures some light arrives even where the PSF passes next to nothing (:func:`white_power`).
     """
-    along, edges = np.zeros(1), np.array(tuning.edges)
-    passed = np.maximum(np.abs(_transfer(psi, edges, along))[:, 0], np.abs(_transfer(psi, along, edges))[0])
-    dark = edges[passed < tuning.passed]
-    if not dark.size:
-        return 1.0, 0.0
     from scipy import fft
 
     down, across = (np.arange(n) / n for n in mean.shape)
-    beyond = np.maximum(down[:, None], across[None, :]) >= dark[0]
-    if not beyond.any():  # a field of so few pixels has no frequency there
+    transfer = np.abs(_transfer(psi, down, across))
+    # of a PSF two camera pixels wide these are the corners: it passes next to nothing where both frequencies are high
+    beyond = (np.maximum(down[:, None], across[None, :]) >= tuning.edge) & (transfer < tuning.passed)
+    if beyond.sum() < tuning.fewest:
         return 1.0, 0.0
     # the cosine transform mirrors the field at its border, where a Fourier transform would see a jump at all frequencies
     powers = fft.dctn(mean, norm="ortho")[beyond] ** 2
-    white, light = white_power(powers, _transfer(psi, down, across)[beyond] ** 2, tuning)
+    white, light = white_power(powers, transfer[beyond] ** 2, tuning)
     explained = white + light
     clear = float(powers.mean()) > explained * (1.0 + tuning.clear / math.sqrt(powers.size))
     patterned = 1.0 - explained / float(powers.mean()) if clear else 0.0

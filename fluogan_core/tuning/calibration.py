@@ -245,11 +245,13 @@ class NoiseTuning:
 
     Attributes
     ----------
-    edges : tuple of float
-        Noise is read at the frequencies of the mean frame beyond the first of these, fractions of Nyquist's, at which the PSF
-        passes less than ``passed``.  No record.
+    edge : float
+        Noise is read at the frequencies of the mean frame of which that down or across is beyond this fraction of Nyquist's.
+        No record.
     passed : float
-        See ``edges``.  At 0.02 a stack just beside the edge was taken for clean.
+        And which the PSF passes less than this part of.
+    fewest : int
+        Where there are fewer such frequencies the noise is not measured: of so many it has an error of a fifth.
     least : float
         Noise of the mean frame is not below this fraction of what the variance says: a mean without noise needs no prior.
     clear : float
@@ -273,8 +275,9 @@ class NoiseTuning:
         Counts are refused of which float32 holds fewer levels than this between the least and the largest.  No record.
     """
 
-    edges: tuple[float, ...] = (0.8, 0.85, 0.9)
+    edge: float = 0.8
     passed: float = 0.03
+    fewest: int = 12
     least: float = 0.1
     clear: float = 10.0
     doubtful: float = 5.0

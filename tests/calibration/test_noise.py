@@ -121,40 +121,58 @@ def test_frames_that_never_change_are_refused():
         stack_noise(np.ones((5, *PSI.shape)), PSI)
 
 
-def transfer(psf, factor, frequency, axis):
-    """Of a line of the PSF along an axis, at a fraction of the camera's Nyquist frequency: half a period to a pixel."""
-    line = psf.sum(axis=1 - axis)
-    places = (np.arange(len(line)) - (len(line) - 1) / 2) / factor
-    return abs((line * np.exp(1j * np.pi * frequency * places)).sum())
+def passed_by(psi):
+    """What a PSF passes of each cosine of the camera's field, by a Fourier transform of the PSF that is padded with zeros."""
+    shape, psf = psi.shape, psi.psf
+    padded = np.zeros([2 * psi.factor * n for n in shape])
+    padded[: psf.shape[0], : psf.shape[1]] = psf
+    return np.abs(np.fft.fft2(padded))[: shape[0], : shape[1]]
 
 
-@pytest.mark.parametrize(("widths", "edge"), [((318, 318), 0.8), ((318, 240), 0.85), ((230, 318), 0.9), ((318, 190), None)])
-def test_noise_is_read_beyond_what_either_axis_of_the_psf_passes(rng, widths, edge):
-    """Power on one side of the edge counts, on the other side it does not."""
+def read_frequencies(psi):
+    """The frequencies at which the noise is read: high down or across, and next to nothing passes."""
+    tuning = DEFAULT.calibration.noise
+    down, across = (np.arange(n) / n for n in psi.shape)
+    return (np.maximum(down[:, None], across) >= tuning.edge) & (passed_by(psi) < tuning.passed)
+
+
+def psi_of(widths, shape=(40, 40)):
+    """An operator whose PSF is wider along one axis than along the other, FWHM in nm; camera pixels of 100 nm."""
     down, across = (fg.gaussian_psf(width, 100, 4).sum(axis=0) for width in widths)
-    size = max(len(down), len(across))
-    down, across = (np.pad(line, (size - len(line)) // 2) for line in (down, across))
-    psf = np.outer(down, across)
-    psf /= psf.sum()
-    psi, tuning = fg.Psi(psf, (40, 40), 4, backend="numpy"), DEFAULT.calibration.noise
-    passed = [f for f in tuning.edges if max(transfer(psf, 4, f, axis) for axis in (0, 1)) < tuning.passed]
-    assert (passed[0] if passed else None) == edge
-    spectrum = np.zeros((40, 40))
-    variance = np.ones((40, 40))
-    for row, column in ((0, 31), (31, 0), (31, 31)):
-        spectrum[row, column] = 5.0  # at 0.775 of Nyquist's
-    below = fft.idctn(spectrum, norm="ortho")
-    if edge is None:
-        assert noise_from(below, variance, 100, psi).excess == 1.0
-        return
-    assert noise_from(below, variance, 100, psi).excess == pytest.approx(tuning.least), "nothing there"
-    first = round(edge * 40)
-    white = rng.standard_normal((40, 40))
-    white[:first, :first] = 0.0
-    beyond = fft.idctn(white, norm="ortho")
-    power = (white**2).sum() / (1600 - first**2)
+    return fg.Psi(np.outer(down, across), shape, 4, backend="numpy")
+
+
+@pytest.mark.parametrize("widths", [(318, 318), (318, 240), (230, 318), (318, 190), (205, 205)])
+def test_noise_is_read_where_the_psf_passes_nothing(rng, widths):
+    """Power at those frequencies counts, elsewhere it does not; of a PSF two pixels wide they are the corners."""
+    psi, tuning = psi_of(widths), DEFAULT.calibration.noise
+    read = read_frequencies(psi)
+    assert 0.01 < read.mean() < 0.4
+    variance = np.ones(psi.shape)
+    spectrum = rng.standard_normal(psi.shape)
+    elsewhere, there = (fft.idctn(np.where(where, spectrum, 0.0), norm="ortho") for where in (~read, read))
+    assert noise_from(elsewhere, variance, 100, psi).excess == pytest.approx(tuning.least), "nothing there"
+    power = (spectrum[read] ** 2).mean()
     # 100 frames of variance 1: the noise of the mean is 0.1
-    assert noise_from(beyond, variance, 100, psi).excess == pytest.approx(np.sqrt(power) / 0.1, rel=0.05)
+    assert noise_from(there, variance, 100, psi).excess == pytest.approx(np.sqrt(power) / 0.1, rel=0.1)
+
+
+@pytest.mark.parametrize("fwhm_nm", [200, 210, 225, 260])
+def test_unequal_pixels_are_found_with_a_narrow_psf(rng, fwhm_nm):
+    """A tenth of a photon of each pixel's own, three times what 200 frames leave of the noise."""
+    psi = psi_of((fwhm_nm, fwhm_nm))
+    x = np.zeros(psi.fine_shape)
+    x[20:-20, 70] = 0.2
+    light = psi.forward(x) + 0.2
+    counts = rng.poisson(light, (200, *psi.shape)) + 0.1 * rng.standard_normal(psi.shape)
+    expected = np.sqrt(0.1**2 + light.mean() / 200)
+    assert stack_noise(counts.astype(np.float32), psi).of_mean == pytest.approx(expected, rel=0.1)
+
+
+def test_a_psf_that_passes_everything_leaves_the_noise_unmeasured(rng):
+    psi = psi_of((100, 100))
+    assert not read_frequencies(psi).any()
+    assert noise_from(rng.standard_normal(psi.shape), np.ones(psi.shape), 100, psi).excess == 1.0
 
 
 def test_stripes_are_a_pattern_and_no_white_noise(rng):
@@ -319,14 +337,8 @@ def test_light_is_never_less_than_none():
 @pytest.mark.parametrize(("widths", "shape"), [((318, 250), (32, 44)), ((260, 330), (41, 30))])
 def test_light_is_where_the_psf_passes_it(rng, widths, shape):
     """Ten times the power of the noise, at the frequencies that a Fourier transform of the PSF says."""
-    down, across = (fg.gaussian_psf(width, 100, 4).sum(axis=0) for width in widths)
-    psi = fg.Psi(np.outer(down, across), shape, 4, backend="numpy")
-    padded = np.zeros([8 * n for n in shape])
-    padded[: len(down), : len(across)] = psi.psf
-    passed = np.fft.fft2(np.roll(padded, (-(len(down) // 2), -(len(across) // 2)), (0, 1))).real[: shape[0], : shape[1]] ** 2
-    tuning = DEFAULT.calibration.noise
-    edge = next(f for f in tuning.edges if max(transfer(psi.psf, 4, f, axis) for axis in (0, 1)) < tuning.passed)
-    read = ~((np.arange(shape[0]) < edge * shape[0])[:, None] & (np.arange(shape[1]) < edge * shape[1]))
+    psi = psi_of(widths, shape)
+    passed, read = passed_by(psi) ** 2, read_frequencies(psi)
     power = 1.0 + 10.0 * passed / passed[read].mean()
     found = [
         noise_from(0.1 * fft.idctn(np.sqrt(power) * rng.standard_normal(shape), norm="ortho"), np.ones(shape), 100, psi).excess
