@@ -8,8 +8,8 @@ over all N squares n of two by two pixels, stays above 1 however long the fit go
 shifts every second row: that is no smooth error, a square does not see it, and finer detail beside it is real.)  More
 iterations find finer detail, but what they find explains the error of the model, not the sample: an early end is the better
 image (semi-convergence, Engl, Hanke and Neubauer 1996).  So the plan of iterations is halved as long as that raises
-:math:`\chi^2` by little beside what exceeds 1, and by little beside 1.  Where :math:`\chi^2` comes down to 1 nothing is halved,
-and neither is it in dim light, which pays for few iterations anyway.
+:math:`\chi^2` by little beside what exceeds 1, and by little beside 1 and itself.  Where :math:`\chi^2` comes down to 1 nothing
+is halved, and neither is it in dim light, which pays for few iterations anyway.
 
 The shortest plan is tried first, then one twice as long, and so on.  Where a plan explains the mean frame, longer ones do too,
 and are not tried; neither are they where doubling the iterations was of no use twice in a row.
@@ -142,5 +142,5 @@ def _use(shorter: float, longer: float, expected: float, tuning: UsefulIteration
     excess = longer - expected
     won = (shorter - longer) / excess if excess > 0 else math.inf
     of_rest = min(max((won - tuning.useless) / (tuning.useful - tuning.useless), 0.0), 1.0)
-    of_noise = min(max((shorter - longer) / tuning.clear_gain - 1.0, 0.0), 1.0)
+    of_noise = min(max((shorter - longer) / (tuning.clear_gain * max(longer / expected, 1.0)) - 1.0, 0.0), 1.0)
     return 1.0 - (1.0 - of_rest) * (1.0 - of_noise)

@@ -141,8 +141,8 @@ class UsefulIterationsTuning:
         Twice the iterations are of no use where they take less than the first part from what the misfit exceeds 1 by, of use
         where they take more than the second; in between by degrees.  Development scenes of the zoo.
     clear_gain : float
-        They are of use, too, where they lower the misfit by more than this, wholly from twice this on.  Development scenes of
-        the zoo.
+        They are of use, too, where they lower the misfit by more than this, in units of what noise makes of it or of itself,
+        whichever is more; wholly from twice this on.  Development scenes of the zoo.
     most_halvings : int
         Of the plan.  Development scenes of the zoo: with more nothing was gained.
     """

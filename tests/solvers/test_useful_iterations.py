@@ -111,9 +111,10 @@ def test_a_halving_counts_by_what_it_loses(expected):
     # one after the other: each counts by what those before have left
     excess = 2.0 + 2 * middle
     assert lost(2 * middle, excess * middle, 1e6)[0] == pytest.approx(0.5 + 0.25)
-    by_noise = 0.1 * t.useless  # what is lost is small beside the excess, and from one to two units of noise
+    by_noise = 0.1 * t.useless  # what is lost is small beside the excess, and from one to two units of the misfit
+    unit = by_noise * (expected + 2.0) / expected
     for units, kept in ((0.9, 1.0), (1.0, 1.0), (1.5, 0.5), (2.01, 0.0), (3.0, 0.0)):
-        assert lost(units * by_noise, 1e6)[0] == pytest.approx(kept)
+        assert lost(units * unit, 1e6)[0] == pytest.approx(kept)
 
 
 def test_halvings_end_at_the_most_and_at_what_noise_explains():
