@@ -44,7 +44,7 @@ class CovariancePhase:
     explains, makes the first term the fidelity of (11) where all pixels are equally noisy: :math:`\bar v n^2` is the detection
     noise, the rest of the variance is flicker.  Where the mean frame is noisier than its fluctuations explain, that term is
     divided by the square of how much.  The weights V and W are updated at steps 0, 1, 2, 4, 8, ...  The momentum is dropped
-    there and at no other place.
+    at those from step 8 on (``carried``) and at no other place.
 
     In the end the light of every structure is set to that of the mean frame (:mod:`fluogan_core.solvers.light`), unless the
     prior is the user's own.
@@ -179,7 +179,8 @@ class CovariancePhase:
         if updated:
             self._update_weights(self.x, self.acceleration.current[1])
             self._measure_step_sizes()
-            self.acceleration.restart()
+            if number >= self.tuning.carried:
+                self.acceleration.restart()
             self.objective_at = sum(self._terms(*self.acceleration.current).values())
         old = self.acceleration.current
         for _ in range(self.tuning.inner):
