@@ -28,7 +28,7 @@ from ..tuning import DEFAULT
 from ..tuning.calibration import BadPixelTuning, CalibrationTuning
 from .unlit import unlit_pixels
 
-__all__ = ["BadPixels", "fill_pixels", "find_bad_pixels", "without_bad_pixels"]
+__all__ = ["BadPixels", "fill_pixels", "filled_per_frame", "find_bad_pixels", "without_bad_pixels"]
 
 log = logging.getLogger("fluogan_core")
 
@@ -85,6 +85,38 @@ def fill_pixels(counts: Array, bad: np.ndarray, values: np.ndarray, psi: Psi) ->
     rows, columns = np.nonzero(bad)
     filled[:, xp.asarray(rows), xp.asarray(columns)] = xp.asarray(values, dtype=filled.dtype)
     return filled
+
+
+def filled_per_frame(counts: np.ndarray, bad: np.ndarray) -> np.ndarray:
+    """Return the frames with every bad pixel at the mean of its good neighbours in the same frame.
+
+    For a fit that has no weights of pixels: a value that is the same in all frames would speak against every emission nearby.
+
+    Parameters
+    ----------
+    counts : (T, M1, M2)
+    bad : (M1, M2) bool
+
+    Returns
+    -------
+    (T, M1, M2) float32
+        A pixel without a good neighbour is left as it is.
+
+    Examples
+    --------
+    >>> frames, bad = np.array([[[2.0, 90.0, 4.0]], [[0.0, 90.0, 8.0]]]), np.array([[False, True, False]])
+    >>> filled_per_frame(frames, bad)[:, 0, 1].tolist()
+    [3.0, 4.0]
+    """
+    if not bad.any():
+        return np.ascontiguousarray(counts, dtype=np.float32)
+    counts, good = np.array(counts, dtype=np.float32), np.pad(~bad, 1)
+    padded = np.pad(counts, ((0, 0), (1, 1), (1, 1)))
+    for row, col in np.argwhere(bad):
+        near = good[row : row + 3, col : col + 3]
+        if near.any():
+            counts[:, row, col] = padded[:, row : row + 3, col : col + 3][:, near].mean(axis=1)
+    return counts
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 import time
@@ -11,8 +12,9 @@ import numpy as np
 from ..backend.arrays import get_backend
 from ..backend.random import check_counters
 from ..backend.typing import Array, State
+from ..calibration.bad_pixels import filled_per_frame
 from ..objective.blur import GaussianKernel
-from ..objective.prior import SparseEdges
+from ..objective.prior import Prior, SparseEdges
 from ..objective.terms import Objective
 from ..physics.emissions import Brightness, EmissionChains, Moved, move_emissions
 from ..tuning import DEFAULT, Tuning
@@ -92,7 +94,7 @@ class LikelihoodPhase:
         # as in the fit of the mean, edges weigh more where the mean frame is noisier than its fluctuations explain
         unexplained = min(problem.noise.unexplained, tuning.mean_phase.most_unexplained)
         self.edge_scale = unexplained * options.total_variation / SolverOptions().total_variation
-        counts = _without_bad_pixels(self.backend.to_host(problem.counts), problem.bad_pixels)
+        counts = filled_per_frame(self.backend.to_host(problem.counts), problem.bad_pixels)
         self.trial = self._trial(len(counts))
         counts = counts[self.trial.order]  # the first ones are fitted from the beginning
         self.counts = self.backend.asarray(counts)
@@ -124,7 +126,7 @@ class LikelihoodPhase:
         self.average_z, self.average_b = images.z, images.b
         self.chains, self.sweeps = EmissionChains.empty(len(self.counts), backend=self.backend), 0
         self.fullest = 0  # emissions of the frame with the most
-        self.prior = self.objective.prior.restarted(edges=self._edges())
+        self.prior = self._restarted(self._edges())
         if why := too_much_work(self._proposals(), self.planned, overlap_of(images.x / mean, self.problem.psi), t):
             self.stop = Stop(StopReason.NOT_TRIED, 0, why)
 
@@ -140,7 +142,16 @@ class LikelihoodPhase:
             return xp.ones_like(x)
         typical = float((x * x).sum(dtype=np.float64)) / float(x.sum(dtype=np.float64))
         nats = self.edge_scale * self.trial.weight / typical
-        return xp.full_like(x, nats * float(self.scale) / (len(self.counts) * weight))
+        # an edge must outweigh the noise of the slope: per frame, a part of the frames wants the root of their number more
+        frames = math.sqrt(len(self.counts) * self.trial.fitted.stop)
+        return xp.full_like(x, nats * float(self.scale) / (frames * weight))
+
+    def _restarted(self, edges: Array | None = None) -> Prior:
+        """The prior, which solves its total variation more closely than in the other fits: there are far fewer steps."""
+        prior = self.objective.prior.restarted(edges=edges)
+        if isinstance(prior, SparseEdges):
+            prior.tuning = dataclasses.replace(prior.tuning, dual_iterations=self.tuning.dual_iterations)
+        return prior
 
     @property
     def images(self) -> Images:
@@ -374,26 +385,9 @@ class LikelihoodPhase:
         self.events, self.background = (asarray(image, dtype=np.float64) for image in state["averages"])
         self.fit = BrightnessFit(self.tuning)
         self.fit.load_state_dict(state["brightness"])
-        self.prior = self.objective.prior.restarted()
+        self.prior = self._restarted()
         self.prior.load_state_dict(state["prior"], asarray)
         self.trial.load_state_dict(state["trial"], asarray)
-
-
-def _without_bad_pixels(counts: np.ndarray, bad: np.ndarray) -> np.ndarray:
-    """The frames with every bad pixel set to the mean of its good neighbours in the same frame.
-
-    The other fits give them no weight; a frame's likelihood has no weights, and a value that never changes would speak against
-    every emission nearby.
-    """
-    if not bad.any():
-        return np.ascontiguousarray(counts, dtype=np.float32)
-    counts, good = np.array(counts, dtype=np.float32), np.pad(~bad, 1)
-    padded = np.pad(counts, ((0, 0), (1, 1), (1, 1)))
-    for row, col in np.argwhere(bad):
-        near = good[row : row + 3, col : col + 3]
-        if near.any():
-            counts[:, row, col] = padded[:, row : row + 3, col : col + 3][:, near].mean(axis=1)
-    return counts
 
 
 def _norm(image: Array) -> float:

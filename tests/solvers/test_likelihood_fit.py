@@ -231,3 +231,35 @@ def test_isolated_molecules_that_are_seldom_on_keep_their_light():
         there = slice(row - 5, row + 6), slice(column - 5, column + 6)
         light = calibration.estimate.photons_per_emitter * result.x[there].sum()
         assert light == pytest.approx(x.mean(axis=0)[there].sum(), rel=0.1)
+
+
+def test_an_edge_costs_the_root_of_the_frames_more_while_a_part_of_them_is_fitted(monkeypatch):
+    """Per frame: the noise of the slope, which an edge must outweigh, falls with the root of the frames."""
+    psi, _, stack = recorded()
+    costs = {}
+    swept = LikelihoodPhase._sweep
+
+    def noting(phase):
+        costs.setdefault((phase.trial.weight, phase.trial.fitted.stop), float(phase.prior.edges[0, 0]))
+        return swept(phase)
+
+    monkeypatch.setattr(LikelihoodPhase, "_sweep", noting)
+    tuning = tuned(gain_start=2, gain_sweeps=2, edges=(0.5, 2.0), **LENIENT)
+    fg.reconstruct(stack, psi=psi, camera=CAMERA, options=SMALL, tuning=tuning, progress=False)
+    (chosen,) = (weight for weight, frames in costs if frames == 60)
+    assert costs[2.0, 30] == pytest.approx(4.0 * costs[0.5, 30], rel=1e-5)
+    assert costs[chosen, 30] == pytest.approx(2**0.5 * costs[chosen, 60], rel=1e-5)
+
+
+def test_the_total_variation_is_solved_as_closely_after_a_checkpoint(tmp_path):
+    """The dual variable gets as many iterations a step as the phase wants, not those of the other fits."""
+    psi, _, stack = recorded(frames=20)
+    given = {"psi": psi, "camera": CAMERA, "options": SMALL, "tuning": tuned(**LENIENT)}
+    solvers = [Solver(stack, **given) for _ in range(2)]
+    for _ in range(61):
+        solvers[0].step()
+    solvers[1].load_state_dict(solvers[0].state_dict())
+    for solver in solvers:
+        phase = solver.phases[1]
+        assert phase.prior.tuning.dual_iterations == DEFAULT.likelihood_phase.dual_iterations > DEFAULT.objective.dual_iterations
+        assert phase.objective.prior.tuning == DEFAULT.objective
