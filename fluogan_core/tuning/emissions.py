@@ -92,7 +92,7 @@ class LikelihoodPhaseTuning:
     clear_gain : float
         With ``method="auto"`` the likelihood is kept where it makes these frames likelier by more than so many standard errors.
         At equal light, what unseen frames tell of fine detail is a few nats: in all recordings of 16 x 16 pixels where they
-        preferred the likelihood by less than one standard error (five, by 0.3 to 0.7), its image lacked a seventh less or better.
+        preferred the likelihood by less than one standard error (four, by 0.3 to 0.7), its NRMSE was smaller, by 12 % or more.
     anywhere : float
         Part of the emissions that may be anywhere in the field, for that judgement: a few in the dark do not decide.  No
         record.
