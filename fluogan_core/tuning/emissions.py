@@ -59,9 +59,9 @@ class LikelihoodPhaseTuning:
         The largest weight is chosen that makes unseen frames less likely than the best one by no more than so many standard
         errors: of two that predict alike, the one that draws less.
     dual_iterations : int
-        Iterations on the dual of the total variation per sweep; the other fits take few per step, and far more steps.  Bars of 3
-        emissions of 1000 photons, 500 frames of 16 x 16 pixels: NRMSE 0.089 and 0.076 with 3, 0.085 and 0.067 with 8, 0.081
-        and 0.066 with 15, 0.081 and 0.066 with 40, in the same time.
+        Iterations on the dual of the total variation per sweep; the other fits take few per step, and far more steps.  Two bars
+        of 3 emissions of 1000 photons, 500 frames of 16 x 16 pixels: NRMSE 0.089 and 0.076 with 3, 0.085 and 0.067 with 8,
+        0.081 and 0.066 with 15, 0.081 and 0.066 with 40, in the same time.
     dust : float
         Where the image is dark it emits this part of its mean: what is dark now may turn out to emit.
     first_shape, least_shape, largest_shape : float

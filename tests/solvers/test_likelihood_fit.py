@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -261,5 +262,23 @@ def test_the_total_variation_is_solved_as_closely_after_a_checkpoint(tmp_path):
     solvers[1].load_state_dict(solvers[0].state_dict())
     for solver in solvers:
         phase = solver.phases[1]
-        assert phase.prior.tuning.dual_iterations == DEFAULT.likelihood_phase.dual_iterations > DEFAULT.objective.dual_iterations
+        assert (
+            phase.prior.tuning.dual_iterations == DEFAULT.likelihood_phase.dual_iterations > DEFAULT.objective.dual_iterations
+        )
         assert phase.objective.prior.tuning == DEFAULT.objective
+
+
+@pytest.mark.parametrize("weight", [1.0, 4.0])
+def test_few_frames_and_edges_that_cost_much_settle(weight):
+    """Where edges hold the image below what the frames show of it, a step as long as an EM step swings about the solution."""
+    psi, _, stack = recorded(frames=30, kappa=1000.0, emissions=1.0)
+    solver = Solver(stack, psi=psi, camera=CAMERA, options=dataclasses.replace(SMALL, steps=30), tuning=tuned(edges=(weight,)))
+    images = []
+    while solver.current is not None:
+        solver.step()
+        if solver.phase == "likelihood":
+            images.append(solver.phases[1].images.x)
+    light = [x.sum() for x in images]
+    changes = [np.linalg.norm(new - old) / np.linalg.norm(old) for old, new in itertools.pairwise(images)]
+    assert np.std(light[-10:]) < 0.05 * np.mean(light[-10:])
+    assert np.mean(changes[-10:]) < 0.1
