@@ -44,8 +44,9 @@ class LikelihoodPhase:
               \qquad z \ge 0,
 
     whose gradient is s times the negative score, :math:`1 - E[z_i|y] / x_i`.  Steps are as long as z is bright, as in the EM
-    algorithm, and shorter where the priors hold z below S.  s is what the fit of mean and covariance multiplies its likelihood by, so that the priors are the same.  The
-    background is the low-pass of the photons that are not the emissions', by the same running average.
+    algorithm, and shorter where the priors hold z below S.  s is what the fit of mean and covariance multiplies its likelihood
+    by, so that the priors are the same.  The background is the low-pass of the photons that are not the emissions', by the same
+    running average.
 
     An emission's brightness is a gamma variable; its mean and shape are estimated along the way, so that neither the photons
     per emission need to be known nor molecules to be on for whole frames.  x is the light: expected emissions times mean
@@ -245,14 +246,14 @@ class LikelihoodPhase:
         self.fullest, level = int(read[3]), read[4]
         self.fit.update(np.array(read[:3]) / len(used.count), share, free=2 * self.sweeps > t.forget)
         asarray, scale, xp = self.backend.asarray, self.scale, self.backend.xp
-        seen = self.kernel(asarray(self.events / x, dtype=np.float32))
+        seen = scale * self.kernel(asarray(self.events / x, dtype=np.float32))
         # -S log x bends by S / x^2: where priors hold the image below S, that is S / x more than an EM step takes, which would
         # swing about the least of the objective; from 0 on, the price of light bends it as well
         price: Array = getattr(self.prior, "sparsity", 0.0)
         if getattr(price, "ndim", 0):
             price = price.astype(self.z.dtype, copy=False)
-        steps = xp.maximum(self.z, np.float32(self.dust)) / (scale * xp.maximum(seen, 1) + price)
-        self.z = self.prior.moved(self.z, scale * (1 - seen), steps)
+        steps = xp.maximum(self.z, np.float32(self.dust)) / (xp.maximum(seen, scale) + price)
+        self.z = self.prior.moved(self.z, scale - seen, steps)
         target = asarray(self.background, dtype=np.float32)
         self.b = self.objective.background_step(target, 0 * target, max(level, 1e-9) / float(scale))
         return moved

@@ -12,7 +12,7 @@ from fluogan_core.solvers.checkpoint import read_state, write_state
 from fluogan_core.solvers.phase import Images
 
 #: Of a sweep, at any size up to 100 x 100 camera pixels, whatever the number of frames.
-LAUNCHES, COPIES = 82, 7
+LAUNCHES, COPIES = 84, 7
 
 
 def likelihood_phase(backend, frames=12):
