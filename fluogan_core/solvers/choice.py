@@ -42,10 +42,10 @@ class UnlessMixed(CovariancePhase):
 
 
 class IfBetter(LikelihoodPhase):
-    """The likelihood's fit, tried where few emissions overlap, and kept where it predicts unseen frames better.
+    """The likelihood's fit, tried where few emissions overlap, and kept where it predicts unseen frames clearly better.
 
     The frames that choose what edges cost (:mod:`fluogan_core.solvers.edge_trial`) judge the whole as well: by how much does it
-    make them likelier than what the default method finds in the other frames?  Where it does not, the phase ends, and
+    make them likelier than what the default method finds in the other frames?  Where the gain is not clear the phase ends, and
     its outcome is what it began with, the image of mean and covariance of all frames.
 
     Parameters

@@ -35,7 +35,7 @@ class SolverOptions:
         emissions of every frame and takes all that eq. (1) says of x, not mean and covariance alone
         (:mod:`fluogan_core.solvers.likelihood_fit`); where its chains do not mix it goes on as ``"moments"``.
         ``"auto"`` is ``"moments"``, followed by the likelihood's fit where few enough emissions overlap, and kept where unseen
-        frames speak for it (:mod:`fluogan_core.solvers.choice`).  The next five
+        frames speak for it clearly (:mod:`fluogan_core.solvers.choice`).  The next five
         train a network, with this estimator of its gradient (see :func:`fluogan_core.critic_gradient`).  ``"none"`` fits
         the mean alone.
     warm_steps : int, optional
