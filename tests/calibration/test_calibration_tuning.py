@@ -70,7 +70,7 @@ def test_every_section_is_frozen_and_says_where_each_number_comes_from():
         ("psf_width", {"blocks": 3}, "width_error"),
         ("psf_width", {"grid": 0.01}, "width"),
         ("psf_width", {"fewest_frames": 1000}, "width"),
-        ("noise", {"edges": (0.3,), "passed": 2.0}, "excess"),
+        ("noise", {"edge": 0.3, "passed": 2.0}, "excess"),
         ("noise", {"bright": 0.5}, "signal"),
         ("bad_pixels", {"errors": 1e9}, "bad"),
         ("bad_pixels", {"brightest": 1e9}, "bad"),
