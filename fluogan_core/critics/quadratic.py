@@ -19,9 +19,9 @@ with :math:`\bar y, S` the mean and covariance of the recorded frames and
 .. math:: \mu = \Psi x + b, \qquad \Sigma = \mathrm{diag}(\mu + \sigma^2) + \varphi\,\Psi\,\mathrm{diag}(x)\,\Psi^T
 
 those of the simulated ones (photons; epsilon is left out; :math:`\varphi` is 1 where the photons per emission are right and the
-frames independent, else it is measured).  Neither training nor simulated frames are needed, and the gradient of eq. (12) has no
-sampling error: one more emission adds :math:`C_i` to the mean and :math:`\mathrm{diag}(C_i) + \varphi\,C_i C_i^T` to the
-covariance.  The largest value is quadratic in x and b.
+frames independent, else it is measured; :meth:`QuadraticCritic.explain_noise` adds to :math:`\sigma^2`).  Neither training nor
+simulated frames are needed, and the gradient of eq. (12) has no sampling error: one more emission adds :math:`C_i` to the mean
+and :math:`\mathrm{diag}(C_i) + \varphi\,C_i C_i^T` to the covariance.  The largest value is quadratic in x and b.
 
 Fields larger than a window are covered with windows that overlap, each with a critic of its own whose W is faded towards the
 window's edges: a composite likelihood (Varin, Reid and Firth 2011) in which covariances of neighbouring pixels count once,

@@ -56,13 +56,16 @@ class FrameCritics:
         """Of the held-out frames; None where there are fewer than two."""
         if len(self._kept) < 2:
             return None
-        mean = self.frames_held_out.mean(axis=0, dtype=np.float64).astype(np.float32)
-        return self._made(self._kept, mean, like=self.fitted)
+        return self._made(self._kept, self._mean_held_out, like=self.fitted)
 
     @cached_property
     def frames_held_out(self) -> Array:
         """The held-out frames, photons."""
         return self._counts(self._kept) / np.float32(self.problem.model.gain)
+
+    @cached_property
+    def _mean_held_out(self) -> Array:
+        return self.frames_held_out.mean(axis=0, dtype=np.float64).astype(np.float32)
 
     def held_out_against(self, light: Array) -> Array:
         r"""Return the held-out frames to compare with a mean frame of ``light`` (M1, M2), photons.
@@ -76,7 +79,7 @@ class FrameCritics:
         if unexplained == 1.0:
             return frames
         more = math.sqrt(1.0 + (unexplained**2 - 1.0) * len(frames) / len(self.problem.counts))
-        return frames - np.float32(1.0 - 1.0 / more) * (frames.mean(axis=0, dtype=np.float64).astype(np.float32) - light)
+        return frames - np.float32(1.0 - 1.0 / more) * (self._mean_held_out - light)
 
     @property
     def both(self) -> list[QuadraticCriticLike]:

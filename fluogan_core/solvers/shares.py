@@ -11,7 +11,7 @@ import math
 from ..backend.typing import Array
 from ..tuning import DEFAULT, CovariancePhaseTuning
 
-__all__ = ["average", "share_of_fit"]
+__all__ = ["average", "rising", "share_of_fit"]
 
 
 def share_of_fit(gain: float, error: float, flicker: float, tuning: CovariancePhaseTuning = DEFAULT.covariance_phase) -> float:
@@ -40,9 +40,9 @@ def share_of_fit(gain: float, error: float, flicker: float, tuning: CovariancePh
     >>> round(share_of_fit(0.0, 1.0, 0.12), 2)
     0.4
     """
-    t, share = tuning, _rising(flicker, tuning.least_flicker, tuning.enough_flicker)
+    t, share = tuning, rising(flicker, tuning.least_flicker, tuning.enough_flicker)
     if not math.isnan(gain):
-        share *= _rising(gain / max(error, 1e-30), -t.worse - t.doubt, -t.worse + t.doubt)
+        share *= rising(gain / max(error, 1e-30), -t.worse - t.doubt, -t.worse + t.doubt)
     return share
 
 
@@ -65,6 +65,20 @@ def average(before: tuple[Array, ...], images: tuple[Array, ...], share: float) 
     return tuple(first + first.dtype.type(share) * (own - first) for first, own in zip(before, images))
 
 
-def _rising(value: float, low: float, high: float) -> float:
-    """0 up to ``low``, 1 from ``high`` on, linear between them."""
+def rising(value: float, low: float, high: float) -> float:
+    """Return 0 up to ``low``, 1 from ``high`` on, and what is linear between them: a decision without a jump.
+
+    Parameters
+    ----------
+    value, low, high : float
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    >>> [rising(value, 2.0, 4.0) for value in (1.0, 3.0, 5.0)]
+    [0.0, 0.5, 1.0]
+    """
     return 1.0 if value >= high else max(0.0, (value - low) / (high - low))

@@ -37,6 +37,7 @@ from ..objective.bending import Bending
 from ..tuning import DEFAULT, Tuning, UnseenPhotonsTuning
 from .options import SolverOptions
 from .problem import Problem
+from .shares import rising
 from .trial_field import TrialField, varying_parts
 from .weights import Weights, lit_from
 
@@ -190,7 +191,7 @@ class Trial(TrialField):
         errors : (low, high)
             Standard errors by which the others predict better where the share begins to rise, and where it is 1.
         """
-        return 0.0 if other == cautious else _rising(self.better_by(other, cautious), *errors)
+        return 0.0 if other == cautious else rising(self.better_by(other, cautious), *errors)
 
     def longer(self, weights: Weights, lengths: Sequence[float]) -> float:
         """By how much longer than the first the length scale of the background may be, up to the last but one of these.
@@ -206,19 +207,14 @@ class Trial(TrialField):
         for length in lengths[1:]:
             there = weights.with_length(length)
             before, after = (self.predicted(w).light for w in (here, there))
-            kept *= _rising(most - after / before, 0.0, most - least) if before > 0 else 0.0
+            kept *= rising(most - after / before, 0.0, most - least) if before > 0 else 0.0
             better = self.better_by(there, weights)
             if not kept or better <= t.worse:
                 break
-            shares.append(kept * _rising(better, *t.as_good))
+            shares.append(kept * rising(better, *t.as_good))
             here = there
         steps = enumerate(pairwise(lengths[:-1]), start=1)
         return math.prod((longer / shorter) ** max(shares[number:], default=0.0) for number, (shorter, longer) in steps)
-
-
-def _rising(value: float, low: float, high: float) -> float:
-    """0 up to ``low``, 1 from ``high`` on, linear between them."""
-    return min(max((value - low) / (high - low), 0.0), 1.0)
 
 
 def _between(start: float, end: float, share: float) -> float:

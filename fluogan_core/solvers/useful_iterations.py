@@ -27,6 +27,7 @@ import numpy as np
 from ..backend.typing import ArrayLike
 from ..tuning import DEFAULT, Tuning, UsefulIterationsTuning
 from .problem import Problem
+from .shares import rising
 from .trial_field import TrialField
 from .weights import Weights
 
@@ -141,6 +142,6 @@ def _use(shorter: float, longer: float, expected: float, tuning: UsefulIteration
     """Of how much use a plan is that takes twice the iterations, 0 to 1, by the misfits of the two."""
     excess = longer - expected
     won = (shorter - longer) / excess if excess > 0 else math.inf
-    of_rest = min(max((won - tuning.useless) / (tuning.useful - tuning.useless), 0.0), 1.0)
-    of_noise = min(max((shorter - longer) / (tuning.clear_gain * max(longer / expected, 1.0)) - 1.0, 0.0), 1.0)
+    of_rest = rising(won, tuning.useless, tuning.useful)
+    of_noise = rising((shorter - longer) / (tuning.clear_gain * max(longer / expected, 1.0)), 1.0, 2.0)
     return 1.0 - (1.0 - of_rest) * (1.0 - of_noise)

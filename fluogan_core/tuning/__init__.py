@@ -174,9 +174,10 @@ class CovariancePhaseTuning:
     flat, steep : int
         Powers of the share of flicker in the weight of edges: in flat areas, and at the edges of the mean fit.  Pairs and bars.
     carried : int
-        Updates of the weights before this step leave the momentum, those from it on drop it.  Development scenes of the zoo:
-        dropped at every update, the NRMSE of six scenes was 0 to 8 % higher after as many steps or more; never dropped, 0.26
-        instead of 0.17 on a spiral in bright light (scene 0).
+        Updates of the weights before this step leave the momentum, those from it on drop it.  Where it was dropped
+        at every update, the NRMSE of 97 development scenes of the zoo was 6 % lower to 8 % higher, 0.2 % higher on average, in
+        34 steps instead of 18 on 64 x 64 pixels.  Dropped only where a step gained nothing, it was 0.26 instead of 0.17 on a
+        spiral in bright light (scene 0).
     power_iterations : int
         Of the second derivative, for the step sizes.
     margin : float
