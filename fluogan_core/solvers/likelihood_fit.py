@@ -27,6 +27,7 @@ from .options import SolverOptions
 from .phase import Images, Stop, StopReason, record_of
 from .problem import Problem
 from .schema import ArrayOf, ListOf, NumberOf, Optional, Schema, prior_schema
+from .standing_out import standing_out
 from .unseen_gain import Pair, UnseenGain, unseen_gain
 
 __all__ = ["LikelihoodPhase"]
@@ -229,22 +230,26 @@ class LikelihoodPhase:
             seed=self.seed, step=self.sweeps, first_frame=frames.start, tuning=self.moves,
         )  # fmt: skip
 
+    def _first_moves(self, frames: slice) -> Moved:
+        """Move chains that have no emission yet: they look where single frames stand out of the image as well."""
+        t, (_, x, b) = self.tuning, self.images
+        elsewhere = standing_out(self.counts[frames], self.problem.model, x, b, errors=t.stands_out) / self.brightness.mean
+        return self._move(frames, self._intensity() + elsewhere, b, t.forget)
+
     def _sweep(self) -> Moved:
-        t, fine = self.tuning, self.problem.psi.fine_shape
+        t, fine, x, b = self.tuning, self.problem.psi.fine_shape, self._intensity(), self.b
         check_counters(0, len(self.counts), self.sweeps)
-        x, b = self._intensity(), self.b
         self.chains = self.chains.with_room(most=self.fullest)
-        # the chains begin without an emission: what they have not found yet must not go dark, or they will hardly ever find it
-        moved = self._move(self.trial.fitted, x, b, 1 if self.sweeps else t.forget)
-        used = self.chains.part(self.trial.fitted)
-        image, numbers = used.totals(fine)
+        # the first moves are many: what the chains have not found yet must not go dark, or they will hardly ever find it
+        moved = self._move(self.trial.fitted, x, b) if self.sweeps else self._first_moves(self.trial.fitted)
+        image, numbers = self.chains.part(self.trial.fitted).totals(fine)
         self.sweeps += 1
         share = 1.0 if self.sweeps <= t.forget else max(t.least_share, (self.sweeps - t.forget + 1.0) ** -t.decay)
         self.events = self.events + share * (image - self.events)
         self.background = self.background + share * (b * moved.ratio - self.background)
         read = self.backend.xp.concatenate([numbers, self.background.mean()[None]]).tolist()  # all that the host waits for
         self.fullest, level = int(read[3]), read[4]
-        self.fit.update(np.array(read[:3]) / len(used.count), share, free=2 * self.sweeps > t.forget)
+        self.fit.update(np.array(read[:3]) / self.trial.fitted.stop, share, free=2 * self.sweeps > t.forget)
         asarray, scale, xp = self.backend.asarray, self.scale, self.backend.xp
         seen = scale * self.kernel(asarray(self.events / x, dtype=np.float32))
         # -S log x bends by S / x^2: where priors hold the image below S, that is S / x more than an EM step takes, which would
@@ -270,7 +275,7 @@ class LikelihoodPhase:
             self.prior.edges = self._edges()
         if not self.trial.open:
             self.chains = self.chains.with_room()
-            self._move(self.trial.aside, self._intensity(), self.b, self.tuning.forget)
+            self._first_moves(self.trial.aside)
             self.sweeps += 1
             self.fullest = int(self.chains.count.max())
 

@@ -215,12 +215,16 @@ def test_the_work_grows_with_frames_emissions_and_steps():
     assert too_much_work(emissions(30), 400, 2.0, limit)
 
 
-def test_isolated_molecules_that_are_seldom_on_keep_their_light():
-    """Light that few frames show costs more than it explains: x must settle there, and not swing to 0 and back."""
+@pytest.mark.parametrize("shares", [(0.5, 0.3, 0.06, 0.04), (0.3, 0.2, 0.02, 0.01)])
+def test_isolated_molecules_that_are_seldom_on_keep_their_light(shares):
+    """Light that few frames show costs more than it explains, and the image of the mean may lack it.
+
+    x must settle there, and not swing to 0 and back; and the chains must look there, though the image is dark.
+    """
     psi = fg.Psi(fg.gaussian_psf(300, 100, 2), (24, 24), 2, backend="numpy")
     rng, at = np.random.default_rng(3), ((11, 11), (11, 35), (35, 11), (35, 35))
     x = np.zeros((100, *psi.fine_shape), np.float32)
-    for (row, column), share in zip(at, (0.5, 0.3, 0.06, 0.04)):
+    for (row, column), share in zip(at, shares):
         x[:, row, column] = 500.0 * (rng.permutation(100) < 100 * share)
     camera = fg.Camera(gain=1.0, offset=0.0, noise_std=1.0)
     counts = rng.poisson(psi.forward(x) + 3.0) + rng.standard_normal((100, 24, 24))
@@ -231,7 +235,7 @@ def test_isolated_molecules_that_are_seldom_on_keep_their_light():
     for row, column in at:
         there = slice(row - 5, row + 6), slice(column - 5, column + 6)
         light = calibration.estimate.photons_per_emitter * result.x[there].sum()
-        assert light == pytest.approx(x.mean(axis=0)[there].sum(), rel=0.1)
+        assert light == pytest.approx(x.mean(axis=0)[there].sum(), rel=0.1, abs=1.5)  # photons: two standard errors
 
 
 def test_an_edge_costs_the_root_of_the_frames_more_while_a_part_of_them_is_fitted(monkeypatch):
