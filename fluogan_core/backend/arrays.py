@@ -6,6 +6,7 @@ The backend follows the arrays: code asks :func:`backend_of` and never copies be
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import logging
 import numbers
@@ -76,7 +77,7 @@ class Backend:
         """Equal backends compute with the same kind of arrays on the same device."""
         if not isinstance(other, Backend):
             return NotImplemented
-        return (self.name, self.device) == (other.name, other.device)
+        return self is other or (self.name, self.device) == (other.name, other.device)
 
     def __hash__(self) -> int:
         return hash((self.name, self.device))
@@ -134,9 +135,7 @@ class Backend:
             None where there is none: array code computes then.
         """
         if self.cuda is None:
-            from ..kernels import cpu
-
-            return cpu.find(name) if name in cpu.TABLE else None
+            return _cpu_kernel(name)
         self._must_be_current()
         from ..kernels import cuda
 
@@ -256,6 +255,13 @@ class Backend:
         return default_memory_budget()
 
 
+@functools.cache
+def _cpu_kernel(name: str) -> Callable[..., Any] | None:
+    from ..kernels import cpu
+
+    return cpu.find(name) if name in cpu.TABLE else None
+
+
 @once
 def _numpy_backend() -> Backend:
     import scipy.fft
@@ -370,6 +376,8 @@ def backend_of(**arrays: Array | None) -> Backend:
     >>> fg.backend_of(x=np.zeros(3), b=np.zeros(2))
     <Backend numpy on cpu>
     """
+    if arrays and {*map(type, arrays.values())} == {np.ndarray}:  # a fit asks tens of times in each iteration
+        return _numpy_backend()
     places: dict[str, str] = {}
     for name, array in arrays.items():
         if array is None:
@@ -386,9 +394,6 @@ def backend_of(**arrays: Array | None) -> Backend:
     first, home = next(iter(places.items()))
     for name, place in places.items():
         if place != home:
-            where = {"cpu": "on the host"}
-            raise ValueError(
-                f"{first} is {where.get(home, 'on ' + home)} but {name} is {where.get(place, 'on ' + place)}; "
-                "move one with backend.asarray"
-            )
+            here, there = ("on the host" if on == "cpu" else f"on {on}" for on in (home, place))
+            raise ValueError(f"{first} is {here} but {name} is {there}; move one with backend.asarray")
     return backend_on(home)

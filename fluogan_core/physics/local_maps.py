@@ -8,7 +8,10 @@ from numpy.typing import DTypeLike
 from ..backend.arrays import Backend
 from ..backend.typing import Array
 
-__all__ = ["Separable", "Stencil", "bands_of"]
+__all__ = ["TOGETHER", "Separable", "Stencil", "bands_of"]
+
+#: Rows whose bands begin alike: the CPU's kernel then reads an image once for all of them.
+TOGETHER = 4
 
 
 class Separable:
@@ -36,7 +39,10 @@ class Separable:
         if self._kernel is None:
             self._ways = [tuple(backend.asarray(matrix, dtype=np.float32) for matrix in pair) for pair in pairs]
         else:
-            self._ways = [tuple(tuple(map(backend.asarray, bands_of(matrix))) for matrix in pair) for pair in pairs]
+            together = 1 if backend.cuda is not None else TOGETHER
+            self._ways = [
+                tuple(tuple(map(backend.asarray, bands_of(matrix, together=together))) for matrix in pair) for pair in pairs
+            ]
 
     def _apply(self, which: int, image: Array) -> Array:
         first, second = self._ways[which]
@@ -53,7 +59,7 @@ class Separable:
         return self._apply(1, y)
 
 
-def bands_of(matrix: np.ndarray, dtype: DTypeLike = np.float32) -> tuple[np.ndarray, np.ndarray]:
+def bands_of(matrix: np.ndarray, dtype: DTypeLike = np.float32, together: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Return the first column of every row's band, and the bands: what a row holds from there on, all of one width.
 
     Parameters
@@ -61,6 +67,8 @@ def bands_of(matrix: np.ndarray, dtype: DTypeLike = np.float32) -> tuple[np.ndar
     matrix : (P, N) on the host
     dtype : dtype, optional
         Of the bands.
+    together : int
+        So many rows in turn begin alike.
 
     Returns
     -------
@@ -68,8 +76,10 @@ def bands_of(matrix: np.ndarray, dtype: DTypeLike = np.float32) -> tuple[np.ndar
     bands : (P, K)
     """
     lit = matrix != 0
-    first = np.where(lit.any(axis=1), lit.argmax(axis=1), 0)
-    last = np.where(lit.any(axis=1), matrix.shape[1] - lit[:, ::-1].argmax(axis=1), 1)
+    size, starts = matrix.shape[1], np.arange(0, len(matrix), together)
+    first = np.minimum.reduceat(np.where(lit.any(axis=1), lit.argmax(axis=1), size - 1), starts)
+    last = np.maximum.reduceat(np.where(lit.any(axis=1), size - lit[:, ::-1].argmax(axis=1), 1), starts)
+    first, last = (np.repeat(ends, together)[: len(matrix)] for ends in (np.minimum(first, last - 1), last))
     width = int((last - first).max())
     first = np.minimum(first, matrix.shape[1] - width)
     return first.astype(np.int64), np.take_along_axis(matrix, first[:, None] + np.arange(width), axis=1).astype(dtype)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..backend.arrays import Backend
 from ..backend.typing import Array
-from .local_maps import bands_of
+from .local_maps import TOGETHER, bands_of
 
 __all__ = ["Convolutions", "Products", "Tables", "ahead", "line_table", "plane_table"]
 
@@ -152,7 +152,7 @@ class Products:
         if ("bands", dtype) not in self._cast:
             rows, columns = self._matrices
             self._cast["bands", dtype] = tuple(
-                tuple(bands_of(matrix, dtype) for matrix in pair) for pair in ((rows, columns), (rows.T, columns.T))
+                tuple(bands_of(matrix, dtype, TOGETHER) for matrix in pair) for pair in ((rows, columns), (rows.T, columns.T))
             )
         return self._cast["bands", dtype]
 

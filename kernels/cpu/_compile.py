@@ -121,10 +121,14 @@ def given(array: Any, dtype: Any = None) -> np.ndarray:
 
     Memory is shared where the array is contiguous, aligned and of the dtype; the caller's flags stay as they are.
     """
-    taken = np.asarray(array, dtype=dtype)
+    taken = array if type(array) is np.ndarray and (dtype is None or array.dtype == dtype) else np.asarray(array, dtype=dtype)
     flags = taken.flags
-    view = taken.view() if flags.c_contiguous and flags.aligned else np.require(taken, requirements=("C", "A")).view()
-    view.flags.writeable = False
+    if not (flags.c_contiguous and flags.aligned):
+        taken = np.require(taken, requirements=("C", "A"))
+    elif not flags.writeable:
+        return taken
+    view = taken.view()
+    view.setflags(write=False)
     return view
 
 

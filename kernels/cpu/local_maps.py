@@ -26,6 +26,59 @@ def _outside(firsts, taps, size):  # type: ignore[no-untyped-def]
     return least < 0 or most + taps > size
 
 
+@helper
+def _row(taps, p, first, image, rows, to):  # type: ignore[no-untyped-def]
+    """Row p of the result into row ``to``; a row of the result is read and written once for eight taps."""
+    width, columns = taps.shape[1], image.shape[1]
+    for j in range(columns):
+        rows[to, j] = 0
+    k = 0
+    while k + 8 <= width:
+        t0, t1, t2, t3 = taps[p, k], taps[p, k + 1], taps[p, k + 2], taps[p, k + 3]
+        t4, t5, t6, t7 = taps[p, k + 4], taps[p, k + 5], taps[p, k + 6], taps[p, k + 7]
+        i = first + k
+        for j in range(columns):
+            upper = (t0 * image[i, j] + t1 * image[i + 1, j]) + (t2 * image[i + 2, j] + t3 * image[i + 3, j])
+            lower = (t4 * image[i + 4, j] + t5 * image[i + 5, j]) + (t6 * image[i + 6, j] + t7 * image[i + 7, j])
+            rows[to, j] += upper + lower
+        k += 8
+    while k < width:
+        tap, i = taps[p, k], first + k
+        for j in range(columns):
+            rows[to, j] += tap * image[i, j]
+        k += 1
+
+
+@helper
+def _four_rows(taps, p, first, image, rows, to):  # type: ignore[no-untyped-def]
+    """Rows p to p + 3 of the result, whose taps begin alike: the image is read once for all of them."""
+    width, columns = taps.shape[1], image.shape[1]
+    zero, k = rows.dtype.type(0), 0
+    while k + 4 <= width:
+        a0, a1, a2, a3 = taps[p, k], taps[p, k + 1], taps[p, k + 2], taps[p, k + 3]
+        b0, b1, b2, b3 = taps[p + 1, k], taps[p + 1, k + 1], taps[p + 1, k + 2], taps[p + 1, k + 3]
+        c0, c1, c2, c3 = taps[p + 2, k], taps[p + 2, k + 1], taps[p + 2, k + 2], taps[p + 2, k + 3]
+        d0, d1, d2, d3 = taps[p + 3, k], taps[p + 3, k + 1], taps[p + 3, k + 2], taps[p + 3, k + 3]
+        i, more = first + k, k > 0
+        for j in range(columns):
+            e0, e1, e2, e3 = image[i, j], image[i + 1, j], image[i + 2, j], image[i + 3, j]
+            rows[to, j] = (rows[to, j] if more else zero) + ((a0 * e0 + a1 * e1) + (a2 * e2 + a3 * e3))
+            rows[to + 1, j] = (rows[to + 1, j] if more else zero) + ((b0 * e0 + b1 * e1) + (b2 * e2 + b3 * e3))
+            rows[to + 2, j] = (rows[to + 2, j] if more else zero) + ((c0 * e0 + c1 * e1) + (c2 * e2 + c3 * e3))
+            rows[to + 3, j] = (rows[to + 3, j] if more else zero) + ((d0 * e0 + d1 * e1) + (d2 * e2 + d3 * e3))
+        k += 4
+    if k == 0:
+        for q in range(4):
+            for j in range(columns):
+                rows[to + q, j] = 0
+    while k < width:
+        for q in range(4):
+            tap, i = taps[p + q, k], first + k
+            for j in range(columns):
+                rows[to + q, j] += tap * image[i, j]
+        k += 1
+
+
 @kernel()
 def _banded(firsts, taps, image, out):  # type: ignore[no-untyped-def]
     count, width = taps.shape
@@ -35,32 +88,15 @@ def _banded(firsts, taps, image, out):  # type: ignore[no-untyped-def]
     rows = np.empty((_HIGH, columns), image.dtype)  # of the result, until they are written, transposed
     for start in range(0, count, _HIGH):
         high = min(_HIGH, count - start)
-        for p in range(high):
+        p = 0
+        while p < high:
             first = firsts[start + p]
-            for j in range(columns):
-                rows[p, j] = 0
-            k = 0
-            while k + 8 <= width:  # a row of the result is read and written once for eight taps
-                t0, t1, t2, t3 = taps[start + p, k], taps[start + p, k + 1], taps[start + p, k + 2], taps[start + p, k + 3]
-                t4, t5, t6, t7 = taps[start + p, k + 4], taps[start + p, k + 5], taps[start + p, k + 6], taps[start + p, k + 7]
-                i = first + k
-                for j in range(columns):
-                    upper = (t0 * image[i, j] + t1 * image[i + 1, j]) + (t2 * image[i + 2, j] + t3 * image[i + 3, j])
-                    lower = (t4 * image[i + 4, j] + t5 * image[i + 5, j]) + (t6 * image[i + 6, j] + t7 * image[i + 7, j])
-                    rows[p, j] += upper + lower
-                k += 8
-            if k + 4 <= width:
-                t0, t1, t2, t3 = taps[start + p, k], taps[start + p, k + 1], taps[start + p, k + 2], taps[start + p, k + 3]
-                i = first + k
-                for j in range(columns):
-                    upper, lower = t0 * image[i, j] + t1 * image[i + 1, j], t2 * image[i + 2, j] + t3 * image[i + 3, j]
-                    rows[p, j] += upper + lower
-                k += 4
-            while k < width:
-                tap, i = taps[start + p, k], first + k
-                for j in range(columns):
-                    rows[p, j] += tap * image[i, j]
-                k += 1
+            if p + 4 <= high and first == firsts[start + p + 1] == firsts[start + p + 2] == firsts[start + p + 3]:
+                _four_rows(taps, start + p, first, image, rows, p)
+                p += 4
+            else:
+                _row(taps, start + p, first, image, rows, p)
+                p += 1
         if high == _HIGH:
             for j in range(columns):
                 for p in range(_HIGH):
