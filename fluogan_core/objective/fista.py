@@ -42,10 +42,10 @@ class Acceleration:
     .. math:: t_{k+1} = \tfrac12\big(1 + \sqrt{1 + 4 t_k^2}\big), \qquad
               y_{k+1} = z_{k+1} + \frac{t_k - 1}{t_{k+1}}\,(z_{k+1} - z_k).
 
-    Where what is minimised changes, the momentum is dropped (:meth:`restart`): :math:`t = 1`, :math:`y = z`.  It is not dropped
-    where a step turns against the last move (O'Donoghue and Candes 2015): a sum over the field would decide that, and its last
-    digits differ for a mirrored field.  Several images may be extrapolated together: two unknowns, or an image and what is
-    affine in it.
+    Where what is minimised changes, the momentum may be dropped (:meth:`restart`): :math:`t = 1`, :math:`y = z`.  It is not
+    dropped where a step turns against the last move (O'Donoghue and Candes 2015): a sum over the field would decide that, and
+    its last digits differ for a mirrored field.  Several images may be extrapolated together: two unknowns, or an image and
+    what is affine in it.
 
     Parameters
     ----------

@@ -39,8 +39,8 @@ class SolverOptions:
         train a network, with this estimator of its gradient (see :func:`fluogan_core.critic_gradient`).  ``"none"`` fits
         the mean alone.
     warm_steps : int, optional
-        FISTA steps on the mean before the critic is switched on.  By default 72 times the signal-to-noise of the mean
-        frame, and at most 1800.
+        FISTA steps on the mean before the critic is switched on.  By default 36 times the signal-to-noise of the mean
+        frame, and at most 900.
     steps : int
         At most so many image steps with the critic; with ``"moments"`` each is 25 accelerated ones, and the phase ends
         where they gain next to nothing; with ``"likelihood"`` each is some sweeps over the emissions of all frames.

@@ -95,9 +95,9 @@ class Weights:
 
 
 def iterations_for_snr(noise: StackNoise, tuning: MeanPhaseTuning = DEFAULT.mean_phase) -> int:
-    """Return the accelerated iterations that the light of a stack pays for: 72 times the mean frame's signal-to-noise ratio.
+    """Return the accelerated iterations that the light of a stack pays for: 36 times the mean frame's signal-to-noise ratio.
 
-    At least 10, at most 1800 (:class:`fluogan_core.tuning.MeanPhaseTuning`).
+    At least 10, at most 900 (:class:`fluogan_core.tuning.MeanPhaseTuning`).
     """
     return int(min(max(tuning.iterations_per_snr * noise.signal_to_noise, tuning.fewest), tuning.most))
 

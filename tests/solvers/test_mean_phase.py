@@ -82,6 +82,15 @@ def test_it_does_not_end_before_the_weights_of_its_penalty_change_no_more():
     assert fit.stop == fg.Stop(StopReason.CONVERGED, last + 1)
 
 
+def test_the_momentum_outlives_a_change_of_the_weights():
+    fit = phase(40, lit=5.0)
+    for _ in range(fit.reweighting.last):
+        fit.step()
+    (z, *_), (ahead, *_) = fit.acceleration.current, fit.acceleration.ahead
+    assert fit.acceleration.t > 0.5 * fit.taken
+    assert np.abs(ahead - z).max() > 0
+
+
 def test_no_step_hands_on_what_came():
     rng = np.random.default_rng(0)
     z, b = (rng.random(shape).astype(np.float32) for shape in (PSI.fine_shape, PSI.shape))
