@@ -76,8 +76,8 @@ class SolverOptions:
         Finest detail of the image in bright light: the standard deviation of the blur that it is sought through, as a fraction
         of the PSF's (:class:`fluogan_core.objective.blur.GaussianKernel`).
         Where the mean frame's signal-to-noise s is below 200,
-        :math:`\sqrt{200 / s}` times that, and at most the PSF's, unless unseen photons speak for the finest
-        (:mod:`fluogan_core.solvers.unseen_photons`).
+        :math:`\sqrt{200 / s}` times that, and at most the PSF's.  Where s is below 400, what unseen photons speak for, finer or
+        coarser, is taken (:mod:`fluogan_core.solvers.unseen_photons`).
     learning_rate, penalty : float
         Adam's step and the weight of the gradient penalty.
     channels, depth : int

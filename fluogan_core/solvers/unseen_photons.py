@@ -14,10 +14,11 @@ predicts the second.  That is done twice, with :math:`\omega` and with :math:`-\
 to the sum cancels to first order (antithetic variates, Hammersley and Morton 1956).  Few iterations are enough, for only what
 the PSF passes can be predicted; the total variation, which acts on finer detail, is not chosen here.
 
-Detail and light leave their cautious value where another predicts better by more than two standard errors of the difference,
-and have that other value from four on.  The background is stiffer where that predicts as well, and as free as usual where
-stiffness predicts worse by one standard error, or hands over much light to x (:meth:`Trial.longer`).  In between all of them
-go smoothly from one to the other.
+Light is an average of its cautious value and another, and then the detail one of a few widths, finer and coarser than the
+cautious one, each weighed by the likelihood of what is unseen (:meth:`Trial.nats`): isolated molecules want a finer one, blobs
+a coarser one.  The background is stiffer where that predicts as well, and as free as usual where stiffness predicts worse by
+one standard error, or hands over much light to x (:meth:`Trial.longer`).  In between all of them go smoothly from one to the
+other.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ log = logging.getLogger("fluogan_core")
 
 #: Standard deviations of the noise that values are rounded to before they are hashed, at most.
 _ROUNDED = 1 / 8
+#: Beyond which a likelihood ratio is as good as infinite.
+_MOST_NATS = 50.0
 #: Where values are cut, in units of what they are rounded to: sums of whole counts over frames do not lie there.
 _CUT = (5**0.5 - 1) / 2
 
@@ -81,14 +84,11 @@ def predicting_weights(
         weights = _stiffer(weights, trial, problem, tuning)
     signal = max(problem.noise.signal / problem.camera.gain, 0.0)
     lit = lit_from(problem.noise_of_mean, signal, tuning.reweighting.least_of_signal, tuning.reweighting)
-    finer = dataclasses.replace(weights, detail=min(options.detail, weights.detail))
     lighter = dataclasses.replace(weights, lit=min(lit, weights.lit))
-    shares = [trial.share(weights, other, tuning.unseen_photons.better) for other in (finer, lighter)]
-    found = dataclasses.replace(
-        weights,
-        detail=_between(weights.detail, finer.detail, shares[0]),
-        lit=_between(weights.lit, lighter.lit, shares[1]),
-    )
+    share = trial.share(lighter, weights)
+    # the penalty makes narrow what it acts on: the detail is asked for where it acts
+    found = dataclasses.replace(weights, lit=_between(weights.lit, lighter.lit, share))
+    found = dataclasses.replace(found, detail=_likely_detail(found, trial, options.detail, _dim(problem, tuning)))
     if found == usual:
         return usual
     log.info(
@@ -106,10 +106,8 @@ def predicting_weights(
 
 def _stiffer(weights: Weights, trial: Trial, problem: Problem, tuning: Tuning) -> Weights:
     """The weights with the longest length scale of the background that all parts which are tried allow."""
-    t, psi = tuning.unseen_photons, problem.psi
-    # in bright light structures are clear of any background
-    dim = min(max(2.0 - problem.noise.signal_to_noise / tuning.mean_phase.bright, 0.0), 1.0)
-    if not dim:
+    t, psi, dim = tuning.unseen_photons, problem.psi, _dim(problem, tuning)
+    if not dim:  # structures are clear of any background
         return weights
     longer = trial.longer(weights, t.lengths)
     if longer > 1.0 and trial.mean.shape != problem.mean.shape:
@@ -124,17 +122,47 @@ def _stiffer(weights: Weights, trial: Trial, problem: Problem, tuning: Tuning) -
     return weights if longer == 1.0 else weights.with_length(t.lengths[0] * longer**dim)
 
 
+def _dim(problem: Problem, tuning: Tuning) -> float:
+    """1 in dim light, 0 from twice the signal-to-noise ratio on at which light is bright."""
+    return 1.0 - rising(problem.noise.signal_to_noise / tuning.mean_phase.bright, 1.0, 2.0)
+
+
+def _likely_detail(weights: Weights, trial: Trial, finest: float, dim: float) -> float:
+    """The average of a few details, in equal ratios, each weighed by how likely it makes what is unseen."""
+    t, cautious = trial.tuning.unseen_photons, weights.detail
+    nats = {cautious: t.ahead}
+    if finest < cautious:
+        middle = math.sqrt(finest * cautious)
+        for detail in (finest, middle) if middle > t.apart * finest else (finest,):
+            nats[detail] = trial.nats(dataclasses.replace(weights, detail=detail), weights)
+    coarser, kept = [min(step * cautious, 1.0) for step in t.coarser if dim], 1.0
+    for detail in coarser:
+        if detail <= t.apart * cautious or not kept:
+            break
+        gained = trial.nats(dataclasses.replace(weights, detail=detail), weights)
+        nats[detail] = gained + math.log(kept)
+        kept = rising(gained, 0.0, t.ahead)  # the next one is tried for the time only where this one is likelier
+    most = max(nats.values())
+    likely = {detail: math.exp(gained - most) * (dim if detail > cautious else 1.0) for detail, gained in nats.items()}
+    total = sum(likely.values())
+    exponent = sum(weight * math.log(detail / cautious) for detail, weight in likely.items() if detail) / total
+    return cautious * math.exp(exponent) if exponent else cautious
+
+
 class Predicted(NamedTuple):
     r"""How well a fit predicts.
 
     Attributes
     ----------
+    mean : (m1, m2) float64
+        :math:`\Psi x + b`, of both of the pair, photons.
     errors : (m1, m2) float64
         Squared errors of :math:`\Psi x + b` for what is unseen, over v.
     light : float
         :math:`\Psi x`, summed, photons.
     """
 
+    mean: np.ndarray
     errors: np.ndarray
     light: float
 
@@ -168,12 +196,13 @@ class Trial(TrialField):
         """Fit what is seen, and predict what is unseen, by both of the pair; every weights are fitted once."""
         few = dataclasses.replace(weights, iterations=min(weights.iterations, self.tuning.unseen_photons.iterations))
         if few not in self._found:
-            errors, light = np.zeros_like(self.mean), 0.0
+            mean, errors, light = np.zeros_like(self.mean), np.zeros_like(self.mean), 0.0
             for seen, unseen in self.pair:
                 of_x, b = self.fitted(seen, few)
+                mean += (of_x + b) / len(self.pair)
                 errors += (unseen - of_x - b) ** 2 / (len(self.pair) * self.variance)
                 light += float(of_x.sum()) / len(self.pair)
-            self._found[few] = Predicted(errors, light)
+            self._found[few] = Predicted(mean, errors, light)
         return self._found[few]
 
     def better_by(self, other: Weights, cautious: Weights) -> float:
@@ -182,16 +211,27 @@ class Trial(TrialField):
         spread = float(better.std()) * math.sqrt(better.size)
         return round(float(better.sum()) / spread, 6) if spread > 0 else 0.0  # a turned field has other last digits
 
-    def share(self, cautious: Weights, other: Weights, errors: tuple[float, float]) -> float:
-        """How far to go from cautious weights to others, 0 to 1.
+    def nats(self, other: Weights, cautious: Weights) -> float:
+        r"""By how much other weights make what is unseen likelier than cautious weights do, nats.
 
-        Parameters
-        ----------
-        cautious, other : Weights
-        errors : (low, high)
-            Standard errors by which the others predict better where the share begins to rise, and where it is 1.
+        Half of what the squared errors differ by, over the dispersion: the square of the scatter of that difference from pixel
+        to pixel over what the noise of the mean frame alone makes of it, :math:`4 \sum_m (f_m - f'_m)^2 / v_m`, or 1 if that is
+        more (quasi-likelihood, Wedderburn 1974).  Where no weights explain the frame, its misfit speaks less.
         """
-        return 0.0 if other == cautious else rising(self.better_by(other, cautious), *errors)
+        before, after = self.predicted(cautious), self.predicted(other)
+        better = (before.errors - after.errors)[self.good]
+        noise = 4.0 * float(((before.mean - after.mean) ** 2 / self.variance)[self.good].sum())
+        if not noise:
+            return 0.0
+        dispersion = max(float(better.var()) * better.size / noise, 1.0)
+        return round(0.5 * float(better.sum()) / dispersion, 6)  # a turned field has other last digits
+
+    def share(self, other: Weights, cautious: Weights) -> float:
+        """How far to go from cautious weights to others, 0 to 1: how likely they are beside the cautious ones."""
+        if other == cautious:
+            return 0.0
+        behind = self.tuning.unseen_photons.ahead - self.nats(other, cautious)
+        return 1.0 / (1.0 + math.exp(min(behind, _MOST_NATS)))
 
     def longer(self, weights: Weights, lengths: Sequence[float]) -> float:
         """By how much longer than the first the length scale of the background may be, up to the last but one of these.
@@ -218,10 +258,10 @@ class Trial(TrialField):
 
 
 def _between(start: float, end: float, share: float) -> float:
-    """From one to the other in equal ratios; a blur of no width is reached at once."""
+    """From one to the other in equal ratios; none at all is reached at once."""
     if start == end or share == 0.0:
         return start
-    return end if share == 1.0 or not end else start * (end / start) ** share
+    return start * (end / start) ** share if end else end
 
 
 def thinned(

@@ -101,9 +101,14 @@ class UnseenPhotonsTuning:
         Of the fits, at most.  On eight development scenes of the zoo, with momentum that is dropped where the l1 weights
         change, scores with 300 differ by one standard error at most from those with 1800 (1.3 for isolated molecules, of 13),
         with 150 by up to 4.5; with momentum that is kept, half of a number does what it did.
-    better : (float, float)
-        Standard errors by which detail or light must predict better than the cautious one to be taken a little, and wholly.
-        Development scenes of the zoo.
+    coarser : tuple of float
+        Details that are tried beside the finest and the one between, in units of the cautious one.  Development scenes of the
+        zoo: blobs.
+    apart : float
+        Details that differ by a smaller ratio are one.  No record.
+    ahead : float
+        Nats by which cautious detail and light are likelier before anything was fitted.  Development scenes of the zoo: at 0
+        bars and blobs lose by chance.
     as_good : (float, float)
         The same of a stiffer background than the usual one.  Development scenes of the zoo.
     worse : float
@@ -124,7 +129,9 @@ class UnseenPhotonsTuning:
     field: int = 32
     noise: float = 1.0
     iterations: int = 200
-    better: tuple[float, float] = (2.0, 4.0)
+    coarser: tuple[float, ...] = (1.6, 2.5)
+    apart: float = 1.15
+    ahead: float = 2.0
     as_good: tuple[float, float] = (-1.0, 0.0)
     worse: float = -2.0
     lengths: tuple[float, ...] = (2.6, 3.9, 5.2, 7.8)
