@@ -135,7 +135,12 @@ def later_phases(
     own = quadratic_critic is not QuadraticCritic
     if not own:
         quadratic_critic = functools.partial(QuadraticCritic, tuning=tuning.quadratic_critic)
-    given: dict[str, Any] = {"quadratic_critic": quadratic_critic, "tuning": tuning.covariance_phase}
+    detection = weights.detection
+    given: dict[str, Any] = {
+        "detection": detection,
+        "quadratic_critic": quadratic_critic,
+        "tuning": tuning.covariance_phase,
+    }
     if method == "moments":
         return (_ready(CovariancePhase(problem, objective, options, kernel, **given), own),)
     if method == "auto":
@@ -145,8 +150,8 @@ def later_phases(
             quadratic_critic=quadratic_critic, tuning=tuning,
         )  # fmt: skip
         covariances = _ready(CovariancePhase(problem, objective, options, kernel, **given), own)
-        return covariances, IfBetter(problem, objective, options, kernel, tuning, rival=rival)
-    likelihood = LikelihoodPhase(problem, objective, options, kernel, tuning)
+        return covariances, IfBetter(problem, objective, options, kernel, detection, tuning, rival=rival)
+    likelihood = LikelihoodPhase(problem, objective, options, kernel, detection, tuning)
     covariance = UnlessMixed(problem, objective, options, kernel, **given)
     covariance.likelihood = likelihood
     return likelihood, _ready(covariance, own)

@@ -50,7 +50,7 @@ class IfBetter(LikelihoodPhase):
 
     Parameters
     ----------
-    problem, objective, options, kernel, tuning
+    problem, objective, options, kernel, detection, tuning
         As for :class:`LikelihoodPhase`.
     rival : callable
         Maps a problem to what the default method finds in it.
@@ -67,11 +67,12 @@ class IfBetter(LikelihoodPhase):
         objective: Objective,
         options: SolverOptions,
         kernel: GaussianKernel,
+        detection: float,
         tuning: Tuning = DEFAULT,
         *,
         rival: Callable[[Problem], Images],
     ) -> None:
-        super().__init__(problem, objective, options, kernel, tuning)
+        super().__init__(problem, objective, options, kernel, detection, tuning)
         self.rival = rival
         self.gain: UnseenGain | None = None
 

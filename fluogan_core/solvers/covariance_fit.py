@@ -40,11 +40,11 @@ class CovariancePhase:
 
     At :math:`\varrho = 1` the bracket is the largest value that a quadratic critic reaches
     (:class:`fluogan_core.critics.quadratic.QuadraticCritic`).  :math:`\varrho` is the option ``fidelity``, and
-    :math:`s = \gamma \bar v \min(1, n^2) / \varrho`, with n the noise of the mean frame over what the variance of the frames
-    explains, makes the first term the fidelity of (11) where all pixels are equally noisy: :math:`\bar v n^2` is the detection
-    noise, the rest of the variance is flicker.  Where the mean frame is noisier than its fluctuations explain, that term is
-    divided by the square of how much.  The weights V and W are updated at steps 0, 1, 2, 4, 8, ...  The momentum is dropped
-    at those from step 8 on (``carried``) and at no other place.
+    :math:`s = \gamma \bar v_d / \varrho` makes the first term the fidelity of (11) where all pixels are equally noisy:
+    :math:`\bar v_d = \bar v \min(1, n^2)` is the detection noise, with n the noise of the mean frame over what the variance of
+    the frames explains; the rest of the variance is flicker.  Where the mean frame is noisier than its fluctuations explain,
+    that term is divided by the square of how much.  The weights V and W are updated at steps 0, 1, 2, 4, 8, ...  The momentum
+    is dropped at those from step 8 on (``carried``) and at no other place.
 
     In the end the light of every structure is set to that of the mean frame (:mod:`fluogan_core.solvers.light`), unless the
     prior is the user's own.
@@ -74,6 +74,8 @@ class CovariancePhase:
         ``steps``, ``held_out`` and ``fidelity`` are used here.
     kernel : GaussianKernel
         G, that of the fit of the mean.
+    detection : float
+        :math:`\bar v_d`, of the weights of (11), photons^2.
     quadratic_critic : callable
         Called as :class:`QuadraticCritic` is; another one may be given.
     tuning : CovariancePhaseTuning
@@ -99,6 +101,7 @@ class CovariancePhase:
         options: SolverOptions,
         kernel: GaussianKernel,
         *,
+        detection: float,
         quadratic_critic: Callable[..., QuadraticCriticLike] = QuadraticCritic,
         tuning: CovariancePhaseTuning = DEFAULT.covariance_phase,
     ) -> None:
@@ -108,7 +111,6 @@ class CovariancePhase:
         self._of_first: Array | None = None
         self.xp = xp = problem.model.backend.xp
         self.critics, model = FrameCritics(problem, options, quadratic_critic), problem.model
-        detection = problem.noise.variance / model.gain**2 * min(1.0, problem.noise.excess) ** 2
         self.scale = np.float32(objective.fidelity / options.fidelity * detection)
         # one over the variance of the mean frame, per photon of variance of a frame; bad pixels have no part in it
         self.frames, self.read_variance = (

@@ -69,6 +69,8 @@ class LikelihoodPhase:
         ``steps``, ``fidelity`` and ``seed`` are used here.
     kernel : GaussianKernel
         G, that of the fit of the mean.
+    detection : float
+        Of the weights of (11): variance of the detection noise of a pixel and frame, photons^2.
     tuning : Tuning
 
     Attributes
@@ -83,15 +85,15 @@ class LikelihoodPhase:
     name = "likelihood"
 
     def __init__(
-        self, problem: Problem, objective: Objective, options: SolverOptions, kernel: GaussianKernel, tuning: Tuning = DEFAULT
-    ) -> None:
+        self, problem: Problem, objective: Objective, options: SolverOptions, kernel: GaussianKernel, detection: float,
+        tuning: Tuning = DEFAULT,
+    ) -> None:  # fmt: skip
         self.problem, self.objective, self.kernel, self.seed = problem, objective, kernel, options.seed
         self.tuning, self.moves, self.light_tuning = tuning.likelihood_phase, tuning.emissions, tuning.covariance_phase
         self.planned, self.taken = options.steps, 0
         self.stop: Stop | None = None
         self.backend = problem.psi.backend
         gain = problem.model.gain
-        detection = problem.noise.variance / gain**2 * min(1.0, problem.noise.excess) ** 2
         self.scale = np.float32(objective.fidelity / options.fidelity * detection)
         # as in the fit of the mean, edges weigh more where the mean frame is noisier than its fluctuations explain
         unexplained = min(problem.noise.unexplained, tuning.mean_phase.most_unexplained)

@@ -36,6 +36,9 @@ class Weights:
         Photons per camera pixel from which on a pixel counts as lit (:mod:`fluogan_core.objective.reweighting`).
     iterations : int
         Of the fit of the mean.
+    detection : float
+        Variance of the detection noise of a pixel and frame, photons^2, flicker not included: with the fidelity it weighs what
+        the frames say against the priors after the fit of the mean.
 
     Raises
     ------
@@ -65,6 +68,7 @@ class Weights:
     detail: float
     lit: float
     iterations: int
+    detection: float
 
     @property
     def length(self) -> float:
@@ -86,7 +90,8 @@ class Weights:
         return dataclasses.replace(self, smoothness=self.fidelity * length ** (2 * self.order))
 
     def __post_init__(self) -> None:
-        real_number(self.fidelity, "fidelity", low=0, open_low=True)
+        for name in ("fidelity", "detection"):
+            real_number(getattr(self, name), name, low=0, open_low=True)
         for name in ("sparsity", "total_variation", "smoothness", "lit"):
             real_number(getattr(self, name), name, low=0)
         whole_number(self.order, "order", low=1, high=8)
@@ -158,7 +163,8 @@ def weights_of_field(
     Weights
     """
     gain = camera.gain
-    fidelity = options.fidelity * math.sqrt(frames / (shape[0] * shape[1])) / (noise.variance / gain**2)
+    variance = noise.variance / gain**2
+    fidelity = options.fidelity * math.sqrt(frames / (shape[0] * shape[1])) / variance
     of_mean = noise.of_mean / gain
     # an edge is weighed in units of the brightest light: a prior that does not depend on how bright the sample is
     signal = max(noise.signal / gain, 0.0)
@@ -178,4 +184,5 @@ def weights_of_field(
         detail=detail_for_snr(options.detail, noise, tuning.mean_phase),
         lit=lit_from(of_mean, signal, tuning.reweighting.of_signal, tuning.reweighting),
         iterations=iterations_for_snr(noise, tuning.mean_phase) if options.warm_steps is None else options.warm_steps,
+        detection=variance * min(1.0, noise.excess) ** 2,
     )

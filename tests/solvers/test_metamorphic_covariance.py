@@ -89,6 +89,18 @@ def test_a_shifted_scene_has_the_shifted_image(held, shift):
         assert np.abs(back - there)[8:-8, 8:-8].max() <= bound * there.max()
 
 
+def test_weights_that_are_given_say_how_much_covariances_weigh(held):
+    """The noise of a shifted stack is read from other differences of neighbours: it must not weigh anew."""
+    weights, _ = held
+    shifted = np.ascontiguousarray(np.roll(recording(), (2, -3), axis=(1, 2)))
+    scales = [
+        float(fg.Solver(stack, psi=operator(), camera=CAMERA, options=OPTIONS, weights=given).phases[1].scale)
+        for stack, given in ((recording(), weights), (shifted, weights), (shifted, None))
+    ]
+    assert scales[0] == scales[1]
+    assert scales[0] != scales[2]
+
+
 def test_counts_of_another_kind_and_twice_as_large_are_the_same_bytes(plain):
     stack = recording()
     for same in (stack.astype(np.float64), stack.astype(">u2"), np.asfortranarray(stack)):

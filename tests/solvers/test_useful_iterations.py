@@ -179,7 +179,7 @@ class Field:
 
 
 def plan_of(iterations):
-    return Weights(1.0, 0.0, 0.0, 1.0, order=2, detail=0.1, lit=1.0, iterations=iterations)
+    return Weights(1.0, 0.0, 0.0, 1.0, order=2, detail=0.1, lit=1.0, iterations=iterations, detection=1.0)
 
 
 def found_by(field, monkeypatch, planned=None, tuning=DEFAULT):
