@@ -70,7 +70,7 @@ class LikelihoodPhase:
     kernel : GaussianKernel
         G, that of the fit of the mean.
     detection : float
-        Of the weights of (11): variance of the detection noise of a pixel and frame, photons^2.
+        Of the weights, photons^2.
     tuning : Tuning
 
     Attributes
@@ -83,6 +83,7 @@ class LikelihoodPhase:
     """
 
     name = "likelihood"
+    stop: Stop | None
 
     def __init__(
         self, problem: Problem, objective: Objective, options: SolverOptions, kernel: GaussianKernel, detection: float,
@@ -90,10 +91,8 @@ class LikelihoodPhase:
     ) -> None:  # fmt: skip
         self.problem, self.objective, self.kernel, self.seed = problem, objective, kernel, options.seed
         self.tuning, self.moves, self.light_tuning = tuning.likelihood_phase, tuning.emissions, tuning.covariance_phase
-        self.planned, self.taken = options.steps, 0
-        self.stop: Stop | None = None
+        self.planned, self.taken, self.stop = options.steps, 0, None
         self.backend = problem.psi.backend
-        gain = problem.model.gain
         self.scale = np.float32(objective.fidelity / options.fidelity * detection)
         # as in the fit of the mean, edges weigh more where the mean frame is noisier than its fluctuations explain
         unexplained = min(problem.noise.unexplained, tuning.mean_phase.most_unexplained)
@@ -102,7 +101,7 @@ class LikelihoodPhase:
         self.trial = self._trial(len(counts))
         counts = counts[self.trial.order]  # the first ones are fitted from the beginning
         self.counts = self.backend.asarray(counts)
-        self.photons = self.backend.asarray(counts.sum(axis=(1, 2), dtype=np.float64) / gain)
+        self.photons = self.backend.asarray(counts.sum(axis=(1, 2), dtype=np.float64) / problem.model.gain)
         self.largest_column = float(self.backend.to_host(problem.psi.column_sums).max())
         self.mixing: Mixing | None = None
         self.timings = {"likelihood fit": 0.0}
@@ -174,9 +173,8 @@ class LikelihoodPhase:
     def _light_set(self, z: Array, b: Array) -> Array:
         """The image with the light of every structure set to that of the mean frame."""
         psi, noise, model, x = self.problem.psi, self.problem.noise, self.problem.model, self.kernel(z)
-        mean = self.backend.asarray(
-            self.counts[self.trial.fitted].mean(axis=0, dtype=np.float64) / model.gain, dtype=np.float32
-        )
+        recorded = self.counts[self.trial.fitted].mean(axis=0, dtype=np.float64)
+        mean = self.backend.asarray(recorded / model.gain, dtype=np.float32)
         variance = psi.forward(x) + b + np.float32((model.noise_std / model.gain) ** 2)
         variance = variance + np.float32(self.light_tuning.variance_floor) * variance.mean() + np.float32(1e-12)
         good = self.backend.xp.asarray(~self.problem.bad_pixels, dtype=np.float32)
