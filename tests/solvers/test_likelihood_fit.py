@@ -119,7 +119,7 @@ def test_chains_that_do_not_mix_hand_over_to_mean_and_covariance(caplog):
 
 def test_hundreds_of_emissions_that_overlap_are_given_up():
     """In a few sweeps a chain that begins anew does not come to where the others are, and is not said to."""
-    psi, _, stack = recorded(frames=10, kappa=300.0, emissions=300.0)
+    psi, _, stack = recorded(frames=10, kappa=300.0, emissions=220.0)
     phase = Solver(stack, psi=psi, camera=CAMERA, options=SMALL, tuning=tuned(mixing_sweeps=(10, 10)))
     phase.run(progress=False)
     assert phase.phases[1].stop.reason is fg.StopReason.NOT_MIXED
