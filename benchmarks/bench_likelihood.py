@@ -2,9 +2,9 @@
 
 Two lines 100 nm wide, 120 nm apart, the bar that holds them, and thin curved lines, under a PSF of 318 nm on 16 x 16 pixels,
 500 frames: emissions of eq. (1), few and bright to many and dim, and molecules that blink for whole and for parts of frames.
-Then isolated molecules, by their light, and molecules on a spiral.  Photons per emission and background are estimated from the
-frames.  Every recording's figures are kept in a file as soon as they are there: a run that was cut short goes on where it was.
-``--merge`` runs nothing, and reports what is done.
+Then isolated molecules, by their light, molecules on a spiral, and scenes of the zoo in which few bright molecules are on.
+Photons per emission and background are estimated from the frames.  Every recording's figures are kept in a file as soon as they
+are there: a run that was cut short goes on where it was.  ``--merge`` runs nothing, and reports what is done.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ from ._likelihood_scenes import (
     spiral,
     structure,
 )
+from ._likelihood_zoo import zoo_of
 
 METHODS = ("mean fit", "default", "likelihood", "auto")
 MLEM = "MLEM, best stop"
@@ -360,6 +361,7 @@ def run(options: Options, *, merge: bool = False) -> Report:
     table_of(report, figures, options)
     light_of(report, part, options)
     spiral_of(report, part, options)
+    zoo_of(report, part, options)
     time_of(report, part, options)
     return report
 
