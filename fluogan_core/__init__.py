@@ -61,6 +61,8 @@ _EXPORTS = {
     "Drift": "calibration.drift",
     "estimate_drift": "calibration.drift",
     "follow_drift": "calibration.follow_drift",
+    "RowShift": "calibration.row_shift",
+    "estimate_row_shift": "calibration.row_shift",
     "PSFShape": "calibration.psf_shape",
     "PSFWidth": "calibration.psf_width",
     "estimate_psf_shape": "calibration.psf_shape",
@@ -142,6 +144,8 @@ if TYPE_CHECKING:
     from .calibration.psf_shape import estimate_psf_shape as estimate_psf_shape
     from .calibration.psf_width import PSFWidth as PSFWidth
     from .calibration.psf_width import estimate_psf_width as estimate_psf_width
+    from .calibration.row_shift import RowShift as RowShift
+    from .calibration.row_shift import estimate_row_shift as estimate_row_shift
     from .critics.estimators import Estimator as Estimator
     from .critics.estimators import register_estimator as register_estimator
     from .critics.evaluator import CriticEvaluator as CriticEvaluator

@@ -28,7 +28,7 @@ from ..tuning import DEFAULT
 from ..tuning.calibration import BadPixelTuning, CalibrationTuning
 from .unlit import unlit_pixels
 
-__all__ = ["BadPixels", "fill_pixels", "filled_per_frame", "find_bad_pixels", "without_bad_pixels"]
+__all__ = ["BadPixels", "fill_pixels", "filled_per_frame", "find_bad_pixels", "light_power", "without_bad_pixels"]
 
 log = logging.getLogger("fluogan_core")
 
@@ -234,7 +234,7 @@ class _Prediction:
         from scipy import fft
 
         self.fft, self.iterations = fft, iterations
-        power = _power(psi)
+        power = light_power(psi)
         self.inverse = 1.0 / (light / power.mean() * power + noise)
         self.inverse[0, 0] = 0.0  # the prior has no mean level: any brightness of the field is equally likely
         down, across = (fft.dct(np.eye(size), axis=0, norm="ortho") ** 2 for size in psi.shape)
@@ -278,7 +278,7 @@ class _Prediction:
         return most
 
 
-def _power(psi: Psi) -> np.ndarray:
+def light_power(psi: Psi) -> np.ndarray:
     """Power that camera pixels see of points anywhere, at the frequencies of the cosine transform, 1 at the lowest."""
     waves = [
         np.exp(-1j * np.pi * np.outer(np.arange(size) / size, np.arange(taps)))

@@ -21,6 +21,7 @@ from .noise import StackNoise, noise_from, temporal_moments
 from .psf_shape import PSFShape, shape_from
 from .psf_width import PSFWidth, width_from
 from .remarks import narrow_psf_notes, unequal_pixel_notes
+from .row_shift import RowShift, given_row_shift, row_shift_from, straightened
 from .stack_statistics import StackStatistics
 
 __all__ = ["Calibration", "calibrate"]
@@ -55,6 +56,9 @@ class Calibration:
         Light of the frames over time, and the falling curve through it.
     psf_shape : PSFShape, optional
         Shape of the PSF, once it has that width; None where the width was given.
+    row_shift : RowShift, optional
+        Between odd and even rows, or columns; a fit moves them back by ``row_shift.applied``.  ``mean`` and ``noise`` are of
+        the rows that are moved back.
     remarks : tuple of str
         What to know of the stack, one sentence or two each: on the camera, then the PSF's width and shape, then bad pixels.
     """
@@ -71,6 +75,7 @@ class Calibration:
     left_out: tuple[int, ...] = ()
     bleaching: Bleaching | None = None
     psf_shape: PSFShape | None = None
+    row_shift: RowShift | None = None
 
 
 @one_thread()
@@ -84,6 +89,7 @@ def calibrate(
     noise_std: float | None = None,
     photons_per_emitter: float | None = None,
     psf_width: float | None = None,
+    row_shift: float | RowShift | None = None,
     tuning: CalibrationTuning = DEFAULT.calibration,
 ) -> Calibration:
     """Measure on a stack all that a reconstruction needs to know of it, in the order in which one depends on the other.
@@ -107,6 +113,9 @@ def calibrate(
         Detected photons per emission.
     psf_width : float, optional
         Width of the PSF relative to psi's, 0.1 to 10; 1 takes it as it is.  Neither width nor shape are measured then.
+    row_shift : float or RowShift, optional
+        From even rows to odd ones along the row, camera pixels, as a bidirectional scan leaves it; 0 leaves the rows as they
+        are.  Of columns: a RowShift with ``axis=1``.  Measured by default (:func:`fluogan_core.estimate_row_shift`).
     tuning : CalibrationTuning, optional
         Numbers by trial.
 
@@ -139,6 +148,7 @@ def calibrate(
             raise ValueError(f"{' and '.join(twice)} given beside camera=, which holds them already; give one of the two")
         given = {"gain": camera.gain, "offset": camera.offset, "noise_std": camera.noise_std} | given
     width = None if psf_width is None else _given_width(psf_width)
+    shifted = None if row_shift is None else given_row_shift(row_shift)
     statistics = StackStatistics(stack, field_of(psi), tuning)
 
     width = width_from(statistics, psi, tuning) if width is None else width
@@ -161,6 +171,11 @@ def calibrate(
     bad = find_bad_pixels(mean, variance, frames, psi.nominal, unlit=statistics.unlit, tuning=tuning.bad_pixels)
     values = bad.filled[bad.mask].astype(np.float32)
     mean[bad.mask], variance[bad.mask] = values, 0.0
+    if shifted is None:
+        shifted = row_shift_from(mean, variance / frames, psi.nominal, tuning.row_shift)
+    if shifted.applied:
+        mean = straightened(mean, shifted.applied, axis=shifted.axis)
+        mean[bad.mask] = values
     noise = noise_from(mean, variance, frames, psi.nominal, tuning.noise)
     return Calibration(
         psi=psi,
@@ -178,10 +193,12 @@ def calibrate(
             *narrow_psf_notes(psi),
             *bad.remarks,
             *unequal_pixel_notes(noise),
+            *((shifted.note,) if shifted.note else ()),
         ),
         left_out=statistics.left_out,
         bleaching=statistics.bleaching,
         psf_shape=shape,
+        row_shift=shifted,
     )
 
 

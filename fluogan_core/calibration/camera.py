@@ -27,7 +27,7 @@ What can be known, and what cannot:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -53,7 +53,7 @@ from .remarks import (
     neighbour_notes,
     usable_brightness,
 )
-from .row_shift import row_shift_notes
+from .row_shift import row_shift_of
 from .stack_statistics import StackStatistics
 from .thirds import drift_notes
 from .variance_line import expected_variance, quietest, resolve
@@ -164,7 +164,10 @@ def estimate_camera(
         If it holds neither integers nor floats.
     """
     given = checked_values(gain, offset, noise_std, photons_per_emitter)
-    return camera_from(StackStatistics(stack, None if psi is None else field_of(psi), tuning), psi, given, tuning)
+    statistics = StackStatistics(stack, None if psi is None else field_of(psi), tuning)
+    found = camera_from(statistics, psi, given, tuning)
+    shifted = "" if psi is None else row_shift_of(statistics, psi, tuning).note
+    return replace(found, notes=(*found.notes, shifted)) if shifted else found
 
 
 def checked_values(
@@ -316,10 +319,6 @@ def contradictions(
 
 
 def displacements(statistics: StackStatistics, psi: Psi | None, tuning: CalibrationTuning = DEFAULT.calibration) -> list[str]:
-    """What to say of light that lies in the wrong place: a sample that moved, rows of a scan that are shifted."""
-    from scipy.ndimage import median_filter
-
-    mean, live = statistics.moments().mean, statistics.live[0]
+    """What to say of a sample that moved."""
     width = tuning.drift.usual_width if psi is None else FWHM_PER_SIGMA * psf_sigma(psi.psf) / psi.factor
-    straight = np.where(live, mean, median_filter(mean, 3))  # one hot pixel alternates more than any shift of rows
-    return [*drift_notes(statistics.drift, width, tuning.drift), *row_shift_notes(straight, tuning.row_shift)]
+    return drift_notes(statistics.drift, width, tuning.drift)

@@ -41,7 +41,7 @@ def estimate_command(stack_path: Path, as_json: bool, **settings: Any) -> None:
 
     with checking_input(*COMPLAINTS):
         stack = stack_from(stack_path, settings)
-        if given(settings, "fwhm_nm", "wavelength_nm", "na", "psf_path", "psf_pixel_nm", "psf_width"):
+        if given(settings, "fwhm_nm", "wavelength_nm", "na", "psf_path", "psf_pixel_nm", "psf_width", "row_shift"):
             psi, _ = operator_for(stack, settings, get_backend("numpy"))
             found = calibration_from(stack, psi, settings)
             estimate, width, shape, remarks = found.estimate, found.psf_width, found.psf_shape, found.remarks

@@ -54,11 +54,11 @@ log = logging.getLogger("fluogan_core")
 
 #: The estimators of a network's gradient, and the two methods that train none.
 METHODS = ("moments", "likelihood", "auto", *estimator_names(), "none")
-#: Fields of ``SolverOptions`` that have a switch of their own.
+#: Fields of ``SolverOptions`` with a switch of their own.
 SOLVER_OPTIONS = ("method", "steps", "warm_steps", "fidelity", "sparsity", "total_variation", "smoothness", "detail", "seed")
 #: Values of the camera and the emitters that may be given, and all that ``calibrate`` takes.
 CAMERA_OPTIONS = ("gain", "offset", "noise_std", "photons_per_emitter")
-CALIBRATION_OPTIONS = (*CAMERA_OPTIONS, "psf_width")
+CALIBRATION_OPTIONS = (*CAMERA_OPTIONS, "psf_width", "row_shift")
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -163,12 +163,12 @@ optics_options = _together(
     click.option("--psf", "psf_path", type=FILE, help="Image of a measured PSF, a bead's say, .tif or .npy [any unit]."),
     _number("--psf-pixel-nm", "Pixel of the image in --psf, in the object plane [nm]; from the file where it says."),
     _number(
-        "--psf-width",
-        "How many times as wide the PSF is as described [relative; 1 takes it as it is]; if not given, read from the stack's "
-        "flicker where that is clear.",
+        "--psf-width", "How many times as wide the PSF is as described [relative; 1 takes it as it is]; if not given, read "
+        "from the stack's flicker where that is clear.",
     ),
+    _number("--row-shift", "Odd rows from even ones in a scan [camera pixels; 0: none].", said="as the stack clearly shows"),
     _number("--factor", "Fine pixels per camera pixel and axis [whole number].", 4, int),
-)
+)  # fmt: skip
 
 camera_options = _together(
     _number("--gain", "Camera counts per detected photon [counts]; estimated if not given."),

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["plan_command"]
 
 _OF_STACKS = (
-    "roi", "frames", "psf_path", "psf_pixel_nm", "psf_width", "gain", "gain_map", "offset", "offset_map", "noise_std",
+    "roi", "frames", "psf_path", "psf_pixel_nm", "psf_width", "row_shift", "gain", "gain_map", "offset",
+    "offset_map", "noise_std",
 )  # fmt: skip
 _LIGHT = ("photons", "background", "photons_per_emitter", "read_noise")
 

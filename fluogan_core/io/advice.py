@@ -219,7 +219,7 @@ ADVICE = (
     Advice(
         "pixels from even ones",
         "Odd and even rows of a scan are shifted against each other.",
-        "Correct the phase of the bidirectional scan at the microscope, or shift the rows back before the run.",
+        "Nothing: they were moved back. Correct the phase of the bidirectional scan at the microscope for the next recording.",
     ),
     Advice(
         "noise common to a",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..calibration.drift import Drift
     from ..calibration.psf_shape import PSFShape
     from ..calibration.psf_width import PSFWidth
+    from ..calibration.row_shift import RowShift
     from ..physics.psi import Psi
     from ..solvers.result import Result
 
@@ -44,6 +45,7 @@ def build_report(
     estimate: CameraEstimate | None = None,
     psf_width: PSFWidth | None = None,
     psf_shape: PSFShape | None = None,
+    row_shift: RowShift | None = None,
     remarks: Sequence[str] = (),
     drift: Drift | None = None,
     bleaching: Bleaching | None = None,
@@ -61,6 +63,7 @@ def build_report(
         "camera_estimate": None if estimate is None else estimate_facts(estimate),
         "psf_width": psf_width,
         "psf_shape": shape_facts(psf_shape),
+        "row_shift": row_shift,
         "remarks": list(remarks),
         "drift": None if drift is None else drift_facts(drift),
         "bleaching": None

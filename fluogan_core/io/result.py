@@ -153,6 +153,7 @@ def write_result(
         estimate=estimate,
         psf_width=psf_width,
         psf_shape=None if calibration is None else calibration.psf_shape,
+        row_shift=None if calibration is None else calibration.row_shift,
         remarks=() if calibration is None else calibration.remarks,
         bleaching=None if calibration is None else calibration.bleaching,
         drift=drift,

@@ -14,6 +14,7 @@ from ..calibration.bad_pixels import find_bad_pixels
 from ..calibration.calibrate import Calibration, calibrate
 from ..calibration.camera import Camera
 from ..calibration.noise import noise_from
+from ..calibration.row_shift import RowShift, given_row_shift, straightened
 from ..calibration.unlit import unlit_pixels
 from ..physics.on_field import on_field
 from ..physics.psi import Psi
@@ -40,6 +41,7 @@ class Known(TypedDict, total=False):
     noise_std: float | None
     photons_per_emitter: float | None
     psf_width: float | None
+    row_shift: float | RowShift | None
 
 
 class Frames(Protocol):
@@ -183,6 +185,9 @@ def calibrate_field(
             mean += source.read(range(number, number + 1))[0]
         rows, columns = sample_window(mean / len(some), side)
     sample = source.read(frames, rows, columns)
+    odd = (rows.start % 2 == 1, columns.start % 2 == 1)
+    if (asked := given.get("row_shift")) is not None:
+        given["row_shift"] = _seen_from(given_row_shift(asked), odd)
     found = calibrate(sample, on_field(psi, sample.shape[1:]), **given)
     if sample.shape[1:] == tuple(shape):
         return found
@@ -195,6 +200,11 @@ def calibrate_field(
     bad = find_bad_pixels(mean, variance, moments.frames, whole, unlit=unlit)
     values = bad.filled[bad.mask].astype(np.float32)
     mean[bad.mask], variance[bad.mask] = values, 0.0
+    shifted = None if found.row_shift is None else _seen_from(found.row_shift, odd)
+    if shifted is not None and shifted.applied:
+        mean = straightened(mean, shifted.applied, axis=shifted.axis)
+        mean[bad.mask] = values
+    of_rows = () if shifted is None or not shifted.note else (shifted.note,)
     of_shape = () if found.psf_shape is None else (found.psf_shape.note,)
     return dataclasses.replace(
         found,
@@ -202,5 +212,11 @@ def calibrate_field(
         bad_pixels=bad.mask,
         bad_pixel_values=values,
         mean=mean,
-        remarks=(*found.estimate.notes, found.psf_width.note, *of_shape, *bad.remarks),
+        remarks=(*found.estimate.notes, found.psf_width.note, *of_shape, *bad.remarks, *of_rows),
+        row_shift=shifted,
     )
+
+
+def _seen_from(found: RowShift, odd: tuple[bool, bool]) -> RowShift:
+    """A shift of the field as a part of it shows it whose first row or column is an odd one of the field, and the reverse."""
+    return dataclasses.replace(found, shift=-found.shift, applied=-found.applied) if odd[found.axis] else found

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..backend.replace import replace_file
 from ..backend.typing import Array
-from ..calibration.bad_pixels import fill_pixels
+from ..calibration.row_shift import filled_and_straightened
 from ..critics.quadratic import QuadraticCritic
 from ..io.lazy import LazyStack
 from ..physics.on_field import on_field
@@ -248,6 +248,7 @@ def tile_problem(plan: Plan, source: LazyStack, tile: Tile, window: int) -> Prob
     values = measured.bad_values[rows, columns][bad]
     camera, backend = measured.camera, psi.backend
     offset, gain = np.float32(camera.offset), camera.gain
+    shifted, corner = measured.row_shift, (int(rows.start), int(columns.start))
     name = f"{plan.source['path']} rows {tile.outer[0]} columns {tile.outer[1]} window {window}"
     counts: Array
     if plan.options.phases == ("mean",):
@@ -255,15 +256,14 @@ def tile_problem(plan: Plan, source: LazyStack, tile: Tile, window: int) -> Prob
         for first in range(0, len(numbers), _BLOCK):
             block = _read(source, numbers[first : first + _BLOCK], tile)
             total += (block.astype(np.float32) - offset).sum(axis=0, dtype=np.float64)
-        mean = total / len(numbers)
-        mean[bad] = values
+        mean = filled_and_straightened(total[None] / len(numbers), bad, values, psi, shifted, corner)[0]
         mean = backend.asarray((mean / gain).astype(np.float32))
         # the frames themselves do not matter to this phase: a view of their number, without memory
         counts = backend.xp.broadcast_to(mean, (len(numbers), *tile.shape))
     else:
         counts = backend.asarray(_read(source, numbers, tile), dtype=np.float32)
         counts -= offset
-        counts = fill_pixels(counts, bad, values, psi)
+        counts = filled_and_straightened(counts, bad, values, psi, shifted, corner)
         mean = (counts.mean(axis=0, dtype=np.float64) / gain).astype(np.float32)
     trend = plan.trends[window] if plan.trends else None
     return Problem(psi, camera, counts, mean, measured.noise, bad, name, trend=trend)

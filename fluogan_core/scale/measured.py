@@ -13,6 +13,7 @@ import numpy as np
 from ..calibration.calibrate import Calibration
 from ..calibration.camera import Camera
 from ..calibration.noise import StackNoise
+from ..calibration.row_shift import RowShift
 from ..physics.on_field import on_field
 from ..physics.psi import Psi
 from ..solvers.options import SolverOptions
@@ -40,6 +41,8 @@ class Measured:
     bad_pixels : (M1, M2) bool
     bad_pixel_values : (K,) float32
         Counts above the offset.
+    row_shift : RowShift or None
+        Of the whole field, where it is moved back.
     """
 
     psi: Psi
@@ -48,6 +51,7 @@ class Measured:
     weights: Weights
     bad_pixels: np.ndarray
     bad_pixel_values: np.ndarray
+    row_shift: RowShift | None = None
 
     @cached_property
     def bad_values(self) -> np.ndarray:
@@ -65,6 +69,7 @@ class Measured:
             "camera": dataclasses.asdict(self.camera),
             "noise": dataclasses.asdict(self.noise),
             "weights": dataclasses.asdict(self.weights),
+            "row_shift": None if self.row_shift is None else dataclasses.asdict(self.row_shift),
         }
 
     @property
@@ -92,7 +97,8 @@ def measured_of(calibration: Calibration, options: SolverOptions, grid: Grid, fr
     psi = on_field(c.psi, tuple(min(n, core + 2 * grid.halo) for n, core in zip(shape, grid.core_shape)))
     taken = frames - len([number for number in c.left_out if number < frames])
     weights = weights_of_field(psi, c.noise, c.camera, options, frames=taken, shape=shape)
-    return Measured(psi, c.camera, c.noise, weights, c.bad_pixels, c.bad_pixel_values)
+    shifted = c.row_shift if c.row_shift is not None and c.row_shift.applied else None
+    return Measured(psi, c.camera, c.noise, weights, c.bad_pixels, c.bad_pixel_values, shifted)
 
 
 def read_measured(numbers: Numbers, arrays: Mapping[str, np.ndarray]) -> Measured:
@@ -114,4 +120,5 @@ def read_measured(numbers: Numbers, arrays: Mapping[str, np.ndarray]) -> Measure
         weights=Weights(**numbers["weights"]),
         bad_pixels=arrays["bad_pixels"],
         bad_pixel_values=arrays["bad_pixel_values"],
+        row_shift=None if numbers.get("row_shift") is None else RowShift(**numbers["row_shift"]),
     )

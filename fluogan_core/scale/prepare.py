@@ -20,6 +20,7 @@ from ..calibration.brightest import brightest_part
 from ..calibration.calibrate import Calibration
 from ..calibration.camera import Camera
 from ..calibration.odd_frames import find_odd_frames
+from ..calibration.row_shift import RowShift
 from ..io.files import prepare_directory
 from ..io.lazy import LazyStack
 from ..physics.bleaching import trend_of
@@ -223,7 +224,7 @@ def _request(
         if wanted.shape != source.shape[1:]:
             raise ValueError(f"mask must have the shape of the field, {source.shape[1:]}, got {wanted.shape}")
         mask_sum = [int(wanted.sum()), int(np.flatnonzero(wanted).sum())]
-    values = {name: dataclasses.asdict(v) if isinstance(v, Camera) else v for name, v in sorted(given.items())}
+    values = {name: dataclasses.asdict(v) if isinstance(v, Camera | RowShift) else v for name, v in sorted(given.items())}
     request = {
         "psf": psi.fingerprint,
         "options": dataclasses.asdict(options),

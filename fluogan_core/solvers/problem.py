@@ -12,10 +12,11 @@ import numpy as np
 
 from ..backend.arrays import backend_of
 from ..backend.typing import Array, State
-from ..calibration.bad_pixels import fill_pixels, without_bad_pixels
+from ..calibration.bad_pixels import without_bad_pixels
 from ..calibration.calibrate import Calibration, calibrate
 from ..calibration.camera import Camera
 from ..calibration.noise import StackNoise, stack_noise
+from ..calibration.row_shift import RowShift, filled_and_straightened, given_row_shift, row_shift_from
 from ..physics.bleaching import without_bleaching, without_trend
 from ..physics.forward import ForwardModel
 from ..physics.psi import Psi
@@ -41,7 +42,8 @@ class Problem:
         Photons per emission included; its backend holds the arrays.
     camera : Camera
     counts : (T, M1, M2) float32
-        Counts above the offset.  Bad pixels stand still at what the other pixels let expect.
+        Counts above the offset.  Bad pixels stand still at what the other pixels let expect.  Odd and even rows are moved back
+        where a bidirectional scan has shifted them.
     mean : (M1, M2) float32
         The mean frame, photons.
     noise : StackNoise
@@ -92,6 +94,7 @@ class Problem:
         camera: Camera | None = None,
         calibration: Calibration | None = None,
         psf_width: float | None = None,
+        row_shift: float | RowShift | None = None,
     ) -> Problem:
         """Return the problem that a stack poses.
 
@@ -103,11 +106,13 @@ class Problem:
             The operator.  Without ``camera`` everything is measured by :func:`fluogan_core.calibrate`: the camera, the width of
             the PSF and the photons per emission, which correct psi.
         camera : Camera, optional
-            With it psi is taken as it is; only noise and bad pixels are measured.
+            With it psi is taken as it is; only noise, bad pixels and a shift of rows are measured.
         calibration : Calibration, optional
             Of this stack, in place of psi and camera: nothing is measured.
         psf_width : float, optional
             Width of the PSF relative to psi's, where it is not to be measured.
+        row_shift : float or RowShift, optional
+            From even rows to odd ones, as for :func:`fluogan_core.calibrate`, where it is not to be measured.
 
         Returns
         -------
@@ -128,7 +133,7 @@ class Problem:
             raise TypeError(f"camera must be a fluogan_core.Camera, got {type(camera).__name__}")
         if camera is None:
             if calibration is None:
-                calibration = calibrate(stack, described, psf_width=psf_width)
+                calibration = calibrate(stack, described, psf_width=psf_width, row_shift=row_shift)
                 for remark in calibration.remarks:
                     log.info("%s", remark)
             described, camera = calibration.psi, calibration.camera
@@ -138,11 +143,20 @@ class Problem:
         fingerprint = f"{tuple(frames.shape)} crc32 {zlib.crc32(backend.to_host(counts).tobytes()):08x}"
         roi = stack.roi if isinstance(stack, Stack) else None
         corner = (0, 0) if roi is None else (int(roi[0]), int(roi[1]))
+        noise: StackNoise | None = None
+        shifted: RowShift | None
         if calibration is None:
             counts, bad = without_bad_pixels(counts, described.nominal)
-            return cls._measured(described, camera, counts, bad, fingerprint, corner)
-        counts = fill_pixels(counts, calibration.bad_pixels, calibration.bad_pixel_values, described)
-        return cls._measured(described, camera, counts, calibration.bad_pixels, fingerprint, corner, calibration.noise)
+            mean = backend.to_host(counts.mean(axis=0, dtype=np.float64))
+            values = mean[bad]
+            shifted = _shift_of(counts, mean, described, row_shift)
+        else:
+            bad, values, noise = calibration.bad_pixels, calibration.bad_pixel_values, calibration.noise
+            shifted = calibration.row_shift
+        counts = filled_and_straightened(counts, bad, values, described, shifted)
+        if shifted is not None and shifted.applied:
+            fingerprint += f", {('rows', 'columns')[shifted.axis]} moved back by {shifted.applied:.6g}"
+        return cls._measured(described, camera, counts, bad, fingerprint, corner, noise)
 
     @classmethod
     def _measured(
@@ -219,6 +233,18 @@ class Problem:
             "psi": f"{self.psi!r} {self.psi.fingerprint}",
             "camera": dataclasses.asdict(self.camera),
         }
+
+
+def _shift_of(counts: Array, mean: np.ndarray, psi: Psi, given: float | RowShift | None) -> RowShift:
+    """Between odd and even rows: as given, else measured on frames without bad pixels."""
+    if given is not None:
+        return given_row_shift(given)
+    step = counts[1:] - counts[:-1]
+    noise = 0.5 * psi.backend.to_host((step * step).mean(axis=0, dtype=np.float64)) / len(counts)
+    found = row_shift_from(mean, noise, psi.nominal)
+    if found.note:
+        log.info("%s", found.note)
+    return found
 
 
 def operator_given(psi: OperatorLike | None, camera: Camera | None, calibration: Calibration | None) -> Psi:

@@ -13,7 +13,7 @@ from fluogan_core.calibration.bad_pixels import without_bad_pixels
 from fluogan_core.calibration.flicker import PairKernels
 from fluogan_core.calibration.noise import stack_noise, temporal_moments
 from fluogan_core.calibration.odd_frames import find_odd_frames, without_odd_frames
-from fluogan_core.calibration.row_shift import estimate_row_shift, row_shift_notes
+from fluogan_core.calibration.row_shift import row_shift_from
 from fluogan_core.calibration.unlit import unlit_pixels
 from fluogan_core.tuning import DEFAULT, CalibrationTuning, calibration
 
@@ -140,6 +140,6 @@ def test_functions_of_a_room_take_their_own_section(frames, psi):
     assert unlit_pixels(variance, lowest, 100)[2, 2]
     assert not unlit_pixels(variance, lowest, 100, replace(BASE.live_pixels, unlit_counts=5.0)).any()
     shifted = np.exp(-((np.arange(32) - 16 - 0.2 * (np.arange(32)[:, None] % 2)) ** 2) / 8)
-    assert estimate_row_shift(shifted).clear
-    assert not estimate_row_shift(shifted, tuning=replace(BASE.row_shift, least=1.0)).clear
-    assert row_shift_notes(shifted, replace(BASE.row_shift, least=1.0)) == []
+    field = fg.Psi(fg.gaussian_psf(300, 100, 1), (32, 32), 1, backend="numpy")
+    assert row_shift_from(shifted, np.full((32, 32), 1e-6), field).applied
+    assert not row_shift_from(shifted, np.full((32, 32), 1e-6), field, replace(BASE.row_shift, least=1.0)).applied
