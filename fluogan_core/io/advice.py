@@ -217,7 +217,7 @@ ADVICE = (
         "Measure offset and gain of each pixel and give them (--offset-map, --gain-map). Do not trust single camera pixels.",
     ),
     Advice(
-        "pixels from even ones",
+        "from even ones (positive",
         "Odd and even rows of a scan are shifted against each other.",
         "Nothing: they were moved back. Correct the phase of the bidirectional scan at the microscope for the next recording.",
     ),
