@@ -42,6 +42,8 @@ Command = Callable[..., Any]
 
 #: Options that only large reconstructions have.
 TILING = ("tile", "halo", "window", "step", "recalibrate", "channel", "workers", "cards", "dask", "memory_gib")
+#: Of processes, and of GiB: what no machine has.
+_MOST = 1e6
 #: Files that are read in pieces only; folders are too.
 _IN_PIECES = (".zarr", ".npy", ".nd2", ".czi", ".lif")
 
@@ -186,8 +188,8 @@ def _settings(settings: dict[str, Any], device: int | None) -> dict[str, Any]:
     if device is not None:
         raise ValueError(f"--device is not for tiles and movies: say --cards {device}, one process for each card")
     for name in ("workers", "memory_gib"):
-        if settings.get(name) is not None and not settings[name] > 0:
-            raise ValueError(f"--{name.replace('_', '-')} must be more than 0, got {settings[name]}")
+        if settings.get(name) is not None and not 0 < settings[name] <= _MOST:
+            raise ValueError(f"--{name.replace('_', '-')} must be more than 0, and {_MOST:g} at most; got {settings[name]:g}")
     options = SolverOptions(**given(settings, *SOLVER_OPTIONS))
     budget = None if settings["memory_gib"] is None else int(settings["memory_gib"] * 2**30)
     wanted = {name: settings[name] for name in ("tile", "halo", "window", "step", "channel")}

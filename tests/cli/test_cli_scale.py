@@ -46,6 +46,8 @@ def test_shares_of_a_job_array_make_what_one_command_makes(stack, tmp_path, caps
         (["--recalibrate"], "give window= too"),
         (["--window", "50"], "window"),
         (["--workers", "0"], "--workers must be more than 0"),
+        (["--memory-gib", "1e300"], "--memory-gib must be more than 0, and 1e+06 at most; got 1e+300"),
+        (["--memory-gib", "nan"], "--memory-gib must be more than 0"),
         (["--channel", "3"], "no channel 3"),
         (["--gain-map", "map.tif"], "--gain-map is not for tiles"),
         (["--device", "1"], "say --cards 1"),
