@@ -21,7 +21,8 @@ What can be known, and what cannot:
   above the darkest pixels, and the errors say so.  Third cumulants could separate them, but only in a camera whose own noise is
   not skewed.
 * kappa: from the covariances of the whole stack, less a slow trend of each pixel.  The model takes frames one by one, so
-  the fluctuation it must explain is the whole one; differences of consecutive frames miss what outlasts a frame.
+  the fluctuation it must explain is the whole one; differences of consecutive frames miss what outlasts a frame.  A background
+  and the noise of the mean frame are not light: :mod:`fluogan_core.calibration.photons_per_emission`.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ from .digits import nine_digits
 from .entry_pairs import pair_kernels
 from .flicker import fit_flicker
 from .gain import best_line
+from .photons_per_emission import flicker_strength
 from .plain import plain
 from .regression import jackknife
 from .remarks import (
@@ -223,14 +225,17 @@ def camera_from(
             "microscope has)"
         )
     gains = found.table[:, :1]
-    q = np.column_stack([flicker.whole[:, 0], flicker.fast[:, 0]]) if flicker else np.full((len(gains), 2), math.nan)
+    q, known, of_background = np.full((len(gains), 2), math.nan), True, 0.0
+    if flicker and psi is not None and optics is not None:
+        width, dark = psf_sigma(psi.psf) / psi.factor, given.get("offset", float(found.table[0, 1]))
+        # all live pixels: those that flicker most do not lie on the line of the others
+        q, _, known, of_background = flicker_strength(moments, optics, live, 1.0 / fit, dark, blocks, width)
     table = np.column_stack([found.table, np.divide(q, gains, out=np.full(q.shape, math.nan), where=gains != 0)])
     error = jackknife(table)
     found_gain, found_offset, found_noise, still_open, kappa, _ = (nine_digits(value) for value in table[0])
     found_gain, found_offset = given.get("gain", found_gain), given.get("offset", found_offset)
     found_noise = given.get("noise_std", found_noise)
     gain_error, offset_error = found.gain_error, found.offset_error
-    doubt = flicker.disagreement if flicker else 0.0
     if "gain" not in given:
         if not found_gain > t.clear_gain * found.doubt:
             width = math.nan if psi is None else FWHM_PER_SIGMA * psf_sigma(psi.psf) / psi.factor
@@ -250,14 +255,15 @@ def camera_from(
         noise_error = math.sqrt(2.0 - math.sqrt(3.0)) * found_noise if still_open else 0.0
     else:  # a read noise below what the errors of the line can hide
         noise_error = math.sqrt(found_gain * offset_error + gain_error * abs(float(mean.mean()) - found_offset))
-    kappa_error = math.hypot(error[4], doubt * kappa) if flicker else math.inf
+    doubt = math.hypot(t.psf_doubt, flicker.disagreement) * kappa if flicker else math.inf
+    of_background = of_background / found_gain if found_gain else 0.0
+    brightness, kappa_error, remark = usable_brightness(kappa, math.hypot(error[4], doubt, of_background), known, t)
     errors = {
         "gain": gain_error,
         "offset": offset_error,
         "noise_std": math.hypot(error[2], noise_error),
         "photons_per_emitter": kappa_error,
     }
-    brightness, remark = usable_brightness(kappa, kappa_error, t)
     if remark and "photons_per_emitter" not in given:
         notes.append(remark)
     notes += camera_notes(

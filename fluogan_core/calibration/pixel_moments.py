@@ -14,10 +14,26 @@ from ..tuning.calibration import LivePixelTuning
 from .noise import STILL
 from .plain import plain
 
-__all__ = ["PixelMoments", "Shift", "live_pixels", "pixel_moments", "slow_trend", "windows"]
+__all__ = ["Halves", "PixelMoments", "Shift", "in_two", "live_pixels", "pixel_moments", "slow_trend", "windows"]
 
 #: From a pixel to its partner, rows and columns.
 Shift = tuple[int, int]
+
+
+#: Frames in a row that belong to one half.  Molecules that are on for some frames are in both halves then.
+_RUN = 4
+
+
+@dataclass
+class Halves:
+    """What two halves of the frames say on their own: mean frames (2, M1, M2), covariances (2, ...).
+
+    Frames go to one half and the other in runs of four (:func:`in_two`).
+    """
+
+    mean: np.ndarray
+    fast: dict[Shift, np.ndarray]
+    whole: dict[Shift, np.ndarray]
 
 
 @dataclass
@@ -29,6 +45,7 @@ class PixelMoments:
     fast: dict[Shift, np.ndarray]
     whole: dict[Shift, np.ndarray]
     brightness: np.ndarray
+    halves: Halves
 
 
 def windows(shift: Shift, shape: tuple[int, ...]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
@@ -41,8 +58,27 @@ def windows(shift: Shift, shape: tuple[int, ...]) -> tuple[tuple[slice, slice], 
     return first, second
 
 
-def _mean_product(a: np.ndarray, b: np.ndarray, degrees: int) -> np.ndarray:
-    return np.einsum("tij,tij->ij", a, b).astype(np.float64) / max(degrees, 1)
+def in_two(frames: int) -> tuple[np.ndarray, int]:
+    """Return the order of frames in which one half comes first, and how many it has.
+
+    Examples
+    --------
+    >>> in_two(18)
+    (array([ 0,  1,  2,  3,  8,  9, 10, 11, 16, 17,  4,  5,  6,  7, 12, 13, 14, 15]), 10)
+    """
+    other = np.arange(frames) // max(1, min(_RUN, frames // 4)) % 2
+    return np.argsort(other, kind="stable"), frames - int(other.sum())
+
+
+def _mean_products(a: np.ndarray, b: np.ndarray, first: int, degrees: int) -> np.ndarray:
+    """Mean products of the ``first`` frames and of the others, (2, ...); ``degrees`` are those of all together."""
+    sums = np.array([np.einsum("tij,tij->ij", a[half], b[half]) for half in (slice(first), slice(first, None))], np.float64)
+    return sums * (len(a) / max(degrees, 1) / np.maximum([first, len(a) - first], 1))[:, None, None]
+
+
+def _of_both(halves: np.ndarray, first: int, frames: int) -> np.ndarray:
+    """The mean of all frames from those of ``first`` and of the others, (...)."""
+    return np.asarray((first * halves[0] + (frames - first) * halves[1]) / max(frames, 1))
 
 
 def pixel_moments(stack: np.ndarray, shifts: list[Shift]) -> PixelMoments:
@@ -59,26 +95,37 @@ def pixel_moments(stack: np.ndarray, shifts: list[Shift]) -> PixelMoments:
     band = max(1, default_memory_budget() // (16 * frames * columns) - reach)
 
     mean, variance = np.empty((rows, columns)), np.empty((rows, columns))
-    fast, whole = ({s: np.empty(mean[windows(s, mean.shape)[0]].shape) for s in shifts} for _ in range(2))
+    fast, whole = ({s: np.empty((2, *mean[windows(s, mean.shape)[0]].shape)) for s in shifts} for _ in range(2))
+    (order, first), (order_of_changes, first_changes) = in_two(frames), in_two(frames - 1)
+    half_means = np.empty((2, rows, columns))
     brightness = np.zeros(frames)
     for top in range(0, rows, band):
         part = np.array(stack[:, top : top + band + reach], dtype=np.float32)
         height = min(band, rows - top)
         level = part.mean(axis=0, dtype=np.float64)
         mean[top : top + height] = level[:height]
+        for half, taken in zip(half_means, (order[:first], order[first:])):
+            half[top : top + height] = part[taken, :height].mean(axis=0, dtype=np.float64)
         brightness += part[:, :height].sum(axis=(1, 2), dtype=np.float64) / mean.size
         part -= level.astype(np.float32)
         part -= np.tensordot(bleaching, np.tensordot(bleaching, part, axes=(0, 0)), axes=(1, 0))
         change = np.diff(part, axis=0) * np.float32(math.sqrt(0.5))
-        variance[top : top + height] = _mean_product(change[:, :height], change[:, :height], frames - 1)
+        variance[top : top + height] = np.einsum("tij,tij->ij", change[:, :height], change[:, :height]) / max(frames - 1, 1)
         part -= np.tensordot(trend, np.tensordot(trend, part, axes=(0, 0)), axes=(1, 0))
-        for source, target, degrees in ((change, fast, frames - 1), (part, whole, frames - trend.shape[1])):
+        change, part = change[order_of_changes], part[order]
+        for source, target, count, degrees in (
+            (change, fast, first_changes, frames - 1),
+            (part, whole, first, frames - trend.shape[1]),
+        ):
             for shift in shifts:
-                first, second = windows(shift, part.shape[1:])
-                product = _mean_product(source[:, *first], source[:, *second], degrees)
+                one, other = windows(shift, part.shape[1:])
+                products = _mean_products(source[:, *one], source[:, *other], count, degrees)
                 keep = max(0, min(height, rows - shift[0] - top))
-                target[shift][top : top + keep] = product[:keep]
-    return PixelMoments(mean, variance, fast, whole, brightness)
+                target[shift][:, top : top + keep] = products[:, :keep]
+    halves = Halves(half_means, fast, whole)
+    fast = {shift: _of_both(products, first_changes, frames - 1) for shift, products in fast.items()}
+    whole = {shift: _of_both(products, first, frames) for shift, products in whole.items()}
+    return PixelMoments(mean, variance, fast, whole, brightness, halves)
 
 
 def slow_trend(stack: np.ndarray) -> np.ndarray:

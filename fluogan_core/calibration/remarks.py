@@ -19,18 +19,26 @@ from .regression import jackknife
 __all__ = ["camera_notes", "flicker_notes", "narrow_psf_notes", "neighbour_notes", "unequal_pixel_notes", "usable_brightness"]
 
 
-def usable_brightness(kappa: float, error: float, tuning: CameraTuning = DEFAULT.calibration.camera) -> tuple[float, str]:
-    """The kappa to use, and a remark where it was not measured; an empty text where it was."""
-    if kappa > tuning.clear_kappa * error:
-        return kappa, ""
-    measured = f"{plain(kappa, 2)} +- {plain(error, 2)}"
-    if math.isinf(error):
-        return 1.0, "photons per emission: not measured, because no PSF was given; 1 photon per emission is assumed"
-    if error > tuning.vague_kappa:
-        return 1.0, f"photons per emission: not determined by this stack ({measured} photons); 1 photon per emission is assumed"
-    return max(kappa, error), (
-        f"photons per emission: the stack shows hardly any flicker ({measured} photons); the larger of value and error is used"
-    )
+def usable_brightness(
+    kappa: float, error: float, known: bool, tuning: CameraTuning = DEFAULT.calibration.camera
+) -> tuple[float, float, str]:
+    """The kappa to use, its error, and a remark where it was not measured; an empty text where it was.
+
+    ``known`` is whether the light of the molecules is told from a background; else kappa is the least that it may be.
+    """
+    measured, clear = f"{plain(kappa, 2)} +- {plain(error, 2)}", kappa > tuning.clear_kappa * error
+    if clear and known:
+        return kappa, error, ""
+    if clear:
+        value, why = kappa, f"{measured} photons if nothing is background, else more: the sample is not told from it"
+    elif math.isinf(error):
+        value, why = 1.0, "not measured, because no PSF was given; 1 photon per emission is assumed"
+    elif error > tuning.vague_kappa and not (known and kappa > 0):
+        value, why = 1.0, f"not determined by this stack ({measured} photons); 1 photon per emission is assumed"
+    else:
+        value = max(kappa, error)
+        why = f"the stack shows hardly any flicker ({measured} photons); the larger of value and error is used"
+    return value, error if known and kappa > 0 else math.inf, f"photons per emission: {why}"
 
 
 _ALTERNATING = (

@@ -72,8 +72,9 @@ class StackStatistics:
         missing = [shift for shift in dict.fromkeys(shifts) if shift not in self._moments.whole]
         if missing:
             further = pixel_moments(self.frames, missing)
-            self._moments.fast.update(further.fast)
-            self._moments.whole.update(further.whole)
+            for known, new in ((self._moments, further), (self._moments.halves, further.halves)):
+                known.fast.update(new.fast)
+                known.whole.update(new.whole)
         return self._moments
 
     def filtered(self, orders: tuple[int, ...]) -> dict[int, np.ndarray]:

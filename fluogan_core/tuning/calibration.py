@@ -68,6 +68,9 @@ class CameraTuning:
     clear_kappa, vague_kappa : float
         Photons per emission are used as measured if they are more than this many of their standard errors; else 1 is taken if
         the error is larger than this, photons.  No record.
+    psf_doubt : float
+        Part of the photons per emission that is open at least: emission is not even inside a camera pixel, and no PSF is known
+        better.
     bleached, bleached_errors, steady : float
         The advice to skip the bleaching is given where light falls by this part, and by this many standard errors of a tenth
         of the frames; the frames to keep begin where this part of the loss is left.  No record.
@@ -106,8 +109,9 @@ class CameraTuning:
     contradicted_by: float = 0.25
     fewest_frames: int = 10
     alternating_errors: float = 10.0
-    clear_kappa: float = 2.0
+    clear_kappa: float = 1.0
     vague_kappa: float = 1.0
+    psf_doubt: float = 0.05
     bleached: float = 1.0 / 3.0
     bleached_errors: float = 6.0
     steady: float = 0.25
@@ -147,6 +151,11 @@ class FlickerTuning:
         The misfit is read from at least this many of the closest shifts, which flicker makes largest.  No record.
     disagreement_errors : float
         Closer and wider pairs disagree from this many standard errors on.  No record.
+    smooth : float
+        A background is as smooth as the light blurred by this many widths of the PSF (standard deviations).
+    instrument : float
+        Places are weighed by what flickers if that has a part in the light by this many standard errors.  Below, a ratio of
+        noise could have any value.
     """
 
     wiener: float = 0.002
@@ -157,6 +166,8 @@ class FlickerTuning:
     distances: tuple[float, ...] = (1.0, 1.5, 2.0)
     closest: int = 4
     disagreement_errors: float = 2.0
+    smooth: float = 2.355
+    instrument: float = 4.0
 
 
 @dataclass(frozen=True)

@@ -67,14 +67,14 @@ def test_gain_and_photons_per_emission_are_found_through_ones_own_operator(psi, 
         np.testing.assert_allclose(found.psi.column_sums, e.photons_per_emitter / KAPPA * own.column_sums, rtol=1e-6)
         pulls.append([(e.camera.gain - 2) / e.gain_error, (e.photons_per_emitter - KAPPA) / e.photons_per_emitter_error])
         assert e.gain_error < 0.06
-        assert e.photons_per_emitter_error < 1.2
+        assert e.photons_per_emitter_error < 2.0
         assert found.psf_width.width == 1
         assert math.isnan(found.psf_width.measured)
         assert any(f"{type(own).__name__} is an operator of your own" in remark for remark in found.remarks)
         nominal.append(fg.calibrate(stack, psi, psf_width=1).psi.photons_per_emitter)
     assert np.abs(pulls).max() < 4
     if make is lit_unevenly:
-        assert np.mean(nominal) < 0.96 * KAPPA, "the vignetting taken for dimmer emissions"
+        assert np.mean(nominal) < 0.98 * KAPPA, "the vignetting taken for dimmer emissions"
 
 
 def test_a_stack_alone_is_reconstructed_through_ones_own_operator(psi):

@@ -138,8 +138,7 @@ def test_the_double_poisson_model_is_read_back(kappa, light):
     found = fg.estimate_camera(stack, psi)
     assert_found(found.camera.gain, found.gain_error, 2.2, at_most=0.12)
     assert abs(found.camera.offset - 100.0) <= SIGMAS * found.offset_error
-    assert_found(found.photons_per_emitter, found.photons_per_emitter_error, kappa, at_most=0.15 * kappa)
-    assert abs(found.photons_per_emitter / kappa - 1) < 0.25
+    assert_found(found.photons_per_emitter, found.photons_per_emitter_error, kappa, at_most=0.25 * kappa)
 
 
 def test_flicker_would_double_the_gain_were_it_not_taken_off():
@@ -190,7 +189,7 @@ def test_a_flickering_lamp_is_named_and_does_no_harm():
     # 300 frames give a standard deviation to 1 / sqrt(600) = 4 %.
     assert float(note.split(" by ")[1].split("%")[0]) == pytest.approx(3.0, rel=4 * 0.041)
     assert_found(found.camera.gain, found.gain_error, 2.2, at_most=0.12)
-    assert_found(found.photons_per_emitter, found.photons_per_emitter_error, 1.0, at_most=0.25)
+    assert_found(found.photons_per_emitter, found.photons_per_emitter_error, 1.0, at_most=0.5)
 
 
 def test_noise_common_to_a_row_is_named_and_is_no_flicker():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fluogan_core as fg
-from fluogan_core.calibration.pixel_moments import PixelMoments
+from fluogan_core.calibration.pixel_moments import Halves, PixelMoments
 from fluogan_core.calibration.remarks import gain_refusal
 
 SHAPE = (24, 24)
@@ -105,7 +105,7 @@ def test_a_wrong_pixel_size_and_a_psf_of_noise_are_named(rng):
 
 def moments(brightness: np.ndarray) -> PixelMoments:
     mean = np.linspace(100, 130, 576).reshape(SHAPE)
-    return PixelMoments(mean, mean, {}, {}, brightness)
+    return PixelMoments(mean, mean, {}, {}, brightness, Halves(np.array([mean, mean]), {}, {}))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from scipy.ndimage import convolve1d
 import fluogan_core as fg
 from fluogan_core.calibration import psf_width
 from fluogan_core.calibration.flicker import PairKernels
-from fluogan_core.calibration.pixel_moments import PixelMoments, windows
+from fluogan_core.calibration.pixel_moments import Halves, PixelMoments, windows
 from fluogan_core.calibration.psf_width import Doubt
 from fluogan_core.simulation.phantom import smooth_background
 from fluogan_core.simulation.photokinetics import Blinking
@@ -40,7 +40,14 @@ def exact_moments(psi: fg.Psi, optics: PairKernels, x: np.ndarray, *, lamp=0.0, 
     for shift in (*optics.near, *optics.far):
         first, second = windows(shift, SHAPE)
         at[shift] = covariance[pixel[first], pixel[second]]
-    return PixelMoments(mean, mean + np.diag(covariance).reshape(SHAPE), at, at, np.full(100, mean.mean()))
+    return PixelMoments(
+        mean,
+        mean + np.diag(covariance).reshape(SHAPE),
+        at,
+        at,
+        np.full(100, mean.mean()),
+        Halves(np.array([mean, mean]), {}, {}),
+    )
 
 
 def width_by(moments: PixelMoments, optics: PairKernels, assumed: fg.Psi, live: np.ndarray | None = None) -> float:

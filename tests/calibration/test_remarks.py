@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import re
 
 import numpy as np
@@ -9,14 +11,17 @@ import pytest
 
 import fluogan_core as fg
 from fluogan_core.calibration.flicker import SHAPED, SPREAD, Flicker
-from fluogan_core.calibration.pixel_moments import PixelMoments, live_pixels
+from fluogan_core.calibration.pixel_moments import Halves, PixelMoments, live_pixels
 from fluogan_core.calibration.plain import change_of_light, plain
 from fluogan_core.calibration.remarks import camera_notes, flicker_notes, gain_refusal, usable_brightness
 from fluogan_core.io.report import estimate_rows
+from fluogan_core.tuning import DEFAULT
 
 
 def moments_of(brightness: np.ndarray) -> PixelMoments:
-    return PixelMoments(np.full((4, 4), brightness.mean()), np.ones((4, 4)), {}, {}, brightness)
+    return PixelMoments(
+        np.full((4, 4), brightness.mean()), np.ones((4, 4)), {}, {}, brightness, Halves(np.ones((2, 4, 4)), {}, {})
+    )
 
 
 def flicker_of(disagreement: float) -> Flicker:
@@ -86,18 +91,31 @@ def test_slow_flicker_says_of_what_changes_show_a_part(changes, shown):
 
 
 def test_photons_per_emission_that_were_not_measured_say_why_and_what_is_taken():
-    value, note = usable_brightness(float("nan"), float("inf"))
-    assert (value, note) == (
-        1.0,
-        "photons per emission: not measured, because no PSF was given; 1 photon per emission is assumed",
-    )
-    assert usable_brightness(4.0, 1.0) == (4.0, "")
-    value, note = usable_brightness(3.0, 20000.0)
-    assert value == 1.0
+    nothing = "photons per emission: not measured, because no PSF was given; 1 photon per emission is assumed"
+    assert usable_brightness(math.nan, math.inf, True) == (1.0, math.inf, nothing)
+    assert usable_brightness(4.0, 1.0, True) == (4.0, 1.0, "")
+    value, error, note = usable_brightness(3.0, 20000.0, False)
+    assert (value, error) == (1.0, math.inf)
     assert "not determined by this stack (3 +- 20000 photons); 1 photon per emission is assumed" in note
-    value, note = usable_brightness(-0.1, 0.11)
-    assert value == 0.11
+    value, error, note = usable_brightness(-0.1, 0.11, False)
+    assert (value, error) == (0.11, math.inf)
     assert "hardly any flicker (-0.1 +- 0.11 photons); the larger of value and error is used" in note
+
+
+def test_photons_per_emission_that_are_measured_but_vague_keep_their_error():
+    value, error, note = usable_brightness(400.0, 500.0, True)
+    assert (value, error) == (500.0, 500.0)
+    assert "hardly any flicker (400 +- 500 photons)" in note
+    strict = dataclasses.replace(DEFAULT.calibration.camera, clear_kappa=5.0, vague_kappa=0.5)
+    assert usable_brightness(4.0, 1.0, True, strict)[:2] == (4.0, 1.0)
+    assert "hardly any flicker" in usable_brightness(4.0, 1.0, True, strict)[2]
+    assert "not determined" in usable_brightness(4.0, 1.0, False, strict)[2]
+
+
+def test_light_that_may_be_background_leaves_the_photons_per_emission_open():
+    value, error, note = usable_brightness(4.0, 1.0, False)
+    assert (value, error) == (4.0, math.inf)
+    assert note == "photons per emission: 4 +- 1 photons if nothing is background, else more: the sample is not told from it"
 
 
 def test_the_refusal_of_a_gain_prints_no_exponent():

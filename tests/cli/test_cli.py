@@ -168,7 +168,7 @@ def test_a_bead_is_sampled_on_the_fine_grid_by_its_files_pixel_or_by_the_switch(
     gaussian = fluogan("estimate", recording, "--fwhm-nm", 300, "--factor", 2, "--psf-width", 1, "--json")[1]
     for _, out, _ in prints:
         found, wanted = (json.loads(text)["photons_per_emitter"] for text in (out, gaussian))
-        assert found == pytest.approx(wanted, rel=0.02)
+        assert found == pytest.approx(wanted, rel=0.04)
 
 
 def test_a_device_that_is_not_there_is_status_1(fluogan, recording, tmp_path, monkeypatch):
@@ -294,7 +294,7 @@ def test_the_width_of_the_psf_is_as_the_stack_says_or_as_given(fluogan, recordin
         expected = fg.estimate_camera(stack, psi, **known)
         assert json.loads(out)["psf_width"]["width"] == width
         # a PSF stretched by splines
-        assert json.loads(out)["photons_per_emitter"] == pytest.approx(expected.photons_per_emitter, rel=2e-2)
+        assert json.loads(out)["photons_per_emitter"] == pytest.approx(expected.photons_per_emitter, rel=4e-2)
     assert "a fifth wider" in fluogan(*asked)[1]
     assert "width" not in fluogan("estimate", recording, "--offset", 100)[1]
 
