@@ -124,7 +124,8 @@ class SourceFit:
         r""":math:`\Sigma^{-1}` and :math:`\Sigma^{-1} S \Sigma^{-1}`."""
         from scipy.linalg import cho_factor, cho_solve
 
-        covariance = (self.columns * self.variances) @ self.columns.T + np.tensordot(self.noise, self.modes.noise, 1)
+        scaled = self.columns * np.sqrt(self.variances)  # times its own transpose: half the work
+        covariance = scaled @ scaled.T + np.tensordot(self.noise, self.modes.noise, 1)
         inverse = cho_solve(cho_factor(covariance, lower=True), np.eye(self.modes.count))
         return inverse, inverse @ self.measured @ inverse
 
@@ -134,7 +135,8 @@ class SourceFit:
             inverse, seen = self._state()
             ratio = ((seen @ self.columns) * self.columns).sum(axis=0) / ((inverse @ self.columns) * self.columns).sum(axis=0)
             self.variances = self.variances * np.maximum(ratio, 0.0) ** self.tuning.exponent
-            ratio = (self.modes.noise * seen).sum(axis=(1, 2)) / (self.modes.noise * inverse).sum(axis=(1, 2))
+            of_seen, of_inverse = _inner(self.modes.noise, np.stack([seen, inverse])).T
+            ratio = of_seen / of_inverse
             self.noise = np.maximum(self.noise * np.sqrt(np.maximum(ratio, 0.0)), _LEAST_NOISE)
 
     def _step(self) -> None:
@@ -149,27 +151,26 @@ class SourceFit:
         of_slope, of_inverse = slope @ columns, inverse @ columns
         # logarithms of the variances are what is changed
         scales = np.concatenate([self.variances, self.noise])
-        slopes = scales * np.concatenate([(of_slope * columns).sum(axis=0), (noise * slope).sum(axis=(1, 2))])
-        filtered = [inverse @ kind for kind in noise]
+        slopes = scales * np.concatenate([(of_slope * columns).sum(axis=0), _inner(noise, slope[None])[:, 0]])
+        filtered = inverse @ noise
         nuisance = np.empty((len(scales), len(scales)))
         nuisance[:sources, :sources] = (columns.T @ of_inverse) ** 2
         for k, one in enumerate(filtered, sources):
             nuisance[:sources, k] = nuisance[k, :sources] = ((one @ of_inverse) * columns).sum(axis=0)
-            nuisance[sources:, k] = [(one * other.T).sum() for other in filtered]
+        nuisance[sources:, sources:] = _inner(filtered, filtered.swapaxes(1, 2))
         nuisance *= half * scales[:, None] * scales
         nuisance[np.diag_indices(len(scales))] += 1.0
         slopes_of_weights = np.array([2.0 * (of_slope * (c * self.variances)).sum() for c in self._changed])
-        information, mixed, derivatives = np.empty((number, number)), np.empty((len(scales), number)), []
-        products: list[np.ndarray] = []
+        mixed, derivatives = np.empty((len(scales), number)), []
+        products = np.empty((number, *inverse.shape))
         for k, changed in enumerate(self._changed):
             derivative = (changed * self.variances) @ columns.T
             derivative += derivative.T
-            products.append(inverse @ derivative)
+            products[k] = inverse @ derivative
             derivatives.append(derivative)
-            both = products[-1] @ inverse
-            mixed[:sources, k] = ((both @ columns) * columns).sum(axis=0)
-            mixed[sources:, k] = (noise * both).sum(axis=(1, 2))
-            information[k, : k + 1] = information[: k + 1, k] = [half * (products[-1] * p.T).sum() for p in products]
+            mixed[:sources, k] = ((products[k] @ of_inverse) * columns).sum(axis=0)
+        mixed[sources:] = _inner(noise, products @ inverse)
+        information = half * _inner(products, products.swapaxes(1, 2))
         mixed *= half * scales[:, None]
         solved = cho_solve(cho_factor(nuisance), np.column_stack([mixed, slopes]))
         self.information = information - mixed.T @ solved[:, :number]
@@ -188,8 +189,13 @@ class SourceFit:
         for k, derivative in enumerate(derivatives):
             along = derivative - (self.columns * followed[:sources, k]) @ self.columns.T
             along -= np.tensordot(followed[sources:, k], self.modes.noise, 1)
-            scores[:, k] = 0.5 * (self._blocks * (inverse @ along @ inverse)).sum(axis=(1, 2))
+            scores[:, k] = 0.5 * _inner(self._blocks, (inverse @ along @ inverse)[None])[:, 0]
         scores -= scores.mean(axis=0)
         scatter = scores.T @ scores * (count / (count - 1))
         ridge = 1e-9 * np.trace(self.information) * np.eye(len(derivatives))
         self.excess = float(np.trace(np.linalg.solve(self.information + ridge, scatter))) / len(derivatives)
+
+
+def _inner(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Sums of the products of all entries of each matrix of the one with each of the other, (k, n, n) and (l, n, n): (k, l)."""
+    return np.asarray(one.reshape(len(one), -1) @ other.reshape(len(other), -1).T)

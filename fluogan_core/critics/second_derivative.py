@@ -24,6 +24,7 @@ from ..physics.nodes import Nodes
 from ..physics.psf import FWHM_PER_SIGMA, psf_sigma
 from .moments import WindowMoments
 from .sparse_second_derivative import SparseSecondDerivative
+from .window_pairs import squared_near, squared_pairs
 
 __all__ = ["SecondDerivative", "second_derivative_of"]
 
@@ -85,17 +86,21 @@ class SecondDerivative:
         around = 2 * self.pixel_reach + 1
         between_pixels = xp.zeros((shape[0], around, around, shape[1]), dtype=np.float32)
         place = {int(number): row for row, number in enumerate(chosen)}
+        windows = self.moments.windows
         for offset, members in self._groups.items():
             numbers = [number for number in members if number in place]
             for batch in self.moments.batches(numbers):
                 mine = weights[backend.asarray(np.array([place[int(number)] for number in batch]))]
-                seen = self._add_nodes(mine, batch, offset, between_nodes)
-                self._add_pixels(seen, batch, self._near, self._firsts, self._counts, beside_pixels)
-                sides = self.moments.windows.sides
-                corners = [self.moments.windows.rows, self.moments.windows.columns]
-                own = [np.arange(size) - self.pixel_reach for size in shape]
-                squares = (mine * mine).reshape(len(batch), *sides, *sides)
-                self._add_pixels(squares, batch, own, corners, list(sides), between_pixels)
+                seen, entries = self._seen(mine, offset)
+                tops, lefts = (first[batch] for first in self._firsts)
+                squared_pairs(seen, entries, tops, lefts, between_nodes)
+                (high, wide), rows, columns = windows.sides, windows.rows[batch], windows.columns[batch]
+                near_rows = self._near[0][rows[0] : rows[0] + high] - tops[0]
+                near_columns = self._near[1][columns[0] : columns[0] + wide] - lefts[0]
+                squared_near(seen, near_rows, near_columns, rows, columns, beside_pixels)
+                around_rows, around_columns = (np.arange(side) - self.pixel_reach for side in (high, wide))
+                own = mine.reshape(len(batch), high, wide, high, wide)
+                squared_near(own, around_rows, around_columns, rows, columns, between_pixels)
         whole = xp.zeros((nodes[0], taps, taps, nodes[1]), dtype=np.float32)
         whole[:, reach:] = between_nodes
         for down in range(1, reach + 1):  # a symmetric matrix: the other half
@@ -111,76 +116,18 @@ class SecondDerivative:
         own = [np.arange(size) - self.pixel_reach for size in shape]
         self._between_pixels = Stencil(np.float32(0.5) * between_pixels, own[0], own[1], shape, backend)
 
-    def _add_nodes(self, weights: Array, batch: np.ndarray, offset: tuple[int, int], between_nodes: Array) -> Array:
-        """Add (C_p^T W C_q)^2 of windows whose nodes stand alike; return (W C_p)^2, (B, n1, n2, p1, p2)."""
-        backend, reach, (high, wide) = self.moments.model.backend, self.reach, self.moments.windows.sides
-        xp, step, taps, (down, across) = backend.xp, self.nodes.step, 2 * self.reach + 1, self._counts
-        places = [first + step * np.arange(count) for first, count in zip(offset, self._counts)]
-        host = self._flickering.columns(*places)
-        columns = backend.asarray(host, dtype=np.float32)
-        seen = self._seen(weights, columns, places)
-        lines = columns.reshape(high * wide, down, across).transpose(1, 2, 0)
-        # the PSF is smaller than a window
-        within = [_not_zero(part, wide) for part in host.reshape(high * wide, down, across).transpose(1, 2, 0)]
-        found = xp.zeros((len(batch), down, reach + 1, taps, across), dtype=np.float32)
-        for row in range(down):
-            last = min(row + reach + 1, down)
-            beyond = seen[:, within[row], row:last].reshape(len(batch), -1, (last - row) * across)
-            pairs = product(lines[row, :, within[row]], beyond).reshape(len(batch), across, last - row, across)
-            padded = xp.zeros((*pairs.shape[:3], across + 2 * reach), dtype=np.float32)
-            xp.multiply(pairs, pairs, out=padded[..., reach:-reach])
-            strides = padded.strides
-            banded = xp.lib.stride_tricks.as_strided(
-                padded,
-                (len(batch), last - row, taps, across),
-                (strides[0], strides[2], strides[3], strides[1] + strides[3]),
-            )
-            found[:, row, : last - row] = banded
-        for number, entries in zip(batch, found):
-            top, left = (int(first[number]) for first in self._firsts)
-            between_nodes[top : top + down, :, :, left : left + across] += entries
-        return (seen * seen).reshape(len(batch), high, wide, down, across)
-
-    def _seen(self, weights: Array, columns: Array, places: list[np.ndarray]) -> Array:
-        """W C_p, (B, n, p1, p2): along one axis after the other where Psi is separable."""
-        high, wide = self.moments.windows.sides
-        shape = (len(weights), high * wide, *(len(place) for place in places))
-        axes = self._flickering.axis_columns(*places)
-        if axes is None or self.moments.model.backend.cuda is not None:
-            return product(weights, columns).reshape(shape)
+    def _seen(self, weights: Array, offset: tuple[int, int]) -> tuple[Array, np.ndarray | tuple[np.ndarray, np.ndarray]]:
+        """W C_p, (B, n1, n2, p1, p2), along one axis after the other where Psi is separable; C_p or its factors on the host."""
+        backend, (high, wide) = self.moments.model.backend, self.moments.windows.sides
+        places = [first + self.nodes.step * np.arange(count) for first, count in zip(offset, self._counts)]
+        shape = (len(weights), high, wide, *self._counts)
+        axes = None if backend.cuda is not None else self._flickering.axis_columns(*places)
+        if axes is None:
+            columns = self._flickering.columns(*places)
+            return product(weights, backend.asarray(columns, dtype=np.float32)).reshape(shape), columns.reshape(shape[1:])
         down, across = axes
-        along = product(weights.reshape(-1, wide), across).reshape(*shape[:2], high, -1)
-        return product(np.ascontiguousarray(down.T), along)
-
-    def _add_pixels(
-        self,
-        squares: Array,
-        batch: np.ndarray,
-        near: list[np.ndarray],
-        firsts: list[np.ndarray],
-        counts: list[int],
-        total: Array,
-    ) -> None:
-        """Add what lies near each camera pixel, (B, n1, n2, q1, q2) of windows that are placed alike, to its stencil.
-
-        ``near`` is the first place that counts for each row and column of the camera, ``firsts`` that of each window.
-        """
-        backend, windows = self.moments.model.backend, self.moments.windows
-        (high, wide), taps = windows.sides, total.shape[1:3]
-        starts_of = (windows.rows, windows.columns)
-        which = [
-            first_of[int(starts[batch[0]]) + np.arange(side)][:, None] - int(first[batch[0]]) + np.arange(tap)
-            for first_of, starts, side, first, tap in zip(near, starts_of, (high, wide), firsts, taps)
-        ]
-        inside = [(index >= 0) & (index < count) for index, count in zip(which, counts)]
-        rows, columns = (backend.asarray(np.where(known, index, 0)) for known, index in zip(inside, which))
-        known = backend.asarray(inside[0][:, None, :, None] & inside[1][None, :, None, :])
-        i, j = (backend.asarray(np.arange(side)) for side in (high, wide))
-        rows, columns = rows[:, None, :, None], columns[None, :, None, :]
-        found = squares[:, i[:, None, None, None], j[None, :, None, None], rows, columns] * known
-        for number, entries in zip(batch, found.transpose(0, 1, 3, 4, 2)):
-            top, left = (int(starts[number]) for starts in starts_of)
-            total[top : top + high, :, :, left : left + wide] += entries
+        along = product(weights.reshape(-1, wide), across).reshape(*weights.shape[:2], high, -1)
+        return product(np.ascontiguousarray(down.T), along).reshape(shape), axes
 
     def slope(self, x: Array, light: Array) -> tuple[Array, Array]:
         """Return the form's gradient at a change of the image (N1, N2) and of the mean frame (M1, M2): one of each."""
@@ -188,9 +135,3 @@ class SecondDerivative:
         of_nodes = self._between_nodes.forward(nodes) + self._beside_pixels.adjoint(light)
         of_light = self._beside_pixels.forward(nodes) + self._between_pixels.forward(light)
         return self.nodes.map.adjoint(of_nodes), of_light
-
-
-def _not_zero(line: np.ndarray, wide: int) -> slice:
-    """The pixels of a window, rows of ``wide`` of them, in which columns of Psi, (columns, n), are not 0: whole rows."""
-    rows = np.flatnonzero(line.any(axis=0)) // wide
-    return slice(int(rows[0]) * wide, (int(rows[-1]) + 1) * wide) if len(rows) else slice(0, wide)

@@ -55,7 +55,8 @@ def _pupil() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _intensity(pupil: np.ndarray, line: np.ndarray, fwhm: float, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Intensity at these rows and columns, in pixels, of a pupil whose PSF without aberrations has that FWHM."""
     cutoff = _AIRY_FWHM / fwhm
-    down, across = (np.exp(2j * np.pi * cutoff * np.outer(at, line)) for at in (rows, columns))
+    down = np.exp(2j * np.pi * cutoff * np.outer(rows, line))
+    across = down if columns is rows else np.exp(2j * np.pi * cutoff * np.outer(columns, line))
     return np.abs(down @ pupil @ across.T) ** 2
 
 

@@ -28,6 +28,8 @@ TABLE = {
     "banded": "local_maps",
     "stencil": "local_maps",
     "stencil_adjoint": "local_maps",
+    "squared_pairs": "window_pairs",
+    "squared_near": "window_pairs",
     "make_network": "network",
     "input_gradient": "critic_differences",
     "critic_differences": "critic_differences",
