@@ -22,6 +22,7 @@ from .drive import reconstruct_tiles
 from .engines import Call, Engine, run_calls
 from .plan import Plan
 from .prepare import Settings
+from .sizes import asked_sizes
 
 __all__ = ["batch", "recordings_in"]
 
@@ -93,8 +94,8 @@ def batch(
 
     Raises
     ------
-    ValueError
-        If a recording is named twice.
+    ValueError, TypeError
+        If a recording is named twice, or a size is one that no recording can take.
     RuntimeError
         If processes end again and again without a recording being done.
 
@@ -117,6 +118,9 @@ def batch(
     """
     paths = [Path(recording) for recording in recordings]
     names = _names_of(paths)
+    # what no recording can take is said once, before any work
+    tile, halo, window, step = (settings.get("tile"), settings.get("halo"), settings.get("window"), settings.get("step"))
+    asked_sizes(tile, halo, window, step, settings.get("recalibrate", False))
     target = prepare_directory(folder)
     rows: list[Row] = []
     for path, name in zip(paths, names):

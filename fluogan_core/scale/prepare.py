@@ -36,7 +36,7 @@ from .grid import Grid, Tile
 from .measured import measured_of
 from .plan import LOCK, NUMBERS, REPORT, Plan, load_plan, windows_of
 from .shared import shared_by_all
-from .sizes import AT_REST, LARGEST_TILE, fitting, halo_of, size_of_tiles
+from .sizes import AT_REST, LARGEST_TILE, asked_sizes, fitting, halo_of, size_of_tiles
 from .source import source_of
 from .unit import keep
 
@@ -210,14 +210,9 @@ def _request(
     given: Known,
 ) -> dict[str, Any]:
     """What was asked for, in numbers and words: equal requests are of one reconstruction."""
-    frames = source.shape[0]
-    if step is not None and window is None:
-        raise ValueError("step= is the distance of two windows: give window= too, the frames of one image")
+    sizes = asked_sizes(tile, halo, window, step, recalibrate)
     if window is not None:
-        window = whole_number(window, "window", low=2, high=frames)
-        step = window if step is None else whole_number(step, "step", low=1)
-    elif recalibrate:
-        raise ValueError("recalibrate= measures every window of a movie: give window= too, the frames of one image")
+        whole_number(window, "window", low=2, high=source.shape[0])
     mask_sum = None
     if mask is not None:
         wanted = np.asarray(mask, dtype=bool)
@@ -228,11 +223,7 @@ def _request(
     request = {
         "psf": psi.fingerprint,
         "options": dataclasses.asdict(options),
-        "tile": None if tile is None else whole_number(tile, "tile", low=8),
-        "halo": None if halo is None else whole_number(halo, "halo", low=2),
-        "window": window,
-        "step": step,
-        "recalibrate": recalibrate,
+        **sizes,
         "mask": mask_sum,
         "given": values,
     }

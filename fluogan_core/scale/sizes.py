@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import math
 
+from ..backend.checks import whole_number
 from ..physics.psi import Psi
 from ..solvers.options import SolverOptions
 
-__all__ = ["AT_REST", "LARGEST_TILE", "fitting", "halo_of", "size_of_tiles", "tile_bytes"]
+__all__ = ["AT_REST", "LARGEST_TILE", "asked_sizes", "fitting", "halo_of", "size_of_tiles", "tile_bytes"]
 
 log = logging.getLogger("fluogan_core")
 
@@ -23,6 +24,51 @@ AT_REST = 450 * 2**20
 #: Bytes per camera pixel and frame of a tile whose frames are held; per fine pixel of a tile; per camera pixel of the
 #: covariance fit: four matrices of 144 x 144 for each window, of which one begins at every 36th pixel.
 _PER_COUNT, _PER_FINE_PIXEL, _PER_WINDOWED = 26, 200, 9200
+
+
+def asked_sizes(
+    tile: int | None = None,
+    halo: int | None = None,
+    window: int | None = None,
+    step: int | None = None,
+    recalibrate: bool = False,
+) -> dict[str, int | bool | None]:
+    """Return the sizes that were asked for as whole numbers, by their names; what no recording can take is said here.
+
+    Parameters
+    ----------
+    tile, halo, window, step, recalibrate
+        As for :func:`fluogan_core.scale.prepare`.
+
+    Returns
+    -------
+    dict
+        Of the five; where a window but no step is given, the step is the window.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If one is no whole number or too small, or makes no sense without a window.
+
+    Examples
+    --------
+    >>> asked_sizes(tile=64, window=100)
+    {'tile': 64, 'halo': None, 'window': 100, 'step': 100, 'recalibrate': False}
+    """
+    if step is not None and window is None:
+        raise ValueError("step= is the distance of two windows: give window= too, the frames of one image")
+    if recalibrate and window is None:
+        raise ValueError("recalibrate= measures every window of a movie: give window= too, the frames of one image")
+    if window is not None:
+        window = whole_number(window, "window", low=2)
+        step = window if step is None else whole_number(step, "step", low=1)
+    return {
+        "tile": None if tile is None else whole_number(tile, "tile", low=8),
+        "halo": None if halo is None else whole_number(halo, "halo", low=2),
+        "window": window,
+        "step": step,
+        "recalibrate": recalibrate,
+    }
 
 
 def halo_of(psi: Psi, smoothness: float) -> tuple[int, int]:

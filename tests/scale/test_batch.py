@@ -85,3 +85,20 @@ def test_processes_take_whole_recordings_where_there_are_enough(tmp_path, monkey
     with ThreadPoolExecutor(2) as pool:
         monkeypatch.setattr(fit, "fit_field", lambda *_, **__: pytest.fail("computed again"))
         assert fg.scale.batch(files, tmp_path / "two", engine=pool, **given) == rows
+
+
+@pytest.mark.parametrize(
+    ("sizes", "words"),
+    [
+        ({"tile": 4}, "tile"),
+        ({"halo": 0}, "halo"),
+        ({"window": 1}, "window"),
+        ({"step": 3}, "give window="),
+        ({"window": 10, "step": 0}, "step"),
+        ({"recalibrate": True}, "give window="),
+    ],
+)
+def test_sizes_that_no_recording_can_take_are_said_once_before_any_work(tmp_path, sizes, words):
+    with pytest.raises(ValueError, match=words):
+        fg.scale.batch([tmp_path / "a.npy"], tmp_path / "out", psi=operator((24, 24)), **sizes)
+    assert not (tmp_path / "out").exists()
