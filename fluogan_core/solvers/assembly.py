@@ -135,6 +135,8 @@ def later_phases(
     own = quadratic_critic is not QuadraticCritic
     if not own:
         quadratic_critic = functools.partial(QuadraticCritic, tuning=tuning.quadratic_critic)
+    # a width beyond what the options ask for is what unseen photons of the mean frame want: single emissions show more
+    narrow = GaussianKernel(problem.psi, min(weights.detail, max(options.detail, tuning.likelihood_phase.detail)))
     detection = weights.detection
     given: dict[str, Any] = {
         "detection": detection,
@@ -150,8 +152,8 @@ def later_phases(
             quadratic_critic=quadratic_critic, tuning=tuning,
         )  # fmt: skip
         covariances = _ready(CovariancePhase(problem, objective, options, kernel, **given), own)
-        return covariances, IfBetter(problem, objective, options, kernel, detection, tuning, rival=rival)
-    likelihood = LikelihoodPhase(problem, objective, options, kernel, detection, tuning)
+        return covariances, IfBetter(problem, objective, options, narrow, detection, tuning, rival=rival)
+    likelihood = LikelihoodPhase(problem, objective, options, narrow, detection, tuning)
     covariance = UnlessMixed(problem, objective, options, kernel, **given)
     covariance.likelihood = likelihood
     return likelihood, _ready(covariance, own)

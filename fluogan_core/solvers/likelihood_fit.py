@@ -68,7 +68,7 @@ class LikelihoodPhase:
     options : SolverOptions
         ``steps``, ``fidelity`` and ``seed`` are used here.
     kernel : GaussianKernel
-        G, that of the fit of the mean.
+        G, that of the fit of the mean or a narrower one.
     detection : float
         Of the weights, photons^2.
     tuning : Tuning
@@ -122,7 +122,7 @@ class LikelihoodPhase:
             self.stop = Stop(StopReason.NO_LIGHT, 0)
             return
         mean = np.float32(self.brightness.mean)
-        self.z, self.b = images.z / mean, images.b
+        self.z, self.b = images.x / mean, images.b  # x: sought through a wider G, z would be spots
         self.dust = t.dust * max(total, 1e-12) / images.x.size
         self.events = self.backend.xp.zeros(images.x.shape)
         self.background = images.b.astype(np.float64)

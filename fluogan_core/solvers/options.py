@@ -77,7 +77,8 @@ class SolverOptions:
         of the PSF's (:class:`fluogan_core.objective.blur.GaussianKernel`).
         Where the mean frame's signal-to-noise s is below 200,
         :math:`\sqrt{200 / s}` times that, and at most the PSF's.  Where s is below 400, what unseen photons speak for, finer or
-        coarser, is taken (:mod:`fluogan_core.solvers.unseen_photons`).
+        coarser, is taken (:mod:`fluogan_core.solvers.unseen_photons`).  The fit of the likelihood takes the least of that and
+        0.13, or this if it is more.
     learning_rate, penalty : float
         Adam's step and the weight of the gradient penalty.
     channels, depth : int

@@ -10,6 +10,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 import fluogan_core as fg
+from fluogan_core.objective.blur import GaussianKernel
 from fluogan_core.physics.emissions import EmissionChains
 from fluogan_core.solvers.brightness import BrightnessFit
 from fluogan_core.solvers.emission_work import too_much_work
@@ -68,6 +69,22 @@ def test_it_finds_more_than_mean_and_covariance_where_emissions_are_few_and_brig
     assert result.b.mean() == pytest.approx(1.5, rel=0.05)
     assert phase.mixing.mixed
     assert min(result.x.min(), result.b.min()) >= 0
+
+
+@pytest.mark.parametrize("method", ["likelihood", "auto"])
+def test_the_image_is_sought_through_a_narrow_blur_whatever_the_mean_frame_wants(method):
+    psi, _, stack = recorded(frames=20)
+    weights = dataclasses.replace(Solver(stack, psi=psi, camera=CAMERA, options=SMALL).weights, detail=0.5)
+
+    def blur_of(**options):
+        given = dataclasses.replace(SMALL, method=method, **options)
+        return (
+            Solver(stack, psi=psi, camera=CAMERA, options=given, weights=weights).phases[-1 if method == "auto" else 1].kernel
+        )
+
+    np.testing.assert_array_equal(blur_of().taps, GaussianKernel(psi, DEFAULT.likelihood_phase.detail).taps)
+    np.testing.assert_array_equal(blur_of(detail=0.3).taps, GaussianKernel(psi, 0.3).taps)
+    assert len(blur_of().taps) < len(blur_of(detail=0.3).taps) < len(blur_of(detail=0.9).taps)
 
 
 @pytest.mark.parametrize("stop_after", [30, 61, 63])
