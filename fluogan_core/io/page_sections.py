@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from html import escape
 from typing import Any
 
+from ..tuning import DEFAULT
 from .advice import advice_for
 from .page_commands import command_line, sweep_command
 from .page_style import Facts, listed, number, paragraph, table, with_error
@@ -98,12 +99,22 @@ def to_check(facts: Facts) -> str:
     return f"<ul>{''.join(items)}</ul>"
 
 
+_FEW_OVERLAP = (
+    "An emission is overlapped by {} others on average. That is few: --method auto may show more. After the fit of this run it "
+    "fits the emissions of every frame one by one, and keeps that image where frames that it has not seen prefer it."
+)
+
+
 def next_steps(facts: Facts) -> str:
     """What to do next, with the commands."""
     items = [
         "Compare two halves of the frames (--frames): what appears in only one of the two images is noise.",
         "Simulate what you think you see and the simplest other explanation, with this light. Reconstruct both the same way.",
     ]
+    overlap, frames, t = facts["result"].get("overlap"), facts["input"]["frames"], DEFAULT.likelihood_phase
+    few = facts["parameters"]["method"] == "moments" and overlap and overlap <= t.most_overlap
+    if few and (frames is None or t.unseen * frames >= t.fewest_unseen):
+        items.insert(0, _FEW_OVERLAP.format(number(overlap)))
     parts = [listed(items), paragraph("docs/is-my-result-real.md of the package describes both, with more checks.")]
     command = facts["command"]
     if command:

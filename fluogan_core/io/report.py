@@ -77,6 +77,7 @@ def build_report(
             "x_sum": float(psi.backend.to_host(result.x).sum(dtype=np.float64)),
             "x_max": float(psi.backend.to_host(result.x).max()),
             "bad_pixels": np.argwhere(result.bad_pixels),
+            "overlap": result.overlap,
             "b_mean": float(psi.backend.to_host(result.b).mean(dtype=np.float64)),
             "final": {name: series[-1] for name, series in history.items() if len(series)},
         },

@@ -160,7 +160,7 @@ class EmissionChains:
         Returns
         -------
         image : (N1, N2) float64
-            Emissions per fine pixel and frame, :meth:`image`.
+            Light per fine pixel and frame, in emissions of brightness 1, :meth:`image` with ``light``.
         numbers : (4,) float64
             Emissions of all frames, their brightness, its logarithm, and the emissions of the fullest frame.
         """
@@ -168,7 +168,7 @@ class EmissionChains:
         if kernel is None:
             w = self.weights
             sums = xp.stack([xp.asarray(float(w.size)), w.sum(), xp.log(w).sum()])
-            image = self.image(shape)
+            image = self.image(shape, light=True)
         else:
             image, sums = kernel(self.place, self.bright, self.count, shape)
             image = image / len(self.count)

@@ -10,7 +10,7 @@ from ..backend.typing import Array
 from .agreement import faults_of
 from .psi import Psi
 
-__all__ = ["NOMINAL", "READS", "OperatorLike", "has_table", "reads_table", "refuse_own", "require", "usable"]
+__all__ = ["NOMINAL", "READS", "OperatorLike", "has_table", "reads", "reads_table", "refuse_own", "require", "usable"]
 
 _MAPS = ("shape", "fine_shape", "backend", "forward", "adjoint")
 _OF_WEIGHTS = ("column_sums", "column_energies", "norm", "psf", "factor")
@@ -112,12 +112,28 @@ def require(psi: object, reader: str, advice: str = "") -> None:
     advice : str
         What to do instead.
     """
-    missing = [name for name in READS[reader] if not (_has(psi, name) or (name == "matrix" and has_table(psi)))]
+    missing = _missing(psi, reader)
     if missing:
         raise TypeError(
             f"the {reader} reads {', '.join(missing)} of an operator, which {type(psi).__name__} does not have; "
             + (advice or "add them, or derive the operator from fluogan_core.Operator")
         )
+
+
+def reads(psi: object, reader: str) -> bool:
+    """Return whether an operator has all that a part of the library reads of it.
+
+    Parameters
+    ----------
+    psi : Psi, Operator or another object
+    reader : str
+        A key of :data:`READS`.
+    """
+    return not _missing(psi, reader)
+
+
+def _missing(psi: object, reader: str) -> list[str]:
+    return [name for name in READS[reader] if not (_has(psi, name) or (name == "matrix" and has_table(psi)))]
 
 
 def refuse_own(psi: object, task: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 import numbers
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from ..objective.prior import Prior
 from ..objective.reweighting import ReweightedL1
 from ..objective.terms import Objective
 from ..physics.psi import Psi
-from ..physics.requirements import require
+from ..physics.requirements import reads, require
 from ..tuning import DEFAULT, ObjectiveTuning, Tuning
 from .choice import IfBetter, UnlessMixed
 from .covariance_fit import CovariancePhase
@@ -32,6 +33,8 @@ from .weights import Weights, weights_for
 
 if TYPE_CHECKING:
     from torch import nn
+
+log = logging.getLogger("fluogan_core")
 
 #: What remains for an operator that the covariance fit cannot take.
 MEAN_ONLY = (
@@ -152,6 +155,11 @@ def later_phases(
             quadratic_critic=quadratic_critic, tuning=tuning,
         )  # fmt: skip
         covariances = _ready(CovariancePhase(problem, objective, options, kernel, **given), own)
+        if not reads(problem.psi, "likelihood fit"):
+            log.info(
+                "the full likelihood is not tried: it reads of an operator what %s does not have", type(problem.psi).__name__
+            )
+            return (covariances,)
         return covariances, IfBetter(problem, objective, options, narrow, detection, tuning, rival=rival)
     likelihood = LikelihoodPhase(problem, objective, options, narrow, detection, tuning)
     covariance = UnlessMixed(problem, objective, options, kernel, **given)

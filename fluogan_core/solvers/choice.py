@@ -13,7 +13,7 @@ from ..objective.terms import Objective
 from ..tuning import DEFAULT, Tuning
 from .covariance_fit import CovariancePhase
 from .edge_trial import EdgeTrial
-from .emission_work import overlap_of
+from .emission_work import moves_of, overlap_of
 from .likelihood_fit import LikelihoodPhase
 from .options import SolverOptions
 from .phase import Images, Stop, StopReason
@@ -85,11 +85,14 @@ class IfBetter(LikelihoodPhase):
         if self.stop is not None:
             return
         t, aside = self.tuning, self.trial.frames - self.trial.seen
-        overlap = overlap_of(images.x, self.problem.psi)
+        overlap, moves = overlap_of(images.x, self.problem.psi), moves_of(self._proposals(), self.planned, t)
         if overlap > t.most_overlap:
             why = f"{overlap:.2g} emissions overlap each other, more than {t.most_overlap:g}: covariances say nearly all"
         elif aside < t.fewest_unseen:
             why = f"{aside} frames could be set aside to judge it by, {t.fewest_unseen} are needed"
+        elif moves > t.most_auto_moves:
+            minutes = moves * t.seconds_per_move / 60
+            why = f"its chains would take about {minutes:.0f} minutes of one core; method='likelihood' takes the time"
         else:
             return
         self.stop = Stop(StopReason.NOT_TRIED, 0, why)
@@ -121,8 +124,8 @@ class IfBetter(LikelihoodPhase):
         return state | {"gain": None if self.gain is None else self.gain.of_frames} if self.taken else state
 
     def schema(self, begun: bool) -> Schema:
-        schema = super().schema(begun)
-        return schema | {"gain": Optional(ArrayOf((self.trial.frames - self.trial.seen,)))} if begun else schema
+        schema, judges = super().schema(begun), self.trial.judges
+        return schema | {"gain": Optional(ArrayOf((judges.stop - judges.start,)))} if begun else schema
 
     def load_state_dict(self, state: State) -> None:
         super().load_state_dict(state)

@@ -20,7 +20,7 @@ from ..objective.terms import Objective
 from ..tuning import DEFAULT, CovariancePhaseTuning
 from .flicker import FieldFlicker, field_flicker, typical_brightness
 from .frame_critics import FrameCritics
-from .light import LightFactor, light_factor
+from .light import LightFactor, light_factor, weight_of_mean
 from .options import SolverOptions
 from .phase import Images, Stop, StopReason, record_of
 from .problem import Problem
@@ -169,9 +169,8 @@ class CovariancePhase:
     def _light_factor(self, x: Array, b: Array) -> LightFactor:
         """What sets the light of every structure to that of the mean frame."""
         psi, mean = self.objective.psi, self.objective.mean
-        variance = psi.forward(x) + b + self.read_variance
-        variance = variance + np.float32(self.tuning.variance_floor) * variance.mean() + np.float32(1e-12)
-        weight = self.frames * self.good_pixels / variance
+        of_noise = {"read_variance": self.read_variance, "frames": self.frames * self.good_pixels}
+        weight = weight_of_mean(x, b, psi=psi, tuning=self.tuning, **of_noise)
         return light_factor(x, b, psi=psi, mean=mean, weight=weight, tuning=self.tuning)
 
     def step(self) -> dict[str, float]:

@@ -40,13 +40,15 @@ class EdgeTrial:
     Attributes
     ----------
     order : (T,) int64
-        Numbers of the frames, those set aside last.
+        Numbers of the frames: those that are seen, those that judge, and the others that were set aside.
+    judges : slice
+        The frames that judge, in their order: of those set aside no more than the tuning's ``most_judges``, spread evenly.
     began : int
         Step after which the weight in use came into use.
     chosen : int or None
         Number of the weight that was chosen.
     gains : list of (n,) float64
-        By how much each frame set aside is likelier with a weight than with the one before.
+        By how much each frame that judges is likelier with a weight than with the one before.
 
     Examples
     --------
@@ -67,7 +69,10 @@ class EdgeTrial:
         self.weights, self.tuning = tuple(weights), tuning
         unseen = held_out_frames(frames, aside)
         seen = seen_frames(frames, unseen)
-        self.order, self.frames, self.seen = np.concatenate([seen, unseen]), frames, len(seen)
+        asked = (np.arange(min(len(unseen), tuning.most_judges)) + 0.5) * max(1.0, len(unseen) / tuning.most_judges)
+        judges = unseen[asked.astype(np.int64)]
+        self.order = np.concatenate([seen, judges, np.setdiff1d(unseen, judges)])
+        self.frames, self.seen, self.judges = frames, len(seen), slice(len(seen), len(seen) + len(judges))
         first, last = tuning.edges_tried
         between = np.linspace(first, last, len(self.weights)) if len(self.weights) > 1 else [last]
         self.ends = tuple(math.ceil(round(part * planned, 9)) for part in between)
@@ -114,7 +119,7 @@ class EdgeTrial:
     def choose(self, gains: Sequence[UnseenGain]) -> None:
         """Choose the largest weight that is not clearly worse than the best one, after Breiman et al. 1984."""
         self.gains = [gain.of_frames for gain in gains]
-        total = np.cumsum([np.zeros(self.frames - self.seen), *self.gains], axis=0)
+        total = np.cumsum([np.zeros(self.judges.stop - self.judges.start), *self.gains], axis=0)
         best = int(np.argmax(total.sum(axis=1)))
         lost = [UnseenGain(total[best] - of_frames) for of_frames in total]
         kept = [k for k, loss in enumerate(lost) if k == best or loss.total <= self.tuning.edges_errors * loss.error]
@@ -146,7 +151,7 @@ class EdgeTrial:
             "began": NumberOf(0, whole=True),
             "chosen": NumberOf(-1, whole=True),
             "notes": EachOf(ListOf((image, background, image, background))),
-            "gains": EachOf(ArrayOf((self.frames - self.seen,))),
+            "gains": EachOf(ArrayOf((self.judges.stop - self.judges.start,))),
         }
 
     def load_state_dict(self, state: State, asarray: Callable[[Array], Array]) -> None:

@@ -13,7 +13,32 @@ from ..physics.psi import Psi
 from ..tuning import DEFAULT, LikelihoodPhaseTuning
 from .mixing import longest_test
 
-__all__ = ["overlap_of", "too_much_work"]
+__all__ = ["moves_of", "overlap_of", "too_much_work"]
+
+
+def moves_of(proposals: np.ndarray, planned: int, tuning: LikelihoodPhaseTuning = DEFAULT.likelihood_phase) -> float:
+    """Return how many moves the chains and the test of their mixing take.
+
+    Parameters
+    ----------
+    proposals : (T,) int
+        Of each frame in a sweep.
+    planned : int
+        Steps of the phase.
+    tuning : LikelihoodPhaseTuning
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> moves_of(np.full(500, 200), 40)
+    25120000.0
+    """
+    tested, longest = longest_test(proposals, tuning.sweeps * planned, tuning)
+    return tuning.sweeps * planned * float(proposals.sum()) + 2 * tested * longest * float(proposals.mean())
 
 
 def too_much_work(
@@ -45,8 +70,8 @@ def too_much_work(
     '5000 emissions in a frame are'
     """
     t, sweeps = tuning, tuning.sweeps * planned
-    tested, longest = longest_test(proposals, sweeps, t)
-    moves = sweeps * float(proposals.sum()) + 2 * tested * longest * float(proposals.mean())
+    _, longest = longest_test(proposals, sweeps, t)
+    moves = moves_of(proposals, planned, t)
     emissions = max(float(proposals.mean()) - t.proposals, 0.0) / t.per_emission
     fewer = "if psi's photons_per_emitter is too low (fluogan_core.calibrate measures it), there are fewer emissions"
     if moves > t.most_moves:

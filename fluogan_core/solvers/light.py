@@ -24,7 +24,7 @@ from ..physics.psf import psf_sigma
 from ..physics.psi import Psi
 from ..tuning import DEFAULT, CovariancePhaseTuning
 
-__all__ = ["LightFactor", "light_factor"]
+__all__ = ["LightFactor", "light_factor", "weight_of_mean"]
 
 
 class LightFactor(NamedTuple):
@@ -93,3 +93,41 @@ def light_factor(
         factor = factor * (xp.maximum(1 + wanted, 0) / (1 + there))
     clear = (x > 0) & (there > tuning.clear_light**2)
     return LightFactor(factor, float(xp.abs(factor[clear] - 1).max()) if clear.any() else 0.0)
+
+
+def weight_of_mean(
+    x: Array, b: Array, *, psi: Psi, read_variance: Array | float, frames: Array | float,
+    tuning: CovariancePhaseTuning = DEFAULT.covariance_phase,
+) -> Array:  # fmt: skip
+    """Return one over the variance of the mean frame, as x and b explain it.
+
+    Parameters
+    ----------
+    x : (N1, N2) float32
+        Emissions per fine pixel and frame.
+    b : (M1, M2) float32
+        Background, photons per camera pixel and frame.
+    psi : Psi
+    read_variance : float or (M1, M2)
+        Of a frame, photons^2.
+    frames : float or (M1, M2)
+        How many frames a pixel's mean is worth; 0 where it is bad.
+    tuning : CovariancePhaseTuning, optional
+
+    Returns
+    -------
+    (M1, M2) float32
+        Photons^-2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fluogan_core as fg
+    >>> psi = fg.Psi(fg.gaussian_psf(300, 100, 2), (16, 16), 2, backend="numpy")
+    >>> dark, b = np.zeros(psi.fine_shape, np.float32), np.full(psi.shape, 3, np.float32)
+    >>> round(float(1 / weight_of_mean(dark, b, psi=psi, read_variance=1.0, frames=100).max()), 3)
+    0.04
+    """
+    variance = psi.forward(x) + b + np.float32(read_variance)
+    variance = variance + np.float32(tuning.variance_floor) * variance.mean() + np.float32(1e-12)
+    return frames / variance

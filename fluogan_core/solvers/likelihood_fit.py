@@ -21,7 +21,7 @@ from ..tuning import DEFAULT, Tuning
 from .brightness import BrightnessFit
 from .edge_trial import EdgeTrial
 from .emission_work import overlap_of, too_much_work
-from .light import light_factor
+from .light import light_factor, weight_of_mean
 from .mixing import Mixing, mixing_of
 from .options import SolverOptions
 from .phase import Images, Stop, StopReason, record_of
@@ -39,7 +39,7 @@ class LikelihoodPhase:
     r"""Stochastic-approximation EM (Delyon, Lavielle and Moulines 1999) on the likelihood of eq. (1).
 
     Every frame has a list of emissions (:mod:`fluogan_core.physics.emissions`), which goes on from sweep to sweep.  With S the
-    running average of the emissions per fine pixel and frame, a sweep ends with a step of z on
+    running average of their light per fine pixel and frame, in emissions of mean brightness, a sweep ends with a step of z on
 
     .. math:: s \sum_i \left((Gz)_i - S_i \log (Gz)_i\right) + \lambda_1 \|z\|_1 + \lambda_3 \sum_i e_i |(\nabla z)_i|,
               \qquad z \ge 0,
@@ -50,16 +50,16 @@ class LikelihoodPhase:
     running average.
 
     An emission's brightness is a gamma variable; its mean and shape are estimated along the way, so that neither the photons
-    per emission need to be known nor molecules to be on for whole frames.  x is the light: expected emissions times mean
-    brightness.
+    per emission need to be known nor molecules to be on for whole frames.  S counts an emission by its brightness: where some
+    molecules are brighter than others, the number of emissions is not the light.
 
-    The result is an average over the steps, later ones weighing more, with the light of every structure set to that of the
-    mean frame (:mod:`fluogan_core.solvers.light`) unless the prior is the user's own.  What an edge costs is tried on a part of
+    The result is S, the light emitted in these frames as far as they tell, with the light of every structure set to that of the
+    mean frame (:mod:`fluogan_core.solvers.light`) unless the prior is the user's own.  Gz (:attr:`expected`) predicts other
+    frames; it smooths away which molecules happened to emit more often than others.  What an edge costs is tried on a part of
     the frames and judged by the others (:mod:`fluogan_core.solvers.edge_trial`).  The fit is given up where the chains of two
     starts disagree (:mod:`fluogan_core.solvers.mixing`): averages of chains that do not mix are averages of where they began.
 
-    All of it runs where psi computes.  A sweep waits for a card once, for five numbers; the judgement of frames set aside and
-    the test of mixing copy their chains there and back.
+    All of it runs where psi computes.  A sweep waits for a card once; judgements and the test of mixing copy chains to the host.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ class LikelihoodPhase:
         self.background = images.b.astype(np.float64)
         self.average_z, self.average_b = images.z, images.b
         self.chains, self.sweeps = EmissionChains.empty(len(self.counts), backend=self.backend), 0
-        self.fullest = 0  # emissions of the frame with the most
+        self.fullest = 0  # most emissions in a frame
         self.prior = self._restarted(self._edges())
         if why := too_much_work(self._proposals(), self.planned, overlap_of(images.x / mean, self.problem.psi), t):
             self.stop = Stop(StopReason.NOT_TRIED, 0, why)
@@ -165,21 +165,25 @@ class LikelihoodPhase:
     def outcome(self) -> Images:
         if not self.taken or (self.stop is not None and self.stop.reason.given_up):
             return self.first
-        z, b = self.average_z, self.average_b
-        if isinstance(self.objective.prior, SparseEdges):
-            z = self._light_set(z, b)
-        return Images(z, self.kernel(z), b)
+        x = self._light_set((self.events * self.brightness.mean).astype(np.float32), self.average_b)
+        return Images(x, x, self.average_b)
 
-    def _light_set(self, z: Array, b: Array) -> Array:
-        """The image with the light of every structure set to that of the mean frame."""
-        psi, noise, model, x = self.problem.psi, self.problem.noise, self.problem.model, self.kernel(z)
-        recorded = self.counts[self.trial.fitted].mean(axis=0, dtype=np.float64)
-        mean = self.backend.asarray(recorded / model.gain, dtype=np.float32)
-        variance = psi.forward(x) + b + np.float32((model.noise_std / model.gain) ** 2)
-        variance = variance + np.float32(self.light_tuning.variance_floor) * variance.mean() + np.float32(1e-12)
-        good = self.backend.xp.asarray(~self.problem.bad_pixels, dtype=np.float32)
-        weight = np.float32(self.trial.fitted.stop / noise.unexplained**2) * good / variance
-        return z * light_factor(x, b, psi=psi, mean=mean, weight=weight, tuning=self.light_tuning).factor
+    @property
+    def expected(self) -> Images:
+        """The image that emissions are drawn from: the light expected in frames like these, smoother than what was emitted."""
+        x = self._light_set(self.kernel(self.average_z), self.average_b)
+        return Images(self.average_z, x, self.average_b)
+
+    def _light_set(self, x: Array, b: Array) -> Array:
+        """An image with the light of every structure set to that of the mean frame, unless the prior is the user's own."""
+        if not isinstance(self.objective.prior, SparseEdges):
+            return x
+        psi, frames, gain, asarray = self.problem.psi, self.trial.fitted, self.problem.model.gain, self.backend.asarray
+        mean = asarray(self.counts[frames].mean(axis=0, dtype=np.float64) / gain, dtype=np.float32)
+        worth = frames.stop / self.problem.noise.unexplained**2 * ~self.problem.bad_pixels
+        of_noise = {"read_variance": (self.problem.model.noise_std / gain) ** 2, "frames": asarray(worth, dtype=np.float32)}
+        weight = weight_of_mean(x, b, psi=psi, tuning=self.light_tuning, **of_noise)
+        return x * light_factor(x, b, psi=psi, mean=mean, weight=weight, tuning=self.light_tuning).factor
 
     # -- steps ------------------------------------------------------------------------------------------------------------
 
@@ -245,7 +249,7 @@ class LikelihoodPhase:
         image, numbers = self.chains.part(self.trial.fitted).totals(fine)
         self.sweeps += 1
         share = 1.0 if self.sweeps <= t.forget else max(t.least_share, (self.sweeps - t.forget + 1.0) ** -t.decay)
-        self.events = self.events + share * (image - self.events)
+        self.events = self.events + share * (image / self.brightness.mean - self.events)
         self.background = self.background + share * (b * moved.ratio - self.background)
         read = self.backend.xp.concatenate([numbers, self.background.mean()[None]]).tolist()  # all that the host waits for
         self.fullest, level = int(read[3]), read[4]
@@ -285,8 +289,7 @@ class LikelihoodPhase:
 
     def _pair(self, z: Array, b: Array) -> Pair:
         """Images as the frames set aside judge them, on the host."""
-        z = self._light_set(z, b) if isinstance(self.objective.prior, SparseEdges) else z
-        return self._judged(self.kernel(z), b)
+        return self._judged(self._light_set(self.kernel(z), b), b)
 
     def _judged(self, x: Array, b: Array) -> Pair:
         """An image as the frames set aside judge it: a few emissions may be anywhere."""
@@ -296,14 +299,14 @@ class LikelihoodPhase:
 
     def _gain(self, old: Pair, new: Pair, number: int) -> UnseenGain:
         """By how much the frames set aside are likelier with the one than with the other."""
-        aside = self.trial.aside
+        judges = self.trial.judges
         return unseen_gain(
-            self.counts[aside],
+            self.counts[judges],
             self.problem.model,
             old,
             new,
             self.brightness,
-            self._proposals()[aside],
+            self._proposals()[judges],
             seed=self.seed,
             step=self.sweeps,
             first_frame=(3 + number) * len(self.counts),  # beyond those of the fit and of the test of mixing
@@ -322,14 +325,11 @@ class LikelihoodPhase:
         )  # fmt: skip
         if not self.mixing.mixed:
             return Stop(StopReason.NOT_MIXED, self.taken, str(self.mixing))
-        law = self.brightness
+        law, number = self.brightness, float(self.events.sum())
         log.info(
             "the full likelihood: %.3g emissions per frame of %.4g photons, standard deviation %.2g of that; %s",
-            float(self.events.sum()),
-            law.mean * self.problem.psi.photons_per_emitter,
-            law.shape**-0.5,
-            self.mixing,
-        )
+            number, law.mean * self.problem.psi.photons_per_emitter, law.shape**-0.5, self.mixing,
+        )  # fmt: skip
         return Stop(StopReason.STEPS, self.taken)
 
     def headline(self, record: dict[str, float]) -> str:

@@ -14,6 +14,8 @@ from ..backend.kinds import Kind, as_array, kind_of
 from ..calibration.camera import Camera
 from ..physics.grid import placement
 from ..physics.psi import Psi
+from ..physics.requirements import reads
+from .emission_work import overlap_of
 from .options import SolverOptions
 from .phase import Stop
 
@@ -109,6 +111,17 @@ class Result:
         """
         _, first = placement(self.psi.factor, self.psi.binning)
         return self.corner[0] + first, self.corner[1] + first
+
+    @property
+    def overlap(self) -> float | None:
+        """How many others overlap an emission, on average; None with an operator whose PSF is not known.
+
+        Where they are few, ``method="auto"`` and ``"likelihood"`` can show more than ``"moments"``.
+        """
+        if not reads(self.psi, "likelihood fit"):
+            return None
+        backend, x = self.psi.backend, as_array(self.x, "x")
+        return overlap_of(backend.asarray(backend_of(array=x).to_host(x)), self.psi)
 
     def scale_nm(self, pixel_size_nm: float) -> tuple[float, float]:
         """Return the spacing of the fine pixels of ``x`` in nm.

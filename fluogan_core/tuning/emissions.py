@@ -94,6 +94,8 @@ class LikelihoodPhaseTuning:
     most_overlap : float
         ``method="auto"`` tries the likelihood where an emission is overlapped by so many others or fewer.  Beyond, covariances
         hold nearly all of the information.
+    most_auto_moves : float
+        Nor where its chains would take more moves than these, about ten minutes of one core.
     hopeless_overlap : float
         Beyond, the likelihood is not tried even if it is asked for: covariances hold nearly all of the information long before.
         A full test of mixing would take half an hour for 24 frames of 12 x 12 pixels in which 400 emissions overlap.
@@ -101,6 +103,9 @@ class LikelihoodPhaseTuning:
         Part of the frames that are set aside and choose the weight of edges (with ``method="auto"``, whether the likelihood is
         kept), and how many these are at least.  A bar, 500 frames of 3 emissions: the likelihood is better than mean and
         covariance by 3.5 +- 4 nats as a quarter of the frames sees it, by 10.5 +- 4.3 as a half does.
+    most_judges : int
+        Of the frames set aside, so many are asked at most: to draw their emissions anew for every judgement takes long.  No
+        other number was tried.
     clear_gain : float
         With ``method="auto"`` the likelihood is kept where it makes these frames likelier by more than so many standard errors.
         Of seven recordings of 16 x 16 pixels on which its image was better in all but one (by 0.004), 1 keeps six, 2 four.
@@ -138,9 +143,11 @@ class LikelihoodPhaseTuning:
     spared: float = 0.1
     largest_r_hat: float = 1.2
     most_overlap: float = 8.0
+    most_auto_moves: float = 3e8
     hopeless_overlap: float = 200.0
     unseen: float = 0.5
     fewest_unseen: int = 10
+    most_judges: int = 200
     clear_gain: float = 1.0
     anywhere: float = 0.02
     gain_nodes: int = 4

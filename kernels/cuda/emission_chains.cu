@@ -4,8 +4,8 @@
 //                  thread; the first thread adds the runs in order, so that sums never fall and never grow where x is 0.
 // move_emissions   The chains of `frames` frames in place, by proposals[t] proposals each; log likelihood of every frame in the
 //                  end; y / rate (frames, rows, cols), to be added up over the frames; proposals and acceptances by kind (2, 8).
-// emission_sums    place, bright, count -> emissions per fine pixel (pixels) int32, added to what is there; and per frame the
-//                  emissions and the sums of the brightness and of its logarithm, (frames, 3) float64.
+// emission_sums    place, bright, count -> brightness per fine pixel (pixels) uint64, in units of 2^-32, added to what is there; and
+//                  per frame the emissions and the sums of the brightness and of its logarithm, (frames, 3) float64.
 //
 // counts (frames, rows, cols) float32; base (rows, cols), the rate without emissions; columns (factor^2, k1, k2), the light of one
 // emission by the phase of its fine pixel; place int32, bright float64 (frames, room), count (frames) int32.
@@ -22,7 +22,8 @@
 // Oracle      fluogan_core.physics.emission_moves: the same proposals are accepted; brightness and sums to 1e-9.
 #include "emission_moves.cuh"
 
-constexpr int THREADS = 256;  // of cumulate
+constexpr int THREADS = 256;             // of cumulate
+constexpr double UNITS = 4294967296.0;  // of brightness 1: the sum of whole numbers is the same in any order
 constexpr int TURNS = 10;     // proposals whose words are drawn at once, three counters each
 
 // The camera's pixels, and the table of columns.
@@ -261,14 +262,14 @@ move_emissions(const double *__restrict__ columns, int k1, int k2, int rows, int
 
 extern "C" __global__ void __launch_bounds__(LANES)
 emission_sums(const int *__restrict__ place, const double *__restrict__ bright, const int *__restrict__ count, int room,
-              int *__restrict__ image, double *__restrict__ sums) {
+              unsigned long long *__restrict__ image, double *__restrict__ sums) {
     const size_t t = blockIdx.x, first = t * room;
     double light = 0.0, logarithm = 0.0;
     for (int k = static_cast<int>(threadIdx.x); k < count[t]; k += LANES) {
         const double w = bright[first + k];
         light += w;
         logarithm += log(w);
-        atomicAdd(&image[place[first + k]], 1);
+        atomicAdd(&image[place[first + k]], static_cast<unsigned long long>(w * UNITS + 0.5));
     }
     light = over_lanes(light);
     logarithm = over_lanes(logarithm);

@@ -53,9 +53,18 @@ def test_the_gain_is_the_difference_of_enumerated_log_likelihoods():
 
 
 def test_the_error_of_a_gain_is_that_of_a_sum_over_frames():
-    gain = UnseenGain(np.random.default_rng(0).normal(0.2, 3.0, 400))
-    assert gain.error == pytest.approx(3.0 * 20, rel=0.1)
+    rng = np.random.default_rng(0)
+    assert UnseenGain(rng.normal(0.2, 3.0, 4000)).error == pytest.approx(3.0 * math.sqrt(4000), rel=0.1)
     assert UnseenGain(np.ones(1)).error == math.inf
+    # of molecules that stay on, frames in a row tell the same
+    assert UnseenGain(np.repeat(rng.normal(0.2, 3.0, 400), 10)).error == pytest.approx(30.0 * math.sqrt(400), rel=0.1)
+
+
+@pytest.mark.parametrize(("frames", "spread"), [(60, 1.0), (12, 1.0)])
+def test_the_error_of_few_frames_is_right_in_the_mean(frames, spread):
+    rng = np.random.default_rng(1)
+    squares = [UnseenGain(rng.normal(0.2, spread, frames)).error ** 2 for _ in range(400)]
+    assert np.mean(squares) == pytest.approx(frames * spread**2, rel=0.15)
 
 
 def test_few_and_bright_emissions_are_fitted_by_all_that_frames_say():

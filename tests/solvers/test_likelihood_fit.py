@@ -32,7 +32,7 @@ LENIENT = {"largest_r_hat": 1e9, "mixing_sweeps": (8, 8)}
 
 
 def recorded(frames=60, kappa=300.0, emissions=2.0, seed=1, spread=False):
-    """A bar of rare, bright emissions; with ``spread``, each of a brightness of its own."""
+    """A bar of rare, bright emissions, and the light that they sent; with ``spread``, each is of a brightness of its own."""
     psi = fg.Psi(fg.gaussian_psf(300, 100, 2, truncate=3), (12, 12), 2, photons_per_emitter=kappa, backend="numpy")
     x = np.zeros(psi.fine_shape, np.float32)
     x[6:18, 10:13] = emissions / 36
@@ -41,7 +41,7 @@ def recorded(frames=60, kappa=300.0, emissions=2.0, seed=1, spread=False):
     if spread:
         z = rng.gamma(np.maximum(3 * z, 1e-9), 1 / 3).astype(np.float32) * (z > 0)
     y = CAMERA.gain * rng.poisson(np.maximum(psi.forward(z), 0) + 1.5) + CAMERA.offset
-    return psi, x, (y + rng.normal(0, CAMERA.noise_std, y.shape)).astype(np.float32)
+    return psi, z.mean(axis=0), (y + rng.normal(0, CAMERA.noise_std, y.shape)).astype(np.float32)
 
 
 def lacks(found, x):

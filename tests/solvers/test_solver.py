@@ -274,7 +274,7 @@ def test_a_mean_fit_that_breaks_is_named(monkeypatch):
 def test_held_out_frames_are_spread_and_of_the_asked_number():
     kept = held_out_frames(500, 0.1)
     assert len(kept) == len(set(kept)) == 50
-    assert np.diff(kept).tolist() == [10] * 49
+    assert np.count_nonzero(np.diff(kept) > 1) == 4
     assert len(held_out_frames(2, 0.1)) == 0
     assert held_out_frames(3, 0.5).max() < 3
 
