@@ -35,6 +35,8 @@ STUDIES = {
     "reference": "What are second moments worth on small fields, and how much of it does the critic win?",
     "zoo": "Does the library hold on scenes drawn at random over what users vary, beside what one would do otherwise?",
     "zoo-2": "The same on scenes by which no number of the library was chosen",
+    "zoo-auto": 'The development scenes of the zoo with method="auto"',
+    "zoo-2-auto": 'Scenes by which no number of the library was chosen, with method="auto"',
     "faults": "What is lost, mixed or wrong in silence when files, folders, signals, disks or arguments are bad?",
     "mutants": "Of small changes of the code, how many do the tests notice?",
     "symmetry": "Is the image of a mirrored, transposed or shifted stack the mirrored, transposed or shifted image?",

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+import fluogan_core as fg
 
 from .. import STUDIES
 from .._harness import RESULTS, Options
@@ -17,6 +20,8 @@ from ._run import kept, part_of, run_scenes
 
 #: Seed -> study.  Numbers of the library may be chosen by the scenes of the first; by those of the second none.
 SEEDS = {1: "zoo", 2: "zoo-2"}
+#: Method of the library -> what is added to the study's name.
+METHODS = {"moments": "", "auto": "-auto"}
 #: Scenes of a full run, and of a quick one.
 SCENES, FEW_SCENES = 200, 2
 
@@ -27,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--seed", type=int, default=1, choices=tuple(SEEDS), help="of the scenes: 1 for development, 2 for the end"
     )
+    made.add_argument("--method", default="moments", choices=tuple(METHODS), help="of the library; give each its own --work")
     made.add_argument("--scenes", type=at_least_1, help=f"how many ({SCENES} by default)")
     made.add_argument("--part", default="1/1", metavar="k/n", help="run every n-th scene only, beginning with the k-th")
     made.add_argument(
@@ -53,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     except ValueError as error:
         parser().error(str(error))
     if not arguments.merge:
-        options = FEW_STEPS if quick else None
+        options = dataclasses.replace(FEW_STEPS if quick else fg.SolverOptions(), method=arguments.method)
         run_scenes(arguments.seed, numbers, work, options=options, renew=arguments.renew)
     done = list(kept(work, arguments.seed, scenes))
     if not arguments.merge and len(done) < scenes:
@@ -64,9 +70,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     # a quick run's figures replace none
     results = arguments.results or (work if quick else RESULTS)
     docs = arguments.docs or (None if quick or arguments.results else ROOT / "docs")
-    name = SEEDS[arguments.seed]
+    name = SEEDS[arguments.seed] + METHODS[arguments.method]
     document = report(done, Options(quick, results, seed=arguments.seed), name, scenes).document()
-    if docs is not None:
+    if docs is not None and not METHODS[arguments.method]:
         draw(docs / "images", name, done, work)
     publish(document, results, docs)
 
