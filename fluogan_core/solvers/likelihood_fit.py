@@ -59,7 +59,7 @@ class LikelihoodPhase:
     the frames and judged by the others (:mod:`fluogan_core.solvers.edge_trial`).  The fit is given up where the chains of two
     starts disagree (:mod:`fluogan_core.solvers.mixing`): averages of chains that do not mix are averages of where they began.
 
-    All of it runs where psi computes.  A sweep waits for a card once; judgements and the test of mixing copy chains to the host.
+    All of it runs where psi computes.  A sweep waits for a card once; judgement and test of mixing copy chains to the host.
 
     Parameters
     ----------
