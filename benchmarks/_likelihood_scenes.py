@@ -28,6 +28,8 @@ SIZE, FACTOR, PIXEL, FWHM, BACKGROUND = 16, 4, 100.0, 318.0, 3.0
 CAMERA = fg.Camera(gain=2.0, offset=100.0, noise_std=2.0)
 STOPS = (50, 200, 500, 1000)
 SHAPES = ("pair", "bar", "thin lines")
+#: The image that the likelihood fit draws emissions from.
+EXPECTED = "likelihood, expected light"
 
 
 class Row(NamedTuple):
@@ -213,7 +215,8 @@ def found(counts: np.ndarray, camera: fg.Camera, psi: fg.Psi, steps: int) -> Fou
     fitted = alone.run(progress=False)
     seconds["likelihood"] = time.process_time() - started
     kappa = float(calibration.estimate.photons_per_emitter)
-    images = {"mean fit": auto.x_mean_fit, "default": default, "likelihood": fitted.x, "auto": auto.x}
+    expected = alone.phases[1].expected.x if fitted.stops["likelihood"].reason is fg.StopReason.STEPS else fitted.x
+    images = {"mean fit": auto.x_mean_fit, "default": default, "likelihood": fitted.x, "auto": auto.x, EXPECTED: expected}
     images = {name: kappa * np.asarray(image, dtype=np.float64) for name, image in images.items()}
     mean = (counts.mean(axis=0, dtype=np.float64) - camera.offset) / camera.gain
     job: Any = SimpleNamespace(psi=_of_one_photon(psi), mean=mean, fit=SimpleNamespace(b=auto.b_mean_fit))

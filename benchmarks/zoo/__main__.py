@@ -1,4 +1,4 @@
-"""Run scenes, merge what is done, render the tables: ``python -m benchmarks.zoo [--seed S] [--part k/n]``."""
+"""Run scenes, merge what is done, render the tables: ``python -m benchmarks.zoo [--seed S] [--method auto] [--part k/n]``."""
 
 from __future__ import annotations
 

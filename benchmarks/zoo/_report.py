@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from .._harness import Options, Report
+from ._choices import add_choices
 from ._peers import PEERS, left_out
 from ._plan import AXES, BACKGROUNDS, CAMERAS, Scene
-from ._run import FULL, MEAN_FIT, Document
+from ._run import DEFAULT, FULL, MEAN_FIT, Document
 
 __all__ = ["best_single", "report", "worst"]
 
@@ -103,6 +104,8 @@ def report(done: Sequence[Document], options: Options, name: str, of: int) -> Re
     _add_lines(made, done)
     _add_cameras(made, done)
     _add_worst(made, done)
+    if all(DEFAULT in one["library"]["verdicts"] for one in done):
+        add_choices(made, done)
     return made
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -21,10 +22,12 @@ from ._peers import PEERS, Seen, left_out
 from ._plan import Scene, draw_scene
 from ._recording import Recording, record
 
-__all__ = ["FULL", "MEAN_FIT", "Document", "kept", "part_of", "run_scene", "run_scenes"]
+__all__ = ["DEFAULT", "FULL", "MEAN_FIT", "Document", "kept", "part_of", "run_scene", "run_scenes"]
 
 Document = dict[str, Any]
 FULL, MEAN_FIT = "full method", "mean fit"
+#: With ``method="auto"``, the image that it begins with.
+DEFAULT = "default method"
 #: Raised when recordings, peers or judgements change: scenes of another number do not join.
 EDITION = 3
 
@@ -146,11 +149,26 @@ def _library(recording: Recording, judge: Judge, options: fg.SolverOptions | Non
         document["refused"] = str(refusal)
         found = fg.calibrate(recording.frames, psi, camera=camera)
     calibrated = time.process_time()
-    result = fg.reconstruct(recording.frames, calibration=found, options=options, progress=False)
+    solver = fg.Solver(problem=fg.Problem.of(recording.frames, calibration=found), options=options)
+    began, begun = None, 0.0
+    while solver.current is not None:
+        if began is None and solver.phase == "likelihood" and solver.options.method == "auto":
+            began, begun = solver.outcome.x, time.process_time()
+        solver.step()
+    result = solver.result()
     ended = time.process_time()
     kappa, scale = found.estimate.photons_per_emitter, found.camera.gain / recording.gain
     # in the true photons: counts of x over the true gain, so that an error of the gain is not one of the light
     images = {FULL: result.x * (kappa * scale), MEAN_FIT: result.x_mean_fit * (kappa * scale)}
+    if "likelihood" in result.stops:
+        images[DEFAULT] = images[FULL] if began is None else began * (kappa * scale)
+        stop = result.stops["likelihood"]
+        gain = re.search(r"likelier by (\S+) ± (\S+) nats", str(stop))
+        document["likelihood"] = {
+            "reason": stop.reason.name,
+            "preference": float(gain[1]) / float(gain[2]) if gain else None,
+            "cpu": 0.0 if began is None else ended - begun,
+        }
     document |= {
         "seconds": {
             "calibration": calibrated - started,

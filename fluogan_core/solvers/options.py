@@ -32,8 +32,8 @@ class SolverOptions:
         ``"moments"`` takes the best critic among quadratic ones, which is known in closed form
         (:class:`fluogan_core.critics.quadratic.QuadraticCritic`), and leaves it out where flicker makes less than a tenth
         of the variance of the molecules' light, since covariances then say next to nothing.  ``"likelihood"`` draws the
-        emissions of every frame and takes all that eq. (1) says of x, not mean and covariance alone
-        (:mod:`fluogan_core.solvers.likelihood_fit`); where its chains do not mix it goes on as ``"moments"``.
+        emissions of every frame and takes all that eq. (1) says, not mean and covariance alone; its image is the light emitted
+        in these frames (:mod:`fluogan_core.solvers.likelihood_fit`); where its chains do not mix it goes on as ``"moments"``.
         ``"auto"`` is ``"moments"``, followed by the likelihood's fit where few enough emissions overlap, and kept where unseen
         frames speak for it clearly (:mod:`fluogan_core.solvers.choice`).  The next five
         train a network, with this estimator of its gradient (see :func:`fluogan_core.critic_gradient`).  ``"none"`` fits
