@@ -231,7 +231,7 @@ def spiral_of(report: Report, part: Part, options: Options, seeds: Sequence[int]
         return
     report.table(
         "NRMSE of molecules on a spiral",
-        ["frames", "seeds", *METHODS, MLEM, "auto takes likelihood", "chains mixed"],
+        ["frames", "seeds", *IMAGES, "auto takes likelihood", "chains mixed"],
         rows,
         note="500 molecules, 15 on in a frame for three frames, 3000 photons each; 32 x 32 pixels of 128 nm, background 819 "
         "photons; after a blur of 60 nm.",

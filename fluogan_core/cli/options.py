@@ -195,7 +195,7 @@ solver_options = _together(
     click.option(
         "--method", type=click.Choice(METHODS),
         help="The critic: moments, the best quadratic one, in closed form; likelihood: all that the frames say, by drawing "
-        "their emissions; auto: moments, then likelihood where unseen frames prefer it; none: the mean alone; "
+        "their emissions; auto: moments, then likelihood unless unseen frames speak against it; none: the mean alone; "
         "else a network that is trained, and the estimator of its gradient. "
         "[default: moments, for sweep none]",
     ),

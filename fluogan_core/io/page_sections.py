@@ -101,7 +101,7 @@ def to_check(facts: Facts) -> str:
 
 _FEW_OVERLAP = (
     "An emission is overlapped by {} others on average. That is few: --method auto may show more. After the fit of this run it "
-    "fits the emissions of every frame one by one, and keeps that image where frames that it has not seen prefer it."
+    "fits the emissions of every frame one by one, and keeps that image unless frames that it has not seen speak against it."
 )
 
 

@@ -21,7 +21,7 @@ from ..objective.terms import Objective
 from ..physics.psi import Psi
 from ..physics.requirements import reads, require
 from ..tuning import DEFAULT, ObjectiveTuning, Tuning
-from .choice import IfBetter, UnlessMixed
+from .choice import UnlessMixed, UnlessWorse
 from .covariance_fit import CovariancePhase
 from .likelihood_fit import LikelihoodPhase
 from .mean_fit import MeanPhase
@@ -160,7 +160,7 @@ def later_phases(
                 "the full likelihood is not tried: it reads of an operator what %s does not have", type(problem.psi).__name__
             )
             return (covariances,)
-        return covariances, IfBetter(problem, objective, options, narrow, detection, tuning, rival=rival)
+        return covariances, UnlessWorse(problem, objective, options, narrow, detection, tuning, rival=rival)
     likelihood = LikelihoodPhase(problem, objective, options, narrow, detection, tuning)
     covariance = UnlessMixed(problem, objective, options, kernel, **given)
     covariance.likelihood = likelihood

@@ -21,7 +21,7 @@ from .problem import Problem
 from .schema import ArrayOf, Optional, Schema
 from .unseen_gain import UnseenGain
 
-__all__ = ["IfBetter", "UnlessMixed"]
+__all__ = ["UnlessMixed", "UnlessWorse"]
 
 log = logging.getLogger("fluogan_core")
 
@@ -41,12 +41,12 @@ class UnlessMixed(CovariancePhase):
         super().start(images, fitted=fitted)
 
 
-class IfBetter(LikelihoodPhase):
-    """The likelihood's fit, tried where few emissions overlap, and kept where it predicts unseen frames clearly better.
+class UnlessWorse(LikelihoodPhase):
+    """The likelihood's fit, tried where few emissions overlap, and kept unless it predicts unseen frames clearly worse.
 
     The frames that choose what edges cost (:mod:`fluogan_core.solvers.edge_trial`) judge the whole as well: by how much does it
-    make them likelier than what the default method finds in the other frames?  Where the gain is not clear the phase ends, and
-    its outcome is what it began with, the image of mean and covariance of all frames.
+    make them likelier than what the default method finds in the other frames?  Where it clearly makes them less likely the
+    phase ends, and its outcome is what it began with, the image of mean and covariance of all frames.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ class IfBetter(LikelihoodPhase):
         super()._judge()
         _, x, b = self.rival(self.problem.subset(self.trial.order[: self.trial.seen]))
         self.gain = self._gain(self._judged(x, b), self.trial.found, len(self.trial.weights))
-        if not self.gain.total > self.tuning.clear_gain * self.gain.error:
+        if self.gain.total < -self.tuning.clear_loss * self.gain.error:
             log.info("mean and covariance are kept: with the full likelihood, %s", self._words)
             self.stop = Stop(StopReason.NOT_BETTER, self.taken, self._words)
 

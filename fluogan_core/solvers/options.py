@@ -34,8 +34,8 @@ class SolverOptions:
         of the variance of the molecules' light, since covariances then say next to nothing.  ``"likelihood"`` draws the
         emissions of every frame and takes all that eq. (1) says, not mean and covariance alone; its image is the light emitted
         in these frames (:mod:`fluogan_core.solvers.likelihood_fit`); where its chains do not mix it goes on as ``"moments"``.
-        ``"auto"`` is ``"moments"``, followed by the likelihood's fit where few enough emissions overlap, and kept where unseen
-        frames speak for it clearly (:mod:`fluogan_core.solvers.choice`).  The next five
+        ``"auto"`` is ``"moments"``, followed by the likelihood's fit where few enough emissions overlap, and kept unless
+        unseen frames clearly speak against it (:mod:`fluogan_core.solvers.choice`).  The next five
         train a network, with this estimator of its gradient (see :func:`fluogan_core.critic_gradient`).  ``"none"`` fits
         the mean alone.
     warm_steps : int, optional

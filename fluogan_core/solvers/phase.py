@@ -73,7 +73,7 @@ class StopReason(enum.Enum):
     NOT_MIXED = "given up after {steps} steps, its chains did not mix ({detail})"
     NOT_NEEDED = "not needed"
     NOT_TRIED = "not tried, {detail}"
-    NOT_BETTER = "given up after {steps} steps, unseen frames do not speak for it ({detail})"
+    NOT_BETTER = "given up after {steps} steps, unseen frames speak against it ({detail})"
     CHOSEN = "chosen after {steps} steps ({detail})"
 
     @property

@@ -106,9 +106,12 @@ class LikelihoodPhaseTuning:
     most_judges : int
         Of the frames set aside, so many are asked at most: to draw their emissions anew for every judgement takes long.  No
         other number was tried.
-    clear_gain : float
-        With ``method="auto"`` the likelihood is kept where it makes these frames likelier by more than so many standard errors.
-        Of seven recordings of 16 x 16 pixels on which its image was better in all but one (by 0.004), 1 keeps six, 2 four.
+    clear_loss : float
+        With ``method="auto"`` the likelihood is given up where it makes these frames less likely by more than so many standard
+        errors.  What they judge is the image that predicts them; the result is the light of the frames that were seen, which
+        gains more.  Of 27 development scenes of the zoo 2 keeps 25, in 21 of them the NRMSE is lower or the same, in the
+        geometric mean 0.83 times the default's.  Only where a clear gain is shown (above 1) it would be kept in 20, and lower
+        in 17 of them.
     anywhere : float
         Part of the emissions that may be anywhere in the field, for that judgement: a few in the dark do not decide.  No
         record.
@@ -148,7 +151,7 @@ class LikelihoodPhaseTuning:
     unseen: float = 0.5
     fewest_unseen: int = 10
     most_judges: int = 200
-    clear_gain: float = 1.0
+    clear_loss: float = 2.0
     anywhere: float = 0.02
     gain_nodes: int = 4
     gain_start: int = 40

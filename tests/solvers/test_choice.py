@@ -80,8 +80,8 @@ def test_few_and_bright_emissions_are_fitted_by_all_that_frames_say():
 @pytest.mark.parametrize(
     ("changes", "reason", "words"),
     [
-        ({"clear_gain": 1e9, **LENIENT}, "NOT_BETTER", "unseen frames do not speak for it (30 unseen frames are likelier by"),
-        ({"clear_gain": -1e9, **LENIENT, "largest_r_hat": 0.0}, "NOT_MIXED", "its chains did not mix"),
+        ({"clear_loss": -1e9, **LENIENT}, "NOT_BETTER", "unseen frames speak against it (30 unseen frames are likelier by"),
+        ({"clear_loss": 1e9, **LENIENT, "largest_r_hat": 0.0}, "NOT_MIXED", "its chains did not mix"),
         ({"most_overlap": 0.1}, "NOT_TRIED", "emissions overlap each other, more than 0.1"),
         ({"fewest_unseen": 31}, "NOT_TRIED", "30 frames could be set aside to judge it by, 31 are needed"),
     ],
@@ -108,7 +108,7 @@ def test_without_light_nothing_is_tried():
 @pytest.mark.parametrize("stop_after", [62, 68, 70, 71])
 def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, stop_after):
     psi, _, stack = recorded()
-    tuning = tuned(clear_gain=-1e9, gain_start=2, gain_sweeps=2, **LENIENT)
+    tuning = tuned(clear_loss=1e9, gain_start=2, gain_sweeps=2, **LENIENT)
     more = {"psi": psi, "camera": CAMERA, "options": AUTO, "tuning": tuning, "progress": False}
     whole, path = fg.reconstruct(stack, **more), tmp_path / "checkpoint.pt"
     assert whole.stops["likelihood"].reason is fg.StopReason.CHOSEN
