@@ -12,7 +12,6 @@ import numpy as np
 from ..backend.arrays import get_backend
 from ..backend.random import check_counters
 from ..backend.typing import Array, State
-from ..calibration.bad_pixels import filled_per_frame
 from ..objective.blur import GaussianKernel
 from ..objective.prior import Prior, SparseEdges
 from ..objective.terms import Objective
@@ -24,6 +23,7 @@ from .emission_work import overlap_of, too_much_work
 from .light import light_factor, weight_of_mean
 from .mixing import Mixing, mixing_of
 from .options import SolverOptions
+from .patterned import without_pattern
 from .phase import Images, Stop, StopReason, record_of
 from .problem import Problem
 from .schema import ArrayOf, ListOf, NumberOf, Optional, Schema, prior_schema
@@ -97,11 +97,7 @@ class LikelihoodPhase:
         # as in the fit of the mean, edges weigh more where the mean frame is noisier than its fluctuations explain
         unexplained = min(problem.noise.unexplained, tuning.mean_phase.most_unexplained)
         self.edge_scale = unexplained * options.total_variation / SolverOptions().total_variation
-        counts = filled_per_frame(self.backend.to_host(problem.counts), problem.bad_pixels)
-        self.trial = self._trial(len(counts))
-        counts = counts[self.trial.order]  # the first ones are fitted from the beginning
-        self.counts = self.backend.asarray(counts)
-        self.photons = self.backend.asarray(counts.sum(axis=(1, 2), dtype=np.float64) / problem.model.gain)
+        self.trial = self._trial(len(problem.counts))
         self.largest_column = float(self.backend.to_host(problem.psi.column_sums).max())
         self.mixing: Mixing | None = None
         self.timings = {"likelihood fit": 0.0}
@@ -117,6 +113,7 @@ class LikelihoodPhase:
     def start(self, images: Images, *, fitted: bool = False) -> None:
         """Begin at these images, without an emission; end at once if there is no light, or too many emissions."""
         self.first, t, self.fit = images, self.tuning, BrightnessFit(self.tuning)
+        self._read()
         total = float(images.x.sum(dtype=np.float64))
         if fitted and not total > 0:
             self.stop = Stop(StopReason.NO_LIGHT, 0)
@@ -132,6 +129,12 @@ class LikelihoodPhase:
         self.prior = self._restarted(self._edges())
         if why := too_much_work(self._proposals(), self.planned, overlap_of(images.x / mean, self.problem.psi), t):
             self.stop = Stop(StopReason.NOT_TRIED, 0, why)
+
+    def _read(self) -> None:
+        """Read the frames, those that are fitted from the beginning first."""
+        counts = without_pattern(self.problem, self.first)[self.trial.order]
+        self.counts = self.backend.asarray(counts)
+        self.photons = self.backend.asarray(counts.sum(axis=(1, 2), dtype=np.float64) / self.problem.model.gain)
 
     @property
     def brightness(self) -> Brightness:
@@ -171,8 +174,7 @@ class LikelihoodPhase:
     @property
     def expected(self) -> Images:
         """The image that emissions are drawn from: the light expected in frames like these, smoother than what was emitted."""
-        x = self._light_set(self.kernel(self.average_z), self.average_b)
-        return Images(self.average_z, x, self.average_b)
+        return Images(self.average_z, self._light_set(self.kernel(self.average_z), self.average_b), self.average_b)
 
     def _light_set(self, x: Array, b: Array) -> Array:
         """An image with the light of every structure set to that of the mean frame, unless the prior is the user's own."""
@@ -194,9 +196,7 @@ class LikelihoodPhase:
             moved = self._sweep()
         self.taken += 1
         if not math.isfinite(float(self.z.sum()) + float(self.b.sum())):
-            raise FloatingPointError(
-                f"x or b is not finite at step {self.taken} of the likelihood fit; take method='moments' instead"
-            )
+            raise FloatingPointError(f"x or b is not finite at step {self.taken} of the likelihood fit; take method='moments'")
         images = self.images
         share = min(1.0, 3.0 / (self.taken - self.trial.began))  # weights grow with the square of the step
         self.average_z = self.average_z + np.float32(share) * (images.z - self.average_z)
@@ -299,14 +299,13 @@ class LikelihoodPhase:
 
     def _gain(self, old: Pair, new: Pair, number: int) -> UnseenGain:
         """By how much the frames set aside are likelier with the one than with the other."""
-        judges = self.trial.judges
         return unseen_gain(
-            self.counts[judges],
+            self.counts[self.trial.judges],
             self.problem.model,
             old,
             new,
             self.brightness,
-            self._proposals()[judges],
+            self._proposals()[self.trial.judges],
             seed=self.seed,
             step=self.sweeps,
             first_frame=(3 + number) * len(self.counts),  # beyond those of the fit and of the test of mixing
@@ -358,7 +357,7 @@ class LikelihoodPhase:
     def schema(self, begun: bool) -> Schema:
         if not begun:
             return {"taken": NumberOf(0, whole=True)}
-        psi, frames = self.problem.psi, len(self.counts)
+        psi, frames = self.problem.psi, len(self.problem.counts)
         fine, image, background = ArrayOf(psi.fine_shape), ArrayOf(psi.fine_shape, low=0), ArrayOf(psi.shape, low=0)
         return {
             "taken": NumberOf(0, whole=True),
@@ -387,6 +386,7 @@ class LikelihoodPhase:
         self.fullest = int(count.max(initial=0))
         self.sweeps, self.dust = int(state["sweeps"]), float(state["dust"])
         self.first = Images(*(asarray(image) for image in state["first"]))
+        self._read()
         self.z, self.b, self.average_z, self.average_b = (asarray(image) for image in state["images"])
         self.events, self.background = (asarray(image, dtype=np.float64) for image in state["averages"])
         self.fit = BrightnessFit(self.tuning)

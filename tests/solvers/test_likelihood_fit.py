@@ -16,6 +16,7 @@ from fluogan_core.solvers.brightness import BrightnessFit
 from fluogan_core.solvers.emission_work import too_much_work
 from fluogan_core.solvers.likelihood_fit import LikelihoodPhase
 from fluogan_core.solvers.mixing import Mixing, split_r_hat
+from fluogan_core.solvers.patterned import without_pattern
 from fluogan_core.solvers.solver import Solver
 from fluogan_core.tuning import DEFAULT
 
@@ -175,20 +176,19 @@ def test_the_law_of_the_brightness_is_that_of_the_emissions():
     assert fit.law.shape == DEFAULT.likelihood_phase.largest_shape
 
 
-def test_bad_pixels_are_not_data(monkeypatch):
+def test_bad_pixels_are_not_data():
     """A pixel that stands still at what the mean frame lets expect would speak against every emission next to it."""
     psi, _, stack = recorded(frames=20)
     stack[:, 6, 5] = 4000.0
     problem = fg.Problem.of(stack, psi=psi, camera=CAMERA)
     assert problem.bad_pixels[6, 5]
-    solver = Solver(problem=problem, options=SMALL)
-    phase = solver.phases[1]
-    assert isinstance(phase, LikelihoodPhase)
+    dark = np.zeros(psi.fine_shape, np.float32)
+    counts = without_pattern(problem, fg.Images(dark, dark, problem.mean))
     near = problem.counts[:, 5:8, 4:7].reshape(20, 9)[:, [0, 1, 2, 3, 5, 6, 7, 8]]
-    np.testing.assert_allclose(phase.counts[:, 6, 5], near.mean(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(counts[:, 6, 5], near.mean(axis=1), rtol=1e-5)
     others = np.ones((12, 12), bool)
     others[6, 5] = False
-    np.testing.assert_array_equal(phase.counts[:, others], problem.counts[:, others])
+    np.testing.assert_array_equal(counts[:, others], problem.counts[:, others])
 
 
 def test_options_say_which_phases_run():
@@ -303,3 +303,22 @@ def test_few_frames_and_edges_that_cost_much_settle(weight):
     changes = [np.linalg.norm(new - old) / np.linalg.norm(old) for old, new in itertools.pairwise(images)]
     assert np.std(light[-10:]) < 0.05 * np.mean(light[-10:])
     assert np.mean(changes[-10:]) < 0.1
+
+
+def test_what_pixels_differ_by_is_not_drawn_as_emissions():
+    """Pixels of unequal gain under a bright background: their pattern is in every frame."""
+    psi, x, _ = recorded(frames=1)
+    rng, grain = np.random.default_rng(4), 1.0 + 0.05 * np.random.default_rng(5).standard_normal(psi.shape)
+    z = rng.poisson(2 * x / x.sum(), (80, *x.shape)).astype(np.float32)
+    counts = CAMERA.gain * rng.poisson(grain * (psi.forward(z) + 400.0)) + CAMERA.offset
+    stack = (counts + rng.normal(0, CAMERA.noise_std, counts.shape)).astype(np.float32)
+    problem = fg.Problem.of(stack, calibration=fg.calibrate(stack, psi, camera=CAMERA, psf_width=1.0))
+    assert problem.noise.unexplained > 3
+    mean = problem.mean
+    images = fg.Images(np.zeros(psi.fine_shape, np.float32), np.zeros(psi.fine_shape, np.float32), np.full_like(mean, 400.0))
+    left = without_pattern(problem, images).mean(axis=0) / CAMERA.gain - 400.0
+    np.testing.assert_allclose(left, (mean - 400.0) / problem.noise.unexplained, atol=1e-2)
+    # one frame beside the mean is what it was
+    plain = problem.counts - problem.counts.mean(axis=0)
+    got = without_pattern(problem, images)
+    np.testing.assert_allclose(got - got.mean(axis=0), plain, atol=1e-2)
