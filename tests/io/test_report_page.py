@@ -126,6 +126,20 @@ def test_light_that_falls_and_a_sample_that_moves_are_drawn(scene, tmp_path):
         assert report["bleaching"]["clear"] == (calibration is not found)
 
 
+@pytest.mark.parametrize(
+    ("number", "method", "said"), [(0.05, "moments", True), (60.0, "moments", False), (0.05, "auto", False)]
+)
+def test_where_few_emissions_overlap_the_page_names_auto(scene, tmp_path, number, method, said):
+    frames, found, result = scene
+    x = np.full_like(result.x, number / result.x.size)  # so many emissions in a frame
+    x[:] *= 16 if number > 1 else 1
+    result = dataclasses.replace(result, x=x, options=fg.SolverOptions(method=method))
+    page, report = written((frames, found, result), tmp_path, figure=False)
+    assert ("--method auto may show more" in Walk(page).text) == said
+    assert report["result"]["overlap"] == pytest.approx(result.overlap)
+    assert (result.overlap < 8) == (number < 1)
+
+
 @pytest.mark.parametrize("name", ["<b>&amp;'\".tif", "a</title><script>alert(1)</script>.tif"])
 def test_names_of_files_are_text(scene, tmp_path, name):
     frames, _, _ = scene

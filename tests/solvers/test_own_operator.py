@@ -199,6 +199,8 @@ def test_phases_that_need_more_are_refused_by_name_before_any_work(psi):
         fg.QuadraticCritic(stack, fg.ForwardModel(Half()))
     with pytest.raises(TypeError, match=r"likelihood fit reads table, origin of .*Vignetted.*method='moments'"):
         fg.Solver(stack, psi=own, camera=fg.Camera(noise_std=1.0), options=fg.SolverOptions(method="likelihood"))
+    auto = fg.Solver(stack, psi=own, camera=fg.Camera(noise_std=1.0), options=fg.SolverOptions(method="auto"))
+    assert [phase.name for phase in auto.phases] == ["mean", "covariance"]
     with pytest.raises(TypeError, match=r"calibration reads matrix of .*Half.*derive yours from fluogan_core\.Operator"):
         fg.calibrate(stack, Half())
 
