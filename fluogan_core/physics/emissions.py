@@ -150,17 +150,19 @@ class EmissionChains:
         summed = xp.bincount(self.place[there], weights=weights, minlength=shape[0] * shape[1])
         return summed.reshape(shape) / len(self.count)
 
-    def totals(self, shape: tuple[int, int]) -> tuple[Array, Array]:
+    def totals(self, shape: tuple[int, int], unit: float = 1.0) -> tuple[Array, Array]:
         """Return what a fit reads of the chains; a card is not waited for.
 
         Parameters
         ----------
         shape : (N1, N2)
+        unit : float
+            Brightness of what counts as one emission.
 
         Returns
         -------
         image : (N1, N2) float64
-            Light per fine pixel and frame, in emissions of brightness 1, :meth:`image` with ``light``.
+            Light per fine pixel and frame, in emissions of that brightness, :meth:`image` with ``light``.
         numbers : (4,) float64
             Emissions of all frames, their brightness, its logarithm, and the emissions of the fullest frame.
         """
@@ -168,10 +170,10 @@ class EmissionChains:
         if kernel is None:
             w = self.weights
             sums = xp.stack([xp.asarray(float(w.size)), w.sum(), xp.log(w).sum()])
-            image = self.image(shape, light=True)
+            image = self.image(shape, light=True) / unit
         else:
             image, sums = kernel(self.place, self.bright, self.count, shape)
-            image = image / len(self.count)
+            image = image * (2.0**-32 / len(self.count) / unit)
         return image, xp.concatenate([sums, self.count.max()[None]])
 
 

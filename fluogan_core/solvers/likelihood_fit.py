@@ -246,10 +246,10 @@ class LikelihoodPhase:
         self.chains = self.chains.with_room(most=self.fullest)
         # the first moves are many: what the chains have not found yet must not go dark, or they will hardly ever find it
         moved = self._move(self.trial.fitted, x, b) if self.sweeps else self._first_moves(self.trial.fitted)
-        image, numbers = self.chains.part(self.trial.fitted).totals(fine)
+        image, numbers = self.chains.part(self.trial.fitted).totals(fine, self.brightness.mean)
         self.sweeps += 1
         share = 1.0 if self.sweeps <= t.forget else max(t.least_share, (self.sweeps - t.forget + 1.0) ** -t.decay)
-        self.events = self.events + share * (image / self.brightness.mean - self.events)
+        self.events = self.events + share * (image - self.events)
         self.background = self.background + share * (b * moved.ratio - self.background)
         read = self.backend.xp.concatenate([numbers, self.background.mean()[None]]).tolist()  # all that the host waits for
         self.fullest, level = int(read[3]), read[4]

@@ -122,8 +122,8 @@ def emission_sums(device: Device, place: Any, bright: Any, count: Any, shape: tu
 
     Returns
     -------
-    image : (N1, N2) float64
-        Brightness per fine pixel, of all frames: each emission's is rounded to a multiple of 2^-32.
+    image : (N1, N2) uint64
+        Brightness per fine pixel, of all frames, in units of 2^-32 to which each emission's is rounded.
     sums : (3,) float64
         Emissions, and the sums of the brightness and of its logarithm.  Both on the device; the host waits for none of them.
     """
@@ -133,7 +133,7 @@ def emission_sums(device: Device, place: Any, bright: Any, count: Any, shape: tu
     if len(count):
         kernel = device.kernel("emission_chains", "emission_sums", GLOBAL_RATE=0)
         kernel((len(count),), (_LANES,), (place, bright, count, np.int32(place.shape[1]), image, sums))
-    return image * 2.0**-32, sums.sum(axis=0)
+    return image, sums.sum(axis=0)
 
 
 def _shared_bytes(device: Device, pixels: int, frames: int) -> int:
