@@ -110,8 +110,8 @@ class LikelihoodPhaseTuning:
         With ``method="auto"`` the likelihood is given up where it makes these frames less likely by more than so many standard
         errors.  What they judge is the image that predicts them; the result is the light of the frames that were seen, which
         gains more.  Of 27 development scenes of the zoo 2 keeps 25, in 21 of them the NRMSE is lower or the same, in the
-        geometric mean 0.83 times the default's.  Only where a clear gain is shown (above 1) it would be kept in 20, and lower
-        in 17 of them.
+        geometric mean 0.83 times the default's.  Kept only where a gain is shown (above 1) it would be in 20, and lower or
+        the same in 17 of them.  Whether their chains mixed was not asked.
     anywhere : float
         Part of the emissions that may be anywhere in the field, for that judgement: a few in the dark do not decide.  No
         record.
